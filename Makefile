@@ -1,0 +1,58 @@
+# Two commands matter: `make serve` and `make test`. Both need Python >= 3.11 and nothing else.
+
+# The first Python that is new enough; PYTHON=... overrides.
+PYTHON ?= $(shell for candidate in python3 python3.13 python3.12 python3.11; do \
+	$$candidate -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$candidate && break; done)
+VENV := .venv
+BIN := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help serve test test-export lint format openapi requirements clean
+
+help:  ## Show this list.
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+serve: $(VENV)/serve.installed  ## Serve the API on http://127.0.0.1:3000, with a database of its own.
+	@exec $(BIN)/python -m local
+
+test: $(VENV)/test.installed  ## Run the tests, against a real PostgreSQL and real ONNX files.
+	@$(BIN)/python -m pytest --ignore tests/export $(ARGS)
+
+test-export: .venv-train/train.installed  ## Run the tests of training and export, which need TensorFlow (1.7 GB).
+	@.venv-train/bin/python -m pytest tests/export $(ARGS)
+
+lint: $(VENV)/lint.installed  ## Check style, types, layers, the template and what is generated.
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy functions infra local model_artifacts tests
+	@$(BIN)/lint-imports
+	@$(BIN)/cfn-lint template.yaml
+	@$(BIN)/python -m infra.openapi --check
+
+format: $(VENV)/lint.installed  ## Format the code.
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+openapi: $(VENV)/serve.installed  ## Write the OpenAPI document anew, from the code.
+	@$(BIN)/python -m infra.openapi
+
+requirements: $(VENV)/build.installed  ## Compile pyproject.toml's dependency groups to hash-pinned files.
+	@$(BIN)/python -m infra.requirements
+
+clean:  ## Remove what was installed and built; the data in .ledger/ stays.
+	rm -rf .venv .venv-train .aws-sam .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+
+# One virtual environment for everything but training: each set holds the one before, at the same versions.
+$(VENV)/%.installed: requirements/%.txt
+	@test -n "$(PYTHON)" || { echo "onnx-ledger needs Python 3.11 or newer: none found. Set PYTHON=..." >&2; exit 1; }
+	@test -x $(BIN)/python || { echo "making a virtual environment in $(VENV) ($(PYTHON))"; $(PYTHON) -m venv $(VENV); }
+	@echo "installing requirements/$*.txt"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
+.venv-train/train.installed: requirements/train.txt
+	@test -n "$(PYTHON)" || { echo "onnx-ledger needs Python 3.11 or newer: none found. Set PYTHON=..." >&2; exit 1; }
+	@test -x .venv-train/bin/python || { echo "making a virtual environment in .venv-train"; $(PYTHON) -m venv .venv-train; }
+	@echo "installing requirements/train.txt (1.7 GB installed)"
+	@.venv-train/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@

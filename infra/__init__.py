@@ -1,0 +1,1 @@
+"""What the functions stand on: the database schema and the nested stacks."""
