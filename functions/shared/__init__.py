@@ -1,0 +1,1 @@
+"""The layers below the handlers: api, inference and ledger."""

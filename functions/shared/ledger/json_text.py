@@ -1,0 +1,66 @@
+"""JSON texts for PostgreSQL, such that what is read back is what was written."""
+
+import json
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+
+from functions.shared.ledger.errors import UnstorableValueError
+
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
+
+
+def json_text(value: Mapping[str, Any] | list[Any]) -> str:
+    """Encode for a ``json`` column, which keeps the text as it is.
+
+    Parameters
+    ----------
+    value : Mapping or list
+        JSON-ready.
+
+    Returns
+    -------
+    str
+        JSON.
+
+    Raises
+    ------
+    UnstorableValueError
+        If it holds a NaN or an infinity.
+    """
+    try:
+        return _encode(value)
+    except ValueError as error:
+        raise UnstorableValueError(f"not JSON: {error}") from error
+
+
+def jsonb_text(value: Any) -> str:  # noqa: ANN401  # any JSON value
+    """Encode for a ``jsonb`` column, which keeps a number's value and its decimals, but not its exponent.
+
+    ``1e+16`` would come back as ``10000000000000000``, an integer; written out with a decimal it comes back a float.
+
+    Parameters
+    ----------
+    value : str, float, int or list
+        JSON-ready.
+
+    Returns
+    -------
+    str
+        JSON.
+
+    Raises
+    ------
+    UnstorableValueError
+        If it holds a NaN or an infinity.
+    """
+    text = json_text(value)
+    return _without_exponents(value) if "e+" in text else text
+
+
+def _without_exponents(value: Any) -> str:  # noqa: ANN401  # any JSON value
+    if isinstance(value, list):
+        return f"[{', '.join(map(_without_exponents, value))}]"
+    if isinstance(value, float) and "e+" in repr(value):
+        return f"{Decimal(repr(value)):f}.0"
+    return json_text(value)

@@ -1,0 +1,508 @@
+"""The ledger: predictions and their inputs, stored before they are answered, and found again."""
+
+import hashlib
+import json
+from base64 import b64encode
+from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
+from typing import Any
+from uuid import UUID
+
+from functions.shared.ledger import statements
+from functions.shared.ledger.connection import Connection, parse_database_url
+from functions.shared.ledger.cursor import decode_cursor, encode_cursor
+from functions.shared.ledger.errors import (
+    IdempotencyConflictError,
+    LedgerError,
+    RecordNotFoundError,
+    StatementRefusedError,
+)
+from functions.shared.ledger.identifiers import FIRST_ID, LAST_ID, created_at, first_id_at
+from functions.shared.ledger.json_text import json_text, jsonb_text
+from functions.shared.ledger.pool import SIZE, Pool
+from functions.shared.ledger.records import (
+    Claim,
+    ClaimedPrediction,
+    Failure,
+    IdempotencyKey,
+    ModelIdentity,
+    NewInput,
+    NewPrediction,
+    Page,
+    PredictionFilter,
+    PredictionRecord,
+    QueuedPrediction,
+    Replay,
+    StoredInput,
+    Success,
+    Sweep,
+)
+
+_FOREIGN_KEY_VIOLATION, _UNIQUE_VIOLATION = "23503", "23505"
+_MODEL_KEY, _IDEMPOTENCY_KEY = "predictions_model_id_fkey", "idempotency_keys_pkey"
+_RECORD_COLUMNS = 16
+_Row = list[Any]
+_TOO_LONG = "The prediction was not finished in time."
+
+
+class Ledger:
+    """Reads and writes predictions. Safe to share between threads.
+
+    Parameters
+    ----------
+    pool : Pool
+        Where the connections come from.
+    """
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._registered: set[ModelIdentity] = set()
+
+    @classmethod
+    def at(
+        cls,
+        database_url: str,
+        *,
+        password: Callable[[], str] | None = None,
+        prepared: bool = True,
+        pool_size: int = SIZE,
+    ) -> "Ledger":
+        """Return the ledger in a database. Nothing is opened before it is needed.
+
+        Parameters
+        ----------
+        database_url : str
+            As `connection.parse_database_url` takes it.
+        password, prepared
+            As in `connection.Connection`.
+        pool_size : int
+            Most connections at a time.
+
+        Raises
+        ------
+        DatabaseUrlError
+            If the URL cannot be used.
+        """
+        address = parse_database_url(database_url)
+        return cls(Pool(lambda: Connection(address, password=password, prepared=prepared), size=pool_size))
+
+    def close(self) -> None:
+        """Close the open connections, as before a snapshot. The ledger stays usable and opens new ones."""
+        self._pool.close()
+
+    def ping(self) -> None:
+        """Make sure that the database answers and has the ledger's tables.
+
+        Raises
+        ------
+        LedgerUnavailableError
+            If not.
+        """
+        self._pool.run(statements.PING, {})
+
+    def register(self, model: ModelIdentity) -> int:
+        """Record that a model is being served, and return its id, which is the same in every database.
+
+        Storing does this by itself when it must; done before, it is off the first prediction's path.
+
+        Parameters
+        ----------
+        model : ModelIdentity
+            The model.
+
+        Returns
+        -------
+        int
+            ``model_id``.
+        """
+        model_id = _model_id(model)
+        self._pool.run(
+            statements.REGISTER_MODEL,
+            {
+                "model_id": model_id,
+                "name": model.name,
+                "version": model.version,
+                "sha256": bytes.fromhex(model.sha256),
+                "labels": None if model.labels is None else json_text(list(model.labels)),
+                "task": model.task,
+                "provider": model.provider,
+            },
+        )
+        self._registered.add(model)
+        return model_id
+
+    def served_provider(self, name: str, version: str, sha256: str) -> str | None:
+        """Return the execution provider that a model was last served with, None if it never was.
+
+        Parameters
+        ----------
+        name, version, sha256 : str
+            As in `ModelIdentity`.
+        """
+        rows = self._pool.run(
+            statements.SERVED_PROVIDER, {"name": name, "version": version, "sha256": bytes.fromhex(sha256)}
+        )
+        return str(rows[0][0]) if rows else None
+
+    def store(
+        self, model: ModelIdentity, predictions: Sequence[NewPrediction], *, idempotency: IdempotencyKey | None = None
+    ) -> Replay | None:
+        """Commit predictions with their inputs, all of them or none, in one statement and one round trip.
+
+        Parameters
+        ----------
+        model : ModelIdentity
+            The model that made them.
+        predictions : Sequence of NewPrediction
+            At least one.
+        idempotency : IdempotencyKey or None
+            Store nothing if this key has stored something before.
+
+        Returns
+        -------
+        Replay or None
+            None once they are stored. Otherwise what the key stored the first time.
+
+        Raises
+        ------
+        IdempotencyConflictError
+            If the key stood for something else.
+        LedgerError
+            If they cannot be stored. Of `LedgerUnavailableError` alone it can be that they are stored nevertheless:
+            committed, and the acknowledgement lost twice.
+        """
+        if len(predictions) == 1:
+            (prediction,) = predictions
+            sql, sql_with_key = statements.STORE_ONE, statements.STORE_ONE_WITH_KEY
+            parameters = _one_row(prediction)
+        else:
+            sql, sql_with_key = statements.STORE_MANY, statements.STORE_MANY_WITH_KEY
+            parameters = {"rows": _json_rows(map(_one_row, predictions))}
+
+        def write(sql: str, parameters: dict[str, object]) -> None:
+            self._run_with_model(model, sql, parameters)
+
+        return self._write_once(write, sql, sql_with_key, parameters, predictions, idempotency)
+
+    def enqueue(self, prediction: QueuedPrediction, *, idempotency: IdempotencyKey | None = None) -> Replay | None:
+        """Commit an input and, as ``queued``, the prediction that a worker will make of it.
+
+        Parameters
+        ----------
+        prediction : QueuedPrediction
+            The input and whose it is.
+        idempotency : IdempotencyKey or None
+            As in `store`.
+
+        Returns
+        -------
+        Replay or None
+            As in `store`.
+
+        Raises
+        ------
+        LedgerError
+            As in `store`.
+        """
+        parameters = _input_row(prediction.input) | {
+            "prediction_id": prediction.prediction_id,
+            "created_at": created_at(prediction.prediction_id),
+            "user_id": prediction.user_id,
+            "metadata": json_text(prediction.metadata),
+        }
+        sql, sql_with_key = statements.ENQUEUE, statements.ENQUEUE_WITH_KEY
+        return self._write_once(self._pool.run, sql, sql_with_key, parameters, [prediction], idempotency)
+
+    def replay(self, idempotency: IdempotencyKey) -> Replay | None:
+        """Look up what a key has stored, to spare a request the work.
+
+        Parameters
+        ----------
+        idempotency : IdempotencyKey
+            The key.
+
+        Returns
+        -------
+        Replay or None
+            None if it has stored nothing so far.
+
+        Raises
+        ------
+        IdempotencyConflictError
+            If the key stood for something else.
+        """
+        rows = self._pool.run(statements.REPLAY, {"key_user_id": idempotency.user_id, "key": idempotency.key})
+        if not rows:
+            return None
+        if rows[0][0] != idempotency.digest:
+            raise IdempotencyConflictError("this idempotency key was used for another request")
+        return Replay(records=tuple(PredictionRecord(*row[2:]) for row in rows), was_queued=rows[0][1])
+
+    def get(self, prediction_id: UUID, *, user_id: str | None = None) -> tuple[PredictionRecord, StoredInput]:
+        """Read one prediction and its input.
+
+        Parameters
+        ----------
+        prediction_id : UUID
+            Which.
+        user_id : str or None
+            When given, only if it is this user's.
+
+        Returns
+        -------
+        tuple
+            The record and the input.
+
+        Raises
+        ------
+        RecordNotFoundError
+            If there is no such prediction, or it is somebody else's.
+        """
+        row = self._one(statements.GET, statements.GET_IF_THEIRS, prediction_id, user_id)
+        return PredictionRecord(*row[:_RECORD_COLUMNS]), _stored_input(row[_RECORD_COLUMNS:])
+
+    def get_input(self, prediction_id: UUID, *, user_id: str | None = None) -> StoredInput:
+        """Read a prediction's input alone. Parameters and errors as in `get`.
+
+        Returns
+        -------
+        StoredInput
+            The input as it was sent.
+        """
+        return _stored_input(self._one(statements.GET_INPUT, statements.GET_INPUT_IF_THEIRS, prediction_id, user_id))
+
+    def list(self, matching: PredictionFilter, *, limit: int, cursor: str | None = None) -> Page:
+        """Read a page of predictions, newest first.
+
+        A page holds a place in the order of the ids, not a count: what is written meanwhile is newer than where any
+        reader has got to, and is neither skipped nor seen twice.
+
+        Parameters
+        ----------
+        matching : PredictionFilter
+            Which ones.
+        limit : int
+            Most records on the page, at least 1.
+        cursor : str or None
+            ``next_cursor`` of the page before.
+
+        Returns
+        -------
+        Page
+            The records, and the cursor of the next page.
+
+        Raises
+        ------
+        InvalidCursorError
+            If the cursor is none of ours.
+        """
+        bounds = [LAST_ID] if cursor is None else [decode_cursor(cursor)]
+        if matching.until is not None:
+            bounds.append(first_id_at(matching.until))
+        conditions = {name: value for name in statements.CONDITIONS if (value := getattr(matching, name)) is not None}
+        sql, keep = statements.page(frozenset(conditions))
+        window = {
+            "since": FIRST_ID if matching.since is None else first_id_at(matching.since),
+            "before": min(bounds),
+            "count": limit + 1,
+        }
+        rows = self._pool.run(sql, conditions | window, keep=keep)
+        records = tuple(PredictionRecord(*row) for row in rows[:limit])
+        return Page(records, encode_cursor(records[-1].prediction_id) if len(rows) > limit else None)
+
+    def claim(self, prediction_ids: Iterable[UUID], *, lease_seconds: float) -> Claim:
+        """Take queued predictions into processing, for this worker alone, and read their inputs.
+
+        Parameters
+        ----------
+        prediction_ids : Iterable of UUID
+            Those that messages have named.
+        lease_seconds : float
+            Time a worker has to finish. A prediction that another one has been at for longer is taken over.
+
+        Returns
+        -------
+        Claim
+            Each of the ids once: claimed, busy or done.
+        """
+        rows = self._pool.run(
+            statements.CLAIM, {"prediction_ids": _uuid_array(prediction_ids), "lease_seconds": lease_seconds}
+        )
+        return Claim(
+            claimed=tuple(ClaimedPrediction(row[0], _stored_input(row[3:])) for row in rows if row[1]),
+            busy=tuple(row[0] for row in rows if not row[1] and row[2] in ("queued", "processing")),
+            done=tuple(row[0] for row in rows if not row[1] and row[2] not in ("queued", "processing")),
+        )
+
+    def complete(self, model: ModelIdentity, outcomes: Sequence[Success | Failure]) -> tuple[UUID, ...]:
+        """Commit the outcomes of claimed predictions, in one statement.
+
+        Parameters
+        ----------
+        model : ModelIdentity
+            The model that made them.
+        outcomes : Sequence of Success or Failure
+            One for each prediction.
+
+        Returns
+        -------
+        tuple of UUID
+            Those that had no outcome yet. What another delivery of the same message has finished before stays as it is.
+        """
+        rows = self._run_with_model(model, statements.COMPLETE, {"rows": _json_rows(map(_outcome_row, outcomes))})
+        return tuple(row[0] for row in rows)
+
+    def sweep(self, *, queued_seconds: float, processing_seconds: float, limit: int = 1000) -> Sweep:
+        """Find what has got stuck: queued, and to be sent to the queue again; or in processing, and failed by this.
+
+        Parameters
+        ----------
+        queued_seconds : float
+            A prediction is sent again when it was last sent longer ago than this.
+        processing_seconds : float
+            A prediction fails when its worker has been at it for longer than this.
+        limit : int
+            Most predictions at a time.
+
+        Returns
+        -------
+        Sweep
+            Their ids.
+        """
+        rows = self._pool.run(
+            statements.SWEEP,
+            {
+                "queued_seconds": queued_seconds,
+                "processing_seconds": processing_seconds,
+                "count": limit,
+                "error": _TOO_LONG,
+            },
+        )
+        return Sweep(
+            requeue=tuple(row[0] for row in rows if row[1] == "queued"),
+            failed=tuple(row[0] for row in rows if row[1] == "failed"),
+        )
+
+    def _one(self, sql: str, sql_if_theirs: str, prediction_id: UUID, user_id: str | None) -> _Row:
+        parameters: dict[str, object] = {"prediction_id": prediction_id}
+        if user_id is not None:
+            sql, parameters["user_id"] = sql_if_theirs, user_id
+        rows = self._pool.run(sql, parameters)
+        if not rows:
+            raise RecordNotFoundError(f"no prediction {prediction_id}")
+        return rows[0]
+
+    def _run_with_model(self, model: ModelIdentity, sql: str, parameters: dict[str, object]) -> Sequence[_Row]:
+        """Run a statement that refers to a model, which is registered when this process has not done so yet."""
+        parameters["model_id"] = _model_id(model) if model in self._registered else self.register(model)
+        try:
+            return self._pool.run(sql, parameters)
+        except StatementRefusedError as error:
+            if (error.sqlstate, error.constraint) != (_FOREIGN_KEY_VIOLATION, _MODEL_KEY):
+                raise
+        # The database was emptied or replaced under this process.
+        self.register(model)
+        return self._pool.run(sql, parameters)
+
+    def _write_once(
+        self,
+        write: Callable[[str, dict[str, object]], object],
+        sql: str,
+        sql_with_key: str,
+        parameters: dict[str, object],
+        predictions: Sequence[NewPrediction | QueuedPrediction],
+        idempotency: IdempotencyKey | None,
+    ) -> Replay | None:
+        """Write, or return what the key has written before."""
+        if idempotency is None:
+            write(sql, parameters)
+            return None
+        identifiers = [prediction.prediction_id for prediction in predictions]
+        key = {
+            "key_user_id": idempotency.user_id,
+            "key": idempotency.key,
+            "digest": idempotency.digest,
+            "was_queued": isinstance(predictions[0], QueuedPrediction),
+            "prediction_ids": _uuid_array(identifiers),
+        }
+        try:
+            write(sql_with_key, parameters | key)
+        except StatementRefusedError as error:
+            # The database reports this once the other transaction has committed, so its row can be read now.
+            if (error.sqlstate, error.constraint) != (_UNIQUE_VIOLATION, _IDEMPOTENCY_KEY):
+                raise
+        else:
+            return None
+        replay = self.replay(idempotency)
+        if replay is None:
+            raise LedgerError("an idempotency key was taken and is gone")
+        # Our own first try, whose acknowledgement was lost, is no replay.
+        return None if [record.prediction_id for record in replay.records] == identifiers else replay
+
+
+@lru_cache(maxsize=16)
+def _model_id(model: ModelIdentity) -> int:
+    """Make the id of a model: 63 bits of a digest of all there is to say about it.
+
+    Not a number that the database hands out: a process that outlives its database (restored, emptied) would go on to
+    store predictions under a number that means another model by then.
+    """
+    said = [model.name, model.version, model.sha256.lower(), model.labels, model.task, model.provider]
+    return int.from_bytes(hashlib.sha256(json.dumps(said).encode()).digest()[:8], "big") >> 1
+
+
+def _uuid_array(identifiers: Iterable[UUID]) -> str:
+    return "{" + ",".join(map(str, identifiers)) + "}"
+
+
+def _input_row(new: NewInput) -> dict[str, object]:
+    raw = new.content if new.content is not None else (new.features or "").encode()
+    return {
+        "input_id": new.input_id,
+        "size": len(raw),
+        "sha256": hashlib.sha256(raw).digest(),
+        "contenttype": new.contenttype,
+        "filename": new.filename,
+        "features": new.features,
+        "content": new.content,
+    }
+
+
+def _result_row(result: NewPrediction | Success) -> dict[str, object]:
+    return {
+        "prediction_id": result.prediction_id,
+        "duration_ms": result.duration_ms,
+        "confidence": result.confidence,
+        "likely_class": result.likely_class,
+        "label": result.label,
+        "predicted_value": jsonb_text(result.predicted_value),
+        "output": jsonb_text(result.output),
+    }
+
+
+def _one_row(prediction: NewPrediction) -> dict[str, object]:
+    return {
+        **_input_row(prediction.input),
+        **_result_row(prediction),
+        "created_at": created_at(prediction.prediction_id),
+        "user_id": prediction.user_id,
+        "metadata": json_text(prediction.metadata),
+    }
+
+
+def _outcome_row(outcome: Success | Failure) -> dict[str, object]:
+    if isinstance(outcome, Failure):
+        return {"prediction_id": outcome.prediction_id, "error": outcome.error}
+    return _result_row(outcome)
+
+
+def _json_rows(rows: Iterable[dict[str, object]]) -> str:
+    """Encode rows for a statement that takes any number of them: bytes as base64, ids and times as text."""
+    return json.dumps(
+        list(rows), default=lambda value: b64encode(value).decode() if isinstance(value, bytes) else str(value)
+    )
+
+
+def _stored_input(row: _Row) -> StoredInput:
+    content, contenttype, filename, features, sha256, size = row
+    return StoredInput(content, contenttype, filename, features, sha256.hex(), size)

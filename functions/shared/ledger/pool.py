@@ -1,0 +1,123 @@
+"""The connections of one execution environment: few, opened when needed, replaced when dead.
+
+DBUtils, the usual choice, wraps DB-API 2 connections; ours are not (`connection` says why), and what is left of a pool
+for them is small.
+"""
+
+import contextlib
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from functions.shared.ledger.connection import Connection
+from functions.shared.ledger.errors import LedgerUnavailableError, StatementInterruptedError
+
+SIZE = 4
+ACQUIRE_TIMEOUT = 5.0  # seconds
+# Seconds. AWS's NAT gateways and load balancers forget a silent connection after 350, without telling either end; one
+# used after that costs UNACKNOWLEDGED_TIMEOUT to find out, a new one some milliseconds.
+MAX_IDLE = 300.0
+
+
+class Pool:
+    """A bounded pool of connections, safe to share between threads.
+
+    Parameters
+    ----------
+    connect : Callable
+        Opens a connection; raises `LedgerUnavailableError`.
+    size : int
+        Most connections open at a time.
+    acquire_timeout : float
+        Seconds to wait for one of them to become free.
+    max_idle : float
+        Seconds after which an unused connection is replaced rather than trusted.
+    """
+
+    def __init__(
+        self,
+        connect: Callable[[], Connection],
+        *,
+        size: int = SIZE,
+        acquire_timeout: float = ACQUIRE_TIMEOUT,
+        max_idle: float = MAX_IDLE,
+    ) -> None:
+        self._connect = connect
+        self._size = size
+        self._acquire_timeout = acquire_timeout
+        self._max_idle = max_idle
+        self._free = threading.BoundedSemaphore(size)
+        # With the time each was given back, by the wall clock: the monotonic one may stand still in a frozen
+        # environment. The one used last is at the right end.
+        self._idle: deque[tuple[Connection, float]] = deque()
+
+    @contextlib.contextmanager
+    def connection(self) -> Iterator[Connection]:
+        """Lend a usable connection, outside of any transaction, and take it back if it still is.
+
+        Raises
+        ------
+        LedgerUnavailableError
+            If none is free in time or none can be opened.
+        """
+        if not self._free.acquire(timeout=self._acquire_timeout):
+            raise LedgerUnavailableError(f"all {self._size} connections have been busy for {self._acquire_timeout:g} s")
+        try:
+            connection = self._take_idle() or self._connect()
+            try:
+                yield connection
+            finally:
+                if connection.is_usable():
+                    self._idle.append((connection, time.time()))
+                else:
+                    connection.close()
+        finally:
+            self._free.release()
+
+    def run(self, sql: str, parameters: Mapping[str, object], *, keep: bool = True) -> list[list[Any]]:
+        """Run one statement, a second time on a new connection if it was interrupted the first time.
+
+        The first try may have been committed and only its acknowledgement lost: pass statements that may be repeated.
+        All of the ledger's may, because their ids are made by the caller.
+
+        Parameters
+        ----------
+        sql, parameters, keep
+            As in `Connection.run`.
+
+        Returns
+        -------
+        list of list
+            The rows.
+
+        Raises
+        ------
+        LedgerError
+            As in `Connection.run` and `connection`.
+        """
+        try:
+            with self.connection() as connection:
+                return connection.run(sql, parameters, keep=keep)
+        except StatementInterruptedError:
+            # Whatever ended that connection, a failover or a frozen environment, has most likely ended its siblings.
+            self.close()
+            with self.connection() as connection:
+                return connection.run(sql, parameters, keep=keep)
+
+    def close(self) -> None:
+        """Close the connections that are not lent out. The pool stays usable and opens new ones."""
+        while self._idle:
+            with contextlib.suppress(IndexError):  # another thread was faster
+                self._idle.pop()[0].close()
+
+    def _take_idle(self) -> Connection | None:
+        while True:
+            try:
+                connection, since = self._idle.pop()
+            except IndexError:
+                return None
+            if time.time() - since < self._max_idle and connection.is_usable():
+                return connection
+            connection.close()

@@ -1,0 +1,300 @@
+"""Every SQL statement of the ledger.
+
+Constants, or (`page`) a fixed set of constant fragments put together: no value ever becomes part of a statement's text.
+Each is one round trip and, outside of an explicit transaction, one transaction. All that write may be repeated.
+"""
+
+from functools import lru_cache
+
+REGISTER_MODEL = """
+INSERT INTO models (model_id, name, version, sha256, labels, task, provider)
+VALUES (:model_id, :name, :version, :sha256, :labels, :task, :provider)
+ON CONFLICT (model_id) DO UPDATE SET served_at = now()
+"""
+
+SERVED_PROVIDER = """
+SELECT provider FROM models
+WHERE name = :name AND version = :version AND sha256 = :sha256
+ORDER BY served_at DESC LIMIT 1
+"""
+
+# No ON CONFLICT here: a key that is taken must undo the statement it is part of.
+_WITH_KEY = """
+WITH idempotency_key AS (
+    INSERT INTO idempotency_keys (user_id, key, was_queued, digest, prediction_ids)
+    VALUES (:key_user_id, :key, :was_queued, :digest, :prediction_ids)
+), """
+
+_ONE_INPUT = """
+input AS (
+    INSERT INTO inputs (input_id, size, sha256, contenttype, filename, features, content)
+    VALUES (:input_id, :size, :sha256, :contenttype, :filename, :features, :content)
+    ON CONFLICT (input_id) DO NOTHING
+)"""
+
+_ONE_PREDICTION = """
+INSERT INTO predictions (prediction_id, input_id, model_id, created_at, duration_ms, confidence, likely_class,
+                         status, user_id, label, predicted_value, output, metadata)
+VALUES (:prediction_id, :input_id, :model_id, :created_at, :duration_ms, :confidence, :likely_class,
+        'succeeded', :user_id, :label, :predicted_value, :output, :metadata)
+ON CONFLICT (prediction_id) DO NOTHING
+"""
+
+STORE_ONE = "WITH" + _ONE_INPUT + _ONE_PREDICTION
+STORE_ONE_WITH_KEY = _WITH_KEY + _ONE_INPUT + _ONE_PREDICTION
+
+# Any number of rows are one parameter, a JSON array of objects. JSON inside of it (features, output, …) is a string
+# each, so that the server keeps it to the letter.
+_MANY_INPUTS = """
+new_row AS (
+    SELECT * FROM json_to_recordset(:rows) AS new_row (
+        prediction_id uuid, input_id uuid, created_at timestamptz, duration_ms double precision,
+        confidence double precision, likely_class integer, user_id text, label text, predicted_value text, output text,
+        metadata text, size bigint, sha256 text, contenttype text, filename text, features text, content text
+    )
+), input AS (
+    INSERT INTO inputs (input_id, size, sha256, contenttype, filename, features, content)
+    SELECT input_id, size, decode(sha256, 'base64'), contenttype, filename, features::json, decode(content, 'base64')
+    FROM new_row
+    ON CONFLICT (input_id) DO NOTHING
+)"""
+
+_MANY_PREDICTIONS = """
+INSERT INTO predictions (prediction_id, input_id, model_id, created_at, duration_ms, confidence, likely_class,
+                         status, user_id, label, predicted_value, output, metadata)
+SELECT prediction_id, input_id, :model_id, created_at, duration_ms, confidence, likely_class,
+       'succeeded', user_id, label, predicted_value::jsonb, output::jsonb, metadata::json
+FROM new_row
+ON CONFLICT (prediction_id) DO NOTHING
+"""
+
+STORE_MANY = "WITH" + _MANY_INPUTS + _MANY_PREDICTIONS
+STORE_MANY_WITH_KEY = _WITH_KEY + _MANY_INPUTS + _MANY_PREDICTIONS
+
+_QUEUED_PREDICTION = """
+INSERT INTO predictions (prediction_id, input_id, created_at, status_since, status, user_id, metadata)
+VALUES (:prediction_id, :input_id, :created_at, now(), 'queued', :user_id, :metadata)
+ON CONFLICT (prediction_id) DO NOTHING
+"""
+
+ENQUEUE = "WITH" + _ONE_INPUT + _QUEUED_PREDICTION
+ENQUEUE_WITH_KEY = _WITH_KEY + _ONE_INPUT + _QUEUED_PREDICTION
+
+# What a PredictionRecord takes, in its order, and what a StoredInput does.
+_RECORD = """p.prediction_id, p.input_id, i.filename, i.contenttype, p.output, p.likely_class, p.label, p.confidence,
+    p.predicted_value, m.name, m.version, p.user_id, p.metadata, p.duration_ms, p.status, p.error"""
+
+_INPUT = "i.content, i.contenttype, i.filename, i.features::text, i.sha256, i.size"
+
+REPLAY = (
+    "SELECT k.digest, k.was_queued, "
+    + _RECORD
+    + """
+FROM idempotency_keys k
+CROSS JOIN LATERAL unnest(k.prediction_ids) WITH ORDINALITY AS stored (prediction_id, position)
+JOIN predictions p ON p.prediction_id = stored.prediction_id
+JOIN inputs i ON i.input_id = p.input_id
+LEFT JOIN models m ON m.model_id = p.model_id
+WHERE k.user_id = :key_user_id AND k.key = :key
+ORDER BY stored.position
+"""
+)
+
+GET = (
+    "SELECT "
+    + _RECORD
+    + ", "
+    + _INPUT
+    + """
+FROM predictions p
+JOIN inputs i ON i.input_id = p.input_id
+LEFT JOIN models m ON m.model_id = p.model_id
+WHERE p.prediction_id = :prediction_id
+"""
+)
+
+GET_INPUT = (
+    "SELECT "
+    + _INPUT
+    + """
+FROM predictions p
+JOIN inputs i ON i.input_id = p.input_id
+WHERE p.prediction_id = :prediction_id
+"""
+)
+
+IF_THEIRS = "AND p.user_id = :user_id"
+
+GET_IF_THEIRS = GET + IF_THEIRS
+GET_INPUT_IF_THEIRS = GET_INPUT + IF_THEIRS
+
+PING = "SELECT 1 FROM predictions LIMIT 1"
+
+# A worker that died leaves its rows in processing; once the lease is over, whoever is asked next may have them.
+_CLAIMED = """
+WITH wanted AS (
+    SELECT unnest(:prediction_ids::uuid[]) AS prediction_id
+), claimable AS (
+    SELECT p.prediction_id
+    FROM predictions p JOIN wanted USING (prediction_id)
+    WHERE p.status = 'queued'
+       OR p.status = 'processing' AND p.status_since < now() - make_interval(secs => :lease_seconds)
+    FOR UPDATE OF p SKIP LOCKED
+), claimed AS (
+    UPDATE predictions p SET status = 'processing', status_since = now()
+    FROM claimable WHERE p.prediction_id = claimable.prediction_id
+    RETURNING p.prediction_id, p.input_id
+)
+SELECT wanted.prediction_id, claimed.prediction_id IS NOT NULL, p.status, """
+_WANTED = """
+FROM wanted
+LEFT JOIN predictions p ON p.prediction_id = wanted.prediction_id
+LEFT JOIN claimed ON claimed.prediction_id = wanted.prediction_id
+LEFT JOIN inputs i ON i.input_id = claimed.input_id
+"""
+CLAIM = _CLAIMED + _INPUT + _WANTED
+
+# Rows are locked in the order of their ids, so that two deliveries of the same messages wait for each other at most.
+COMPLETE = """
+WITH outcome AS (
+    SELECT * FROM json_to_recordset(:rows) AS outcome (
+        prediction_id uuid, duration_ms double precision, confidence double precision, likely_class integer,
+        label text, predicted_value text, output text, error text
+    )
+), unfinished AS (
+    SELECT p.prediction_id
+    FROM predictions p JOIN outcome USING (prediction_id)
+    WHERE p.status IN ('queued', 'processing')
+    ORDER BY p.prediction_id
+    FOR UPDATE OF p
+)
+UPDATE predictions p
+SET status = CASE WHEN o.error IS NULL THEN 'succeeded' ELSE 'failed' END,
+    status_since = now(),
+    model_id = CASE WHEN o.error IS NULL THEN :model_id::bigint END,
+    duration_ms = o.duration_ms,
+    confidence = o.confidence,
+    likely_class = o.likely_class,
+    label = o.label,
+    predicted_value = o.predicted_value::jsonb,
+    output = o.output::jsonb,
+    error = o.error
+FROM outcome o JOIN unfinished USING (prediction_id)
+WHERE p.prediction_id = o.prediction_id
+RETURNING p.prediction_id
+"""
+
+SWEEP = """
+WITH late AS (
+    SELECT prediction_id, status FROM predictions
+    WHERE status IN ('queued', 'processing')
+      AND status_since < now() - make_interval(
+          secs => CASE status WHEN 'queued' THEN :queued_seconds::float8 ELSE :processing_seconds::float8 END)
+    ORDER BY prediction_id
+    LIMIT :count
+    FOR UPDATE SKIP LOCKED
+)
+UPDATE predictions p
+SET status_since = now(),
+    status = CASE late.status WHEN 'queued' THEN 'queued' ELSE 'failed' END,
+    error = CASE late.status WHEN 'queued' THEN NULL ELSE :error END
+FROM late WHERE p.prediction_id = late.prediction_id
+RETURNING p.prediction_id, p.status
+"""
+
+# A page is found first, by walking an index backwards, and its records are put together after. OFFSET 0 keeps the
+# planner from turning the look-ups of a few rows into joins over whole tables.
+_PAGE = (
+    "SELECT "
+    + _RECORD
+    + """
+FROM ("""
+)
+_END_OF_PAGE = """
+) p
+CROSS JOIN LATERAL (SELECT filename, contenttype FROM inputs WHERE inputs.input_id = p.input_id OFFSET 0) i
+LEFT JOIN LATERAL (SELECT name, version FROM models WHERE models.model_id = p.model_id OFFSET 0) m ON TRUE
+ORDER BY p.prediction_id DESC
+"""
+
+_WALK_ALL = """
+    SELECT * FROM predictions
+    WHERE prediction_id >= :since AND prediction_id < :before"""
+_NEWEST_FIRST = """
+    ORDER BY prediction_id DESC LIMIT :count"""
+
+# "label = 'x' ORDER BY prediction_id" would say the same as the following, but leaves the planner free to walk the
+# primary key and throw away what has another label, which it prefers wherever 'x' is common on average: ten million
+# rows, when 'x' has not been seen for a while. Bounds on the pair, and its order, can be had from one index alone.
+_WALK_USER = """
+    SELECT * FROM predictions
+    WHERE (user_id, prediction_id) >= (:user_id, :since) AND (user_id, prediction_id) < (:user_id, :before)"""
+_NEWEST_OF_USER_FIRST = """
+    ORDER BY user_id DESC, prediction_id DESC LIMIT :count"""
+_WALK_LABEL = """
+    SELECT * FROM predictions
+    WHERE (label, prediction_id) >= (:label, :since) AND (label, prediction_id) < (:label, :before)"""
+_NEWEST_OF_LABEL_FIRST = """
+    ORDER BY label DESC, prediction_id DESC LIMIT :count"""
+
+# A name may stand for several models (versions, files, providers), and no index has the rows of several in order: a
+# walk for each, and the newest of what they find.
+_WALK_MODELS = """
+    SELECT walk.* FROM models CROSS JOIN LATERAL (
+        SELECT * FROM predictions
+        WHERE (predictions.model_id, prediction_id) >= (models.model_id, :since)
+          AND (predictions.model_id, prediction_id) < (models.model_id, :before)"""
+_NEWEST_OF_MODELS_FIRST = """
+        ORDER BY predictions.model_id DESC, prediction_id DESC LIMIT :count
+    ) walk WHERE TRUE"""
+
+_OF_USER = " AND user_id = :user_id"
+_OF_LABEL = " AND label = :label"
+_OF_MODELS = " AND model_id = ANY (ARRAY(SELECT model_id FROM models WHERE TRUE"
+_END_OF_MODELS = "))"
+_NAMED = " AND models.name = :model"
+_OF_VERSION = " AND models.version = :version"
+_AT_LEAST = " AND confidence >= :min_confidence"
+_AT_MOST = " AND confidence <= :max_confidence"
+
+CONDITIONS = frozenset({"user_id", "label", "model", "version", "min_confidence", "max_confidence"})
+
+
+@lru_cache(maxsize=64)  # as many as there are combinations
+def page(conditions: frozenset[str]) -> tuple[str, bool]:
+    """Return the statement for a page of records, newest first.
+
+    Parameters
+    ----------
+    conditions : frozenset of str
+        Names out of `CONDITIONS`; each is also the name of a parameter. Three more are ``since`` and ``before``, bounds
+        of the ids, and ``count``.
+
+    Returns
+    -------
+    str
+        A SELECT.
+    bool
+        Whether one plan is good for all values. With one condition, its index is walked. With several, which of their
+        indexes to walk depends on how common each value is: the planner has to be asked each time.
+    """
+    models = "".join(text for name, text in (("model", _NAMED), ("version", _OF_VERSION)) if name in conditions)
+    confidence = "".join(
+        text for name, text in (("min_confidence", _AT_LEAST), ("max_confidence", _AT_MOST)) if name in conditions
+    )
+    indexed = conditions & {"user_id", "label"} | ({"model"} if models else set())
+    if not indexed:
+        walk = _WALK_ALL + confidence + _NEWEST_FIRST
+    elif indexed == {"user_id"}:
+        walk = _WALK_USER + confidence + _NEWEST_OF_USER_FIRST
+    elif indexed == {"label"}:
+        walk = _WALK_LABEL + confidence + _NEWEST_OF_LABEL_FIRST
+    elif indexed == {"model"}:
+        walk = _WALK_MODELS + confidence + _NEWEST_OF_MODELS_FIRST + models + _NEWEST_FIRST
+    else:
+        walk = _WALK_ALL + confidence
+        walk += _OF_USER if "user_id" in conditions else ""
+        walk += _OF_LABEL if "label" in conditions else ""
+        walk += _OF_MODELS + models + _END_OF_MODELS if models else ""
+        walk += _NEWEST_FIRST
+    return _PAGE + walk + _END_OF_PAGE, len(indexed) < 2

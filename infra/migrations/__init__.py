@@ -1,0 +1,127 @@
+"""The database's schema, as Alembic revisions, and the one way to apply them: `upgrade`.
+
+Configured here and not by an ``alembic.ini``, so that command line, tests, local server and the deployed function do
+the same. Run by its own command (``python -m infra.migrations upgrade``), never by a request.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import alembic.command
+import pg8000.dbapi
+import sqlalchemy
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.pool import NullPool
+
+from functions.shared.ledger.connection import (
+    APPLICATION_NAME,
+    DatabaseAddress,
+    parse_database_url,
+    start_session,
+)
+from functions.shared.ledger.errors import LedgerError, refusal
+
+# Any number, as long as nothing else takes an advisory lock of that number in this database.
+_LOCK = 0x1ED6E7
+# A migration that waits for a busy table makes everything behind it wait too; better that it fails and is run again.
+_LOCK_TIMEOUT = "30s"
+
+
+class MigrationError(Exception):
+    """The migrations cannot be applied; the message is one line for the operator."""
+
+
+def upgrade(
+    database_url: str,
+    *,
+    report: Callable[[str], None] = lambda _: None,
+    password: Callable[[], str] | None = None,
+) -> None:
+    """Bring the schema up to date. Safe to run twice, and from several places at a time.
+
+    Each revision is one transaction: one that is interrupted has not happened, and the next run goes on from there.
+
+    Parameters
+    ----------
+    database_url : str
+        ``DATABASE_URL``, of a role that may create tables.
+    report : Callable
+        Gets a line for each thing done.
+    password : Callable or None
+        Called for the password instead of taking the URL's.
+
+    Raises
+    ------
+    MigrationError
+        If the database cannot be reached or refuses.
+    """
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
+    scripts = ScriptDirectory.from_config(config)
+    applied = 0
+    started = time.perf_counter()
+
+    def report_step(*, step: Any, **_: object) -> None:  # noqa: ANN401  # alembic does not export the type
+        nonlocal applied, started
+        now = time.perf_counter()
+        report(f"{step.up_revision_id} {step.up_revision.doc.rstrip('.')} … done in {(now - started) * 1000:.0f} ms")
+        applied, started = applied + 1, now
+
+    with _connected(database_url, password) as connection:
+        connection.execute(sqlalchemy.select(sqlalchemy.func.pg_advisory_lock(_LOCK)))
+        connection.execute(sqlalchemy.select(sqlalchemy.func.set_config("lock_timeout", _LOCK_TIMEOUT, False)))
+        connection.commit()
+        started = time.perf_counter()
+        config.attributes.update(connection=connection, on_version_apply=report_step)
+        alembic.command.upgrade(config, "head")
+    if not applied:
+        report(f"{scripts.get_current_head()} is the latest, nothing to do")
+
+
+def current(database_url: str, *, password: Callable[[], str] | None = None) -> str | None:
+    """Return the revision that a database is at, None before the first.
+
+    Parameters
+    ----------
+    database_url, password
+        As for `upgrade`.
+
+    Raises
+    ------
+    MigrationError
+        If the database cannot be reached or refuses.
+    """
+    with _connected(database_url, password) as connection:
+        return MigrationContext.configure(connection).get_current_revision()
+
+
+@contextmanager
+def _connected(database_url: str, password: Callable[[], str] | None) -> Iterator[sqlalchemy.Connection]:
+    """Connect as the ledger does, and say in one line what goes wrong."""
+    try:
+        address = parse_database_url(database_url)
+        engine = sqlalchemy.create_engine(
+            "postgresql+pg8000://", creator=lambda: _open(address, password), poolclass=NullPool
+        )
+        with engine.connect() as connection:
+            yield connection
+    except DBAPIError as error:
+        fields = error.orig.args[0] if error.orig is not None and error.orig.args else None
+        reason = refusal(fields) if isinstance(fields, dict) else error.orig
+        raise MigrationError(f"the database refuses: {reason}") from error
+    except LedgerError as error:
+        raise MigrationError(str(error)) from error
+
+
+def _open(address: DatabaseAddress, password: Callable[[], str] | None) -> Any:  # noqa: ANN401  # pg8000 has no types
+    session, connected = start_session(
+        pg8000.dbapi.connect, address, password=password, application_name=f"{APPLICATION_NAME} migrations"
+    )
+    connected.settimeout(None)  # an index over ten million rows takes its time
+    return session

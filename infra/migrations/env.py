@@ -1,0 +1,10 @@
+"""What Alembic runs for each of its commands. The connection comes from `infra.migrations.upgrade`."""
+
+from alembic import context
+
+context.configure(
+    connection=context.config.attributes["connection"],
+    on_version_apply=context.config.attributes["on_version_apply"],
+    transaction_per_migration=True,
+)
+context.run_migrations()

@@ -1,0 +1,168 @@
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from functions.shared.ledger.connection import Connection, parse_database_url
+from functions.shared.ledger.errors import LedgerUnavailableError, StatementRefusedError
+from functions.shared.ledger.pool import Pool
+from tests.ledger.conftest import Query
+from tests.ledger.wire import Fate, Proxy
+
+WHO = "SELECT pg_backend_pid()"
+
+
+@pytest.fixture
+def pool(proxy: Proxy) -> Iterator[Pool]:
+    address = parse_database_url(proxy.url)
+    made = Pool(lambda: Connection(address), size=2, acquire_timeout=0.2)
+    yield made
+    made.close()
+
+
+def test_nothing_is_opened_before_it_is_needed(pool: Pool, proxy: Proxy) -> None:
+    assert proxy.sessions == 0
+    pool.run("SELECT 1", {})
+    assert proxy.sessions == 1
+
+
+def test_a_connection_is_used_again(pool: Pool) -> None:
+    assert pool.run(WHO, {}) == pool.run(WHO, {})
+
+
+def test_when_all_connections_are_lent_the_next_caller_waits_in_vain_for_a_while(pool: Pool) -> None:
+    with pool.connection(), pool.connection():
+        started = time.monotonic()
+        with pytest.raises(LedgerUnavailableError, match=r"all 2 connections have been busy for 0\.2 s"):
+            pool.run("SELECT 1", {})
+        assert 0.2 <= time.monotonic() - started < 1
+
+
+def test_a_caller_that_waits_gets_the_connection_that_becomes_free(pool: Pool) -> None:
+    with ThreadPoolExecutor() as threads, pool.connection():
+        with pool.connection():
+            waiting = threads.submit(pool.run, "SELECT 7", {})
+            time.sleep(0.05)
+        assert waiting.result(timeout=1) == [[7]]
+
+
+def test_a_failed_attempt_to_connect_gives_its_place_back(proxy: Proxy, pool: Pool) -> None:
+    proxy.close()
+    for _ in range(3):
+        with pytest.raises(LedgerUnavailableError, match="cannot be reached"):
+            pool.run("SELECT 1", {})
+
+
+@pytest.mark.parametrize("statement", ["SELECT 1", "SELECT 1 / 0"], ids=["open", "failed"])
+def test_a_connection_given_back_inside_a_transaction_is_not_lent_again(pool: Pool, statement: str) -> None:
+    with pool.connection() as lent:
+        lent.run("BEGIN", {})
+        before = lent.run(WHO, {}) if statement == "SELECT 1" else None
+        if before is None:
+            with pytest.raises(Exception, match="22012"):
+                lent.run(statement, {})
+    assert not lent.is_usable()
+    assert pool.run("SELECT 1", {}) == [[1]]
+    assert pool.run("SELECT pg_current_xact_id_if_assigned()", {}) == [[None]]
+
+
+def test_a_connection_whose_statement_was_refused_is_lent_again(pool: Pool) -> None:
+    before = pool.run(WHO, {})
+    with pytest.raises(StatementRefusedError):
+        pool.run("SELECT no_such_function()", {})
+    assert pool.run(WHO, {}) == before
+
+
+def test_a_connection_ended_while_nobody_used_it_is_replaced_and_no_call_fails(pool: Pool, query: Query) -> None:
+    ((backend,),) = pool.run(WHO, {})
+    query("SELECT pg_terminate_backend(:pid, 5000)", pid=backend)
+    ((successor,),) = pool.run(WHO, {})
+    assert successor != backend
+
+
+def test_a_connection_whose_network_died_while_nobody_used_it_is_replaced(pool: Pool, proxy: Proxy) -> None:
+    pool.run(WHO, {})
+    proxy.cut()
+    time.sleep(0.05)
+    assert pool.run("SELECT 1", {}) == [[1]]
+
+
+@pytest.mark.parametrize("fate", [Fate.REQUEST_LOST, Fate.REPLY_LOST])
+def test_a_connection_that_breaks_under_a_statement_is_replaced_and_the_statement_repeated(
+    pool: Pool, proxy: Proxy, fate: Fate
+) -> None:
+    pool.run(WHO, {})
+    proxy.next_flight(fate)
+    assert pool.run("SELECT 1", {}) == [[1]]
+    assert proxy.sessions == 2
+
+
+def test_a_session_that_is_terminated_under_its_statement_is_replaced_and_the_statement_repeated(
+    pool: Pool, query: Query
+) -> None:
+    # Asleep on the first connection, the statement sees on the second that it has been terminated before.
+    query("CREATE TEMP TABLE IF NOT EXISTS unused ()")
+    ((backend,),) = pool.run(WHO, {})
+    slow = "SELECT CASE WHEN pg_backend_pid() = :pid THEN pg_sleep(5) END"
+    with ThreadPoolExecutor() as threads:
+        running = threads.submit(pool.run, slow, {"pid": backend})
+        while not query("SELECT 1 FROM pg_stat_activity WHERE pid = :pid AND wait_event = 'PgSleep'", pid=backend):
+            time.sleep(0.01)
+        query("SELECT pg_terminate_backend(:pid)", pid=backend)
+        assert running.result(timeout=3) == [[None]] or running.result() == [[""]]
+
+
+def test_a_statement_is_repeated_once_and_not_for_ever(pool: Pool, proxy: Proxy) -> None:
+    pool.run(WHO, {})
+    proxy.next_flight(Fate.REQUEST_LOST)
+    proxy_closed = threading.Event()
+
+    def close_after_the_break() -> None:
+        while proxy.sessions < 2:
+            time.sleep(0.001)
+        proxy.close()
+        proxy_closed.set()
+
+    threading.Thread(target=close_after_the_break).start()
+    with pytest.raises(LedgerUnavailableError):
+        for _ in range(3):
+            pool.run("SELECT 1", {})
+    assert proxy_closed.wait(1)
+
+
+def test_when_one_connection_has_died_its_idle_siblings_are_not_trusted(pool: Pool, proxy: Proxy) -> None:
+    with pool.connection(), pool.connection():
+        pass
+    proxy.next_flight(Fate.REQUEST_LOST)
+    pool.run("SELECT 1", {})
+    assert proxy.sessions == 3
+    with pool.connection(), pool.connection():
+        assert proxy.sessions == 4
+
+
+def test_a_connection_that_was_idle_for_too_long_is_replaced(proxy: Proxy) -> None:
+    address = parse_database_url(proxy.url)
+    pool = Pool(lambda: Connection(address), max_idle=0.05)
+    before = pool.run(WHO, {})
+    time.sleep(0.06)
+    assert pool.run(WHO, {}) != before
+    pool.close()
+
+
+def test_a_closed_pool_opens_anew(pool: Pool, query: Query) -> None:
+    ((backend,),) = pool.run(WHO, {})
+    pool.close()
+    ((successor,),) = pool.run(WHO, {})
+    assert successor != backend
+
+
+def test_threads_that_share_a_pool_get_their_own_answers(proxy: Proxy) -> None:
+    address = parse_database_url(proxy.url)
+    pool = Pool(lambda: Connection(address), size=3)
+    with ThreadPoolExecutor(8) as threads:
+        answers = list(threads.map(lambda x: pool.run("SELECT :x::int", {"x": x}), range(400)))
+    assert answers == [[[x]] for x in range(400)]
+    assert proxy.sessions == 3
+    pool.close()

@@ -1,0 +1,141 @@
+"""A man in the middle between the ledger and PostgreSQL: it counts round trips and loses what it is told to lose."""
+
+import contextlib
+import select
+import socket
+import ssl
+import threading
+from collections.abc import Iterator
+from enum import Enum, auto
+from pathlib import Path
+from types import TracebackType
+from urllib.parse import quote
+
+from functions.shared.ledger.connection import DatabaseAddress
+
+_READY_FOR_QUERY = b"Z\0\0\0\5"
+_SSL_REQUEST_SIZE = 8
+
+
+class Fate(Enum):
+    """What happens to the client's next flight of messages."""
+
+    REQUEST_LOST = auto()  # the connection breaks before the server sees it
+    REPLY_LOST = auto()  # the server does what it is told, then the connection breaks
+    SILENCE = auto()  # nothing is forwarded, nothing is closed
+
+
+class Proxy:
+    """Listens on a unix socket, or with TLS on a loopback port, and forwards to the real server.
+
+    Attributes
+    ----------
+    flights : int
+        Times that a client sent something after it last received something: round trips, the log-in's included.
+    sessions : int
+        Connections accepted.
+    """
+
+    def __init__(self, server: DatabaseAddress, folder: Path, *, tls: ssl.SSLContext | None = None) -> None:
+        self.flights = 0
+        self.sessions = 0
+        self._server = server
+        self._tls = tls
+        self._fate: Fate | None = None
+        self._sockets: set[socket.socket] = set()
+        login = quote(server.user) + (f":{quote(server.password)}" if server.password else "")
+        if tls is None:
+            self._listener = socket.socket(socket.AF_UNIX)
+            self._listener.bind(str(folder / ".s.PGSQL.5432"))
+            self._listener.listen()
+            self.url = f"postgresql://{login}@/{quote(server.database)}?host={quote(str(folder))}"
+        else:
+            self._listener = socket.create_server(("127.0.0.1", 0))
+            port = self._listener.getsockname()[1]
+            self.url = f"postgresql://{login}@127.0.0.1:{port}/{quote(server.database)}?sslmode=verify-full"
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def next_flight(self, fate: Fate) -> None:
+        """Decide what happens to the next flight, on whichever connection."""
+        self._fate = fate
+
+    @contextlib.contextmanager
+    def counted(self, expected: int) -> Iterator[None]:
+        """Assert how many round trips the block takes."""
+        before = self.flights
+        yield
+        assert self.flights - before == expected
+
+    def cut(self) -> None:
+        """Break all connections, and wait until both ends have been told."""
+        for open_socket in list(self._sockets):
+            with contextlib.suppress(OSError):
+                open_socket.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Break all connections and accept no more."""
+        self._listener.close()
+        if self._listener.family == socket.AF_UNIX:
+            Path(self.url.rpartition("=")[2], ".s.PGSQL.5432").unlink(missing_ok=True)
+        self.cut()
+
+    def __enter__(self) -> "Proxy":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            self.sessions += 1
+            threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+
+    def _serve(self, client: socket.socket) -> None:
+        if self._tls is not None:
+            client.recv(_SSL_REQUEST_SIZE, socket.MSG_WAITALL)
+            client.sendall(b"S")
+            try:
+                client = self._tls.wrap_socket(client, server_side=True)
+            except OSError:
+                return
+        with client, self._server.open_socket() as server:
+            self._sockets |= {client, server}
+            with contextlib.suppress(OSError):
+                self._forward(client, server)
+            self._sockets -= {client, server}
+
+    def _forward(self, client: socket.socket, server: socket.socket) -> None:
+        fate: Fate | None = None
+        client_spoke_last = False
+        while True:
+            pending = isinstance(client, ssl.SSLSocket) and client.pending() > 0
+            readable = [client] if pending else select.select([client, server], [], [])[0]
+            if client in readable:
+                data = client.recv(65536)
+                if not data:
+                    return
+                if not client_spoke_last:
+                    self.flights += 1
+                    fate, self._fate = self._fate, None
+                client_spoke_last = True
+                if fate is Fate.REQUEST_LOST:
+                    return
+                if fate is Fate.SILENCE:
+                    continue
+                server.sendall(data)
+            if server in readable:
+                data = server.recv(65536)
+                if not data:
+                    return
+                client_spoke_last = False
+                if fate is Fate.REPLY_LOST:
+                    if data[-6:-1] == _READY_FOR_QUERY:
+                        return
+                    continue
+                client.sendall(data)
