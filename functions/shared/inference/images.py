@@ -1,0 +1,266 @@
+"""From an uploaded file to the tensor that the model takes.
+
+What is decided here, and why:
+
+- An image is turned upright as its EXIF orientation says, as every viewer does.
+- Only the first frame of an animation or page of a document counts.
+- It is stretched to the model's size, aspect ratio or not, as ``tf.keras.utils.load_img`` and Hugging Face's image
+  processors do by default; an image of that size is not resampled at all. Colours are converted before the size.
+- Transparency, for a model without such a channel: the image is laid over black, or over white where what is drawn is
+  dark and would vanish on black. So white ink and black ink on a transparent sheet both stay readable.
+- 16 bits per sample are scaled to 8 over the whole range (65535 becomes 255), as the PNG specification says.
+"""
+
+import io
+import struct
+import warnings
+import zlib
+from collections.abc import Callable
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from PIL.ImageFile import ImageFile
+
+from functions.shared.inference.content_types import SUPPORTED_CONTENT_TYPES, sniff_contenttype
+from functions.shared.inference.errors import ImageTooLargeError, InputProblem, UndecodableImageError
+from functions.shared.inference.image_input import ImageInput
+from functions.shared.inference.package_settings import RESAMPLE_NAMES
+
+__all__ = ["SUPPORTED_CONTENT_TYPES", "ImageDecoder", "sniff_contenttype"]
+
+_MODES: Final = {1: "L", 3: "RGB", 4: "RGBA"}
+_SIXTEEN_BIT_MODES: Final = frozenset({"I;16", "I;16L", "I;16B", "I;16N"})
+# 32 bits per sample have no natural white, and these have no conversion to colour.
+_REFUSED_MODES: Final = frozenset({"I", "F", "LAB"})
+_TURNS: Final = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_ORIENTATION_TAG: Final = 0x0112
+# What Pillow raises on damaged files. ImageFile itself takes the second row for damage while it reads a header; from the
+# pixels and the metadata they come through.
+_DAMAGED: Final = (
+    *(OSError, SyntaxError, ValueError),
+    *(IndexError, TypeError, KeyError, EOFError, struct.error, zlib.error),
+)
+
+
+class ImageDecoder:
+    """Decodes images for one model; everything that depends on the model alone is worked out here, once.
+
+    Parameters
+    ----------
+    wanted
+        How the model takes its image.
+    max_pixels
+        Width times height above which an image is refused on its header.
+    """
+
+    def __init__(self, wanted: ImageInput, *, max_pixels: int) -> None:
+        self._max_pixels = max_pixels
+        self._mode = _MODES[wanted.channels]
+        self._size = None if wanted.width is None or wanted.height is None else (wanted.width, wanted.height)
+        self._resample = Image.Resampling(RESAMPLE_NAMES.index(wanted.resample))
+        self._layout = wanted.layout
+        self._order = (2, 1, 0, 3)[: wanted.channels] if wanted.color == "bgr" else tuple(range(wanted.channels))
+        # A channel has 256 possible values, so the arithmetic is done once for each of them, in double precision, and
+        # decoding looks them up: one step whatever the dtype, and each value is the nearest that the dtype has.
+        dtype = np.dtype(wanted.dtype)
+        pixels = np.arange(256, dtype=np.float64)
+        tables = [(pixels * wanted.rescale_factor - m) / s for m, s in zip(wanted.mean, wanted.std, strict=True)]
+        if dtype.kind in "iu":
+            tables = [np.rint(table) for table in tables]
+        self._tables = [table.astype(dtype) for table in tables]
+        self._one_table = all(np.array_equal(table, self._tables[0]) for table in self._tables)
+
+    def decode(self, data: bytes) -> NDArray[Any]:
+        """Decode one image file.
+
+        Parameters
+        ----------
+        data
+            The file's bytes.
+
+        Returns
+        -------
+        NDArray
+            ``[1, height, width, channels]``, ``[1, channels, height, width]`` or ``[1, height, width]``, as the model
+            takes it, in the model's dtype.
+
+        Raises
+        ------
+        UndecodableImageError
+            The bytes are no image, or a damaged one, or an image of another kind.
+        ImageTooLargeError
+            It has more pixels than the limit.
+        """
+        with warnings.catch_warnings():
+            # Pillow warns about odd metadata of files that decode well; a caller's file is no concern of our logs.
+            warnings.simplefilter("ignore")
+            image = self._open(data)
+            try:
+                upright = _upright(image)
+                plain = _to_mode(upright, self._mode)
+                if self._size is not None and plain.size != self._size:
+                    plain = plain.resize(self._size, self._resample)
+            except _DAMAGED as error:
+                raise _undecodable("the image is damaged or cut off") from error
+        return self._to_tensor(np.asarray(plain))
+
+    def black(self, height: int, width: int) -> NDArray[Any]:
+        """Make the tensor of a black (and opaque) image of a size; shape and dtype as `decode` gives them."""
+        return self._to_tensor(np.asarray(Image.new(self._mode, (width, height), "black")))
+
+    def _open(self, data: bytes) -> ImageFile:
+        """Read the header and check the size; no pixel is decoded."""
+        content_type = sniff_contenttype(data)
+        if content_type is None:
+            kinds = ", ".join(kind.removeprefix("image/") for kind in SUPPORTED_CONTENT_TYPES)
+            what = "the image is empty" if not data else "the bytes are no image of a kind that is taken"
+            raise _undecodable(f"{what}: send one of {kinds}")
+        if content_type == "image/webp":
+            # its decoder allocates the canvas when it is made, so the header is looked at before
+            self._check_size(*_webp_size(data))
+        try:
+            image = _OPENERS[content_type](io.BytesIO(data))
+        except Image.DecompressionBombError as error:  # a GIF's frame may be larger than the GIF, says its header
+            raise self._too_large("more") from error
+        except _DAMAGED as error:
+            name = content_type.removeprefix("image/")
+            raise _undecodable(f"the image begins like {name}, but its header is damaged or cut off") from error
+        self._check_size(*image.size)
+        return image
+
+    def _check_size(self, width: int, height: int) -> None:
+        if width * height > self._max_pixels:
+            raise self._too_large(f"{width} x {height} = {width * height} pixels, more")
+
+    def _too_large(self, size: str) -> ImageTooLargeError:
+        message = f"the image has {size} than the {self._max_pixels} pixels that are taken"
+        return ImageTooLargeError(message, problems=(InputProblem("/image", message),))
+
+    def _to_tensor(self, pixels: NDArray[np.uint8]) -> NDArray[Any]:
+        if self._one_table:
+            values = self._tables[0].take(pixels)
+            if self._layout == "NHW":
+                return values[np.newaxis]
+            if values.ndim == 2:
+                return (
+                    values[np.newaxis, np.newaxis] if self._layout == "NCHW" else values[np.newaxis, :, :, np.newaxis]
+                )
+            values = values if self._order[0] == 0 else values[:, :, self._order]
+            return np.ascontiguousarray(values.transpose(2, 0, 1) if self._layout == "NCHW" else values)[np.newaxis]
+        planes = [table.take(pixels[:, :, source]) for table, source in zip(self._tables, self._order, strict=True)]
+        return np.stack(planes, axis=0 if self._layout == "NCHW" else 2)[np.newaxis]
+
+
+def _undecodable(message: str) -> UndecodableImageError:
+    return UndecodableImageError(message, problems=(InputProblem("/image", message),))
+
+
+# Pillow's own Image.open would import and try five formats; the type is known here, so one is imported when first sent.
+
+
+def _open_png(file: io.BytesIO) -> ImageFile:
+    from PIL.PngImagePlugin import PngImageFile
+
+    return PngImageFile(file)
+
+
+def _open_jpeg(file: io.BytesIO) -> ImageFile:
+    from PIL.JpegImagePlugin import JpegImageFile
+
+    return JpegImageFile(file)
+
+
+def _open_webp(file: io.BytesIO) -> ImageFile:
+    from PIL.WebPImagePlugin import WebPImageFile
+
+    return WebPImageFile(file)
+
+
+def _open_gif(file: io.BytesIO) -> ImageFile:
+    from PIL.GifImagePlugin import GifImageFile
+
+    return GifImageFile(file)
+
+
+def _open_bmp(file: io.BytesIO) -> ImageFile:
+    from PIL.BmpImagePlugin import BmpImageFile
+
+    return BmpImageFile(file)
+
+
+def _open_tiff(file: io.BytesIO) -> ImageFile:
+    from PIL.TiffImagePlugin import TiffImageFile
+
+    return TiffImageFile(file)
+
+
+_OPENERS: Final[dict[str, Callable[[io.BytesIO], ImageFile]]] = {
+    "image/png": _open_png,
+    "image/jpeg": _open_jpeg,
+    "image/webp": _open_webp,
+    "image/gif": _open_gif,
+    "image/bmp": _open_bmp,
+    "image/tiff": _open_tiff,
+}
+
+
+def _webp_size(data: bytes) -> tuple[int, int]:
+    """Read the canvas size of a WebP file (RFC 9649); (0, 0) where there is none to read."""
+    kind = data[12:16]
+    if kind == b"VP8X" and len(data) >= 30:
+        return 1 + int.from_bytes(data[24:27], "little"), 1 + int.from_bytes(data[27:30], "little")
+    if kind == b"VP8L" and len(data) >= 25:
+        bits = int.from_bytes(data[21:25], "little")
+        return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+    if kind == b"VP8 " and len(data) >= 30:
+        return int.from_bytes(data[26:28], "little") & 0x3FFF, int.from_bytes(data[28:30], "little") & 0x3FFF
+    return 0, 0
+
+
+def _upright(image: ImageFile) -> Image.Image:
+    """Decode the pixels and turn them as the EXIF orientation says; Pillow turns TIFF by itself."""
+    image.load()
+    if "exif" not in image.info:
+        return image
+    try:
+        orientation = image.getexif().get(_ORIENTATION_TAG)
+    except _DAMAGED:
+        return image  # the pixels are whole: viewers show them as they lie
+    turn = _TURNS.get(orientation) if isinstance(orientation, int) else None
+    return image if turn is None else image.transpose(turn)
+
+
+def _to_mode(image: Image.Image, mode: str) -> Image.Image:
+    if image.mode in _SIXTEEN_BIT_MODES:
+        # the PNG specification, 13.12: floor(sample * 255 / 65535 + 0.5)
+        samples = np.asarray(image).astype(np.uint32)
+        image = Image.fromarray(((samples * 255 + 32767) // 65535).astype(np.uint8))
+    if image.mode in _REFUSED_MODES:
+        raise _undecodable(f"the image has samples of a kind ({image.mode}) that is not taken: send 8 or 16 bits each")
+    if image.mode in ("P", "PA") and image.palette is None:
+        raise _undecodable("the image has a palette, but the palette is missing")
+    if mode != "RGBA" and image.has_transparency_data:
+        image = _flattened(image.convert("RGBA"))
+    return image if image.mode == mode else image.convert(mode)
+
+
+def _flattened(image: Image.Image) -> Image.Image:
+    """Lay an RGBA image over the backdrop, black or white, that what is drawn stands out from."""
+    alpha = image.getchannel("A")
+    if alpha.getextrema() == (255, 255):
+        return image.convert("RGB")
+    on_black = Image.alpha_composite(Image.new("RGBA", image.size, "black"), image).convert("RGB")
+    light = np.asarray(on_black.convert("L")).sum(dtype=np.int64)
+    if 2 * light >= np.asarray(alpha).sum(dtype=np.int64):  # what is drawn is no darker than mid-grey on the average
+        return on_black
+    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")

@@ -1,0 +1,167 @@
+"""Where a model package is kept: a folder here, or a prefix in an S3 bucket that is fetched once."""
+
+import hashlib
+import logging
+import os
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Final
+
+from functions.shared.inference.errors import ModelPackageError, ModelUnavailableError
+from functions.shared.inference.package import file_sha256, find_model
+from functions.shared.inference.package_settings import PackageSettings
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+_LOG: Final = logging.getLogger(__name__)
+
+_SCHEME: Final = "s3://"
+_CONNECT_SECONDS: Final = 5
+_READ_SECONDS: Final = 30
+_ATTEMPTS: Final = 5
+_SECONDS_BETWEEN_PROGRESS_LINES: Final = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Object:
+    """An S3 object: its key, where it goes below the package's folder, its size in bytes, and its version."""
+
+    key: str
+    path: PurePosixPath
+    size: int
+    etag: str
+
+
+def resolve(location: str, cache: Path | None = None) -> Path:
+    """Give the folder of a model package, fetching it first where it is kept in S3.
+
+    Every object below the prefix is fetched (weights may lie beside the ONNX file), into a temporary folder that gets
+    its final name when it is whole: nobody ever sees half a package, and of several processes that fetch at once the
+    first to finish wins. The final name depends on the objects' keys and versions, so a package that is still the same
+    is not fetched again, and one that has changed is.
+
+    Parameters
+    ----------
+    location
+        A folder's path, or ``s3://bucket/prefix``.
+    cache
+        Where fetched packages are kept; a private folder in the system's temporary directory by default.
+
+    Returns
+    -------
+    Path
+        For a folder, that path, whether it is there or not. For S3, a folder called like the prefix's last part.
+
+    Raises
+    ------
+    ModelUnavailableError
+        The location is no valid one, nothing is there, it may not be read, or it cannot be fetched or kept.
+    """
+    if not location.startswith(_SCHEME):
+        return Path(location)
+    bucket, _, prefix = location.removeprefix(_SCHEME).partition("/")
+    prefix = prefix.strip("/")
+    if not bucket:
+        raise ModelUnavailableError(f"{location}: is no location of the form s3://bucket/prefix")
+    try:
+        return _fetch(location, bucket, prefix, _private_folder(cache))
+    except OSError as error:
+        raise ModelUnavailableError(f"{location}: cannot be kept here: {error.strerror or error}") from error
+
+
+def _private_folder(cache: Path | None) -> Path:
+    if cache is not None:
+        cache.mkdir(parents=True, exist_ok=True)
+        return cache
+    folder = Path(tempfile.gettempdir()) / f"onnx-ledger-models-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if folder.stat().st_uid != os.getuid():
+        # the temporary directory is everybody's: a package planted there would run as ours
+        raise ModelUnavailableError(f"{folder.name} in the temporary directory belongs to another user")
+    return folder
+
+
+def _fetch(location: str, bucket: str, prefix: str, cache: Path) -> Path:
+    # 0.1 s to import, and only who keeps models in S3 pays it
+    import boto3
+    from boto3.exceptions import Boto3Error
+    from botocore.config import Config
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    config = Config(
+        connect_timeout=_CONNECT_SECONDS,
+        read_timeout=_READ_SECONDS,
+        retries={"mode": "standard", "total_max_attempts": _ATTEMPTS},
+    )
+    try:
+        client = boto3.client("s3", config=config)
+        objects = _list(client, bucket, f"{prefix}/" if prefix else "")
+        if not any(one.path.parent == PurePosixPath() and one.path.suffix == ".onnx" for one in objects):
+            raise ModelUnavailableError(f"{location}: holds no model.onnx")
+        identity = hashlib.sha256(repr((bucket, objects)).encode()).hexdigest()
+        kept = cache / identity[:32]
+        folder = kept / (PurePosixPath(prefix).name or bucket)
+        if not folder.is_dir():
+            with tempfile.TemporaryDirectory(prefix="fetching-", dir=cache) as unfinished:
+                staged = Path(unfinished) / "package"
+                _download(client, bucket, objects, staged / folder.name)
+                _check(staged / folder.name)
+                try:
+                    staged.rename(kept)
+                except OSError:
+                    if not folder.is_dir():  # else another process was first
+                        raise
+    except ClientError as error:
+        code = error.response.get("Error", {}).get("Code", "unknown")
+        raise ModelUnavailableError(f"{location}: S3 answers {code}") from error
+    except (BotoCoreError, Boto3Error) as error:
+        raise ModelUnavailableError(f"{location}: cannot be fetched from S3: {error}") from error
+    return folder
+
+
+def _list(client: "S3Client", bucket: str, prefix: str) -> list[_Object]:
+    objects = []
+    for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
+        for entry in page.get("Contents", []):
+            key = entry["Key"]
+            path = PurePosixPath(key.removeprefix(prefix))
+            if key.endswith("/"):
+                continue  # what consoles make to show an empty folder
+            if path.is_absolute() or ".." in path.parts:
+                raise ModelUnavailableError(f"s3://{bucket}/{key}: leads out of the package's folder")
+            objects.append(_Object(key, path, entry["Size"], entry["ETag"]))
+    return objects
+
+
+def _download(client: "S3Client", bucket: str, objects: list[_Object], folder: Path) -> None:
+    total = sum(one.size for one in objects)
+    _LOG.info("fetching the model: %d files, %.1f MB", len(objects), total / 1e6)
+    started = told = time.monotonic()
+    done = 0
+
+    def progress(count: int) -> None:
+        nonlocal done, told
+        done += count
+        if time.monotonic() - told >= _SECONDS_BETWEEN_PROGRESS_LINES:
+            told = time.monotonic()
+            _LOG.info("fetching the model: %.1f of %.1f MB", done / 1e6, total / 1e6)
+
+    for one in objects:
+        target = folder / one.path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        client.download_file(bucket, one.key, str(target), Callback=progress)
+    _LOG.info("fetched the model: %.1f MB in %.1f s", total / 1e6, time.monotonic() - started)
+
+
+def _check(folder: Path) -> None:
+    """Refuse a package whose ONNX file is not the one that its model.json means, before it is kept."""
+    wanted = PackageSettings.read(folder / "model.json").sha256
+    model = find_model(folder)
+    if wanted is None:
+        return
+    found = file_sha256(model)
+    if found != wanted:
+        raise ModelPackageError(f"model.json: sha256: is {wanted}, but that of {model.name} as fetched is {found}")

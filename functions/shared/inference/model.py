@@ -1,0 +1,331 @@
+"""A loaded model: decode an input, predict, warm up."""
+
+import contextlib
+import io
+import logging
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
+
+from functions.shared.inference.errors import (
+    InputError,
+    InputProblem,
+    InvalidFeaturesError,
+    ModelPackageError,
+    ModelRunError,
+    ProviderUnavailableError,
+    UnpredictableInputError,
+)
+from functions.shared.inference.features import FeatureDecoder
+from functions.shared.inference.images import ImageDecoder
+from functions.shared.inference.outputs import OutputReader, RowsMismatchError
+from functions.shared.inference.package import FeatureInput, ImageInput, ModelPackage
+from functions.shared.inference.prediction import Prediction
+
+_LOG: Final = logging.getLogger(__name__)
+
+_CPU: Final = "CPUExecutionProvider"
+_CUDA: Final = "CUDAExecutionProvider"
+# Inputs of one run. What a network allocates on the way is tens of times its input, so this keeps a run in memory.
+_MAX_RUN_BYTES: Final = 8 * 1024 * 1024
+_FATAL: Final = 4
+# A side that most networks take, for the made-up image of a model that takes any size.
+_MADE_UP_SIDE: Final = 224
+_ONE_PIXEL_PNG: Final = bytes.fromhex(
+    "89504e470d0a1a0a0000000d49484452000000010000000108000000003a7e9b55"
+    "0000000a49444154789c636000000002000148afa4710000000049454e44ae426082"
+)
+
+_LOAD_FAILURES: Final = (
+    ort_errors.Fail,
+    ort_errors.InvalidArgument,
+    ort_errors.InvalidGraph,
+    ort_errors.InvalidProtobuf,
+    ort_errors.NoModel,
+    ort_errors.NoSuchFile,
+    ort_errors.NotImplemented,
+    ort_errors.RuntimeException,
+)
+_PROVIDER_FAILURES: Final = (ort_errors.EPFail, ort_errors.EngineError, RuntimeError, ValueError)
+_RUN_FAILURES: Final = (
+    ort_errors.EPFail,
+    ort_errors.Fail,
+    ort_errors.InvalidArgument,
+    ort_errors.NotImplemented,
+    ort_errors.RuntimeException,
+)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Instance:
+    """One input, decoded: an array per input of the graph, each with a first axis of one entry."""
+
+    arrays: tuple[NDArray[Any], ...]
+
+
+class Model:
+    """A model package, loaded into the runtime. Safe to use from several threads.
+
+    Attributes
+    ----------
+    package
+        What is served.
+    provider
+        The execution provider that runs it: ``CPUExecutionProvider``, ``CUDAExecutionProvider``.
+    """
+
+    def __init__(self, package: ModelPackage, session: onnxruntime.InferenceSession, max_image_pixels: int) -> None:
+        self.package = package
+        self.provider: str = session.get_providers()[0]
+        self._session = session
+        self._reader = OutputReader(package)
+        wanted = package.input
+        self._images = ImageDecoder(wanted, max_pixels=max_image_pixels) if isinstance(wanted, ImageInput) else None
+        self._features = FeatureDecoder(wanted) if isinstance(wanted, FeatureInput) else None
+        if isinstance(wanted, ImageInput):
+            self._input_names: tuple[str, ...] = (wanted.name,)
+            self._open_shape = wanted.height is None
+        else:
+            self._input_names = tuple(tensor.name for tensor in wanted.tensors)
+            self._open_shape = wanted.columns is None
+        self._unbatched = wanted.unbatched
+        self._rows = 1 if wanted.unbatched else wanted.batch
+
+    @classmethod
+    def load(
+        cls,
+        package: ModelPackage,
+        *,
+        providers: str = "auto",
+        intra_op_threads: int = 1,
+        max_image_pixels: int = 25_000_000,
+    ) -> "Model":
+        """Load a package into the runtime.
+
+        Parameters
+        ----------
+        package
+            The model.
+        providers
+            ``auto``: CUDA where the device and its libraries are there, else the CPU, with one log line. Or the
+            runtime's own names in order of preference, separated by commas; each of them must then be had.
+        intra_op_threads
+            Threads that one run may use.
+        max_image_pixels
+            Width times height above which an image is refused before it is decoded.
+
+        Raises
+        ------
+        ModelPackageError
+            The runtime cannot load the file, or what it answers contradicts the package.
+        ProviderUnavailableError
+            A provider of an explicit list cannot be had.
+        """
+        model = cls(package, _session(package, providers, _options(intra_op_threads)), max_image_pixels)
+        if package.labels is not None and package.answer.width is None:
+            model.warm_up()  # only a run tells how many scores there are
+        return model
+
+    def decode_image(self, data: bytes) -> Instance:
+        """Decode and preprocess one image file.
+
+        Raises
+        ------
+        UndecodableImageError, ImageTooLargeError
+            See `ImageDecoder.decode`.
+        """
+        if self._images is None:
+            raise TypeError("this model takes features, not images")
+        return Instance((self._images.decode(data),))
+
+    def decode_features(self, features: object) -> Instance:
+        """Check and convert one feature vector: a list, or an object by feature name.
+
+        Raises
+        ------
+        MissingFeaturesError, InvalidFeaturesError
+            See `FeatureDecoder.decode`.
+        """
+        if self._features is None:
+            raise TypeError("this model takes images, not features")
+        return Instance(self._features.decode(features))
+
+    def predict(self, instances: Sequence[Instance]) -> list[Prediction]:
+        """Predict instances, in their order.
+
+        All of them in one run, unless the model has a fixed batch (then that many at a time, the last group filled up
+        with copies that are dropped again), or they are too large together.
+
+        Raises
+        ------
+        UnpredictableInputError
+            The model answers NaN or Infinity to an instance.
+        InvalidFeaturesError
+            The model refuses an instance's values (a category that it never saw, say).
+        ModelRunError
+            The runtime fails on an input that the model should take.
+
+        The problems of an input error tell which instances are meant.
+        """
+        return self._predict_groups(self._groups(instances))
+
+    def warm_up(self) -> None:
+        """Predict a made-up input, so that the first real one finds everything imported and allocated.
+
+        Raises
+        ------
+        ModelPackageError
+            The model answers another number of scores than there are labels, or of rows than it was given.
+        ModelRunError
+            The model cannot run at all.
+        """
+        if self._images is not None:
+            self.decode_image(_ONE_PIXEL_PNG)
+        try:
+            self.predict([self.made_up_instance()])
+        except InputError as error:
+            # A made-up category may well be refused, and zeros may divide by zero: real inputs are another matter.
+            _LOG.debug("the made-up input was refused: %s", error)
+
+    def made_up_instance(self) -> Instance:
+        """Make an input up: a black image, or zeros, false and empty texts."""
+        wanted = self.package.input
+        if isinstance(wanted, FeatureInput):
+            zeros: dict[str, object] = {"string": "", "boolean": False}
+            columns = wanted.columns
+            return self.decode_features([0] if columns is None else [zeros.get(column.type, 0) for column in columns])
+        height, width = wanted.height or _MADE_UP_SIDE, wanted.width or _MADE_UP_SIDE
+        return Instance((ImageDecoder(wanted, max_pixels=height * width).black(height, width),))
+
+    def _groups(self, instances: Sequence[Instance]) -> Iterator[Sequence[Instance]]:
+        if len(instances) == 1:
+            yield instances
+            return
+        start = 0
+        while start < len(instances):
+            first = instances[start].arrays
+            limit = self._rows or max(1, _MAX_RUN_BYTES // max(1, sum(array.nbytes for array in first)))
+            end = min(start + limit, len(instances))
+            if self._open_shape:
+                end = next((at for at in range(start, end) if instances[at].arrays[0].shape != first[0].shape), end)
+            yield instances[start:end]
+            start = end
+
+    def _predict_groups(self, groups: Iterable[Sequence[Instance]]) -> list[Prediction]:
+        """Predict group after group; what is wrong with any instance is raised when all have been tried."""
+        predictions: list[Prediction] = []
+        errors: list[InputError] = []
+        problems: list[InputProblem] = []
+        done = 0
+        for group in groups:
+            try:
+                predictions += self._predict_group(group)
+            except InputError as error:
+                errors.append(error)
+                problems += [replace(one, instance=one.instance + done) for one in error.problems]
+            done += len(group)
+        if errors:
+            raise type(errors[0])(str(errors[0]), problems=tuple(problems))
+        return predictions
+
+    def _predict_group(self, group: Sequence[Instance]) -> list[Prediction]:
+        rows = self._rows or len(group)
+        if rows == 1:
+            arrays = group[0].arrays
+        else:
+            padded = [*group, *[group[-1]] * (rows - len(group))]
+            arrays = tuple(np.concatenate(parts) for parts in zip(*(one.arrays for one in padded), strict=True))
+        if self._unbatched:
+            arrays = tuple(array[0] for array in arrays)
+        try:
+            raw = self._session.run(self._reader.names, dict(zip(self._input_names, arrays, strict=True)))
+        except _RUN_FAILURES as error:
+            if len(group) > 1:
+                return self._predict_groups([one] for one in group)  # which of them is it?
+            raise self._failure(error) from error
+        try:
+            return self._reader.read(raw, rows, len(group))
+        except RowsMismatchError as error:
+            if self._rows is None:
+                return self._predict_groups([one] for one in group)  # the graph melts its rows into one
+            raise ModelPackageError(f"model.onnx: takes {rows} rows, but answers another number of them") from error
+
+    def _failure(self, error: Exception) -> InputError | ModelRunError:
+        """Tell whose fault a failed run is: a feature's value may be one that the model refuses, a pixel's may not."""
+        _LOG.warning("the runtime failed: %s", error)
+        if self._features is not None:
+            message = "the model cannot take these values"
+            return InvalidFeaturesError(message, problems=(InputProblem("/features", message),))
+        if self._open_shape:
+            message = "the model cannot take an image of this size"
+            return UnpredictableInputError(message, problems=(InputProblem("/image", message),))
+        return ModelRunError("the runtime failed on an image of the model's own size")
+
+
+def _options(intra_op_threads: int) -> onnxruntime.SessionOptions:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = intra_op_threads
+    options.inter_op_num_threads = 1
+    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    # A plan of the memory is kept for every shape ever seen, that is, for every size of batch.
+    options.enable_mem_pattern = False
+    # The runtime writes to stderr on its own; what matters of it is raised as well, and logged where it is caught.
+    options.log_severity_level = _FATAL
+    return options
+
+
+def _session(
+    package: ModelPackage, providers: str, options: onnxruntime.SessionOptions
+) -> onnxruntime.InferenceSession:
+    available = onnxruntime.get_available_providers()
+    if providers.strip() == "auto":
+        if _CUDA in available:
+            try:
+                session = _open(package, [_CUDA, _CPU], options)
+            except ProviderUnavailableError as error:
+                _LOG.debug("CUDA: %s", error)
+            else:
+                return session
+            _LOG.info("CUDA is in this build of onnxruntime, but its device or libraries are not here: using the CPU")
+        return _open(package, [_CPU], options)
+    wanted = [name.strip() for name in providers.split(",") if name.strip()]
+    if not wanted:
+        raise ProviderUnavailableError("execution providers: say auto, or a list of names separated by commas")
+    for name in wanted:
+        if name not in available:
+            raise ProviderUnavailableError(
+                f"execution provider {name} is not in this build of onnxruntime, which has {', '.join(available)}"
+            )
+    return _open(package, wanted, options)
+
+
+def _open(
+    package: ModelPackage, providers: list[str], options: onnxruntime.SessionOptions
+) -> onnxruntime.InferenceSession:
+    chatter = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(chatter):  # the runtime's loader prints
+            if _CUDA in providers:
+                onnxruntime.preload_dlls()
+            session = onnxruntime.InferenceSession(
+                os.fspath(package.path), options, providers=providers, enable_fallback=0
+            )
+    except _PROVIDER_FAILURES as error:
+        raise ProviderUnavailableError(f"execution providers {', '.join(providers)} cannot be had: {error}") from error
+    except _LOAD_FAILURES as error:
+        raise ModelPackageError(f"{package.path.name}: onnxruntime cannot load it: {_first_line(error)}") from error
+    # Where a provider's libraries are missing, the runtime falls back to the CPU without a word.
+    missing = [name for name in providers if name not in session.get_providers()]
+    if missing:
+        raise ProviderUnavailableError(f"execution provider {', '.join(missing)} cannot be had on this machine")
+    return session
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [""])[0]

@@ -1,0 +1,187 @@
+"""From what the runtime answers to predictions in plain Python values."""
+
+from collections.abc import Sequence
+from typing import Any, Final, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from functions.shared.inference.errors import InputProblem, ModelPackageError, UnpredictableInputError
+from functions.shared.inference.package import ModelPackage
+from functions.shared.inference.prediction import Output, Prediction
+
+RawOutput: TypeAlias = "NDArray[Any] | list[dict[int | str, float]]"
+
+# What rounding in half precision can add up to; scores further off are no probabilities.
+_SUM_TOLERANCE: Final = 0.005
+_EVEN: Final = 0.5
+
+
+class RowsMismatchError(Exception):
+    """An output has another number of rows than there were inputs, so nobody can tell whose is what."""
+
+
+class OutputReader:
+    """Turns the runtime's outputs into predictions for one model.
+
+    Parameters
+    ----------
+    package
+        The model; which outputs are read, and how, follows from its answer, task and activation.
+
+    Attributes
+    ----------
+    names
+        The outputs to ask the runtime for, in the order that `read` wants them.
+    """
+
+    def __init__(self, package: ModelPackage) -> None:
+        answer = package.answer
+        self._classify = package.task == "classification"
+        self._activation = package.activation
+        self._labels = package.labels
+        self._positions = None if answer.classes is None else {one: at for at, one in enumerate(answer.classes)}
+        self._label_positions = {label: at for at, label in enumerate(package.labels or ())}
+        self._keys = None if answer.scores is None else answer.scores.classes
+        self._label_is_index = answer.label_is_index
+        self._has_scores = answer.scores is not None
+        self._has_label = self._classify and answer.label is not None
+        self._independent = package.activation == "sigmoid" or (
+            answer.scores is not None and answer.scores.produced_by == "Sigmoid"
+        )
+        self.names = [
+            spec.name for spec in (answer.scores, answer.label if self._has_label else None) if spec is not None
+        ]
+
+    def read(self, raw: Sequence[RawOutput], rows: int, count: int) -> list[Prediction]:
+        """Read one run's outputs.
+
+        Parameters
+        ----------
+        raw
+            The outputs called `names`.
+        rows
+            Number of inputs in the run.
+        count
+            Number of them to read, from the first; the others filled the run up.
+
+        Raises
+        ------
+        UnpredictableInputError
+            The answer to an input holds NaN or Infinity; each problem tells which input.
+        RowsMismatchError
+            An output has not one row per input.
+        ModelPackageError
+            The model answers another number of scores than there are labels (where the file did not tell before).
+        """
+        labels: list[int | str] = []
+        if self._has_label:
+            labels = _rows(np.asarray(raw[-1]), rows)[:count].reshape(count, -1)[:, 0].tolist()
+        if not self._has_scores:
+            return [self._labelled([label], (), label) for label in labels]
+        scores = self._scores(raw[0], rows, count)
+        outputs = scores.tolist()
+        if scores.ndim == 1:
+            outputs = [[value] for value in outputs]
+        flat = outputs if scores.ndim <= 2 else scores.reshape(count, -1).tolist()
+        if not self._classify:
+            return [
+                Prediction(output, None, None, None, values[0] if len(values) == 1 else output)
+                for output, values in zip(outputs, flat, strict=True)
+            ]
+        if self._has_label:
+            return [self._labelled(*parts) for parts in zip(outputs, flat, labels, strict=True)]
+        self._check_width(len(flat[0]))
+        return [self._scored(output, values) for output, values in zip(outputs, flat, strict=True)]
+
+    def _scores(self, raw: RawOutput, rows: int, count: int) -> NDArray[Any]:
+        if isinstance(raw, list):
+            if len(raw) != rows:
+                raise RowsMismatchError
+            keys = self._keys or sorted(raw[0])
+            scores = np.array([[row[key] for key in keys] for row in raw[:count]])
+        else:
+            scores = _rows(raw, rows)[:count]
+        if scores.dtype.kind == "b":
+            return scores.astype(np.uint8)
+        if scores.dtype.kind != "f":
+            return scores
+        if self._activation != "none":
+            scores = _activated(scores, self._activation)
+        if not np.isfinite(scores).all():
+            finite = np.isfinite(scores.reshape(count, -1)).all(axis=1)
+            message = "the model's answer to this input is not a finite number"
+            raise UnpredictableInputError(
+                message, problems=tuple(InputProblem("", message, int(at)) for at in np.flatnonzero(~finite))
+            )
+        positive_zeros: NDArray[Any] = scores + 0.0  # -0.0 + 0.0 is 0.0
+        return positive_zeros
+
+    def _check_width(self, width: int) -> None:
+        if self._labels is None or width == len(self._labels) or (width, len(self._labels)) == (1, 2):
+            return
+        raise ModelPackageError(f"model.json: labels: {len(self._labels)} given, but the model answers {width} values")
+
+    def _scored(self, output: Output, values: Sequence[float]) -> Prediction:
+        """Read a classification from its scores alone."""
+        confidence: float | None
+        if len(values) == 1:
+            # one probability tells two classes: it is that of the second
+            index = int(values[0] > _EVEN)
+            confidence = (values[0] if index else 1 - values[0]) if 0 <= values[0] <= 1 else None
+        else:
+            confidence = max(values)
+            index = values.index(confidence)
+            if not self._are_probabilities(values):
+                confidence = None
+        label = str(index) if self._labels is None else self._labels[index]
+        return Prediction(output, index, label, None if confidence is None else min(confidence, 1.0), label)
+
+    def _labelled(self, output: Output, values: Sequence[float], answered: int | str) -> Prediction:
+        """Read a classification whose label the model answers itself."""
+        index = self._index_of(answered, values)
+        confidence = None
+        if index is not None and 1 < len(values) > index and self._are_probabilities(values):
+            confidence = min(values[index], 1.0)
+        labels = self._labels or ()
+        label = labels[index] if index is not None and index < len(labels) else str(answered)
+        return Prediction(output, index, label, confidence, label)
+
+    def _index_of(self, label: int | str, values: Sequence[float]) -> int | None:
+        """Tell the position of the class whose label the model answered."""
+        if self._label_is_index:
+            return int(label)
+        if self._positions is not None:
+            return self._positions.get(label)
+        if isinstance(label, str) and label in self._label_positions:
+            return self._label_positions[label]
+        if isinstance(label, int) and 0 <= label < len(self._label_positions):
+            return label
+        # A class's label, but which? The likeliest one's, where the scores tell which that is.
+        return values.index(max(values)) if len(values) > 1 and self._are_probabilities(values) else None
+
+    def _are_probabilities(self, values: Sequence[float]) -> bool:
+        if min(values) < 0 or max(values) > 1 + _SUM_TOLERANCE:
+            return False
+        return self._independent or abs(sum(values) - 1) <= _SUM_TOLERANCE
+
+
+def _rows(array: NDArray[Any], rows: int) -> NDArray[Any]:
+    """Give an output a first axis of one entry per input."""
+    if array.ndim and array.shape[0] == rows:
+        return array
+    if rows == 1:
+        return array[np.newaxis]
+    raise RowsMismatchError
+
+
+def _activated(logits: NDArray[Any], activation: str) -> NDArray[Any]:
+    """Apply softmax over the last axis that holds the scores, or the logistic function to each."""
+    values = logits.astype(np.float64)
+    if activation == "sigmoid":
+        # 1 / (1 + e^-x), written so that the exponential never overflows
+        small = np.exp(-np.abs(values))
+        return np.where(values >= 0, 1 / (1 + small), small / (1 + small))
+    flat = values.reshape(len(values), -1)
+    shares = np.exp(flat - flat.max(axis=1, keepdims=True))
+    return np.reshape(shares / shares.sum(axis=1, keepdims=True), values.shape)

@@ -1,0 +1,131 @@
+"""Tiny ONNX models for the tests, written operator by operator, and packages made of them."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
+
+Axes: TypeAlias = Sequence[int | str | None] | None
+
+_TYPES = {
+    "float32": TensorProto.FLOAT,
+    "float16": TensorProto.FLOAT16,
+    "float64": TensorProto.DOUBLE,
+    "uint8": TensorProto.UINT8,
+    "int8": TensorProto.INT8,
+    "int32": TensorProto.INT32,
+    "int64": TensorProto.INT64,
+    "uint16": TensorProto.UINT16,
+    "bool": TensorProto.BOOL,
+    "string": TensorProto.STRING,
+    "complex64": TensorProto.COMPLEX64,
+}
+
+
+def tensor(name: str, dtype: str, axes: Axes) -> ValueInfoProto:
+    return helper.make_tensor_value_info(name, _TYPES[dtype], axes)
+
+
+def graph(
+    nodes: Sequence[NodeProto],
+    inputs: Sequence[ValueInfoProto],
+    outputs: Sequence[ValueInfoProto],
+    weights: dict[str, NDArray[Any]] | None = None,
+) -> ModelProto:
+    initializers = [numpy_helper.from_array(array, name) for name, array in (weights or {}).items()]
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("ai.onnx.ml", 3)]
+    made = helper.make_graph(nodes, "graph", inputs, outputs, initializers)
+    return helper.make_model(made, opset_imports=opsets, ir_version=8)
+
+
+def package(folder: Path, model: ModelProto | bytes, **settings: object) -> Path:
+    """Write a model package: `settings` are model.json's keys; without any, there is no model.json."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "model.onnx").write_bytes(model if isinstance(model, bytes) else model.SerializeToString())
+    (folder / "model.json").unlink(missing_ok=True)
+    if settings:
+        (folder / "model.json").write_text(json.dumps(settings))
+    return folder
+
+
+def passing(dtype: str, axes: Axes, *, answer: Axes = None, name: str = "x") -> ModelProto:
+    """Make a model that answers its input unchanged, whatever shape is claimed for the answer."""
+    node = helper.make_node("Identity", [name], ["y"])
+    return graph([node], [tensor(name, dtype, axes)], [tensor("y", dtype, axes if answer is None else answer)])
+
+
+def pixels(axes: Sequence[int | str | None], dtype: str = "float32") -> ModelProto:
+    """Make a model that answers the image that it gets, flattened: what preprocessing made of it can be read."""
+    nodes = [
+        helper.make_node("Cast", ["image"], ["floats"], to=TensorProto.FLOAT),
+        helper.make_node("Reshape", ["floats", "shape"], ["y"]),
+    ]
+    batch = axes[0]
+    length = int(np.prod([axis for axis in axes[1:] if isinstance(axis, int)]))
+    shape = np.array([batch if isinstance(batch, int) else 0, -1])
+    known = all(isinstance(axis, int) for axis in axes[1:])
+    answer = tensor("y", "float32", [batch, length if known else None])
+    return graph(nodes, [tensor("image", dtype, axes)], [answer], {"shape": shape})
+
+
+def conv_net(
+    layout: Literal["NCHW", "NHWC"] = "NHWC",
+    *,
+    batch: int | str | None = "N",
+    size: tuple[int | str | None, int | str | None] = (28, 28),
+    channels: int = 1,
+    classes: int = 10,
+    dtype: str = "float32",
+    ends_in: Literal["Softmax", "Sigmoid", "logits"] = "Softmax",
+    seed: int = 0,
+) -> ModelProto:
+    """Make an image classifier: one convolution, the mean over the image, one dense layer."""
+    rng = np.random.default_rng(seed)
+    weights = {
+        "kernel": rng.normal(size=(4, channels, 3, 3)).astype(np.float32),
+        "dense": rng.normal(size=(4, classes)).astype(np.float32),
+        "bias": rng.normal(size=classes).astype(np.float32),
+        "scale": np.array(1 / 255 if dtype.lstrip("u").startswith("int") else 1, np.float32),
+    }
+    nodes = [
+        helper.make_node("Cast", ["image"], ["floats"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["floats", "scale"], ["scaled"]),
+        *([helper.make_node("Transpose", ["scaled"], ["planes"], perm=[0, 3, 1, 2])] if layout == "NHWC" else []),
+        helper.make_node("Conv", ["planes" if layout == "NHWC" else "scaled", "kernel"], ["features"]),
+        helper.make_node("Relu", ["features"], ["positive"]),
+        helper.make_node("GlobalAveragePool", ["positive"], ["means"]),
+        helper.make_node("Flatten", ["means"], ["flat"]),
+        helper.make_node("Gemm", ["flat", "dense", "bias"], ["logits" if ends_in != "logits" else "scores"]),
+        *([helper.make_node(ends_in, ["logits"], ["scores"])] if ends_in != "logits" else []),
+    ]
+    axes = [batch, channels, *size] if layout == "NCHW" else [batch, *size, channels]
+    outputs = [tensor("scores", "float32", [batch, classes])]
+    if dtype in ("float16", "float64"):
+        nodes.append(helper.make_node("Cast", ["scores"], ["answer"], to=_TYPES[dtype]))
+        outputs = [tensor("answer", dtype, [batch, classes])]
+    return graph(nodes, [tensor("image", dtype, axes)], outputs, weights)
+
+
+def linear(
+    weights: NDArray[Any],
+    *,
+    batch: int | str | None = "N",
+    dtype: str = "float32",
+    then: Sequence[str] = (),
+    answer: Axes = None,
+) -> ModelProto:
+    """Make a model ``x @ weights`` of features, with operators after it."""
+    features, outputs = weights.shape
+    names = ["x", *[f"step{at}" for at in range(len(then))], "y"]
+    nodes = [helper.make_node("MatMul", ["x", "weights"], [names[1]])]
+    nodes += [helper.make_node(op, [names[at + 1]], [names[at + 2]]) for at, op in enumerate(then)]
+    return graph(
+        nodes,
+        [tensor("x", dtype, [batch, features])],
+        [tensor("y", dtype, [batch, outputs] if answer is None else answer)],
+        {"weights": weights.astype(dtype)},
+    )

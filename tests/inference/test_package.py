@@ -1,0 +1,542 @@
+"""What a model package must hold, what follows from the file alone, and every way to contradict it."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx import helper
+
+from functions.shared.inference.errors import ModelPackageError
+from functions.shared.inference.feature_input import FeatureColumn, FeatureInput, FeatureTensor
+from functions.shared.inference.image_input import ImageInput
+from functions.shared.inference.package import ModelPackage
+from tests.inference import graphs
+
+TEN_OF_FOUR = graphs.linear(np.ones((4, 10)), then=["Softmax"])
+DIGITS = graphs.conv_net()
+
+Load = Callable[..., ModelPackage]
+
+
+@pytest.fixture
+def load(tmp_path: Path) -> Load:
+    def write_and_load(model: onnx.ModelProto, **settings: object) -> ModelPackage:
+        return ModelPackage.load(graphs.package(tmp_path / "iris", model, **settings))
+
+    return write_and_load
+
+
+def _image(package: ModelPackage) -> ImageInput:
+    assert isinstance(package.input, ImageInput)
+    return package.input
+
+
+def _features(package: ModelPackage) -> FeatureInput:
+    assert isinstance(package.input, FeatureInput)
+    return package.input
+
+
+# --- the folder ------------------------------------------------------------------------------------------------------
+
+
+def test_without_model_json_the_folder_names_the_model_and_its_hash_the_version(load: Load) -> None:
+    package = load(TEN_OF_FOUR)
+    assert package.name == "iris"
+    assert len(package.sha256) == 64
+    assert package.sha256.startswith(package.version)
+    assert (package.labels, package.feature_names, package.activation) == (None, None, "none")
+
+
+def test_model_json_names_everything(load: Load) -> None:
+    package = load(
+        graphs.linear(np.ones((2, 3))),
+        name="flowers",
+        version="2025-01",
+        task="classification",
+        labels=["a", "b", "c"],
+        feature_names=["length", "width"],
+        activation="softmax",
+    )
+    assert (package.name, package.version, package.task) == ("flowers", "2025-01", "classification")
+    assert package.labels == ("a", "b", "c")
+    assert package.feature_names == ("length", "width")
+    assert package.activation == "softmax"
+
+
+def test_whole_numbers_as_version_and_labels_are_taken_as_text(load: Load) -> None:
+    package = load(graphs.linear(np.ones((2, 2))), version=3, labels=[0, 1])
+    assert (package.version, package.labels) == ("3", ("0", "1"))
+
+
+def test_null_says_nothing(load: Load) -> None:
+    assert load(TEN_OF_FOUR, name=None, labels=None).name == "iris"
+
+
+def test_another_name_will_do_where_there_is_one_onnx_file(tmp_path: Path) -> None:
+    (graphs.package(tmp_path, TEN_OF_FOUR) / "model.onnx").rename(tmp_path / "iris_v2.onnx")
+    assert ModelPackage.load(tmp_path).path.name == "iris_v2.onnx"
+
+
+def test_of_several_onnx_files_one_must_be_called_model(tmp_path: Path) -> None:
+    folder = graphs.package(tmp_path, TEN_OF_FOUR)
+    shutil.copy(folder / "model.onnx", folder / "a.onnx")
+    assert ModelPackage.load(folder).path.name == "model.onnx"
+    (folder / "model.onnx").rename(folder / "b.onnx")
+    with pytest.raises(ModelPackageError, match=r"^model\.onnx: is missing.*2 other \.onnx files \(a\.onnx, b\.onnx\)"):
+        ModelPackage.load(folder)
+
+
+def test_a_folder_without_onnx_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelPackageError, match=r"^model\.onnx: is missing"):
+        ModelPackage.load(tmp_path)
+
+
+def test_no_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelPackageError, match="there is no such folder"):
+        ModelPackage.load(tmp_path / "nowhere")
+
+
+def test_the_hash_in_model_json_is_compared(load: Load) -> None:
+    sha256 = load(TEN_OF_FOUR).sha256
+    assert load(TEN_OF_FOUR, sha256=sha256.upper()).sha256 == sha256
+    with pytest.raises(ModelPackageError, match=f"sha256: is {'0' * 64}, but that of model.onnx is {sha256}"):
+        load(TEN_OF_FOUR, sha256="0" * 64)
+
+
+# --- model.json by itself --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"{", "is not JSON"),
+        (b"", "is not JSON"),
+        (b"[1]", r"must be an object, not \[1\]"),
+        (b"\xff\xfe", "is not UTF-8 at byte 0"),
+        (b'{"name": "a", "name": "b"}', "name: is there twice"),
+        (b"[" * 100_000, "is nested too deeply|is not JSON"),
+    ],
+)
+def test_a_model_json_that_is_no_json_object_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
+    folder = graphs.package(tmp_path, TEN_OF_FOUR)
+    (folder / "model.json").write_bytes(content)
+    with pytest.raises(ModelPackageError, match=rf"^model\.json: ({message})"):
+        ModelPackage.load(folder)
+
+
+def test_a_byte_order_mark_is_no_harm(tmp_path: Path) -> None:
+    folder = graphs.package(tmp_path, TEN_OF_FOUR)
+    (folder / "model.json").write_bytes(b'\xef\xbb\xbf{"name": "windows"}')
+    assert ModelPackage.load(folder).name == "windows"
+
+
+def test_unknown_keys_are_refused_and_the_known_ones_told(load: Load) -> None:
+    with pytest.raises(ModelPackageError, match=r'unknown key "imageMean", "lables": the keys are name, .*, sha256'):
+        load(TEN_OF_FOUR, lables=["a"], imageMean=0.5)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("name", "", "must be a text"),
+        ("name", 5, "must be a text"),
+        ("name", "a\nb", "must be a text"),
+        ("name", "x" * 201, "must be a text of 1 to 200"),
+        ("version", 1.1, "must be a text"),
+        ("version", True, "must be a text"),
+        ("task", "Classification", "must be one of classification, regression"),
+        ("task", 1, "must be one of"),
+        ("labels", [], "must be a list"),
+        ("labels", "abc", "must be a list"),
+        ("labels", ["a", 1.5], "the one at 1 is 1.5"),
+        ("labels", ["a", True], "the one at 1 is true"),
+        ("labels", ["a", "b", "a"], '"a" stands at 0 and again at 2'),
+        ("feature_names", [], "must be a list"),
+        ("feature_names", ["a", ""], 'the one at 1 is ""'),
+        ("feature_names", ["a", "a"], "stands at 0 and again at 1"),
+        ("activation", "relu", "must be one of none, softmax, sigmoid"),
+        ("size", 28, r"must be \[height, width\]"),
+        ("size", [28], r"must be \[height, width\]"),
+        ("size", [28, 0], r"must be \[height, width\]"),
+        ("size", [28, 28.0], r"must be \[height, width\]"),
+        ("size", [28, True], r"must be \[height, width\]"),
+        ("resample", "linear", "must be one of nearest, lanczos, bilinear"),
+        ("resample", 6, "must be one of"),
+        ("rescale_factor", 0, "must be a number other than 0"),
+        ("rescale_factor", "1/255", "must be a number"),
+        ("rescale_factor", True, "must be a number"),
+        ("rescale_factor", 10**400, "must be a number"),
+        ("image_mean", [], "must be a number or a list"),
+        ("image_mean", ["0.5"], "must be a number or a list"),
+        ("image_mean", {"r": 1}, "must be a number or a list"),
+        ("image_std", [0.5, 0, 0.5], "must not be 0"),
+        ("color", "gray", "must be one of grey, rgb, bgr"),
+        ("sha256", "abc", "must be 64 hexadecimal digits"),
+        ("sha256", "g" * 64, "must be 64 hexadecimal digits"),
+    ],
+)
+def test_a_value_of_the_wrong_type_is_refused_and_names_its_key(
+    load: Load, key: str, value: object, message: str
+) -> None:
+    with pytest.raises(ModelPackageError, match=rf"^model\.json: {key}: .*{message}"):
+        load(DIGITS, **{key: value})
+
+
+def test_infinity_in_model_json_is_refused(tmp_path: Path) -> None:
+    folder = graphs.package(tmp_path, DIGITS)
+    (folder / "model.json").write_text('{"image_mean": Infinity}')
+    with pytest.raises(ModelPackageError, match="image_mean: must be a number"):
+        ModelPackage.load(folder)
+
+
+# --- what goes in ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("axes", "layout", "channels", "height", "width"),
+    [
+        (["N", 28, 30, 1], "NHWC", 1, 28, 30),
+        (["N", 1, 28, 30], "NCHW", 1, 28, 30),
+        ([None, 224, 200, 3], "NHWC", 3, 224, 200),
+        ([None, 3, 224, 200], "NCHW", 3, 224, 200),
+        ([None, 4, 24, 20], "NCHW", 4, 24, 20),
+        ([None, None, None, 3], "NHWC", 3, None, None),
+        ([None, 3, None, None], "NCHW", 3, None, None),
+    ],
+)
+def test_rank_4_is_an_image_and_its_channel_axis_is_found(
+    load: Load, axes: list[int | str | None], layout: str, channels: int, height: int | None, width: int | None
+) -> None:
+    package = load(graphs.passing("float32", axes))
+    wanted = _image(package)
+    assert package.takes == "image"
+    assert (wanted.layout, wanted.channels, wanted.height, wanted.width) == (layout, channels, height, width)
+    assert wanted.batch is None
+
+
+def test_a_fixed_batch_is_told(load: Load) -> None:
+    assert _image(load(graphs.conv_net(batch=8))).batch == 8
+    assert _features(load(graphs.passing("float32", [3, 4]))).batch == 3
+
+
+def test_two_possible_channel_axes_are_told_apart_by_size_colour_or_the_first_convolution(load: Load) -> None:
+    either = graphs.passing("float32", ["N", 3, 40, 1])
+    assert _image(load(either)).layout == "NCHW"  # ONNX's own convolutions take it
+    assert _image(load(either, color="grey")).layout == "NHWC"
+    assert _image(load(either, color="rgb")).layout == "NCHW"
+    assert _image(load(either, size=[3, 40])).layout == "NHWC"
+    assert _image(load(graphs.conv_net("NHWC", size=(4, 40), channels=1))).layout == "NHWC"
+
+
+def test_channels_that_the_axes_leave_open_are_told_by_the_first_convolution_or_by_color(load: Load) -> None:
+    net = graphs.conv_net("NHWC", channels=3, size=(None, None))
+    for axis in net.graph.input[0].type.tensor_type.shape.dim:
+        axis.Clear()
+    wanted = _image(load(net))
+    assert (wanted.layout, wanted.channels, wanted.color) == ("NHWC", 3, "rgb")
+    anything = graphs.passing("float32", [None, None, None, None])
+    assert _image(load(anything, color="grey")).channels == 1
+    with pytest.raises(ModelPackageError, match=r"color: is missing: input 'x' is \[\?, \?, \?, \?\]"):
+        load(anything)
+
+
+def test_an_image_is_scaled_to_1_for_floats_and_left_alone_for_bytes(load: Load) -> None:
+    floats, octets = _image(load(graphs.conv_net(channels=3))), _image(load(graphs.conv_net(dtype="uint8")))
+    assert (floats.rescale_factor, floats.mean, floats.std) == (1 / 255, (0.0,) * 3, (1.0,) * 3)
+    assert (octets.rescale_factor, octets.mean, octets.std) == (1.0, (0.0,), (1.0,))
+
+
+def test_signed_bytes_are_centred_as_full_integer_quantisation_has_them(load: Load) -> None:
+    assert _image(load(graphs.conv_net(dtype="int8"))).mean == (128.0,)
+
+
+def test_preprocessing_is_taken_from_model_json(load: Load) -> None:
+    wanted = _image(
+        load(
+            graphs.conv_net(channels=3, size=(None, None)),
+            size=[32, 48],
+            resample="bicubic",
+            rescale_factor=0.5,
+            image_mean=[1, 2, 3],
+            image_std=4,
+            color="bgr",
+        )
+    )
+    assert (wanted.height, wanted.width, wanted.resample, wanted.color) == (32, 48, "bicubic", "bgr")
+    assert (wanted.rescale_factor, wanted.mean, wanted.std) == (0.5, (1.0, 2.0, 3.0), (4.0, 4.0, 4.0))
+
+
+def test_resample_may_be_the_number_that_hugging_face_writes(load: Load) -> None:
+    assert _image(load(DIGITS, resample=3)).resample == "bicubic"
+    assert _image(load(DIGITS)).resample == "bilinear"
+
+
+def test_rank_3_is_a_grey_image_where_that_is_plausible(load: Load) -> None:
+    wanted = _image(load(graphs.passing("float32", ["N", 28, 28])))
+    assert (wanted.layout, wanted.channels, wanted.unbatched) == ("NHW", 1, False)
+    small = graphs.passing("float32", ["N", 6, 4])
+    with pytest.raises(ModelPackageError, match=r"\[N, 6, 4\], of rank 3, and not plausibly a grey image"):
+        load(small)
+    assert _image(load(small, color="grey")).layout == "NHW"
+
+
+@pytest.mark.parametrize(("axes", "layout"), [([3, 24, 20], "NCHW"), ([24, 20, 3], "NHWC")])
+def test_rank_3_with_a_channel_axis_is_an_image_without_batch_axis(load: Load, axes: list[int], layout: str) -> None:
+    wanted = _image(load(graphs.passing("float32", axes, answer=[10])))
+    assert (wanted.layout, wanted.channels, wanted.height, wanted.width) == (layout, 3, 24, 20)
+    assert wanted.unbatched
+
+
+@pytest.mark.parametrize(
+    ("axes", "width"), [(["N", 4], 4), ([3, 4], 4), (["N", 1], 1), (["N"], 1), ([1], 1), (["N", "F"], None)]
+)
+def test_rank_2_and_1_are_features(load: Load, axes: list[int | str], width: int | None) -> None:
+    package = load(graphs.passing("float32", axes))
+    columns = _features(package).columns
+    assert package.takes == "features"
+    assert (None if columns is None else len(columns)) == width
+
+
+def test_one_axis_of_fixed_length_is_one_row_unless_an_output_has_as_many(load: Load) -> None:
+    one_row = _features(load(graphs.passing("float32", [4], answer=[3])))
+    four_rows = _features(load(graphs.passing("float32", [4])))
+    assert (one_row.unbatched, len(one_row.columns or ())) == (True, 4)
+    assert (four_rows.batch, len(four_rows.columns or ())) == (4, 1)
+
+
+def _columns_model(*columns: tuple[str, str, list[int | str | None]]) -> onnx.ModelProto:
+    node = helper.make_node("Identity", [columns[0][0]], ["y"])
+    inputs = [graphs.tensor(name, dtype, axes) for name, dtype, axes in columns]
+    return graphs.graph([node], inputs, [graphs.tensor("y", columns[0][1], columns[0][2])])
+
+
+def test_one_input_per_column_names_the_features(load: Load) -> None:
+    package = load(_columns_model(("age", "int64", ["N", 1]), ("city", "string", ["N", 1]), ("member", "bool", ["N"])))
+    assert package.feature_names == ("age", "city", "member")
+    assert _features(package).columns == (
+        FeatureColumn("age", "int64"),
+        FeatureColumn("city", "string"),
+        FeatureColumn("member", "bool"),
+    )
+    assert [column.type for column in _features(package).columns or ()] == ["integer", "string", "boolean"]
+
+
+def test_the_inputs_own_names_in_another_order_are_an_order_for_the_api(load: Load) -> None:
+    model = _columns_model(("age", "int64", ["N", 1]), ("city", "string", ["N", 1]))
+    wanted = _features(load(model, feature_names=["city", "age"]))
+    assert [column.dtype for column in wanted.columns or ()] == ["string", "int64"]
+    assert wanted.tensors == (FeatureTensor("age", "int64", (1,), 2), FeatureTensor("city", "string", (0,), 2))
+
+
+def test_other_names_rename_the_inputs_in_their_order(load: Load) -> None:
+    model = _columns_model(("f0", "float32", ["N", 1]), ("f1", "string", ["N", 1]))
+    assert _features(load(model, feature_names=["age", "city"])).columns == (
+        FeatureColumn("age", "float32"),
+        FeatureColumn("city", "string"),
+    )
+
+
+def test_inputs_of_several_columns_take_theirs_one_after_the_other(load: Load) -> None:
+    model = _columns_model(("numbers", "float32", ["N", 3]), ("kind", "string", ["N", 1]))
+    assert load(model).feature_names is None
+    wanted = _features(load(model, feature_names=["a", "b", "c", "kind"]))
+    assert [(one.name, one.columns) for one in wanted.tensors] == [("numbers", (0, 1, 2)), ("kind", (3,))]
+
+
+def test_names_tell_how_many_features_there_are_where_the_file_does_not(load: Load) -> None:
+    model = graphs.passing("float32", ["N", None])
+    assert load(model, feature_names=["a", "b"]).feature_names == ("a", "b")
+    assert _features(load(model)).columns is None
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (graphs.passing("float32", [1, 2, 3, 4, 5]), r"\[1, 2, 3, 4, 5\], of rank 5"),
+        (graphs.passing("float32", []), r"\[\], of rank 0"),
+        (graphs.passing("float32", ["N", 8, 16, 16]), r"1, 3 or 4 channels, on axis 1 \(here 8\) or axis 3 \(here 16\)"),
+        (graphs.passing("complex64", ["N", 2]), "is of type complex64, which is not served"),
+        (graphs.passing("string", ["N", 28, 28, 1]), "is an image of string"),
+        (graphs.passing("float32", None), "has no shape"),
+        (
+            _columns_model(("left", "float32", ["N", 3, 32, 32]), ("right", "float32", ["N", 3, 32, 32])),
+            r"has 2 inputs, of which 'left' is \[N, 3, 32, 32\]",
+        ),
+        (
+            _columns_model(("a", "float32", [2, 1]), ("b", "float32", [3, 1])),
+            "its inputs take different numbers of rows: 'a' 2, 'b' 3",
+        ),
+        (
+            graphs.graph([helper.make_node("Identity", ["w"], ["y"])], [], [graphs.tensor("y", "float32", [1])]),
+            "has no input",
+        ),
+        (graphs.passing("float32", [2, 4], answer=[3, 4]), r"takes 2 rows at a time, but an output is \[3, 4\]"),
+        (graphs.passing("float32", ["N", 3, 32, None]), "size: is missing: .* fixes only one side"),
+    ],
+)
+def test_a_model_that_takes_something_else_is_refused_in_words(
+    load: Load, model: onnx.ModelProto, message: str
+) -> None:
+    with pytest.raises(ModelPackageError, match=message):
+        load(model)
+
+
+# --- what comes out --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("answer", "task"),
+    [
+        (["N", 10], "classification"),
+        (["N", 1], "regression"),
+        (["N"], "regression"),
+        (["N", 10, 1, 1], "classification"),
+        (["N", 8, 8], "regression"),
+        (["N", None], "regression"),
+    ],
+)
+def test_without_model_json_several_values_are_a_classification_and_one_is_a_regression(
+    load: Load, answer: list[int | str | None], task: str
+) -> None:
+    assert load(graphs.passing("float32", ["N", 4], answer=answer)).task == task
+
+
+def test_labels_or_an_activation_make_a_classification(load: Load) -> None:
+    one_value = graphs.passing("float32", ["N", 1])
+    assert load(one_value, labels=["no", "yes"]).task == "classification"
+    assert load(one_value, activation="sigmoid").task == "classification"
+
+
+def test_several_values_are_a_regression_where_model_json_says_so(load: Load) -> None:
+    assert load(graphs.passing("float32", ["N", 4]), task="regression").task == "regression"
+
+
+def test_a_label_beside_probabilities_is_a_classification_with_the_files_own_labels(tmp_path: Path) -> None:
+    shutil.copy(Path(onnxruntime.__file__).parent / "datasets" / "logreg_iris.onnx", tmp_path / "model.onnx")
+    package = ModelPackage.load(tmp_path)
+    assert (package.task, package.labels) == ("classification", ("0", "1", "2"))
+    assert _features(package).batch == 3
+
+
+def _two_outputs(first: tuple[str, list[Any]], second: tuple[str, list[Any]]) -> onnx.ModelProto:
+    nodes = [
+        helper.make_node("Cast", ["x"], [name], to=graphs.tensor("", dtype, []).type.tensor_type.elem_type)
+        for name, dtype in (("first", first[0]), ("second", second[0]))
+    ]
+    outputs = [graphs.tensor("first", *first), graphs.tensor("second", *second)]
+    return graphs.graph(nodes, [graphs.tensor("x", "float32", ["N", 4])], outputs)
+
+
+def test_of_several_outputs_of_numbers_the_first_is_the_answer_or_the_one_that_the_labels_fit(load: Load) -> None:
+    model = _two_outputs(("float32", ["N", 64]), ("float32", ["N", 3]))
+    assert load(model).answer.width == 64
+    assert load(model, labels=["a", "b", "c"]).answer.width == 3
+
+
+def test_a_whole_number_alone_is_a_label_where_model_json_says_classification(load: Load) -> None:
+    model = graphs.passing("int64", ["N", 1])
+    alone, told = load(model), load(model, task="classification")
+    assert (alone.task, alone.answer.label) == ("regression", None)
+    assert told.answer.scores is None
+    assert told.answer.label is not None
+
+
+@pytest.mark.parametrize(
+    ("model", "settings", "message"),
+    [
+        (TEN_OF_FOUR, {"labels": [*range(20)]}, "labels: 20 given, but output 'y' has 10 values"),
+        (
+            graphs.linear(np.ones((4, 1)), then=["Sigmoid"]),
+            {"labels": ["a", "b", "c"]},
+            "labels: 3 given, but output 'y' has 1 value, for 2 classes",
+        ),
+        (graphs.linear(np.ones((4, 3))), {"task": "regression", "labels": ["a"]}, "labels: 1 given, but a regression"),
+        (TEN_OF_FOUR, {"feature_names": ["a"]}, "feature_names: has 1 names, but the model takes 4 features"),
+        (TEN_OF_FOUR, {"size": [2, 2]}, r"size: is about images, but the model takes features \[N, 4\]"),
+        (TEN_OF_FOUR, {"image_mean": 0.5}, "image_mean: is about images"),
+        (TEN_OF_FOUR, {"activation": "softmax"}, "activation: is softmax, but output 'y' already is"),
+        (
+            graphs.linear(np.ones((4, 1))),
+            {"activation": "softmax"},
+            "activation: is softmax, but output 'y' has 1 value",
+        ),
+        (
+            graphs.passing("string", ["N", 1]),
+            {"activation": "softmax"},
+            "activation: is softmax, but the model answers a label",
+        ),
+        (graphs.passing("string", ["N", 1]), {"task": "regression"}, "task: is regression, but the model answers a label"),
+        (
+            graphs.passing("float32", ["N", 1, 16, 16]),
+            {"task": "classification"},
+            r"task: is classification, but output 'y' is \[1, 16, 16\]",
+        ),
+        (DIGITS, {"image_mean": [1, 2, 3]}, "image_mean: has 3 values, but the model's image 1 channel"),
+        (graphs.conv_net(channels=3), {"image_std": [1, 2]}, "image_std: has 2 values, but the model's image 3 channels"),
+        (DIGITS, {"size": [32, 28]}, r"size: height is 32, but that of input 'image' \[N, 28, 28, 1\] is 28"),
+        (DIGITS, {"size": [28, 32]}, r"size: width is 32, but that of input 'image' \[N, 28, 28, 1\] is 28"),
+        (DIGITS, {"color": "rgb"}, "color: rgb has 3 channels, the model's input 1"),
+        (graphs.conv_net(channels=3), {"color": "grey"}, "color: grey has 1 channels, the model's input 3"),
+        (DIGITS, {"feature_names": ["a"]}, "feature_names: the model takes an image"),
+        (
+            graphs.conv_net(dtype="uint8"),
+            {"image_mean": 128},
+            "pixels become -128 to 127, but input 'image' is uint8, 0 to 255",
+        ),
+    ],
+)
+def test_a_package_that_contradicts_itself_is_refused_with_the_field_and_both_numbers(
+    load: Load, model: onnx.ModelProto, settings: dict[str, object], message: str
+) -> None:
+    with pytest.raises(ModelPackageError, match=rf"^model\.json: .*{message}"):
+        load(model, **settings)
+
+
+def test_labels_are_compared_with_the_classes_that_the_file_keeps(tmp_path: Path) -> None:
+    shutil.copy(Path(onnxruntime.__file__).parent / "datasets" / "logreg_iris.onnx", tmp_path / "model.onnx")
+
+    def labelled(*labels: str) -> tuple[str, ...] | None:
+        (tmp_path / "model.json").write_text(json.dumps({"labels": labels}))
+        return ModelPackage.load(tmp_path).labels
+
+    assert labelled("setosa", "versicolor", "virginica") == ("setosa", "versicolor", "virginica")
+    with pytest.raises(ModelPackageError, match="labels: 4 given, but the model has 3 classes"):
+        labelled("a", "b", "c", "d")
+    with pytest.raises(ModelPackageError, match='labels: "1" stands at 0, where the model has "0"'):
+        labelled("1", "0", "2")
+
+
+# --- what is told of it ----------------------------------------------------------------------------------------------
+
+
+def test_what_the_api_takes_is_told_for_an_image(load: Load) -> None:
+    told = load(graphs.conv_net("NCHW", channels=3, size=(24, 20))).describe_input()
+    assert told == {
+        "takes": "image",
+        "content_types": ["image/png", "image/jpeg", "image/webp", "image/gif", "image/bmp", "image/tiff"],
+        "height": 24,
+        "width": 20,
+        "channels": 3,
+        "color": "rgb",
+        "resample": "bilinear",
+    }
+
+
+def test_what_the_api_takes_is_told_for_features(load: Load) -> None:
+    named = load(_columns_model(("age", "int64", ["N", 1]), ("city", "string", ["N", 1])))
+    assert named.describe_input() == {
+        "takes": "features",
+        "features": [
+            {"name": "age", "type": "integer", "dtype": "int64"},
+            {"name": "city", "type": "string", "dtype": "string"},
+        ],
+    }
+    nameless = load(graphs.passing("float32", ["N", 2])).describe_input()
+    assert nameless["features"] == [{"name": None, "type": "number", "dtype": "float32"}] * 2
+    assert load(graphs.passing("float32", ["N", None])).describe_input() == {"takes": "features", "features": None}
