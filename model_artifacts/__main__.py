@@ -1,0 +1,120 @@
+"""Command line of the model packages: train the shipped ones, export a Keras model, check any package."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from functions.shared.inference.errors import InferenceError
+from model_artifacts.errors import ArtifactError
+
+_HERE = Path(__file__).parent
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Parameters
+    ----------
+    arguments : sequence of str or None
+        The command line after the program's name; None takes the process's own.
+
+    Returns
+    -------
+    int
+        The exit status: 0, or 1 after one line on standard error.
+    """
+    options = _parser().parse_args(arguments)
+    try:
+        options.run(options)
+    except (ArtifactError, InferenceError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m model_artifacts", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    train = commands.add_parser("train", help="train and export a shipped model (needs TensorFlow)")
+    models = train.add_subparsers(required=True, metavar="MODEL")
+    mnist = models.add_parser("mnist", help="handwritten digits")
+    mnist.add_argument(
+        "--idx-folder",
+        type=Path,
+        metavar="DIR",
+        help="folder of train-images-idx3-ubyte.gz and train-labels-idx1-ubyte.gz (default: Keras downloads MNIST)",
+    )
+    mnist.add_argument("--keras", type=Path, metavar="FILE.keras", help="save the Keras model too")
+    mnist.set_defaults(run=_train_mnist)
+    diabetes = models.add_parser("diabetes", help="progression of diabetes from ten measurements")
+    diabetes.set_defaults(run=_train_diabetes)
+    for name, model in (("mnist", mnist), ("diabetes", diabetes)):
+        model.add_argument("--output", type=Path, metavar="DIR", default=_HERE / name, help="default: %(default)s")
+        model.add_argument("--epochs", type=_positive, metavar="N", help="passes over the training data")
+
+    export = commands.add_parser("export", help="export a saved Keras model to a model package (needs TensorFlow)")
+    export.add_argument("model", type=Path, metavar="MODEL.keras")
+    export.add_argument("folder", type=Path, metavar="FOLDER")
+    export.set_defaults(run=_export)
+
+    check = commands.add_parser("check", help="show what the API makes of a model package, and run one prediction")
+    check.add_argument("folder", type=Path, metavar="FOLDER")
+    given = check.add_mutually_exclusive_group()
+    given.add_argument("--input", type=Path, metavar="FILE", help="an image to predict (default: a made-up one)")
+    given.add_argument(
+        "--features", metavar="JSON", help="features to predict: a JSON list or object, or a file that holds one"
+    )
+    check.set_defaults(run=_check)
+    return parser
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
+    return number
+
+
+# The commands import what they need themselves: TensorFlow takes ten seconds, and `check` must run without it.
+
+
+def _train_mnist(options: argparse.Namespace) -> None:
+    _quieten_tensorflow()
+    from model_artifacts import train_mnist
+
+    train_mnist.train(options.idx_folder, options.output, options.epochs or train_mnist.DEFAULT_EPOCHS, options.keras)
+
+
+def _train_diabetes(options: argparse.Namespace) -> None:
+    _quieten_tensorflow()
+    from model_artifacts import train_diabetes
+
+    train_diabetes.train(options.output, options.epochs or train_diabetes.DEFAULT_EPOCHS)
+
+
+def _export(options: argparse.Namespace) -> None:
+    _quieten_tensorflow()
+    from model_artifacts.export import export_keras_file
+
+    difference = export_keras_file(options.model, options.folder)
+    print(f"ONNX Runtime and Keras agree to {difference:.1e}. Wrote {options.folder / 'model.onnx'} and model.json.")
+    print("Add what the file cannot say to model.json (labels, feature_names, rescale_factor, ...), then:")
+    print(f"  python -m model_artifacts check {options.folder}")
+
+
+def _check(options: argparse.Namespace) -> None:
+    from model_artifacts.check import check
+
+    check(options.folder, image=options.input, features=options.features)
+
+
+def _quieten_tensorflow() -> None:
+    """Keep TensorFlow's C++ notes about the processor off the terminal; warnings and errors still show."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

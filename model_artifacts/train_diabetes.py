@@ -1,0 +1,131 @@
+"""Training of the diabetes progression regressor in `model_artifacts/diabetes`.
+
+Imports Keras and TensorFlow, which take seconds: import this module only in a command that needs it.
+"""
+
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+from keras import layers
+from numpy.typing import NDArray
+from sklearn.datasets import load_diabetes
+
+from model_artifacts.export import export_package
+
+DEFAULT_EPOCHS = 50
+
+_SEED = 20
+_BATCH = 32
+_VALIDATION_SHARE = 5  # one patient in five
+_LEARNING_RATE = 3e-3
+_WEIGHT_DECAY = 0.1
+
+FEATURE_NAMES = (
+    "age",
+    "sex",
+    "body_mass_index",
+    "blood_pressure",
+    "total_cholesterol",
+    "ldl",
+    "hdl",
+    "cholesterol_ratio",
+    "log_triglycerides",
+    "blood_sugar",
+)
+"""scikit-learn's columns in its order, written out: it calls the last six s1 to s6."""
+
+DESCRIPTION = {
+    "name": "diabetes",
+    "version": "1",
+    "task": "regression",
+    "feature_names": list(FEATURE_NAMES),
+}
+"""The package's `model.json`, without the file's SHA-256."""
+
+
+def train(output: Path, epochs: int = DEFAULT_EPOCHS) -> float:
+    """Train the regressor on raw measurements and export it as a model package.
+
+    One patient in five, drawn by the seed, is kept from training. Parity is checked on every patient.
+
+    Parameters
+    ----------
+    output : Path
+        The package's folder.
+    epochs : int
+        Passes over the training patients.
+
+    Returns
+    -------
+    float
+        Coefficient of determination (R squared) on the validation patients: 1 is perfect, 0 is no better than always
+        answering their mean.
+
+    Raises
+    ------
+    ParityError
+        The exported model does not compute what the trained one does.
+    """
+    keras.utils.set_random_seed(_SEED)
+    measurements, progression = read_patients()
+    order = np.random.default_rng(_SEED).permutation(len(measurements))
+    held_out, kept = np.split(order, [len(order) // _VALIDATION_SHARE])
+    print(f"Training on {len(kept)} patients, validating on {len(held_out)}.", flush=True)
+
+    scores = build_scorer(measurements[kept])
+    mean, deviation = progression[kept].mean(), progression[kept].std()
+    scores.compile(optimizer=keras.optimizers.AdamW(_LEARNING_RATE, weight_decay=_WEIGHT_DECAY), loss="mse")
+    # A bar redrawn in place is noise in a file: there, one line per epoch.
+    verbose = 1 if sys.stdout.isatty() else 2
+    targets = (progression[kept] - mean) / deviation
+    scores.fit(measurements[kept], targets, batch_size=_BATCH, epochs=epochs, verbose=verbose)
+    in_units = layers.Rescaling(float(deviation), offset=float(mean), name="progression")
+    model = keras.Model(scores.inputs[0], in_units(scores.outputs[0]), name="diabetes")
+
+    predicted = keras.ops.convert_to_numpy(model(measurements[held_out]))[:, 0]
+    residual = np.square(progression[held_out] - predicted).sum()
+    r_squared = float(1 - residual / np.square(progression[held_out] - progression[held_out].mean()).sum())
+    print(f"Validation R squared: {r_squared:.3f} on {len(held_out)} patients.")
+    difference = export_package(model, output, DESCRIPTION, [measurements])
+    print(f"ONNX Runtime and Keras agree on {len(measurements)} patients to {difference:.1e} (relative).")
+    print(f"Wrote {output / 'model.onnx'} ({(output / 'model.onnx').stat().st_size} bytes) and model.json.")
+    return r_squared
+
+
+def read_patients() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Read scikit-learn's bundled diabetes data set in its original units.
+
+    Efron, Hastie, Johnstone and Tibshirani, "Least Angle Regression", Annals of Statistics, 2004.
+
+    Returns
+    -------
+    measurements : numpy.ndarray
+        float32, [442, 10], the columns of `FEATURE_NAMES`: years, a code (1 or 2), kg/m2, mmHg, mg/dl for cholesterol,
+        ldl and hdl, a ratio, a logarithm, mg/dl.
+    progression : numpy.ndarray
+        float32, [442], the disease's progression one year later on the study's own scale, 25 to 346.
+    """
+    measurements, progression = load_diabetes(return_X_y=True, scaled=False)
+    return measurements.astype(np.float32), progression.astype(np.float32)
+
+
+def build_scorer(measurements: NDArray[np.float32]) -> keras.Model:
+    """Build the untrained network, which takes raw measurements and brings them to a common scale itself.
+
+    Parameters
+    ----------
+    measurements : numpy.ndarray
+        float32, [N, 10]; what the scale of each column is taken from.
+
+    Returns
+    -------
+    keras.Model
+        Input `measurements`: float32 [batch, 10]. Output: float32 [batch, 1], in standard deviations of the target.
+    """
+    scale = layers.Normalization()
+    scale.adapt(measurements)
+    features = keras.Input((measurements.shape[1],), name="measurements")
+    x = layers.Dense(16, activation="relu")(scale(features))
+    return keras.Model(features, layers.Dense(1)(x))

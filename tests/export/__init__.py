@@ -1,0 +1,1 @@
+"""Training and export: the tests that need TensorFlow."""

@@ -1,0 +1,106 @@
+"""The model packages that the repository ships."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from functions.shared.inference.model import Model
+from functions.shared.inference.package import FeatureInput, ImageInput, ModelPackage
+from model_artifacts import train_diabetes, train_mnist
+from model_artifacts.__main__ import main
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = [ROOT / "model_artifacts" / "mnist", ROOT / "model_artifacts" / "diabetes"]
+SAMPLES = ROOT / "local" / "samples"
+
+
+@pytest.mark.parametrize("folder", PACKAGES, ids=lambda folder: folder.name)
+def test_a_shipped_file_is_the_one_that_its_model_json_records(folder: Path) -> None:
+    recorded = json.loads((folder / "model.json").read_bytes())["sha256"]
+    assert ModelPackage.load(folder).sha256 == recorded
+
+
+@pytest.mark.parametrize("folder", PACKAGES, ids=lambda folder: folder.name)
+def test_a_shipped_model_takes_any_number_of_inputs_at_once(folder: Path) -> None:
+    signature = ModelPackage.load(folder).signature
+    shapes = [each.shape for each in signature.inputs] + [each.shape for each in signature.outputs]
+    assert [shape[0] for shape in shapes if shape] == ["batch", "batch"]
+
+
+@pytest.mark.parametrize("folder", PACKAGES, ids=lambda folder: folder.name)
+def test_a_shipped_model_is_at_most_two_megabytes(folder: Path) -> None:
+    assert (folder / "model.onnx").stat().st_size <= 2_000_000
+
+
+@pytest.mark.parametrize(
+    ("folder", "description"),
+    zip(PACKAGES, [train_mnist.DESCRIPTION, train_diabetes.DESCRIPTION], strict=True),
+    ids=["mnist", "diabetes"],
+)
+def test_a_shipped_model_json_says_what_its_training_command_writes(
+    folder: Path, description: dict[str, object]
+) -> None:
+    shipped = json.loads((folder / "model.json").read_bytes())
+    assert shipped == {**description, "sha256": shipped["sha256"]}
+
+
+def test_the_digit_model_takes_grey_images_and_is_sure_of_the_sample() -> None:
+    package = ModelPackage.load(PACKAGES[0])
+    assert isinstance(package.input, ImageInput)
+    assert (package.input.height, package.input.width, package.input.color) == (28, 28, "grey")
+    model = Model.load(package)
+    (prediction,) = model.predict([model.decode_image((SAMPLES / "mnist_sample.png").read_bytes())])
+    assert (prediction.label, prediction.likely_class) == ("7", 7)
+    assert prediction.confidence is not None
+    assert prediction.confidence > 0.99
+
+
+def test_the_regressor_explains_half_of_the_variance_between_patients() -> None:
+    package = ModelPackage.load(PACKAGES[1])
+    assert isinstance(package.input, FeatureInput)
+    assert package.feature_names == train_diabetes.FEATURE_NAMES
+    model = Model.load(package)
+    measurements, progression = train_diabetes.read_patients()
+    predictions = model.predict([model.decode_features(row) for row in measurements.tolist()])
+    predicted = np.array([prediction.predicted_value for prediction in predictions], float)
+    assert 1 - np.square(progression - predicted).mean() / progression.var() > 0.5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["mnist", "--input", str(SAMPLES / "mnist_sample.png")], "predicted value  7"),
+        (["mnist"], "of a made-up input"),
+        (["diabetes", "--features", str(SAMPLES / "diabetes.json")], "diabetes.json (CPUExecutionProvider)"),
+        (["diabetes"], "body_mass_index    number  float32"),
+    ],
+)
+def test_check_shows_a_shipped_package_and_predicts(
+    arguments: list[str], expected: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["check", str(ROOT / "model_artifacts" / arguments[0]), *arguments[1:]]) == 0
+    assert expected in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["mnist", "--features", "[1]"], "mnist takes an image (--input), not features"),
+        (
+            ["diabetes", "--input", str(SAMPLES / "mnist_sample.png")],
+            "diabetes takes features (--features), not an image",
+        ),
+        (["mnist", "--input", "nowhere.png"], "nowhere.png: No such file"),
+        (["diabetes", "--features", "{"], "--features is not valid JSON"),
+        (["mnist/model.json"], "no such folder"),
+    ],
+)
+def test_check_refuses_what_it_cannot_serve_in_one_line(
+    arguments: list[str], problem: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["check", str(ROOT / "model_artifacts" / arguments[0]), *arguments[1:]]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    assert problem in line

@@ -1,0 +1,67 @@
+"""Training of the shipped models, on next to no data."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from functions.shared.inference.model import Model
+from functions.shared.inference.package import ModelPackage
+from model_artifacts import train_diabetes, train_mnist
+from model_artifacts.__main__ import main
+
+# Keras itself converts its variables in a way that NumPy 2 deprecates.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
+
+
+@pytest.fixture(scope="module")
+def trained(idx_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("trained")
+    keras_file = folder / "digits.keras"
+    command = ["train", "mnist", "--idx-folder", str(idx_folder), "--output", str(folder / "digits")]
+    assert main([*command, "--epochs", "1", "--keras", str(keras_file)]) == 0
+    assert keras_file.exists()
+    return folder / "digits"
+
+
+def test_training_on_a_few_images_makes_a_package_that_loads_and_predicts(trained: Path) -> None:
+    model = Model.load(ModelPackage.load(trained))
+    png = (Path(__file__).parents[2] / "local" / "samples" / "mnist_sample.png").read_bytes()
+    (prediction,) = model.predict([model.decode_image(png)])
+    assert prediction.label in [str(digit) for digit in range(10)]
+    assert np.sum(np.array(prediction.output, float)) == pytest.approx(1, abs=1e-5)
+
+
+def test_training_prints_accuracy_and_parity(
+    idx_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    accuracy = train_mnist.train(idx_folder, tmp_path, epochs=1)
+    printed = capsys.readouterr().out
+    assert "Training on 220 images, validating on 20." in printed
+    assert f"Validation accuracy: {accuracy:.2%} of 20 images." in printed
+    assert "ONNX Runtime and Keras agree on 20 images" in printed
+
+
+def test_no_image_is_both_trained_on_and_validated_on() -> None:
+    kept, held_out = train_mnist.split(60_000)
+    assert len(held_out) == 5_000
+    np.testing.assert_array_equal(np.sort(np.concatenate([kept, held_out])), np.arange(60_000))
+    assert train_mnist.split(60_000)[1].tobytes() == held_out.tobytes()
+
+
+def test_a_folder_without_idx_files_is_one_clear_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "mnist", "--idx-folder", str(tmp_path), "--output", str(tmp_path / "out")]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    assert "train-images-idx3-ubyte.gz: no such file" in line
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_regressor_takes_raw_measurements_and_answers_in_the_data_sets_own_units(tmp_path: Path) -> None:
+    assert main(["train", "diabetes", "--output", str(tmp_path), "--epochs", "2"]) == 0
+    model = Model.load(ModelPackage.load(tmp_path))
+    measurements, progression = train_diabetes.read_patients()
+    patients = [dict(zip(train_diabetes.FEATURE_NAMES, row.tolist(), strict=True)) for row in measurements[:50]]
+    predictions = model.predict([model.decode_features(patient) for patient in patients])
+    values = np.array([prediction.predicted_value for prediction in predictions])
+    assert progression.min() - 50 < values.min() < values.max() < progression.max() + 50
