@@ -1,0 +1,175 @@
+"""Say what is served, whether it is well, and how to call it. Never loads the inference runtime."""
+
+from functools import cache
+from http import HTTPStatus
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Final
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import HTMLResponse, JSONResponse
+
+from functions.shared.api.app import create_app, create_handler, on_lambda
+from functions.shared.api.documentation import problems
+from functions.shared.api.log import logger
+from functions.shared.api.negotiation import quality, require_accepts
+from functions.shared.api.problems import RETRY_AFTER_SECONDS, Problem
+from functions.shared.api.settings import DescribeSettings
+from functions.shared.inference.content_types import SUPPORTED_CONTENT_TYPES
+from functions.shared.inference.errors import InferenceError
+from functions.shared.inference.location import resolve
+from functions.shared.inference.package import ModelPackage
+from functions.shared.ledger.errors import LedgerError
+from functions.shared.ledger.ledger import Ledger
+
+router = APIRouter(tags=["description"])
+
+HERE: Final = Path(__file__).parent
+
+DOCS_ASSETS: Final = {"swagger-ui.css": "text/css", "swagger-ui-bundle.js": "text/javascript"}
+"""What the page at `/docs` loads, shipped with the function: it works where no content delivery network does."""
+
+
+@cache
+def settings() -> DescribeSettings:
+    """Read the settings, the first time."""
+    return DescribeSettings.from_environment()
+
+
+@cache
+def ledger() -> Ledger:
+    """Make the connection pool, the first time."""
+    return Ledger.at(settings().database_url)
+
+
+@cache
+def package() -> ModelPackage:
+    """Read the model's signature, the first time. A failure is not remembered."""
+    return ModelPackage.load(resolve(settings().model))
+
+
+def _package_or_problem() -> ModelPackage:
+    try:
+        return package()
+    except InferenceError as error:
+        logger.error("the model cannot be read", extra={"reason": str(error)})
+        raise _unavailable([("/model", "the model cannot be read")]) from error
+
+
+def _unavailable(errors: list[tuple[str, str]]) -> Problem:
+    detail = f"{' and '.join(what for _, what in errors).capitalize()}."
+    headers = {"Retry-After": str(RETRY_AFTER_SECONDS)}
+    return Problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, errors=errors, headers=headers)
+
+
+@router.get(
+    "/",
+    responses={200: {"content": {"application/json": {}, "text/html": {}}}, **problems(406, 503)},
+)
+async def describe(request: Request) -> Response:
+    """What is served and where to POST: JSON, or a page for a browser."""
+    accept = request.headers.get("accept")
+    vary = {"Vary": "Accept"}
+    if quality(accept, "text/html") > quality(accept, "application/json"):
+        return HTMLResponse((HERE / "page.html").read_text("utf-8"), headers=vary)
+    require_accepts(accept)
+    model = _package_or_problem()
+    takes = ["multipart/form-data", *SUPPORTED_CONTENT_TYPES] if model.takes == "image" else []
+    document = {
+        "name": "onnx-ledger",
+        "model": {"name": model.name, "version": model.version, "task": model.task},
+        "predict": {"method": "POST", "path": "/prediction", "contenttypes": [*takes, "application/json"]},
+        "predict_many": {"method": "POST", "path": "/predictions"},
+        "links": {
+            "predictions": "/predictions",
+            "model": "/model",
+            "health": "/health",
+            "openapi": "/openapi.json",
+            "docs": "/docs",
+        },
+    }
+    return JSONResponse(document, headers=vary)
+
+
+@router.get("/model", responses=problems(406, 503))
+async def get_model(request: Request) -> dict[str, Any]:
+    """Name, version, SHA-256, task, signature and labels of the model, and the execution provider it last ran on."""
+    require_accepts(request.headers.get("accept"))
+    model = _package_or_problem()
+    return {
+        "name": model.name,
+        "version": model.version,
+        "sha256": model.sha256,
+        "task": model.task,
+        "labels": model.labels,
+        **model.describe_input(),
+        "signature": model.signature.describe(),
+        "provider": _served_provider(model),
+    }
+
+
+def _served_provider(model: ModelPackage) -> str | None:
+    """Return the execution provider that `predict` registered the model with; None before it did."""
+    try:
+        return ledger().served_provider(model.name, model.version, model.sha256)
+    except LedgerError as error:
+        # The rest of the answer stands without the database.
+        logger.warning("the execution provider cannot be read", extra={"reason": str(error)})
+        return None
+
+
+@router.get("/health", responses=problems(406, 503))
+async def health(request: Request) -> dict[str, str]:
+    """200 when the model's file and the database answer, else 503 naming what does not."""
+    require_accepts(request.headers.get("accept"))
+    failures = []
+    try:
+        with package().path.open("rb") as file:
+            file.read(1)
+    except (InferenceError, OSError) as error:
+        logger.error("the model cannot be read", extra={"reason": str(error)})
+        failures.append(("/model", "the model cannot be read"))
+    try:
+        ledger().ping()
+    except LedgerError as error:
+        logger.error("the database does not answer", extra={"reason": str(error)})
+        failures.append(("/database", "the database does not answer"))
+    if failures:
+        raise _unavailable(failures)
+    return {"status": "ok", "model": "ok", "database": "ok"}
+
+
+@router.get("/openapi.json", include_in_schema=False)
+async def openapi() -> Response:
+    """One OpenAPI 3.1 document over all the routes, generated from the code."""
+    return Response((HERE / "openapi.json").read_bytes(), media_type="application/json")
+
+
+@router.get("/docs", include_in_schema=False)
+async def docs() -> HTMLResponse:
+    """An interactive page over the OpenAPI document."""
+    return HTMLResponse((HERE / "docs.html").read_text("utf-8"))
+
+
+@router.get("/docs/{asset}", include_in_schema=False)
+async def docs_asset(asset: str) -> Response:
+    """A style sheet or script of the page at `/docs`."""
+    if asset not in DOCS_ASSETS:
+        raise Problem(HTTPStatus.NOT_FOUND, f"There are {' and '.join(DOCS_ASSETS)}.")
+    content = (_assets() / asset).read_bytes()
+    return Response(content, media_type=DOCS_ASSETS[asset], headers={"Cache-Control": "public, max-age=86400"})
+
+
+@cache
+def _assets() -> Path:
+    # Found, not imported: importing fastapi_offline would patch nothing we need and cost start-up time.
+    spec = find_spec("fastapi_offline")
+    if spec is None or spec.origin is None:
+        raise FileNotFoundError("fastapi_offline is not installed")
+    return Path(spec.origin).parent / "static"
+
+
+handler = create_handler(create_app(router))
+
+if on_lambda():
+    ledger()

@@ -1,0 +1,103 @@
+"""List predictions, newest first, a page at a time."""
+
+from functools import cache
+from typing import Annotated
+from urllib.parse import urlencode
+
+from fastapi import APIRouter, Query, Request, Response
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+
+from functions.shared.api.app import MAX_RESPONSE_BYTES, create_app, create_handler, on_lambda
+from functions.shared.api.auth import caller, require_own
+from functions.shared.api.documentation import problems
+from functions.shared.api.negotiation import require_accepts
+from functions.shared.api.representations import PredictionPage, represent
+from functions.shared.api.settings import FunctionSettings
+from functions.shared.ledger.ledger import Ledger
+from functions.shared.ledger.records import Page, PredictionFilter
+
+router = APIRouter()
+
+_Text = Annotated[str | None, Field(max_length=255, pattern="^[^\\x00]*$")]
+_Share = Annotated[float | None, Field(ge=0, le=1, allow_inf_nan=False)]
+
+
+class PageQuery(BaseModel):
+    """Which predictions, and how many of them."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    limit: int = Field(default=50, ge=1, le=1000, description="How many records a page has at most.")
+    cursor: str | None = Field(default=None, max_length=255, description="`next_cursor` of the page before.")
+    user_id: _Text = None
+    model: _Text = Field(default=None, description="The model's name.")
+    version: _Text = Field(default=None, description="The model's version.")
+    label: _Text = None
+    min_confidence: _Share = None
+    max_confidence: _Share = None
+    since: AwareDatetime | None = Field(default=None, description="Created at this time or later (RFC 3339).")
+    until: AwareDatetime | None = Field(default=None, description="Created before this time (RFC 3339).")
+
+
+@cache
+def settings() -> FunctionSettings:
+    """Read the settings, the first time."""
+    return FunctionSettings.from_environment()
+
+
+@cache
+def ledger() -> Ledger:
+    """Make the connection pool, the first time."""
+    return Ledger.at(settings().database_url)
+
+
+@router.get(
+    "/predictions",
+    response_model=PredictionPage,
+    responses=problems(401, 403, 406, 422, 503),
+    tags=["predictions"],
+)
+async def list_predictions(request: Request, query: Annotated[PageQuery, Query()]) -> Response:
+    """Newest first. The cursor is a position: what is written meanwhile is neither skipped nor seen twice.
+
+    A page that would not fit into one answer ends earlier than `limit` says; `next_cursor` goes on from there.
+    """
+    require_accepts(request.headers.get("accept"))
+    subject = caller(request, required=settings().token_required)
+    require_own(query.user_id, subject)
+    wanted = PredictionFilter(
+        user_id=subject or query.user_id,
+        model=query.model,
+        version=query.version,
+        label=query.label,
+        min_confidence=query.min_confidence,
+        max_confidence=query.max_confidence,
+        since=query.since,
+        until=query.until,
+    )
+    page = ledger().list(wanted, limit=query.limit, cursor=query.cursor)
+    content = _json(page)
+    while len(content) > MAX_RESPONSE_BYTES and len(page.records) > 1:
+        page = page.first_half()
+        content = _json(page)
+    headers = {}
+    if page.next_cursor is not None:
+        headers["Link"] = f'<{_next_url(query, page.next_cursor)}>; rel="next"'  # RFC 8288
+    return Response(content, headers=headers, media_type="application/json")
+
+
+def _json(page: Page) -> bytes:
+    records = [represent(record) for record in page.records]
+    body = PredictionPage.model_construct(predictions=records, next_cursor=page.next_cursor)
+    return body.model_dump_json(exclude_unset=True).encode()
+
+
+def _next_url(query: PageQuery, cursor: str) -> str:
+    asked = query.model_dump(mode="json", exclude_unset=True, exclude={"cursor"})
+    return f"/predictions?{urlencode({**asked, 'cursor': cursor})}"
+
+
+handler = create_handler(create_app(router))
+
+if on_lambda():
+    ledger()

@@ -1,0 +1,275 @@
+"""What a request asks to predict: a form, an image as the body, or JSON (`image` as a data URI, or `features`)."""
+
+import binascii
+import re
+from base64 import b64decode
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from http import HTTPStatus
+from typing import Any, Final, Literal
+
+from fastapi import Request
+
+from functions.predict.json_source import Source, decode, parse_items, parse_members
+from functions.predict.multipart import Part, parse_form
+from functions.predict.problems_of_many import ProblemsOfMany
+from functions.shared.api.fields import check_filename, check_metadata, check_user_id
+from functions.shared.api.problems import Problem
+from functions.shared.inference.content_types import SUPPORTED_CONTENT_TYPES, sniff_contenttype
+
+JSON: Final = "application/json"
+MULTIPART: Final = "multipart/form-data"
+
+_DATA_URI = re.compile(r"data:([^;,]*)((?:;[^;,]*)*),", re.ASCII)  # RFC 2397
+_PART_NAMES = ("file", "user_id", "metadata")
+
+Kind = Literal["image", "features"]
+"""What a model takes."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReceivedInput:
+    """One input as it was sent: an image's bytes, or features with the text they were written as."""
+
+    contenttype: str
+    content: bytes | None = None
+    filename: str | None = None
+    features: Source | None = None
+    metadata: dict[str, Any] = field(default_factory=dict)
+    pointer: str = ""
+    """Where it stands in the body, as a JSON pointer; in a form, `/file/2` is the third part `file`."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReceivedRequest:
+    """What a request asks to predict, and for whom."""
+
+    inputs: tuple[ReceivedInput, ...]
+    user_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much one request may bring."""
+
+    body_bytes: int
+    inputs: int
+
+
+async def receive(request: Request, *, takes: Kind, limits: Limits, many: bool) -> ReceivedRequest:
+    """Read the input of a request, or its inputs.
+
+    Parameters
+    ----------
+    request
+        The request.
+    takes
+        What the served model takes.
+    limits
+        How much it may bring.
+    many
+        Whether it may bring several inputs: several parts `file`, or `instances`.
+
+    Raises
+    ------
+    Problem
+        400 malformed or nothing there, 413 too large, 415 a content type that the model does not take, 422 well-formed
+        but not what the model takes. Of several inputs, every bad one is pointed at.
+    """
+    body = await request.body()
+    if len(body) > limits.body_bytes:
+        detail = f"The body has {len(body)} bytes: at most {limits.body_bytes} are taken."
+        raise Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail)
+    header = request.headers.get("content-type", "")
+    contenttype = essence(header)
+    if contenttype == JSON or (contenttype.startswith("application/") and contenttype.endswith("+json")):
+        members = _without_nulls(parse_members(decode(body)))
+        return _from_instances(members, takes, limits) if many else _from_members(members, takes)
+    if takes == "image" and contenttype == MULTIPART:
+        return _from_form(parse_form(header, body), limits, many=many)
+    if takes == "image" and contenttype in SUPPORTED_CONTENT_TYPES and not many:
+        return ReceivedRequest((ReceivedInput(contenttype, content=_not_empty(body, "body")),), None)
+    if not header and not body:
+        wanted = "an image" if takes == "image" else 'features, as JSON: {"features": [...]}'
+        raise Problem(HTTPStatus.BAD_REQUEST, f"The request has no body: send {wanted}.")
+    raise _unsupported(contenttype, takes, many=many)
+
+
+def essence(header: str) -> str:
+    """Return a content type without its parameters, in lower case (RFC 9110, section 8.3.1)."""
+    return header.partition(";")[0].strip().lower()
+
+
+def _unsupported(contenttype: str, takes: Kind, *, many: bool = False) -> Problem:
+    taken: tuple[str, ...] = (JSON,)
+    if takes == "image":
+        taken = (MULTIPART, JSON) if many else (MULTIPART, *SUPPORTED_CONTENT_TYPES, JSON)
+    given = f"The content type {contenttype[:100]!r} is not" if contenttype else "A body without a content type is not"
+    detail = f"{given} one that this model takes: {', '.join(taken)}."
+    return Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, detail, headers={"Accept-Post": ", ".join(taken)})
+
+
+def _not_empty(content: bytes, where: str) -> bytes:
+    if not content:
+        raise Problem(HTTPStatus.BAD_REQUEST, f"The {where} is empty: send an image.")
+    return content
+
+
+# --- forms -----------------------------------------------------------------------------------------------------------
+
+
+def _from_form(parts: list[Part], limits: Limits, *, many: bool) -> ReceivedRequest:
+    by_name: dict[str, list[Part]] = {name: [] for name in _PART_NAMES}
+    for part in parts:
+        if part.name not in by_name:
+            detail = f"the part {part.name[:100]!r} is not known: there are {', '.join(_PART_NAMES)}"
+            raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, f"{detail}.", errors=[("", detail)])
+        by_name[part.name].append(part)
+    files = by_name["file"]
+    if not files:
+        raise Problem(HTTPStatus.BAD_REQUEST, "There is no file: send the image as the part 'file'.")
+    if len(files) > 1 and not many:
+        detail = "There is more than one part 'file': send one, or send them to /predictions."
+        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail)
+    if len(files) > limits.inputs:
+        raise _too_many(len(files), limits.inputs, "parts 'file'")
+    user_id = _field(by_name["user_id"], "user_id")
+    metadata = _metadata_field(_field(by_name["metadata"], "metadata"))
+    inputs, problems = [], ProblemsOfMany()
+    for index, file in enumerate(files):
+        with problems.at(pointer := f"/file/{index}" if many else ""):
+            inputs.append(_from_file(file, metadata, pointer))
+    problems.raise_any()
+    return ReceivedRequest(tuple(inputs), None if user_id is None else check_user_id("/user_id", user_id))
+
+
+def _too_many(count: int, most: int, what: str) -> Problem:
+    return Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"There are {count} {what}: at most {most} are taken at once.")
+
+
+def _from_file(file: Part, metadata: dict[str, Any], pointer: str) -> ReceivedInput:
+    if file.filename is None:
+        raise Problem(HTTPStatus.BAD_REQUEST, "The part 'file' is no file: it has no filename.")
+    content = _not_empty(file.content, "file")
+    return ReceivedInput(
+        contenttype=_image_contenttype(file.contenttype, content),
+        content=content,
+        filename=check_filename("/filename", file.filename) if file.filename else None,
+        metadata=metadata,
+        pointer=pointer,
+    )
+
+
+def _field(parts: list[Part], name: str) -> str | None:
+    if not parts:
+        return None
+    if len(parts) > 1 or parts[0].filename is not None:
+        detail = f"{name} must be one text field"
+        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, f"{detail}.", errors=[(f"/{name}", detail)])
+    try:
+        return parts[0].content.decode()
+    except UnicodeDecodeError:
+        detail = f"{name} must be text in UTF-8"
+        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, f"{detail}.", errors=[(f"/{name}", detail)]) from None
+
+
+def _metadata_field(text: str | None) -> dict[str, Any]:
+    if not text:
+        return {}
+    try:
+        members = parse_members(text)
+    except Problem as problem:
+        detail = "metadata must be a JSON object"
+        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, f"{detail}.", errors=[("/metadata", detail)]) from problem
+    return check_metadata("/metadata", {name: source.value for name, source in members.items()})
+
+
+def _image_contenttype(declared: str | None, content: bytes) -> str:
+    """Return the content type of an image: as declared, or read from its first bytes where nothing useful was said."""
+    contenttype = essence(declared or "")
+    if contenttype in SUPPORTED_CONTENT_TYPES:
+        return contenttype
+    if contenttype in ("", "application/octet-stream"):
+        # Bytes that are no image at all get a 400 that says so, when they are decoded.
+        return sniff_contenttype(content) or "application/octet-stream"
+    raise _unsupported(contenttype, "image")
+
+
+# --- JSON ------------------------------------------------------------------------------------------------------------
+
+
+def _without_nulls(members: dict[str, Source]) -> dict[str, Source]:
+    # A null says as much as a missing member does: many clients send one for each optional field.
+    return {name: source for name, source in members.items() if source.value is not None}
+
+
+def _from_members(members: dict[str, Source], takes: Kind) -> ReceivedRequest:
+    user_id = check_user_id("/user_id", members.pop("user_id").value) if "user_id" in members else None
+    return ReceivedRequest((_read_input(members, takes, "", "user_id"),), user_id)
+
+
+def _from_instances(members: dict[str, Source], takes: Kind, limits: Limits) -> ReceivedRequest:
+    _refuse_unknown(members, ("instances", "user_id", "metadata"))
+    if "instances" not in members:
+        raise Problem(HTTPStatus.BAD_REQUEST, f"There are no instances: send a list of {{{takes!r}: …}} objects.")
+    instances = members["instances"]
+    if not isinstance(instances.value, list) or not instances.value:
+        detail = "instances must be a list of at least one object"
+        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, f"{detail}.", errors=[("/instances", detail)])
+    if len(instances.value) > limits.inputs:
+        raise _too_many(len(instances.value), limits.inputs, "instances")
+    user_id = check_user_id("/user_id", members["user_id"].value) if "user_id" in members else None
+    metadata = check_metadata("/metadata", members["metadata"].value) if "metadata" in members else {}
+    inputs, problems = [], ProblemsOfMany()
+    for index, instance in enumerate(parse_items(instances)):
+        with problems.at(pointer := f"/instances/{index}"):
+            own = _without_nulls(parse_members(instance.text))
+            received = _read_input(own, takes, pointer)
+            inputs.append(received if "metadata" in own else replace(received, metadata=metadata))
+    problems.raise_any()
+    return ReceivedRequest(tuple(inputs), user_id)
+
+
+def _refuse_unknown(members: Iterable[str], known: tuple[str, ...]) -> None:
+    for name in members:
+        if name not in known:
+            detail = f"the member {name[:100]!r} is not known here: there are {', '.join(known)}"
+            raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, f"{detail}.", errors=[(f"/{_escape(name)}", detail)])
+
+
+def _read_input(members: dict[str, Source], takes: Kind, pointer: str, *also_known: str) -> ReceivedInput:
+    other = "features" if takes == "image" else "image"
+    if other in members:
+        detail = f"this model takes {takes}, not {other}"
+        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, f"{detail}.", errors=[(f"/{other}", detail)])
+    own = ("image", "filename", "metadata") if takes == "image" else ("features", "metadata")
+    _refuse_unknown(members, (*own, *also_known))
+    if takes not in members:
+        wanted = "image, as a base64 data URI" if takes == "image" else "features, as a list or an object"
+        raise Problem(HTTPStatus.BAD_REQUEST, f"There is no {takes}: send {wanted}.")
+    metadata = check_metadata("/metadata", members["metadata"].value) if "metadata" in members else {}
+    if takes == "features":
+        return ReceivedInput(JSON, features=members["features"], metadata=metadata, pointer=pointer)
+    filename = check_filename("/filename", members["filename"].value) if "filename" in members else None
+    contenttype, content = _from_data_uri(members["image"].value, "/image")
+    return ReceivedInput(contenttype, content=content, filename=filename, metadata=metadata, pointer=pointer)
+
+
+def _from_data_uri(value: object, pointer: str) -> tuple[str, bytes]:
+    if not isinstance(value, str):
+        detail = "image must be a string: a base64 data URI"
+        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, f"{detail}.", errors=[(pointer, detail)])
+    match = _DATA_URI.match(value)
+    if match is None or not match[2].lower().endswith(";base64"):
+        detail = "image must be a base64 data URI, such as data:image/png;base64,iVBORw0KGgo="
+        raise Problem(HTTPStatus.BAD_REQUEST, f"{detail}.", errors=[(pointer, detail)])
+    try:
+        content = b64decode(value[match.end() :], validate=True)
+    except (binascii.Error, ValueError):
+        detail = "the data URI's base64 is malformed"
+        raise Problem(HTTPStatus.BAD_REQUEST, f"{detail}.", errors=[(pointer, detail)]) from None
+    return _image_contenttype(match[1], _not_empty(content, "image")), content
+
+
+def _escape(name: str) -> str:
+    return name[:100].replace("~", "~0").replace("/", "~1")  # RFC 6901, section 3

@@ -1,0 +1,91 @@
+"""Checks of the text that a caller sends along with an input: user, file name, metadata."""
+
+import json
+import unicodedata
+from http import HTTPStatus
+from typing import Any, Final
+
+from functions.shared.api.problems import Problem
+
+ANONYMOUS: Final = "anonymous"
+"""The user of a request that names none."""
+
+MAX_USER_ID_LENGTH: Final = 255
+MAX_FILENAME_LENGTH: Final = 255
+MAX_METADATA_BYTES: Final = 16_384
+
+# Control characters, lone surrogates, line and paragraph separators. Not what `str.isprintable` refuses: macOS puts a
+# narrow no-break space (U+202F) into the names of its screenshots.
+_NO_TEXT: Final = frozenset({"Cc", "Cs", "Zl", "Zp"})
+
+
+def check_text(pointer: str, value: object, *, limit: int) -> str:
+    """Return a short text that can be stored and shown on one line.
+
+    Raises
+    ------
+    Problem
+        422, if it is no string, is empty, is longer than `limit` characters, or has characters that are no text
+        (control characters, lone surrogates).
+    """
+    name = pointer.rpartition("/")[2]
+    if not isinstance(value, str):
+        raise _refuse(pointer, f"{name} must be a string")
+    if not value:
+        raise _refuse(pointer, f"{name} must not be empty")
+    if len(value) > limit:
+        raise _refuse(pointer, f"{name} must be at most {limit} characters long, and is {len(value)}")
+    if not value.isprintable() and any(unicodedata.category(character) in _NO_TEXT for character in value):
+        raise _refuse(pointer, f"{name} must be printable text, without line breaks or control characters")
+    return value
+
+
+def check_user_id(pointer: str, value: object) -> str:
+    """Return a user id: printable, at most 255 characters. Raises `Problem` (422) otherwise."""
+    return check_text(pointer, value, limit=MAX_USER_ID_LENGTH)
+
+
+def check_filename(pointer: str, value: object) -> str:
+    """Return a file name: printable, at most 255 characters. Raises `Problem` (422) otherwise."""
+    return check_text(pointer, value, limit=MAX_FILENAME_LENGTH)
+
+
+def check_metadata(pointer: str, value: object) -> dict[str, Any]:
+    """Return metadata that can be stored: a JSON object of at most 16,384 bytes.
+
+    Raises
+    ------
+    Problem
+        422, if it is no object, too large, or holds what JSON in a database cannot: NaN, Infinity, U+0000 or a lone
+        surrogate.
+    """
+    if not isinstance(value, dict):
+        raise _refuse(pointer, "metadata must be a JSON object")
+    if not value:
+        return value
+    try:
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+        size = len(text.encode())
+    except UnicodeEncodeError:
+        raise _refuse(pointer, "metadata must be text: it has a lone surrogate") from None
+    except ValueError:
+        raise _refuse(pointer, "metadata must not have NaN or Infinity, which JSON does not know") from None
+    if size > MAX_METADATA_BYTES:
+        raise _refuse(pointer, f"metadata must be at most {MAX_METADATA_BYTES} bytes of JSON, and is {size}")
+    if "\\u0000" in text and _has_null_character(value):
+        raise _refuse(pointer, "metadata must not have the character U+0000")
+    return value
+
+
+def _has_null_character(value: object) -> bool:
+    if isinstance(value, str):
+        return "\x00" in value
+    if isinstance(value, list):
+        return any(map(_has_null_character, value))
+    if isinstance(value, dict):
+        return any(_has_null_character(key) or _has_null_character(item) for key, item in value.items())
+    return False
+
+
+def _refuse(pointer: str, detail: str) -> Problem:
+    return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, f"{detail}.", errors=[(pointer, detail)])

@@ -1,0 +1,55 @@
+"""What the caller is willing to read (RFC 9110, section 12.5.1)."""
+
+from http import HTTPStatus
+
+from functions.shared.api.problems import Problem
+
+
+def accepts(accept: str | None, contenttype: str) -> bool:
+    """Tell whether an `Accept` header admits a content type.
+
+    Parameters
+    ----------
+    accept
+        The header, or None where there was none, which admits everything.
+    contenttype
+        A content type without parameters, such as `application/json`.
+    """
+    return quality(accept, contenttype) > 0
+
+
+def quality(accept: str | None, contenttype: str) -> float:
+    """Return the weight, from 0 to 1, that an `Accept` header gives to a content type: the most exact range decides."""
+    if accept is None or accept.strip() in ("", "*/*"):
+        return 1.0
+    kind = contenttype.partition("/")[0]
+    exactness = {contenttype: 3, f"{kind}/*": 2, "*/*": 1}
+    best = (0, 0.0)
+    for media_range in accept.lower().split(","):
+        name, *parameters = (part.strip() for part in media_range.split(";"))
+        if name in exactness:
+            best = max(best, (exactness[name], _weight(parameters)))
+    return best[1]
+
+
+def _weight(parameters: list[str]) -> float:
+    for parameter in parameters:
+        name, _, value = parameter.partition("=")
+        if name.strip() == "q":
+            try:
+                return min(max(float(value), 0.0), 1.0)
+            except ValueError:
+                return 1.0
+    return 1.0
+
+
+def require_accepts(accept: str | None, contenttype: str = "application/json") -> None:
+    """Refuse a request whose `Accept` does not admit what the route answers.
+
+    Raises
+    ------
+    Problem
+        406, naming the content type that there is.
+    """
+    if not accepts(accept, contenttype):
+        raise Problem(HTTPStatus.NOT_ACCEPTABLE, f"The answer here is {contenttype}, which Accept does not admit.")

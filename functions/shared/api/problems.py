@@ -1,0 +1,184 @@
+"""Errors as `application/problem+json` (RFC 9457), and the one place where domain errors become HTTP.
+
+Every answer that is not a success is a `Problem`. Its `detail` is written for the caller: what was wrong and what would
+be right, never SQL, a path, a stack trace or somebody else's data.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from functions.shared.api.log import logger
+from functions.shared.inference.errors import (
+    ImageTooLargeError,
+    InputError,
+    MissingFeaturesError,
+    UndecodableImageError,
+)
+from functions.shared.ledger.errors import (
+    IdempotencyConflictError,
+    InvalidCursorError,
+    LedgerUnavailableError,
+    RecordNotFoundError,
+    UnstorableValueError,
+)
+
+RETRY_AFTER_SECONDS = 5
+"""How long a caller is asked to wait when the database cannot be reached."""
+
+CONTENT_TYPE = "application/problem+json"
+
+_STATUS_BY_INPUT_ERROR: dict[type[InputError], HTTPStatus] = {
+    UndecodableImageError: HTTPStatus.BAD_REQUEST,
+    MissingFeaturesError: HTTPStatus.BAD_REQUEST,
+    ImageTooLargeError: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+}
+
+
+# One path, two functions: the one that is asked with a wrong method knows its own routes only.
+_METHODS_OF_OTHERS: dict[str, tuple[str, ...]] = {"/predictions": ("GET", "POST")}
+
+
+class Problem(Exception):  # noqa: N818 - RFC 9457 calls it a problem, and so does every answer that carries one
+    """An answer that is not a success.
+
+    Parameters
+    ----------
+    status
+        The HTTP status.
+    detail
+        What is wrong and what would be right, for the caller.
+    errors
+        Pairs of a JSON pointer (RFC 6901) into what was sent, and what is wrong there.
+    headers
+        Headers that the status asks for, such as `Allow` or `Retry-After`.
+    """
+
+    def __init__(
+        self,
+        status: HTTPStatus,
+        detail: str,
+        *,
+        errors: Iterable[tuple[str, str]] = (),
+        headers: dict[str, str] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.detail = detail
+        self.errors: Sequence[tuple[str, str]] = tuple(errors)
+        self.headers = headers or {}
+
+    def body(self) -> bytes:
+        """Return the problem as JSON (RFC 9457, section 3)."""
+        document: dict[str, Any] = {
+            "type": "about:blank",
+            "title": self.status.phrase,
+            "status": self.status.value,
+            "detail": self.detail,
+        }
+        if self.errors:
+            document["errors"] = [{"pointer": pointer, "detail": detail} for pointer, detail in self.errors]
+        return json.dumps(document, ensure_ascii=False).encode("utf-8", errors="backslashreplace")
+
+
+def problem_of_input(error: InputError) -> Problem:
+    """Say in HTTP what is wrong with an input."""
+    status = _STATUS_BY_INPUT_ERROR.get(type(error), HTTPStatus.UNPROCESSABLE_ENTITY)
+    message = str(error)
+    detail = message if message.endswith(".") else f"{message}."
+    return Problem(status, detail, errors=((problem.pointer, problem.detail) for problem in error.problems))
+
+
+def _respond(problem: Problem) -> Response:
+    return Response(problem.body(), problem.status, problem.headers, CONTENT_TYPE)
+
+
+async def _on_problem(_request: Request, error: Problem) -> Response:
+    return _respond(error)
+
+
+async def _on_input_error(_request: Request, error: InputError) -> Response:
+    return _respond(problem_of_input(error))
+
+
+async def _on_record_not_found(_request: Request, _error: RecordNotFoundError) -> Response:
+    # The same words whether the record is not there or is somebody else's: an answer that told would be a leak.
+    return _respond(Problem(HTTPStatus.NOT_FOUND, "There is no prediction with this id."))
+
+
+async def _on_invalid_cursor(_request: Request, error: InvalidCursorError) -> Response:
+    detail = "The cursor is not one that this API gave: send the next_cursor of the page before, unchanged, or none."
+    logger.debug("invalid cursor", extra={"reason": str(error)})
+    return _respond(Problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail, errors=[("/cursor", "not a cursor of this API")]))
+
+
+async def _on_idempotency_conflict(_request: Request, _error: IdempotencyConflictError) -> Response:
+    detail = "This Idempotency-Key was used for another input: send that input again, or this one under another key."
+    return _respond(Problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail))
+
+
+async def _on_unstorable_value(_request: Request, error: UnstorableValueError) -> Response:
+    logger.warning("a value cannot be stored", extra={"reason": str(error)})
+    detail = "A value in the request cannot be stored: a number out of range, or a character that is no text."
+    return _respond(Problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail))
+
+
+async def _on_ledger_unavailable(_request: Request, error: LedgerUnavailableError) -> Response:
+    logger.error("the database cannot be reached", extra={"reason": str(error)})
+    detail = f"The database cannot be reached, and nothing was stored. Try again in {RETRY_AFTER_SECONDS} seconds."
+    headers = {"Retry-After": str(RETRY_AFTER_SECONDS)}
+    return _respond(Problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers=headers))
+
+
+async def _on_invalid_request(_request: Request, error: RequestValidationError) -> Response:
+    errors = []
+    for fault in error.errors():
+        location = [str(part) for part in fault["loc"][1:]]
+        errors.append(("/" + "/".join(location), f"{fault['msg'][:1].lower()}{fault['msg'][1:]}"))
+    detail = "; ".join(f"{pointer[1:]}: {message}" for pointer, message in errors)
+    return _respond(Problem(HTTPStatus.UNPROCESSABLE_ENTITY, f"{detail}.", errors=errors))
+
+
+async def _on_http_exception(request: Request, error: HTTPException) -> Response:
+    status = HTTPStatus(error.status_code)
+    headers = dict(error.headers or {})
+    if status is HTTPStatus.NOT_FOUND:
+        detail = f"There is nothing at this path. GET {request.scope['root_path']}/ says what is served."
+    elif status is HTTPStatus.METHOD_NOT_ALLOWED:
+        headers = {"Allow": _allowed(request.scope["path"], headers["Allow"])}
+        if request.method == "OPTIONS":  # RFC 9110, section 9.3.7
+            return Response(status_code=HTTPStatus.NO_CONTENT, headers=headers)
+        detail = f"{request.method} is not possible here. Possible: {headers['Allow']}."
+    else:
+        detail = str(error.detail)
+    return _respond(Problem(status, detail, headers=headers))
+
+
+def _allowed(path: str, methods: str) -> str:
+    """Return the methods of a path: this function's, HEAD where GET is, and those that another function answers."""
+    names = {*methods.split(", "), *_METHODS_OF_OTHERS.get(path, ())}
+    return ", ".join(sorted({*names, "HEAD"} if "GET" in names else names))
+
+
+async def _on_unexpected(_request: Request, error: Exception) -> Response:
+    logger.exception("unexpected error", exc_info=error)
+    return _respond(Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "Something went wrong here. Nothing was stored."))
+
+
+def answer_problems(app: FastAPI) -> None:
+    """Make `app` answer every error as a problem document."""
+    app.exception_handler(Problem)(_on_problem)
+    app.exception_handler(InputError)(_on_input_error)
+    app.exception_handler(RecordNotFoundError)(_on_record_not_found)
+    app.exception_handler(InvalidCursorError)(_on_invalid_cursor)
+    app.exception_handler(IdempotencyConflictError)(_on_idempotency_conflict)
+    app.exception_handler(UnstorableValueError)(_on_unstorable_value)
+    app.exception_handler(LedgerUnavailableError)(_on_ledger_unavailable)
+    app.exception_handler(RequestValidationError)(_on_invalid_request)
+    app.exception_handler(HTTPException)(_on_http_exception)
+    app.exception_handler(Exception)(_on_unexpected)

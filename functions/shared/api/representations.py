@@ -1,0 +1,95 @@
+"""The JSON that callers read: one record, one record with its input, one page of records."""
+
+from datetime import datetime
+from typing import Any, Literal
+from uuid import UUID
+
+from pydantic import BaseModel, Field
+
+from functions.shared.ledger.records import PredictionRecord
+
+Status = Literal["queued", "processing", "succeeded", "failed"]
+
+
+class ServedModel(BaseModel):
+    """The model that made a prediction."""
+
+    name: str = Field(examples=["mnist"])
+    version: str = Field(examples=["1"])
+
+
+class Prediction(BaseModel):
+    """One stored prediction, without its input. Members that do not apply are absent."""
+
+    prediction_id: UUID
+    input_id: UUID
+    filename: str | None = Field(
+        default=None, description="Absent where the input had no name.", examples=["seven.png"]
+    )
+    contenttype: str = Field(examples=["image/png"])
+    prediction: list[Any] | None = Field(
+        default=None, description="The model's output for this input, nested where it has more than one axis."
+    )
+    likely_class: int | None = Field(default=None, description="Classification: the index of the likeliest class.")
+    label: str | None = Field(default=None, description="Classification: the name of the likeliest class.")
+    confidence: float | None = Field(default=None, description="Classification: the probability of that class.")
+    predicted_value: Any = Field(
+        default=None, description="Classification: the label. Regression: the number, or one number a target."
+    )
+    model: ServedModel | None = None
+    user_id: str = Field(examples=["anonymous"])
+    metadata: dict[str, Any] = Field(description="What the caller sent along, unchanged.")
+    status: Status = Field(description="A record that was made synchronously is `succeeded`.")
+    error: str | None = Field(default=None, description="Why the prediction failed, where it did.")
+    duration_ms: float | None = Field(default=None, description="Milliseconds that decoding and inference took.")
+    created_at: datetime
+
+
+class PredictionWithInput(Prediction):
+    """One stored prediction with its input: either `image` or `features`."""
+
+    image: str | None = Field(default=None, description="The original bytes, as a base64 data URI.")
+    features: list[Any] | dict[str, Any] | None = Field(default=None, description="The features as they were sent.")
+
+
+class Predictions(BaseModel):
+    """Several predictions, in the order their inputs were sent in."""
+
+    predictions: list[Prediction]
+
+
+class PredictionPage(BaseModel):
+    """A page of predictions, newest first."""
+
+    predictions: list[Prediction]
+    next_cursor: str | None = Field(description="Send it as `cursor` for the next page; null on the last one.")
+
+
+def members(record: PredictionRecord) -> dict[str, Any]:
+    """Return the members of a record's JSON that apply to it; the others are left out, so that they stay absent."""
+    given: dict[str, Any] = {
+        "prediction_id": record.prediction_id,
+        "input_id": record.input_id,
+        "filename": record.filename,
+        "contenttype": record.contenttype,
+        "prediction": record.output,
+        "likely_class": record.likely_class,
+        "label": record.label,
+        "confidence": record.confidence,
+        "predicted_value": record.predicted_value,
+        "user_id": record.user_id,
+        "metadata": record.metadata,
+        "status": record.status,
+        "error": record.error,
+        "duration_ms": record.duration_ms,
+        "created_at": record.created_at,
+    }
+    present = {name: value for name, value in given.items() if value is not None}
+    if record.model_name is not None:
+        present["model"] = ServedModel.model_construct(name=record.model_name, version=record.model_version)
+    return present
+
+
+def represent(record: PredictionRecord) -> Prediction:
+    """Return a record as callers read it. What the ledger holds was checked when it was written, and is not again."""
+    return Prediction.model_construct(**members(record))

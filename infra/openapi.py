@@ -1,0 +1,65 @@
+"""Write the OpenAPI document that `describe` serves, from the routes of every function.
+
+    python -m infra.openapi [--check]
+
+`describe` could not import the other functions' routes itself: it never loads the inference runtime.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from fastapi.openapi.utils import get_openapi
+from pydantic.json_schema import models_json_schema
+
+from functions.describe import handler as describe
+from functions.get_prediction import handler as get_prediction
+from functions.list_predictions import handler as list_predictions
+from functions.predict import handler as predict
+from functions.shared.api.app import TITLE, VERSION, create_app
+from functions.shared.api.documentation import ProblemDocument
+
+DOCUMENT = Path(describe.__file__).parent / "openapi.json"
+
+
+def build() -> dict[str, Any]:
+    """Return one OpenAPI 3.1 document over all the routes."""
+    app = create_app(predict.router, list_predictions.router, get_prediction.router, describe.router)
+    document = get_openapi(
+        title=TITLE,
+        version=VERSION,
+        openapi_version="3.1.0",
+        summary="An answered prediction is a stored prediction.",
+        routes=app.routes,
+    )
+    schemas = document["components"]["schemas"]
+    # FastAPI adds its own shape of a validation error to every route; ours answer a problem document instead.
+    for name in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(name, None)
+    _, definitions = models_json_schema([(ProblemDocument, "validation")], ref_template="#/components/schemas/{model}")
+    schemas.update(definitions["$defs"])
+    document["components"]["schemas"] = dict(sorted(schemas.items()))
+    return document
+
+
+def main(arguments: list[str]) -> int:
+    """Write the document, or with `--check` say whether the one that is there is up to date."""
+    text = json.dumps(build(), indent=2, ensure_ascii=False) + "\n"
+    if "--check" in arguments:
+        if DOCUMENT.is_file() and DOCUMENT.read_text("utf-8") == text:
+            return 0
+        print(f"{DOCUMENT.name} is stale: run `make openapi` and commit it", file=sys.stderr)
+        return 1
+    DOCUMENT.write_text(text, "utf-8")
+    print(f"wrote {len(document_paths(text))} paths to {DOCUMENT.name}")
+    return 0
+
+
+def document_paths(text: str) -> list[str]:
+    """Return the paths of an OpenAPI document."""
+    return list(json.loads(text)["paths"])
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

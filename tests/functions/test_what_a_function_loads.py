@@ -1,0 +1,25 @@
+"""A function loads what it needs and nothing else: every import is paid for at each cold start."""
+
+import subprocess
+import sys
+
+import pytest
+
+# powertools looks whether there is a botocore, which loads its first file; a session is what a client costs.
+HEAVY = {"onnxruntime", "numpy", "PIL", "boto3", "botocore.session", "sqlalchemy", "alembic", "tensorflow", "keras"}
+
+
+def modules_loaded_by(handler: str) -> set[str]:
+    """Return the modules in a fresh interpreter that imported `handler`."""
+    program = f"import {handler}, sys; print(*sys.modules)"
+    finished = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    return set(finished.stdout.split())
+
+
+@pytest.mark.parametrize("function", ["list_predictions", "get_prediction", "describe"])
+def test_a_function_that_only_reads_loads_no_inference_runtime_and_no_sdk(function: str) -> None:
+    assert modules_loaded_by(f"functions.{function}.handler") & HEAVY == set()
+
+
+def test_predict_loads_the_inference_runtime_and_nothing_heavier() -> None:
+    assert modules_loaded_by("functions.predict.handler") & HEAVY == {"onnxruntime", "numpy", "PIL"}
