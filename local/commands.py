@@ -1,0 +1,32 @@
+"""The command line of the local server."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from local.errors import CannotServeError
+from local.settings import Settings
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run a command and return its exit status: 0 also when it was asked to stop, 1 when something does not work."""
+    parser = argparse.ArgumentParser(prog="python -m local", description="Serve the API of template.yaml locally.")
+    commands = parser.add_subparsers(dest="command", title="commands")
+    invoke_parser = commands.add_parser("invoke", help="run one event through one function and print its result")
+    invoke_parser.add_argument("function", help="the function's name in template.yaml")
+    invoke_parser.add_argument("-e", "--event", type=Path, required=True, help="file with the event, as JSON")
+    chosen = parser.parse_args(arguments)
+    try:
+        settings = Settings.from_environment()
+        if chosen.command == "invoke":
+            from local.invoke import invoke
+
+            return invoke(settings, chosen.function, chosen.event)
+        from local.serve import serve
+
+        serve(settings)
+    except CannotServeError as error:
+        print(f"onnx-ledger: {error}", file=sys.stderr)
+        return 1
+    return 0

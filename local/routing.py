@@ -1,0 +1,75 @@
+"""Which route a request takes, by the rules of API Gateway's HTTP APIs.
+
+AWS, "Create routes for HTTP APIs in API Gateway": a full match comes before a path variable, a path variable before a
+greedy one (`{proxy+}`), and `$default` takes the rest. `ANY` takes the methods for which the path has no route of its
+own. Nothing is made up: no HEAD for a GET, no 405, and a path with a trailing slash is another path.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from local.template import Route
+
+Target = TypeVar("Target")
+
+
+@dataclass(frozen=True, slots=True)
+class Match(Generic[Target]):
+    """A route that takes a request."""
+
+    route_key: str
+    target: Target
+    path_parameters: dict[str, str]
+
+
+class Router(Generic[Target]):
+    """The routes of an API, each with what answers it.
+
+    Parameters
+    ----------
+    routes
+        Pairs of a route and its target.
+    """
+
+    def __init__(self, routes: Iterable[tuple[Route, Target]]) -> None:
+        by_path: dict[str, dict[str, Match[Target]]] = {}
+        self._default: Match[Target] | None = None
+        for route, target in routes:
+            match = Match(route.key, target, {})
+            if route.path is None:
+                self._default = match
+            else:
+                by_path.setdefault(route.path, {})[route.method] = match
+        self._exact = {path: methods for path, methods in by_path.items() if "{" not in path}
+        self._patterns = [
+            (_pattern(path), by_path[path]) for path in sorted(by_path, key=_specificity) if path not in self._exact
+        ]
+
+    def match(self, method: str, path: str) -> Match[Target] | None:
+        """Return the route for a request with this method and (decoded) path, None where there is none."""
+        methods = self._exact.get(path)
+        if methods is not None and (match := methods.get(method) or methods.get("ANY")):
+            return match
+        for pattern, methods in self._patterns:
+            if (found := pattern.fullmatch(path)) and (match := methods.get(method) or methods.get("ANY")):
+                return Match(match.route_key, match.target, found.groupdict())
+        return self._default
+
+
+_VARIABLE = re.compile(r"\{([A-Za-z_]\w*)(\+?)\}")
+
+
+def _pattern(path: str) -> re.Pattern[str]:
+    # split() leaves literal text, name, plus, literal text, name, plus, ...
+    literal, *rest = _VARIABLE.split(path)
+    pattern = re.escape(literal)
+    for name, plus, text in zip(rest[0::3], rest[1::3], rest[2::3], strict=True):
+        pattern += f"(?P<{name}>{'.+' if plus else '[^/]+'}){re.escape(text)}"
+    return re.compile(pattern, re.DOTALL)
+
+
+def _specificity(path: str) -> tuple[int, ...]:
+    """Sort key: segment by segment, literal text before a variable before a greedy variable."""
+    return tuple(2 if part.endswith("+}") else 1 if "{" in part else 0 for part in path.split("/"))

@@ -1,0 +1,110 @@
+"""`python -m local`: the functions and all that they need, started in order, and stopped in order however it ends."""
+
+import asyncio
+import contextlib
+import socket
+import time
+from collections.abc import Sequence
+
+import uvloop
+
+from local.claims import home_of_ours, listen
+from local.console import complain, say
+from local.errors import CannotServeError
+from local.execution import FunctionPool, FunctionStartError, start_all
+from local.front import Front, FrontServer
+from local.ground import Ground, prepare
+from local.routing import Router
+from local.services import Service
+from local.settings import Settings
+from local.template import read_template
+from local.waiting import StopRequestedError, in_thread, stop_on_signals, unless_stopped
+from local.welcome import curl_lines
+
+_LOOK_AFTER_SERVICES = 0.5  # seconds from one look to the next
+_GRACE = 2.0  # seconds that requests under way get to be answered once the server is told to stop
+_LAST_WORDS = 0.05  # seconds for requests that failed by that to be answered
+_LAST_WAIT = 1.0  # seconds for uvicorn to notice that every connection is closed
+
+
+def serve(settings: Settings) -> None:
+    """Serve until told to stop by SIGINT, SIGTERM or SIGHUP.
+
+    Raises
+    ------
+    CannotServeError
+        If something that is needed does not start, or goes away and cannot be started again. By then everything that
+        was started has been stopped.
+    """
+    began = time.monotonic()
+    with (
+        listen(settings.host, settings.port) as listener,
+        home_of_ours(settings.ledger_home),
+        asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+    ):
+        runner.run(_serve(settings, listener, began))
+
+
+async def _serve(settings: Settings, listener: socket.socket, began: float) -> None:
+    stop = stop_on_signals()
+    functions = [function for function in read_template(settings.template) if function.routes]
+    if not functions:
+        raise CannotServeError(f"{settings.template}: none of its functions has an HttpApi event")
+    with contextlib.suppress(StopRequestedError):
+        async with contextlib.AsyncExitStack() as cleanup:
+            ground = await prepare(settings, functions, cleanup, stop, say)
+            say(f"functions  {', '.join(function.name for function in functions)}")
+            pools = [FunctionPool(function, ground.surroundings, settings.environments) for function in functions]
+            for pool in pools:
+                cleanup.callback(pool.stop)
+            try:
+                await unless_stopped(stop, start_all(pools))
+            except FunctionStartError as error:
+                raise CannotServeError(f"{error} (more in {ground.surroundings.log})") from error
+            port: int = listener.getsockname()[1]
+            router = Router((route, pool) for pool in pools for route in pool.function.routes)
+            server = FrontServer(Front(router, port, complain))
+            serving = asyncio.create_task(server.run_on(listener))
+            cleanup.push_async_callback(_close, server, serving, pools)
+            _welcome(settings, port, ground, time.monotonic() - began)
+            await _look_after(ground.services, serving, stop)
+            say("stopping")
+    say("stopped")
+
+
+async def _look_after(services: Sequence[Service], serving: asyncio.Task[None], stop: asyncio.Event) -> None:
+    """Wait for the end; until then start a service again that has ended by itself."""
+    while not stop.is_set() and not serving.done():
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), _LOOK_AFTER_SERVICES)
+        for service in services:
+            if not stop.is_set() and not service.running():
+                complain(f"{service.name} has ended and is started again")
+                await in_thread(service.stop)
+                await in_thread(service.start)
+    if serving.done():
+        serving.result()  # it never ends by itself, unless with an exception
+
+
+async def _close(server: FrontServer, serving: asyncio.Task[None], pools: Sequence[FunctionPool]) -> None:
+    """Take no more requests, give those under way a moment, end the rest."""
+    server.should_exit = True
+    await asyncio.wait([serving], timeout=_GRACE)
+    if not serving.done():
+        for pool in pools:
+            pool.stop()
+        await asyncio.sleep(_LAST_WORDS)
+        server.hang_up()
+        await asyncio.wait([serving], timeout=_LAST_WAIT)
+
+
+def _welcome(settings: Settings, port: int, ground: Ground, seconds: float) -> None:
+    # Nobody can connect to the address that stands for all of them.
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104 - it is not bound here
+    address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    say(f"log        {ground.surroundings.log}")
+    say(f"\nonnx-ledger is ready on {address} after {seconds:.1f} s; Ctrl-C stops it.")
+    if ground.package is not None:
+        for what, line in curl_lines(address, ground.package):
+            say(f"\n# {what}\n{line}")
+        say("")

@@ -1,0 +1,78 @@
+"""Settings of the local server: a typed class, read from the environment once."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+from local.errors import CannotServeError
+
+ROOT = Path(__file__).resolve().parents[1]
+"""The project's root: where `template.yaml` and the functions are."""
+
+_LARGEST_PORT = 65535
+_MOST_ENVIRONMENTS = 64
+
+
+def default_environments() -> int:
+    """Return how many execution environments of one function this machine can keep busy: one a core, 2 to 8."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(max(cores, 2), 8)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What `python -m local` can be told. A field's name in capitals is its environment variable."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on."""
+
+    port: int = 3000
+    """Port to listen on; 0 takes any free one."""
+
+    ledger_home: Path = Path(".ledger")
+    """Folder for all that is kept: the database and the logs."""
+
+    database_url: str | None = field(default=None, repr=False)
+    """The database to use instead of the embedded one. Carries a password, so it is never printed."""
+
+    model: str = "model_artifacts/mnist"
+    """The model package: a folder, or `s3://bucket/prefix`."""
+
+    environments: int = field(default_factory=default_environments)
+    """At most so many execution environments of one function run side by side."""
+
+    template: Path = ROOT / "template.yaml"
+    """The SAM template to serve."""
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
+        """Read the settings; an empty variable counts as one that is not set.
+
+        Raises
+        ------
+        CannotServeError
+            If a variable has a value that it cannot have. The message names it.
+        """
+        return cls(
+            host=environment.get("HOST") or cls.host,
+            port=_whole_number(environment, "PORT", cls.port, least=0, most=_LARGEST_PORT),
+            ledger_home=Path(environment.get("LEDGER_HOME") or cls.ledger_home),
+            database_url=environment.get("DATABASE_URL") or cls.database_url,
+            model=environment.get("MODEL") or cls.model,
+            environments=_whole_number(
+                environment, "ENVIRONMENTS", default_environments(), least=1, most=_MOST_ENVIRONMENTS
+            ),
+            template=Path(environment.get("TEMPLATE") or cls.template),
+        )
+
+
+def _whole_number(environment: Mapping[str, str], name: str, default: int, *, least: int, most: int) -> int:
+    text = environment.get(name)
+    if not text:
+        return default
+    # isdecimal() alone would let other scripts' digits through, and int() would let " 1_0" through.
+    if not (text.isascii() and text.isdecimal() and least <= int(text) <= most):
+        raise CannotServeError(f"{name}={text!r}: it must be a whole number from {least} to {most}")
+    return int(text)

@@ -1,0 +1,44 @@
+"""What the server prints once it is ready: its address, and requests to paste."""
+
+import json
+import shlex
+
+from functions.shared.inference.feature_input import FeatureColumn, FeatureInput, FeatureType
+from functions.shared.inference.package import ModelPackage
+
+SAMPLE = "local/samples/mnist_sample.png"
+"""The image that the repository ships, from the repository's root."""
+
+_MADE_UP: dict[FeatureType, object] = {"number": 1.5, "integer": 1, "boolean": True, "string": "a"}
+_SEVERAL = (FeatureColumn(None, "float32"),) * 4  # for a model that takes any number of features
+
+_NEWEST_ID = 'import json, sys; print(json.load(sys.stdin)["predictions"][0]["prediction_id"])'
+
+
+def curl_lines(address: str, package: ModelPackage) -> list[tuple[str, str]]:
+    """Return commands that work when pasted from the repository's root, each with what it does.
+
+    Parameters
+    ----------
+    address
+        Where the server is, such as `http://127.0.0.1:3000`.
+    package
+        The model that it serves: an image model is sent the sample image, any other made-up features.
+    """
+    newest = f"$(curl -s '{address}/predictions?limit=1' | python3 -c {shlex.quote(_NEWEST_ID)})"
+    return [
+        ("predict, and store", _predict(address, package)),
+        ("list the newest", f"curl '{address}/predictions?limit=5'"),
+        ("get the newest", f'curl "{address}/prediction/{newest}"'),
+    ]
+
+
+def _predict(address: str, package: ModelPackage) -> str:
+    if not isinstance(package.input, FeatureInput):
+        return f"curl -F file=@{SAMPLE} {address}/prediction"
+    columns = package.input.columns or _SEVERAL
+    features: object = [_MADE_UP[column.type] for column in columns]
+    if package.input.names is not None:
+        features = {column.name: _MADE_UP[column.type] for column in columns}
+    body = shlex.quote(json.dumps({"features": features}))
+    return f"curl -H 'content-type: application/json' -d {body} {address}/prediction"

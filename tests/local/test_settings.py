@@ -1,0 +1,58 @@
+"""Settings: defaults, and errors that name the variable."""
+
+from pathlib import Path
+
+import pytest
+
+from local.errors import CannotServeError
+from local.settings import ROOT, Settings, default_environments
+
+
+def test_everything_has_a_default() -> None:
+    settings = Settings.from_environment({})
+    assert settings == Settings()
+    assert (settings.host, settings.port, settings.ledger_home) == ("127.0.0.1", 3000, Path(".ledger"))
+    assert settings.database_url is None
+    assert settings.model == "model_artifacts/mnist"
+    assert settings.template == ROOT / "template.yaml"
+    assert 2 <= settings.environments == default_environments() <= 8
+
+
+def test_every_setting_is_read_from_its_variable() -> None:
+    environment = {
+        "HOST": "0.0.0.0",
+        "PORT": "8080",
+        "LEDGER_HOME": "/data",
+        "DATABASE_URL": "postgresql://anna:secret@db/ledger",
+        "MODEL": "s3://models/iris",
+        "ENVIRONMENTS": "5",
+        "TEMPLATE": "/other.yaml",
+    }
+    expected = Settings(
+        host="0.0.0.0",
+        port=8080,
+        ledger_home=Path("/data"),
+        database_url="postgresql://anna:secret@db/ledger",
+        model="s3://models/iris",
+        environments=5,
+        template=Path("/other.yaml"),
+    )
+    assert Settings.from_environment(environment) == expected
+
+
+def test_an_empty_variable_is_one_that_is_not_set() -> None:
+    names = ("HOST", "PORT", "LEDGER_HOME", "DATABASE_URL", "MODEL", "ENVIRONMENTS", "TEMPLATE")
+    assert Settings.from_environment(dict.fromkeys(names, "")) == Settings()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("PORT", "http"), ("PORT", "-1"), ("PORT", "65536"), ("PORT", "³"), ("PORT", "1_0"), ("ENVIRONMENTS", "0")],
+)
+def test_a_number_that_is_none_or_is_out_of_range_is_refused_by_name(name: str, value: str) -> None:
+    with pytest.raises(CannotServeError, match=f"^{name}='{value}': it must be a whole number from "):
+        Settings.from_environment({name: value})
+
+
+def test_a_password_is_not_shown_with_the_settings() -> None:
+    assert "secret" not in repr(Settings(database_url="postgresql://anna:secret@db/ledger"))
