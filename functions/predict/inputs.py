@@ -244,7 +244,7 @@ def _read_input(members: dict[str, Source], takes: Kind, pointer: str, *also_kno
         raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, f"{detail}.", errors=[(f"/{other}", detail)])
     own = ("image", "filename", "metadata") if takes == "image" else ("features", "metadata")
     _refuse_unknown(members, (*own, *also_known))
-    if takes not in members:
+    if takes not in members or members[takes].value in ([], {}):
         wanted = "image, as a base64 data URI" if takes == "image" else "features, as a list or an object"
         raise Problem(HTTPStatus.BAD_REQUEST, f"There is no {takes}: send {wanted}.")
     metadata = check_metadata("/metadata", members["metadata"].value) if "metadata" in members else {}
