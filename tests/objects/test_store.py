@@ -1,0 +1,110 @@
+"""Inputs as objects in S3, with moto in S3's place."""
+
+import hashlib
+from collections.abc import Iterator
+from urllib.parse import parse_qs, urlsplit
+from uuid import UUID, uuid4
+
+import boto3
+import pytest
+from moto import mock_aws
+
+from functions.shared.objects.errors import ObjectMissingError, ObjectStoreUnavailableError
+from functions.shared.objects.store import NewObject, ObjectStore, input_id_of, key_of
+
+BUCKET = "inputs-of-tests"
+
+
+@pytest.fixture(autouse=True)
+def aws(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
+
+
+@pytest.fixture
+def store() -> Iterator[ObjectStore]:
+    with mock_aws():
+        place = {"LocationConstraint": "eu-central-1"}
+        boto3.client("s3").create_bucket(Bucket=BUCKET, CreateBucketConfiguration=place)  # type: ignore[arg-type]
+        yield ObjectStore(BUCKET)
+
+
+def an_object(content: bytes, user_id: str = "anna") -> NewObject:
+    return NewObject(key_of(user_id, uuid4()), content, "image/png", hashlib.sha256(content).digest())
+
+
+def test_what_was_put_is_what_is_read(store: ObjectStore) -> None:
+    one = an_object(b"\x00\xff" * 1000)
+
+    store.put([one])
+
+    assert store.get(one.key) == one.content
+    assert store.size(one.key) == 2000
+    assert [(found.key, found.size) for found in store.list()] == [(one.key, 2000)]
+
+
+def test_a_key_names_the_user_and_the_input_and_nothing_else_can_be_meant() -> None:
+    input_id = UUID(int=7)
+
+    assert key_of("anna", input_id) == f"inputs/anna/{input_id}"
+    assert key_of("../a/b ü", input_id) == f"inputs/..%2Fa%2Fb%20%C3%BC/{input_id}"
+    assert input_id_of(key_of("x/y", input_id)) == input_id
+    assert input_id_of(f"other/{input_id}") is None
+    assert input_id_of("inputs/anna/readme.txt") is None
+
+
+def test_a_batch_is_put_together(store: ObjectStore) -> None:
+    batch = [an_object(bytes([number])) for number in range(20)]
+
+    store.put(batch)
+
+    assert {found.key for found in store.list()} == {one.key for one in batch}
+
+
+def test_of_a_batch_that_fails_nothing_is_left(store: ObjectStore) -> None:
+    good = [an_object(bytes([number])) for number in range(5)]
+    bad = an_object(b"content", user_id="x" * 1100)  # S3 takes keys of up to 1,024 bytes
+
+    with pytest.raises(ObjectStoreUnavailableError):
+        store.put([*good, bad])
+
+    assert list(store.list()) == []
+
+
+def test_what_is_not_there_is_missing_and_may_be_removed_again(store: ObjectStore) -> None:
+    key = key_of("anna", uuid4())
+
+    with pytest.raises(ObjectMissingError):
+        store.get(key)
+    with pytest.raises(ObjectMissingError):
+        store.size(key)
+    store.remove([key])
+
+
+def test_another_buckets_object_is_not_ours(store: ObjectStore) -> None:
+    with pytest.raises(ObjectMissingError):
+        store.key("s3://another/inputs/anna/1")
+    assert store.key(store.uri("inputs/anna/1")) == "inputs/anna/1"
+
+
+def test_an_upload_is_signed_for_one_content_type_size_and_checksum(store: ObjectStore) -> None:
+    upload = store.presigned_put("inputs/a/1", contenttype="image/jpeg", size=8_000_000, sha256=bytes(32), seconds=300)
+
+    query = parse_qs(urlsplit(upload.url).query)
+    signed = set(query["X-Amz-SignedHeaders"][0].split(";"))
+    assert {"content-type", "content-length", "x-amz-checksum-sha256"} <= signed
+    assert query["X-Amz-Expires"] == ["300"]
+    assert upload.headers["Content-Type"] == "image/jpeg"
+    assert upload.headers["Content-Length"] == "8000000"
+
+
+def test_a_store_that_cannot_be_reached_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:1")
+    store = ObjectStore(BUCKET)
+
+    with pytest.raises(ObjectStoreUnavailableError):
+        store.put([an_object(b"content")])
+    with pytest.raises(ObjectStoreUnavailableError):
+        store.get("inputs/anna/1")
+    assert store.remove_quietly(["inputs/anna/1"]) is False
