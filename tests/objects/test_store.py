@@ -7,6 +7,8 @@ from uuid import UUID, uuid4
 
 import boto3
 import pytest
+from botocore.awsrequest import AWSPreparedRequest
+from botocore.exceptions import EndpointConnectionError
 from moto import mock_aws
 
 from functions.shared.objects.errors import ObjectMissingError, ObjectStoreUnavailableError
@@ -64,7 +66,13 @@ def test_a_batch_is_put_together(store: ObjectStore) -> None:
 
 def test_of_a_batch_that_fails_nothing_is_left(store: ObjectStore) -> None:
     good = [an_object(bytes([number])) for number in range(5)]
-    bad = an_object(b"content", user_id="x" * 1100)  # S3 takes keys of up to 1,024 bytes
+    bad = an_object(b"content", user_id="bad")
+
+    def lose_the_bad_one(request: AWSPreparedRequest, **_: object) -> None:
+        if "/bad/" in str(request.url):
+            raise EndpointConnectionError(endpoint_url=request.url)
+
+    store._client.meta.events.register_first("before-send.s3.PutObject", lose_the_bad_one)
 
     with pytest.raises(ObjectStoreUnavailableError):
         store.put([*good, bad])
