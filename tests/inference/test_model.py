@@ -98,11 +98,10 @@ def test_independent_probabilities_need_not_add_up_to_one(load: Load) -> None:
 
 
 @pytest.mark.parametrize(
-    ("logit", "index", "label", "confidence"), [(2.0, 1, "yes", 0.880797), (-2.0, 0, "no", 0.880797), (0.0, 0, "no", 0.5)]
+    ("logit", "index", "label", "confidence"),
+    [(2.0, 1, "yes", 0.880797), (-2.0, 0, "no", 0.880797), (0.0, 0, "no", 0.5)],
 )
-def test_one_probability_tells_two_classes(
-    load: Load, logit: float, index: int, label: str, confidence: float
-) -> None:
+def test_one_probability_tells_two_classes(load: Load, logit: float, index: int, label: str, confidence: float) -> None:
     inside = load(graphs.linear(np.ones((1, 1)), then=["Sigmoid"]), labels=["no", "yes"])
     outside = load(graphs.linear(np.ones((1, 1))), labels=["no", "yes"], activation="sigmoid")
     for model in (inside, outside):
@@ -127,7 +126,7 @@ def test_one_number_is_a_regression_whatever_its_axes(load: Load, answer: list[A
     )
     predictions = predict(load(model), [2.5], [-1.5])
     assert [one.predicted_value for one in predictions] == [2.5, -1.5]
-    assert predictions[0].label is predictions[0].confidence is predictions[0].likely_class is None
+    assert (predictions[0].label, predictions[0].confidence, predictions[0].likely_class) == (None, None, None)
     assert np.ravel(np.array(predictions[0].output)).tolist() == [2.5]
 
 
@@ -262,7 +261,7 @@ def counted(model: Model) -> CountingSession:
     return session
 
 
-def test_many_inputs_are_one_run(load: Load) -> None:
+def test_many_small_inputs_are_one_run(load: Load) -> None:
     model = load(graphs.linear(np.eye(3)))
     session = counted(model)
     predictions = predict(model, *[[float(at), 0, 0] for at in range(100)])
@@ -286,11 +285,19 @@ def test_a_fixed_batch_is_run_as_many_at_a_time_and_its_padding_dropped(
 
 
 def test_inputs_that_are_large_together_are_run_in_groups(load: Load) -> None:
+    model = load(graphs.conv_net("NCHW", size=(320, 320)))  # 400 kB each
+    session = counted(model)
+    images = [model.decode_image(digit(seed)) for seed in (1, 2, 3, 4, 5)]
+    together = np.array([one.output for one in model.predict(images)])
+    assert session.rows == [2, 2, 1]
+    assert np.allclose(together, [model.predict([one])[0].output for one in images], atol=1e-6)
+
+
+def test_an_input_that_is_too_large_for_a_group_is_run_alone(load: Load) -> None:
     model = load(graphs.conv_net("NCHW", channels=3, size=(512, 512)))  # 3 MB each
     session = counted(model)
-    image = model.decode_image(digit())
-    assert len(model.predict([image] * 5)) == 5
-    assert session.rows == [2, 2, 1]
+    model.predict([model.decode_image(digit())] * 3)
+    assert session.rows == [1, 1, 1]
 
 
 def test_images_of_different_sizes_are_run_apart_and_answered_in_order(load: Load) -> None:
@@ -340,6 +347,13 @@ def test_a_graph_that_melts_its_rows_into_one_is_run_one_by_one(load: Load) -> N
         [graphs.tensor("y", "float32", [])],
     )
     assert [one.predicted_value for one in predict(load(model), [1, 3], [5, 5])] == [2.0, 5.0]
+
+
+def test_a_zipmap_over_rows_melted_into_one_is_run_one_by_one(load: Load) -> None:
+    model = _zipmap({"classlabels_strings": ["owl", "cat"]}, 2)
+    model.graph.node[0].input[0] = "mean"
+    model.graph.node.insert(0, helper.make_node("ReduceMean", ["x"], ["mean"], axes=[0]))
+    assert [one.label for one in predict(load(model), [1, 0], [0, 1])] == ["owl", "cat"]
 
 
 def test_an_output_claimed_to_have_one_row_may_have_one_per_input(load: Load) -> None:
@@ -398,9 +412,7 @@ def test_in_a_fixed_batch_too_the_right_input_is_named_once(load: Load) -> None:
 
 def _only_known_categories() -> onnx.ModelProto:
     node = helper.make_node("OneHotEncoder", ["x"], ["y"], domain="ai.onnx.ml", cats_strings=["a", "b"], zeros=0)
-    return graphs.graph(
-        [node], [graphs.tensor("x", "string", ["N", 1])], [graphs.tensor("y", "float32", ["N", 1, 2])]
-    )
+    return graphs.graph([node], [graphs.tensor("x", "string", ["N", 1])], [graphs.tensor("y", "float32", ["N", 1, 2])])
 
 
 def test_values_that_the_model_itself_refuses_are_the_callers_and_named_without_internals(

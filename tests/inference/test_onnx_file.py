@@ -125,12 +125,28 @@ def test_weights_are_not_read(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"\0", b"no model at all", b"{}", b"\x89PNG\r\n\x1a\n" + bytes(100), b"\x3a\xff\xff\xff\xff\x0f", b"\xff" * 40],
+    [
+        b"",
+        b"\0",
+        b"no model at all",
+        b"{}",
+        b"\x89PNG\r\n\x1a\n" + bytes(100),
+        b"\x3a\xff\xff\xff\xff\x0f",
+        b"\xff" * 40,
+    ],
 )
 def test_a_file_that_is_no_onnx_model_is_refused_by_name(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "model.onnx"
     path.write_bytes(content)
     with pytest.raises(ModelPackageError, match=r"^model\.onnx: is not an ONNX model"):
+        read_signature(path)
+
+
+def test_a_field_that_runs_out_of_its_message_is_damage_even_inside_the_file(tmp_path: Path) -> None:
+    # a graph of 4 bytes, in it an output of 2, in that a name that claims 60: they would be the next field's
+    path = tmp_path / "model.onnx"
+    path.write_bytes(b"\x3a\x04\x62\x02\x0a\x3c" + b"\x32\x64" + b"x" * 100)
+    with pytest.raises(ModelPackageError, match="a field runs past the end"):
         read_signature(path)
 
 

@@ -360,7 +360,10 @@ def test_names_tell_how_many_features_there_are_where_the_file_does_not(load: Lo
     [
         (graphs.passing("float32", [1, 2, 3, 4, 5]), r"\[1, 2, 3, 4, 5\], of rank 5"),
         (graphs.passing("float32", []), r"\[\], of rank 0"),
-        (graphs.passing("float32", ["N", 8, 16, 16]), r"1, 3 or 4 channels, on axis 1 \(here 8\) or axis 3 \(here 16\)"),
+        (
+            graphs.passing("float32", ["N", 8, 16, 16]),
+            r"1, 3 or 4 channels, on axis 1 \(here 8\) or axis 3 \(here 16\)",
+        ),
         (graphs.passing("complex64", ["N", 2]), "is of type complex64, which is not served"),
         (graphs.passing("string", ["N", 28, 28, 1]), "is an image of string"),
         (graphs.passing("float32", None), "has no shape"),
@@ -376,7 +379,7 @@ def test_names_tell_how_many_features_there_are_where_the_file_does_not(load: Lo
             graphs.graph([helper.make_node("Identity", ["w"], ["y"])], [], [graphs.tensor("y", "float32", [1])]),
             "has no input",
         ),
-        (graphs.passing("float32", [2, 4], answer=[3, 4]), r"takes 2 rows at a time, but an output is \[3, 4\]"),
+        (graphs.passing("float32", [2, 4], answer=[3, 4]), r"takes 2 rows at a time, but its outputs are \[3, 4\]"),
         (graphs.passing("float32", ["N", 3, 32, None]), "size: is missing: .* fixes only one side"),
     ],
 )
@@ -439,6 +442,14 @@ def test_of_several_outputs_of_numbers_the_first_is_the_answer_or_the_one_that_t
     assert load(model, labels=["a", "b", "c"]).answer.width == 3
 
 
+def test_an_output_that_has_no_part_for_each_input_is_passed_over(load: Load) -> None:
+    model = _two_outputs(("float32", [1]), ("float32", [3, 4]))
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 3
+    scores = load(model).answer.scores
+    assert scores is not None
+    assert scores.name == "second"
+
+
 def test_a_whole_number_alone_is_a_label_where_model_json_says_classification(load: Load) -> None:
     model = graphs.passing("int64", ["N", 1])
     alone, told = load(model), load(model, task="classification")
@@ -471,14 +482,22 @@ def test_a_whole_number_alone_is_a_label_where_model_json_says_classification(lo
             {"activation": "softmax"},
             "activation: is softmax, but the model answers a label",
         ),
-        (graphs.passing("string", ["N", 1]), {"task": "regression"}, "task: is regression, but the model answers a label"),
+        (
+            graphs.passing("string", ["N", 1]),
+            {"task": "regression"},
+            "task: is regression, but the model answers a label",
+        ),
         (
             graphs.passing("float32", ["N", 1, 16, 16]),
             {"task": "classification"},
             r"task: is classification, but output 'y' is \[1, 16, 16\]",
         ),
         (DIGITS, {"image_mean": [1, 2, 3]}, "image_mean: has 3 values, but the model's image 1 channel"),
-        (graphs.conv_net(channels=3), {"image_std": [1, 2]}, "image_std: has 2 values, but the model's image 3 channels"),
+        (
+            graphs.conv_net(channels=3),
+            {"image_std": [1, 2]},
+            "image_std: has 2 values, but the model's image 3 channels",
+        ),
         (DIGITS, {"size": [32, 28]}, r"size: height is 32, but that of input 'image' \[N, 28, 28, 1\] is 28"),
         (DIGITS, {"size": [28, 32]}, r"size: width is 32, but that of input 'image' \[N, 28, 28, 1\] is 28"),
         (DIGITS, {"color": "rgb"}, "color: rgb has 3 channels, the model's input 1"),

@@ -36,34 +36,18 @@ class Answer:
     label_is_index: bool
 
 
-def row_shape(shape: Shape | None, batch: int | None) -> Shape | None:
-    """Tell the shape of one input's part of an output.
-
-    Parameters
-    ----------
-    shape
-        Of the output in the file.
-    batch
-        Rows of each run; None where that is open, 0 where the graph has no batch axis.
-
-    Returns
-    -------
-    Shape | None
-        None where the file does not tell the output's shape.
-
-    Raises
-    ------
-    ModelPackageError
-        The output has another number of rows than the batch, so it cannot be told whose is what.
-    """
+def _row_shape(shape: Shape | None, batch: int | None) -> Shape | None:
+    """Tell the shape of one input's part of an output; None where the file does not tell the output's."""
     if shape is None or batch == 0 or not shape:
         return shape
-    rows = shape[0]
-    if not isinstance(rows, int) or rows == batch or (batch is None and rows == 1):
-        return shape[1:]
-    if batch is not None and batch > 1:
-        raise ModelPackageError(f"model.onnx: takes {batch} rows at a time, but an output is {written(shape)}")
-    return shape
+    return shape[1:] if not isinstance(shape[0], int) or shape[0] == batch else shape
+
+
+def _is_per_input(shape: Shape | None, batch: int | None) -> bool:
+    """Tell whether an output can hold a part for each input of a run; only a fixed batch can rule that out."""
+    if not batch or batch == 1 or shape is None:
+        return True
+    return shape != () and (shape[0] == batch or not isinstance(shape[0], int))
 
 
 def _width(row: Shape | None) -> int | None:
@@ -93,11 +77,15 @@ def choose_answer(signature: Signature, settings: PackageSettings, batch: int | 
     ModelPackageError
         No output can be served, or model.json contradicts them.
     """
-    usable = [output for output in signature.outputs if output.dtype in SERVED_DTYPES]
-    if not usable:
+    served = [output for output in signature.outputs if output.dtype in SERVED_DTYPES]
+    if not served:
         types = ", ".join(output.dtype for output in signature.outputs)
         raise ModelPackageError(f"model.onnx: its outputs are of type {types}, which is not served")
-    rows = {output.name: row_shape(output.shape, batch) for output in usable}
+    usable = [output for output in served if _is_per_input(output.shape, batch)]
+    if not usable:
+        shapes = ", ".join(written(output.shape) for output in served)
+        raise ModelPackageError(f"model.onnx: takes {batch} rows at a time, but its outputs are {shapes}")
+    rows = {output.name: _row_shape(output.shape, batch) for output in usable}
     scores: OutputSpec | None = _choose_scores(usable, rows, settings)
     label = _choose_label(usable, rows, scores, settings)
     if label is scores:

@@ -44,8 +44,8 @@ _TURNS: Final = {
     8: Image.Transpose.ROTATE_90,
 }
 _ORIENTATION_TAG: Final = 0x0112
-# What Pillow raises on damaged files. ImageFile itself takes the second row for damage while it reads a header; from the
-# pixels and the metadata they come through.
+# What Pillow raises on damaged files. Its ImageFile takes the second row for damage too while it reads a header; from
+# pixels and metadata, they come through.
 _DAMAGED: Final = (
     *(OSError, SyntaxError, ValueError),
     *(IndexError, TypeError, KeyError, EOFError, struct.error, zlib.error),
@@ -114,6 +114,18 @@ class ImageDecoder:
                 raise _undecodable("the image is damaged or cut off") from error
         return self._to_tensor(np.asarray(plain))
 
+    def check(self, data: bytes) -> None:
+        """Read an image's header alone, to refuse early and cheaply what `decode` would refuse for it.
+
+        Raises
+        ------
+        UndecodableImageError, ImageTooLargeError
+            As `decode` does. What is wrong behind the header does not show.
+        """
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            self._open(data)
+
     def black(self, height: int, width: int) -> NDArray[Any]:
         """Make the tensor of a black (and opaque) image of a size; shape and dtype as `decode` gives them."""
         return self._to_tensor(np.asarray(Image.new(self._mode, (width, height), "black")))
@@ -147,18 +159,14 @@ class ImageDecoder:
         return ImageTooLargeError(message, problems=(InputProblem("/image", message),))
 
     def _to_tensor(self, pixels: NDArray[np.uint8]) -> NDArray[Any]:
+        if pixels.ndim == 2 and self._layout != "NHW":
+            pixels = pixels[:, :, np.newaxis]
         if self._one_table:
-            values = self._tables[0].take(pixels)
-            if self._layout == "NHW":
-                return values[np.newaxis]
-            if values.ndim == 2:
-                return (
-                    values[np.newaxis, np.newaxis] if self._layout == "NCHW" else values[np.newaxis, :, :, np.newaxis]
-                )
-            values = values if self._order[0] == 0 else values[:, :, self._order]
-            return np.ascontiguousarray(values.transpose(2, 0, 1) if self._layout == "NCHW" else values)[np.newaxis]
-        planes = [table.take(pixels[:, :, source]) for table, source in zip(self._tables, self._order, strict=True)]
-        return np.stack(planes, axis=0 if self._layout == "NCHW" else 2)[np.newaxis]
+            values = self._tables[0].take(pixels if self._order[0] == 0 else pixels[:, :, self._order])
+        else:
+            planes = zip(self._tables, self._order, strict=True)
+            values = np.stack([table.take(pixels[:, :, source]) for table, source in planes], axis=2)
+        return (values.transpose(2, 0, 1) if self._layout == "NCHW" else values)[np.newaxis]
 
 
 def _undecodable(message: str) -> UndecodableImageError:
@@ -257,7 +265,7 @@ def _to_mode(image: Image.Image, mode: str) -> Image.Image:
 def _flattened(image: Image.Image) -> Image.Image:
     """Lay an RGBA image over the backdrop, black or white, that what is drawn stands out from."""
     alpha = image.getchannel("A")
-    if alpha.getextrema() == (255, 255):
+    if alpha.getextrema() == (255, 255):  # as most are: nothing to lay over anything
         return image.convert("RGB")
     on_black = Image.alpha_composite(Image.new("RGBA", image.size, "black"), image).convert("RGB")
     light = np.asarray(on_black.convert("L")).sum(dtype=np.int64)

@@ -12,8 +12,8 @@ from functions.shared.inference.prediction import Output, Prediction
 
 RawOutput: TypeAlias = "NDArray[Any] | list[dict[int | str, float]]"
 
-# What rounding in half precision can add up to; scores further off are no probabilities.
-_SUM_TOLERANCE: Final = 0.005
+# What rounding, in half precision too, can add up to: scores further off are no probabilities.
+_TOLERANCE: Final = 0.005
 _EVEN: Final = 0.5
 
 
@@ -128,21 +128,21 @@ class OutputReader:
         if len(values) == 1:
             # one probability tells two classes: it is that of the second
             index = int(values[0] > _EVEN)
-            confidence = (values[0] if index else 1 - values[0]) if 0 <= values[0] <= 1 else None
+            confidence = (values[0] if index else 1 - values[0]) if -_TOLERANCE <= values[0] <= 1 + _TOLERANCE else None
         else:
             confidence = max(values)
             index = values.index(confidence)
             if not self._are_probabilities(values):
                 confidence = None
         label = str(index) if self._labels is None else self._labels[index]
-        return Prediction(output, index, label, None if confidence is None else min(confidence, 1.0), label)
+        return Prediction(output, index, label, _clipped(confidence), label)
 
     def _labelled(self, output: Output, values: Sequence[float], answered: int | str) -> Prediction:
         """Read a classification whose label the model answers itself."""
         index = self._index_of(answered, values)
         confidence = None
         if index is not None and 1 < len(values) > index and self._are_probabilities(values):
-            confidence = min(values[index], 1.0)
+            confidence = _clipped(values[index])
         labels = self._labels or ()
         label = labels[index] if index is not None and index < len(labels) else str(answered)
         return Prediction(output, index, label, confidence, label)
@@ -161,9 +161,14 @@ class OutputReader:
         return values.index(max(values)) if len(values) > 1 and self._are_probabilities(values) else None
 
     def _are_probabilities(self, values: Sequence[float]) -> bool:
-        if min(values) < 0 or max(values) > 1 + _SUM_TOLERANCE:
+        # a forest's sums of shares may end up at -1e-7 and 1.0000001
+        if min(values) < -_TOLERANCE or max(values) > 1 + _TOLERANCE:
             return False
-        return self._independent or abs(sum(values) - 1) <= _SUM_TOLERANCE
+        return self._independent or abs(sum(values) - 1) <= _TOLERANCE
+
+
+def _clipped(probability: float | None) -> float | None:
+    return None if probability is None else min(max(probability, 0.0), 1.0)
 
 
 def _rows(array: NDArray[Any], rows: int) -> NDArray[Any]:
