@@ -89,6 +89,11 @@ class Surroundings:
     """Told when an environment does not start, or ends unasked."""
 
 
+def region_of(caller: Mapping[str, str]) -> str:
+    """Return the AWS region that functions believe they run in."""
+    return caller.get("AWS_REGION") or caller.get("AWS_DEFAULT_REGION") or "us-east-1"
+
+
 def environment_variables(function: Function, surroundings: Surroundings, caller: Mapping[str, str]) -> dict[str, str]:
     """Return the environment variables of a function's process.
 
@@ -96,7 +101,7 @@ def environment_variables(function: Function, surroundings: Surroundings, caller
     gives a value is set to another by setting it for the server. On top come what the server itself provides and what
     Lambda sets (AWS, "Defined runtime environment variables").
     """
-    region = caller.get("AWS_REGION") or caller.get("AWS_DEFAULT_REGION") or "us-east-1"
+    region = region_of(caller)
     return {
         **{name: value for name, value in function.environment.items() if value is not None},
         **caller,
@@ -141,10 +146,8 @@ class _Environment(asyncio.Protocol):
         if len(self._received) < end:
             return
         # At most one frame is under way: the next one answers an event that has not been sent yet.
-        kind, payload = (
-            bytes(self._received[LENGTH_BYTES : LENGTH_BYTES + 1]),
-            bytes(self._received[LENGTH_BYTES + 1 :]),
-        )
+        kind = bytes(self._received[LENGTH_BYTES : LENGTH_BYTES + 1])
+        payload = bytes(self._received[LENGTH_BYTES + 1 :])
         self._received.clear()
         if kind == READY:
             self.ready = True
@@ -221,8 +224,8 @@ class FunctionPool:
 
     def __init__(self, function: Function, surroundings: Surroundings, size: int) -> None:
         self.function = function
+        self.size = size
         self._surroundings = surroundings
-        self._size = size
         self._environments: set[_Environment] = set()
         self._idle: list[_Environment] = []
         self._waiting: deque[Invocation] = deque()
@@ -318,7 +321,7 @@ class FunctionPool:
 
     def _grow(self) -> None:
         """Start one more environment while events wait, one at a time: most queues are gone before it is ready."""
-        if self._waiting and not self._starting and len(self._environments) < self._size and not self._stopped:
+        if self._waiting and not self._starting and len(self._environments) < self.size and not self._stopped:
             self._start_one()
 
     def _start_one(self) -> None:

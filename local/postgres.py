@@ -45,6 +45,7 @@ ROLE = "ledger"
 SUPERUSER = "postgres"
 
 _START_TIMEOUT = 60.0  # seconds; recovery after a crash replays at most max_wal_size, seconds of work
+_LOCK_TIMEOUT = 1.0  # seconds; the kernel takes a moment to take a killed process apart
 _LONGEST_SOCKET_PATH = 103  # bytes in sockaddr_un.sun_path less the final NUL: 103 on macOS, 107 on Linux
 _LARGEST_LOG = 8 * 1024 * 1024  # bytes
 _SOCKET = ".s.PGSQL.{port}"
@@ -218,13 +219,19 @@ class EmbeddedPostgres:
     def _take_lock(self) -> None:
         """Hold ``lock`` until `stop`, or until the kernel closes it for a process that was killed."""
         self._lock = os.open(self.data / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.read(self._lock, 20).decode(errors="replace").strip()
-            os.close(self._lock)
-            self._lock = None
-            raise PostgresError(f"the database in {self.data} is in use by process {holder or '?'}") from None
+        until = time.monotonic() + _LOCK_TIMEOUT
+        while True:
+            try:
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() < until:
+                    time.sleep(0.02)
+                    continue
+                holder = os.read(self._lock, 20).decode(errors="replace").strip()
+                os.close(self._lock)
+                self._lock = None
+                raise PostgresError(f"the database in {self.data} is in use by process {holder or '?'}") from None
+            break
         os.ftruncate(self._lock, 0)
         os.write(self._lock, f"{os.getpid()}\n".encode())
 
@@ -263,13 +270,13 @@ class EmbeddedPostgres:
     def _end_orphans(self) -> None:
         """End what a killed owner left running here. We hold the lock, so nobody is using it.
 
-        The guard of a killed owner is stopping the same processes; a killed postmaster leaves sessions that take a
-        moment to notice. SIGQUIT makes either stop at once, and the write-ahead log keeps what was committed.
+        The guard of a killed owner may be stopping the same processes. A killed postmaster leaves sessions behind that
+        end when they notice. Whatever is left after a fast shutdown is killed: what was committed is in the log.
         """
         if not (self._cluster / "postmaster.pid").exists():
             return
         orphans = [process for process in psutil.process_iter(["name"]) if self._is_ours(process)]
-        for number in (signal.SIGQUIT, signal.SIGKILL):
+        for number in (signal.SIGINT, signal.SIGKILL):
             for process in orphans:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     process.send_signal(number)

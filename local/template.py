@@ -1,10 +1,12 @@
-"""Functions and routes, as `template.yaml` declares them.
+"""Functions, routes and queues, as `template.yaml` declares them.
 
 Only what the local server needs is read: of each `AWS::Serverless::Function` its handler, limits, environment variables
-and `HttpApi` events (AWS SAM specification, "AWS::Serverless::Function" and "Globals section").
+and its `HttpApi`, `SQS` and `Schedule` events (AWS SAM specification, "AWS::Serverless::Function" and "Globals
+section"), and of each `AWS::SQS::Queue` when its messages come again, and when no more.
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,11 @@ from local.errors import CannotServeError
 
 _DEFAULT_TIMEOUT = 3.0  # seconds, Lambda's own default
 _DEFAULT_MEMORY = 128  # MB, likewise
+_DEFAULT_BATCH = 10  # messages, likewise
+_DEFAULT_VISIBILITY = 30.0  # seconds, SQS's own default
 _ANY = "ANY"
+_RATE = re.compile(r"rate\((\d+) (minute|hour|day)s?\)")
+_SECONDS = {"minute": 60, "hour": 3600, "day": 86400}
 
 
 @dataclass(frozen=True)
@@ -29,6 +35,37 @@ class Route:
     def key(self) -> str:
         """The route as API Gateway writes it: `GET /prediction/{prediction_id}`."""
         return "$default" if self.path is None else f"{self.method} {self.path}"
+
+
+@dataclass(frozen=True)
+class QueueSource:
+    """A queue whose messages a function is given: an event source mapping."""
+
+    queue: str
+    """The queue's name in the template."""
+
+    batch_size: int = _DEFAULT_BATCH
+    """Messages that one event has at most."""
+
+    window: float = 0.0
+    """Seconds to wait for so many."""
+
+
+@dataclass(frozen=True)
+class Queue:
+    """One SQS queue."""
+
+    logical_id: str
+    """Its name in the template."""
+
+    visibility_timeout: float = _DEFAULT_VISIBILITY
+    """Seconds after which a message that was received and not deleted can be received again."""
+
+    dead_letters: str | None = None
+    """The queue, by its name in the template, for messages that were received too often."""
+
+    receives: int | None = None
+    """How often is often enough."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +92,12 @@ class Function:
 
     routes: tuple[Route, ...] = ()
     """What of the API it answers."""
+
+    source: QueueSource | None = None
+    """The queue whose messages it is given."""
+
+    period: float | None = None
+    """Seconds from one run on its schedule to the next; None where it has no schedule."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -83,6 +126,30 @@ def read_template(path: Path) -> tuple[Function, ...]:
     CannotServeError
         If there is no such file, it is no YAML, or what it says of a function is not what SAM allows.
     """
+    document, parameters = _read(path)
+    shared = document.get("Globals", {}).get("Function", {})
+    functions = []
+    for logical_id, resource in document["Resources"].items():
+        if isinstance(resource, dict) and resource.get("Type") == "AWS::Serverless::Function":
+            try:
+                functions.append(_function(logical_id, shared, resource.get("Properties", {}), parameters))
+            except CannotServeError as error:
+                raise CannotServeError(f"{path}: {logical_id}: {error}") from None
+    return tuple(functions)
+
+
+def read_queues(path: Path) -> tuple[Queue, ...]:
+    """Read the queues of a SAM template. Raises `CannotServeError` as `read_template` does."""
+    document, parameters = _read(path)
+    return tuple(
+        _queue(logical_id, resource.get("Properties", {}), parameters)
+        for logical_id, resource in document["Resources"].items()
+        if isinstance(resource, dict) and resource.get("Type") == "AWS::SQS::Queue"
+    )
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, object]]:
+    """Return a template and the defaults of its parameters."""
     try:
         document = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 - _Loader is a SafeLoader
     except OSError as error:
@@ -96,15 +163,7 @@ def read_template(path: Path) -> tuple[Function, ...]:
         for name, parameter in document.get("Parameters", {}).items()
         if isinstance(parameter, dict) and "Default" in parameter
     }
-    shared = document.get("Globals", {}).get("Function", {})
-    functions = []
-    for logical_id, resource in document["Resources"].items():
-        if isinstance(resource, dict) and resource.get("Type") == "AWS::Serverless::Function":
-            try:
-                functions.append(_function(logical_id, shared, resource.get("Properties", {}), parameters))
-            except CannotServeError as error:
-                raise CannotServeError(f"{path}: {logical_id}: {error}") from None
-    return tuple(functions)
+    return document, parameters
 
 
 def _function(
@@ -126,12 +185,53 @@ def _function(
         timeout=_number("Timeout", _resolve(properties.get("Timeout"), parameters), _DEFAULT_TIMEOUT),
         memory=int(_number("MemorySize", _resolve(properties.get("MemorySize"), parameters), _DEFAULT_MEMORY)),
         environment={variable: _text(_resolve(value, parameters)) for variable, value in variables.items()},
-        routes=tuple(
-            _route(event.get("Properties", {}))
-            for event in properties.get("Events", {}).values()
-            if event.get("Type") == "HttpApi"
+        routes=tuple(_route(event) for event in _events(properties, "HttpApi")),
+        source=next((_source(event, parameters) for event in _events(properties, "SQS")), None),
+        period=next((_period(event) for event in _events(properties, "Schedule")), None),
+    )
+
+
+def _events(properties: Mapping[str, Any], kind: str) -> Iterator[Mapping[str, Any]]:
+    return (event.get("Properties", {}) for event in properties.get("Events", {}).values() if event.get("Type") == kind)
+
+
+def _source(properties: Mapping[str, Any], parameters: Mapping[str, object]) -> QueueSource:
+    return QueueSource(
+        queue=_resource(properties.get("Queue")),
+        batch_size=int(_number("BatchSize", _resolve(properties.get("BatchSize"), parameters), _DEFAULT_BATCH)),
+        window=_number(
+            "MaximumBatchingWindowInSeconds",
+            _resolve(properties.get("MaximumBatchingWindowInSeconds"), parameters),
+            QueueSource.window,
         ),
     )
+
+
+def _period(properties: Mapping[str, Any]) -> float:
+    match = _RATE.fullmatch(str(properties.get("Schedule")))
+    if match is None:
+        raise CannotServeError("only a Schedule like rate(5 minutes) can be run here")
+    return int(match[1]) * _SECONDS[match[2]]
+
+
+def _queue(logical_id: str, properties: Mapping[str, Any], parameters: Mapping[str, object]) -> Queue:
+    visibility = _resolve(properties.get("VisibilityTimeout"), parameters)
+    redrive = properties.get("RedrivePolicy")
+    return Queue(
+        logical_id=logical_id,
+        visibility_timeout=_number("VisibilityTimeout", visibility, _DEFAULT_VISIBILITY),
+        dead_letters=_resource(redrive["deadLetterTargetArn"]) if redrive else None,
+        receives=int(redrive["maxReceiveCount"]) if redrive else None,
+    )
+
+
+def _resource(value: object) -> str:
+    """Return the name of the resource whose ARN is meant by `!GetAtt Name.Arn`."""
+    attribute = value.get("Fn::GetAtt") if isinstance(value, dict) else None
+    name, _, what = (".".join(attribute) if isinstance(attribute, list) else str(attribute)).partition(".")
+    if what != "Arn":
+        raise CannotServeError("a queue must be named by !GetAtt Name.Arn")
+    return name
 
 
 def _route(properties: Mapping[str, Any]) -> Route:

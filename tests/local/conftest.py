@@ -1,5 +1,6 @@
 """Servers for the tests: one that all share, and one's own."""
 
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -38,9 +39,14 @@ def shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalSer
 
 
 @pytest.fixture(scope="package")
-def database_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a home for all tests that start a database, one after the other: only the first has to make it."""
-    return tmp_path_factory.mktemp("database") / "home"
+def database_home() -> Iterator[Path]:
+    """Return a home for all tests that start a database, one after the other: only the first has to make it.
+
+    It is not below pytest's own temporary folder: another run of pytest, as it begins, closes that folder to everybody
+    else, and so to the user that PostgreSQL runs as where we are root.
+    """
+    with tempfile.TemporaryDirectory(prefix="onnx-ledger-") as folder:
+        yield Path(folder) / "home"
 
 
 @pytest.fixture

@@ -178,9 +178,11 @@ def test_a_function_that_takes_too_long_is_a_503_and_is_replaced(
     client: httpx.Client, shared_server: LocalServer
 ) -> None:
     began = time.monotonic()
-    response = behave(client, "hang")
-    assert (response.status_code, response.content) == (503, b'{"message":"Service Unavailable"}')
-    assert 0.9 < time.monotonic() - began < 2  # its Timeout is 1 second
+    with ThreadPoolExecutor(2) as threads:  # ENVIRONMENTS: were they not replaced, none would be left
+        responses = list(threads.map(lambda _: behave(client, "hang"), range(2)))
+    for response in responses:
+        assert (response.status_code, response.content) == (503, b'{"message":"Service Unavailable"}')
+    assert 0.9 < time.monotonic() - began < 4  # its Timeout is 1 second, and the second may have to wait
     assert "Behave: it timed out after 1 seconds" in shared_server.output
     check_alive(client)
 
@@ -249,8 +251,10 @@ def test_a_client_that_leaves_before_its_request_is_complete_harms_nobody(
 ) -> None:
     connection.sendall(b"POST /behave HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
     connection.close()
-    check_alive(client)
+    for _ in range(3):
+        check_alive(client)
     assert "Traceback" not in shared_server.output
+    assert "JSONDecodeError" not in shared_server.output  # the function never saw half a body
 
 
 def test_an_invocation_is_completed_although_its_client_has_left(connection: socket.socket, tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ def test_an_event_without_path_and_method_is_the_default_route(tmp_path: Path) -
         Resources:
           F:
             Type: AWS::Serverless::Function
-            Properties: {Handler: f.handler, Events: {All: {Type: HttpApi}, Timer: {Type: Schedule}}}
+            Properties: {Handler: f.handler, Events: {All: {Type: HttpApi}, Topic: {Type: SNS}}}
         """,
     )
     assert function.routes == (Route("ANY", None),)

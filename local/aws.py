@@ -1,0 +1,98 @@
+"""AWS on this machine: moto's server as a service, with the queues of the template in it."""
+
+import json
+import os
+import socket
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from local.environment import ACCOUNT
+from local.errors import CannotServeError
+from local.execution import region_of
+from local.settings import ROOT
+from local.template import Queue
+from local.tether import Tethered, TetherError
+
+CREDENTIALS: Final = {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local"}
+"""What functions sign their requests with. Nobody checks it, but without any they look for it all over the machine."""
+
+
+_BACKLOG = 256  # connections that wait while it starts
+
+
+class LocalAws:
+    """moto's server, in a process of its own and on a port of its own.
+
+    It takes some seconds to start, which nobody has to wait for: until then, requests wait in the backlog of its
+    socket. The socket is ours, so a server that is started again has the same address.
+
+    Parameters
+    ----------
+    queues
+        The queues to have in it.
+    log
+        The file that it writes to.
+    """
+
+    name = "moto's server, as AWS"
+
+    def __init__(self, queues: Sequence[Queue], log: Path) -> None:
+        self._queues = {queue.logical_id: queue for queue in queues}
+        self._log = log
+        self._region = region_of(os.environ)
+        self._listener = socket.socket()
+        self._process: Tethered | None = None
+
+    @property
+    def endpoint(self) -> str:
+        """Its address, once it was started."""
+        host, port = self._listener.getsockname()
+        return f"http://{host}:{port}"
+
+    def queue_url(self, name: str) -> str:
+        """Return the URL of a queue, once it was started."""
+        return f"{self.endpoint}/{ACCOUNT}/{name}"
+
+    def queue_arn(self, name: str) -> str:
+        """Return the ARN of a queue."""
+        return f"arn:aws:sqs:{self._region}:{ACCOUNT}:{name}"
+
+    def start(self) -> Mapping[str, str]:
+        """Start it, and do not wait until it works."""
+        if self._process is None:
+            self._listener.bind(("127.0.0.1", 0))
+            self._listener.listen(_BACKLOG)
+        descriptor = self._listener.fileno()
+        command = [sys.executable, "-m", "local.moto_process", str(descriptor), self._region]
+        try:
+            with self._log.open("ab") as log:
+                self._process = Tethered(
+                    [*command, json.dumps(self._attributes())], cwd=ROOT, stdout=log, stderr=log, pass_fds=[descriptor]
+                )
+        except (OSError, TetherError) as error:
+            raise CannotServeError(f"{self.name}: {error}") from error
+        return {**CREDENTIALS, "AWS_ENDPOINT_URL": self.endpoint}
+
+    def running(self) -> bool:
+        """Tell whether it still runs."""
+        return self._process is not None and self._process.poll() is None
+
+    def stop(self) -> None:
+        """Stop it. All that was in it is gone."""
+        if self._process is not None:
+            self._process.stop()
+
+    def _attributes(self) -> dict[str, dict[str, str]]:
+        """Return each queue's attributes as SQS takes them, queues for dead letters first."""
+        attributes = {}
+        for queue in sorted(self._queues.values(), key=lambda queue: queue.dead_letters is not None):
+            attributes[queue.logical_id] = {"VisibilityTimeout": f"{queue.visibility_timeout:.0f}"}
+            if queue.dead_letters is not None:
+                redrive = {
+                    "deadLetterTargetArn": self.queue_arn(queue.dead_letters),
+                    "maxReceiveCount": queue.receives,
+                }
+                attributes[queue.logical_id]["RedrivePolicy"] = json.dumps(redrive)
+        return attributes

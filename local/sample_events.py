@@ -1,0 +1,156 @@
+"""Write `local/events/`: one event for each route of template.yaml, as API Gateway hands it to the function.
+
+    python -m local.sample_events [--check]
+
+Made by the local gateway out of requests, so that the events are what it and the real one send. They are those of a
+user whom an authorizer has let in. `--check` writes nothing, and fails where a file is not as it would be written.
+"""
+
+import base64
+import json
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from local.gateway import Identifiers, make_event
+from local.routing import Router
+from local.settings import ROOT
+from local.template import Function, read_template
+
+FOLDER: Final = ROOT / "local" / "events"
+
+PREDICTION_ID: Final = "019ab000-0000-7000-8000-000000000001"
+"""The record that the events of `get_prediction` ask for; it has to be stored first."""
+
+USER: Final = "sample-user"
+"""Whose token the events came with."""
+
+_SAMPLES = ROOT / "local" / "samples"
+_BOUNDARY = "sample-boundary"
+_IDENTIFIERS = Identifiers(
+    request_id="c2FtcGxlLXJlcXVlc3Q=",
+    invocation_id="00000000-0000-4000-8000-000000000000",
+    trace_id="Root=1-69200000-000000000000000000000001",
+)
+_TIME = {"time": "22/Nov/2025:12:00:00 +0000", "timeEpoch": 1763812800000}
+_PUBLIC = {"/", "/health", "/openapi.json", "/docs"}  # no token is asked for
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a client sends."""
+
+    method: str
+    path: str
+    query: str = ""
+    headers: dict[str, str] = field(default_factory=dict)
+    body: bytes = b""
+
+
+def sample_requests() -> dict[str, Request]:
+    """Return the requests behind the events, by the name of the event's file."""
+    image = (_SAMPLES / "mnist_sample.png").read_bytes()
+    data_uri = f"data:image/png;base64,{base64.b64encode(image).decode()}"
+    as_json = {"content-type": "application/json"}
+    as_form = {"content-type": f"multipart/form-data; boundary={_BOUNDARY}"}
+    one, another = {"image": data_uri, "filename": "one.png"}, {"image": data_uri, "filename": "another.png"}
+    return {
+        "predict": Request("POST", "/prediction", headers=as_form, body=_form("mnist_sample.png", image)),
+        "predict_raw": Request("POST", "/prediction", headers={"content-type": "image/png"}, body=image),
+        "predict_data_uri": Request("POST", "/prediction", headers=as_json, body=_json(one)),
+        "predict_features": Request(
+            "POST", "/prediction", headers=as_json, body=(_SAMPLES / "diabetes.json").read_bytes()
+        ),
+        "predict_many": Request("POST", "/predictions", headers=as_json, body=_json({"instances": [one, another]})),
+        "list_predictions": Request("GET", "/predictions", query="limit=5"),
+        "get_prediction": Request("GET", f"/prediction/{PREDICTION_ID}"),
+        "get_input": Request("GET", f"/prediction/{PREDICTION_ID}/input"),
+        "describe": Request("GET", "/"),
+        "page": Request("GET", "/", headers={"accept": "text/html"}),
+        "model": Request("GET", "/model"),
+        "health": Request("GET", "/health"),
+        "openapi": Request("GET", "/openapi.json"),
+        "docs": Request("GET", "/docs"),
+        "docs_asset": Request("GET", "/docs/swagger-ui.css"),
+    }
+
+
+def _form(filename: str, content: bytes) -> bytes:
+    """Return a form with one file, as RFC 7578 writes it."""
+    head = f'Content-Disposition: form-data; name="file"; filename="{filename}"\r\nContent-Type: image/png'
+    return f"--{_BOUNDARY}\r\n{head}\r\n\r\n".encode() + content + f"\r\n--{_BOUNDARY}--\r\n".encode()
+
+
+def _json(value: object) -> bytes:
+    return json.dumps(value).encode()
+
+
+def sample_event(request: Request, router: Router[Function]) -> dict[str, Any]:
+    """Return the event of a request, the same each time.
+
+    Raises
+    ------
+    LookupError
+        If no route takes the request.
+    """
+    match = router.match(request.method, request.path)
+    if match is None:
+        raise LookupError(f"no route takes {request.method} {request.path}")
+    headers = {"host": "127.0.0.1:3000", "accept": "*/*"} | request.headers
+    event = make_event(
+        {
+            "method": request.method,
+            "path": request.path,
+            "query_string": request.query.encode(),
+            "http_version": "1.1",
+            "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
+            "client": ("127.0.0.1", 50000),
+        },
+        request.body,
+        route_key=match.route_key,
+        path_parameters=match.path_parameters,
+        identifiers=_IDENTIFIERS,
+        port=3000,
+    )
+    event["requestContext"] |= _TIME
+    if request.path not in _PUBLIC and not request.path.startswith("/docs/"):
+        event["requestContext"]["authorizer"] = {"jwt": {"claims": {"sub": USER}, "scopes": None}}
+    return event
+
+
+def sample_files() -> dict[str, str]:
+    """Return what every file in `local/events/` has to hold, by its name."""
+    functions = read_template(ROOT / "template.yaml")
+    router = Router((route, function) for function in functions for route in function.routes)
+    return {
+        f"{name}.json": json.dumps(sample_event(request, router), indent=2, ensure_ascii=False) + "\n"
+        for name, request in sample_requests().items()
+    }
+
+
+def wrong_files(folder: Path) -> list[str]:
+    """Return the names of the events in a folder that are missing, superfluous or not as they would be written."""
+    wanted = sample_files()
+    there = {path.name: path.read_text(encoding="utf-8") for path in folder.glob("*.json")}
+    return sorted(name for name in {**there, **wanted} if there.get(name) != wanted.get(name))
+
+
+def main(arguments: list[str]) -> None:
+    """Write the events, or check them."""
+    if arguments == ["--check"]:
+        if wrong := wrong_files(FOLDER):
+            sys.exit(f"local/events is not what local/sample_events.py writes: {', '.join(wrong)}. Run `make events`.")
+        return
+    FOLDER.mkdir(exist_ok=True)
+    files = sample_files()
+    for path in FOLDER.glob("*.json"):
+        if path.name not in files:
+            path.unlink()
+    for name, text in files.items():
+        (FOLDER / name).write_text(text, encoding="utf-8")
+    print(f"wrote {len(files)} events to {FOLDER.relative_to(ROOT)}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

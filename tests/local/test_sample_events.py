@@ -1,0 +1,66 @@
+"""`local/events/` holds one event for each route, made by the gateway."""
+
+import base64
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from local.routing import Router
+from local.sample_events import FOLDER, USER, Request, sample_event, sample_files, wrong_files
+from local.template import read_template
+
+ROOT = Path(__file__).parents[2]
+FUNCTIONS = read_template(ROOT / "template.yaml")
+
+
+def test_the_files_are_what_the_gateway_makes_of_the_requests() -> None:
+    assert wrong_files(FOLDER) == []
+
+
+def test_a_file_that_was_changed_added_or_removed_by_hand_is_named(tmp_path: Path) -> None:
+    for path in FOLDER.glob("*.json"):
+        shutil.copy(path, tmp_path)
+    (tmp_path / "model.json").write_text("{}")
+    (tmp_path / "stray.json").write_text("{}")
+    (tmp_path / "docs.json").unlink()
+    assert wrong_files(tmp_path) == ["docs.json", "model.json", "stray.json"]
+
+
+def test_every_route_but_those_that_only_refuse_or_take_a_trailing_slash_has_an_event() -> None:
+    wanted = {
+        route.key
+        for function in FUNCTIONS
+        for route in function.routes
+        if route.path is not None and route.method != "ANY" and (route.path == "/" or not route.path.endswith("/"))
+    }
+    assert {json.loads(text)["routeKey"] for text in sample_files().values()} == wanted
+
+
+def test_the_image_arrives_as_the_bytes_of_the_sample() -> None:
+    event = json.loads((FOLDER / "predict_raw.json").read_bytes())
+    assert event["isBase64Encoded"]
+    assert base64.b64decode(event["body"]) == (ROOT / "local" / "samples" / "mnist_sample.png").read_bytes()
+
+
+def test_only_the_routes_that_ask_for_a_token_come_with_a_user() -> None:
+    users = {
+        name: json.loads(text)["requestContext"].get("authorizer", {}).get("jwt", {}).get("claims", {}).get("sub")
+        for name, text in sample_files().items()
+    }
+    assert {name for name, user in users.items() if user is None} == {
+        "describe.json",
+        "docs.json",
+        "docs_asset.json",
+        "health.json",
+        "openapi.json",
+        "page.json",
+    }
+    assert set(users.values()) == {None, USER}
+
+
+def test_a_request_that_no_route_takes_has_no_event() -> None:
+    router = Router((route, function) for function in FUNCTIONS for route in function.routes)
+    with pytest.raises(LookupError, match="no route takes GET /nowhere"):
+        sample_event(Request("GET", "/nowhere"), router)
