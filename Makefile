@@ -19,7 +19,7 @@ test: $(VENV)/test.installed  ## Run the tests, against a real PostgreSQL and re
 	@$(BIN)/python -m pytest --ignore tests/export $(ARGS)
 
 test-export: .venv-train/train.installed  ## Run the tests of training and export, which need TensorFlow (1.7 GB).
-	@.venv-train/bin/python -m pytest tests/export $(ARGS)
+	@.venv-train/bin/python -m pytest --confcutdir=tests/export tests/export $(ARGS)
 
 lint: $(VENV)/lint.installed  ## Check style, types, layers, the template and what is generated.
 	@$(BIN)/ruff format --check .

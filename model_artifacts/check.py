@@ -14,7 +14,7 @@ from PIL import Image
 from functions.shared.inference.content_types import SUPPORTED_CONTENT_TYPES
 from functions.shared.inference.errors import InputError
 from functions.shared.inference.model import Model
-from functions.shared.inference.onnx_file import Shape
+from functions.shared.inference.onnx_file import written
 from functions.shared.inference.package import FeatureInput, ImageInput, ModelPackage
 from model_artifacts.errors import CheckError
 
@@ -89,10 +89,10 @@ def _print_package(package: ModelPackage) -> None:
         print(f"  labels      {', '.join(package.labels[:_SHOWN_LABELS])}{more}")
     print(f"  activation  {package.activation}")
 
-    rows = [("input", each.name, each.dtype, _written(each.shape)) for each in package.signature.inputs]
+    rows = [("input", each.name, each.dtype, written(each.shape)) for each in package.signature.inputs]
     for output in package.signature.outputs:
         if output.key_dtype is None:
-            rows.append(("output", output.name, output.dtype, _written(output.shape)))
+            rows.append(("output", output.name, output.dtype, written(output.shape)))
         else:
             rows.append(("output", output.name, output.dtype, f"one map per row, keyed by {output.key_dtype}"))
     print("\nSignature")
@@ -112,12 +112,14 @@ def _print_image_input(wanted: ImageInput) -> None:
 def _print_feature_input(wanted: FeatureInput, sample: Features) -> None:
     if wanted.columns is None:
         print("\nThe API takes a list of features, any number of them")
-    elif not wanted.named:
+    elif wanted.names is None:
         print("\nThe API takes a list of features, in this order")
     else:
         print("\nThe API takes features, an object by name or a list in this order")
     if wanted.columns is not None:
-        _print_table([(column.name, column.type, column.dtype) for column in wanted.columns])
+        _print_table(
+            [(column.name or f"[{at}]", column.type, column.dtype) for at, column in enumerate(wanted.columns)]
+        )
     body = shlex.quote(json.dumps({"features": sample}, ensure_ascii=False))
     print(f"  curl -H 'Content-Type: application/json' -d {body} {_URL}")
 
@@ -126,12 +128,6 @@ def _print_table(rows: Sequence[tuple[str, ...]]) -> None:
     widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
     for row in rows:
         print("  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-
-
-def _written(shape: Shape | None) -> str:
-    if shape is None:
-        return "of any shape"
-    return f"[{', '.join('?' if axis is None else str(axis) for axis in shape)}]"
 
 
 def _numbers(values: tuple[float, ...]) -> str:
@@ -151,9 +147,8 @@ def _made_up_image(wanted: ImageInput) -> bytes:
 def _made_up_features(wanted: FeatureInput) -> Features:
     if wanted.columns is None:
         return [_MADE_UP["number"]]
-    if wanted.named:
-        return {column.name: _MADE_UP[column.type] for column in wanted.columns}
-    return [_MADE_UP[column.type] for column in wanted.columns]
+    values = [_MADE_UP[column.type] for column in wanted.columns]
+    return values if wanted.names is None else dict(zip(wanted.names, values, strict=True))
 
 
 def _parse_features(text: str) -> Features:

@@ -41,5 +41,16 @@ def test_ink_is_bent_and_moved_but_neither_lost_nor_multiplied() -> None:
 
 def test_what_lies_outside_the_image_is_background() -> None:
     distorted = distort(np.ones((200, 28, 28), np.float32), np.random.default_rng(1))
-    assert distorted[:, [0, 0, -1, -1], [0, -1, 0, -1]].min() == 0
+    middles_of_edges = distorted[:, [0, -1, 14, 14], [14, 14, 0, -1]]
+    np.testing.assert_array_equal(middles_of_edges.min(axis=0), 0)
     assert distorted[:, 10:18, 10:18].min() > 0.999
+
+
+def test_strokes_are_tilted_both_ways_by_a_few_degrees() -> None:
+    stroke = np.zeros((200, 28, 28), np.float32)
+    stroke[:, 13:15, 4:24] = 1
+    distorted = distort(stroke, np.random.default_rng(1))
+    height = (distorted * np.arange(28)[:, np.newaxis]).sum(axis=1) / np.maximum(distorted.sum(axis=1), 1e-6)
+    degrees = np.rad2deg(np.arctan((height[:, 20] - height[:, 8]) / 12))
+    assert -25 < degrees.min() < -14
+    assert 14 < degrees.max() < 25
