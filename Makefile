@@ -7,6 +7,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
+include infra/build.mk
+
 .PHONY: help serve test test-export lint format openapi requirements clean
 
 help:  ## Show this list.
@@ -16,7 +18,7 @@ serve: $(VENV)/serve.installed  ## Serve the API on http://127.0.0.1:3000, with 
 	@exec $(BIN)/python -m local
 
 test: $(VENV)/test.installed  ## Run the tests, against a real PostgreSQL and real ONNX files.
-	@$(BIN)/python -m pytest --ignore tests/export $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --ignore tests/export --ignore tests/artifacts $(ARGS)
 
 test-export: .venv-train/train.installed  ## Run the tests of training and export, which need TensorFlow (1.7 GB).
 	@.venv-train/bin/python -m pytest --confcutdir=tests/export tests/export $(ARGS)
@@ -26,7 +28,8 @@ lint: $(VENV)/lint.installed  ## Check style, types, layers, the template and wh
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy functions infra local model_artifacts tests
 	@$(BIN)/lint-imports
-	@$(BIN)/cfn-lint template.yaml
+	@$(BIN)/cfn-lint template.yaml infra/*.yaml
+	@$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	@$(BIN)/python -m infra.openapi --check
 
 format: $(VENV)/lint.installed  ## Format the code.
@@ -40,7 +43,7 @@ requirements: $(VENV)/build.installed  ## Compile pyproject.toml's dependency gr
 	@$(BIN)/python -m infra.requirements
 
 clean:  ## Remove what was installed and built; the data in .ledger/ stays.
-	rm -rf .venv .venv-train .aws-sam .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf .venv .venv-train .venv-deploy .aws-sam .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
 # One virtual environment for everything but training: each set holds the one before, at the same versions.
 $(VENV)/%.installed: requirements/%.txt

@@ -19,13 +19,14 @@ from functions.list_predictions import handler as list_predictions
 from functions.predict import handler as predict
 from functions.shared.api.app import TITLE, VERSION, create_app
 from functions.shared.api.documentation import ProblemDocument
+from functions.upload import handler as upload
 
 DOCUMENT = Path(describe.__file__).parent / "openapi.json"
 
 
 def build() -> dict[str, Any]:
     """Return one OpenAPI 3.1 document over all the routes."""
-    app = create_app(predict.router, list_predictions.router, get_prediction.router, describe.router)
+    app = create_app(predict.router, upload.router, list_predictions.router, get_prediction.router, describe.router)
     document = get_openapi(
         title=TITLE,
         version=VERSION,

@@ -10,18 +10,29 @@ import subprocess
 import sys
 from pathlib import Path
 
+from uv import find_uv_bin
+
 ROOT = Path(__file__).parents[1]
 
 LARGEST = "lint"
 """The group that holds all others but training."""
 
 DEVELOPMENT = ("test", "serve", "build")
-FUNCTIONS = ("predict", "list_predictions", "get_prediction", "describe")
+FUNCTIONS = ("predict", "worker", "sweep", "list_predictions", "get_prediction", "upload", "describe", "migrate")
 
 
 def compile_group(group: str, output: Path, *options: str, python: str = "3.11") -> None:
     """Compile one group of pyproject.toml into `output`, keeping the versions already there unless told otherwise."""
-    command = ["uv", "pip", "compile", "--quiet", "--universal", "--python-version", python, "--generate-hashes"]
+    command = [
+        find_uv_bin(),
+        "pip",
+        "compile",
+        "--quiet",
+        "--universal",
+        "--python-version",
+        python,
+        "--generate-hashes",
+    ]
     command += ["--no-header", "--group", f"pyproject.toml:{group}", "--output-file", str(output), *options]
     print(f"{group:>18} -> {output}", flush=True)
     subprocess.run(command, cwd=ROOT, check=True)
@@ -34,6 +45,11 @@ def main(arguments: list[str]) -> None:
     for group in DEVELOPMENT:
         compile_group(group, Path(f"requirements/{group}.txt"), *within)
     compile_group("train", Path("requirements/train.txt"), *arguments)
+    compile_group("deploy", Path("requirements/deploy.txt"), *arguments)
+    compile_group("runtime", Path("requirements/runtime.txt"), *arguments, python="3.13")
+    # The GPU build takes the place of onnxruntime, which the other functions' sets name.
+    without = ("--no-emit-package", "onnxruntime")
+    compile_group("gpu", Path("requirements/gpu.txt"), *within, *without, python="3.13")
     for group in FUNCTIONS:
         compile_group(group, Path(f"functions/{group}/requirements.txt"), *within, python="3.13")
 

@@ -19,14 +19,17 @@ CREDENTIALS: Final = {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "lo
 """What functions sign their requests with. Nobody checks it, but without any they look for it all over the machine."""
 
 
+UPLOADS_BUCKET: Final = "uploads"
+"""The bucket that callers upload to. What is predicted is copied into the database: moto forgets it all."""
+
 _BACKLOG = 256  # connections that wait while it starts
 
 
 class LocalAws:
     """moto's server, in a process of its own and on a port of its own.
 
-    It takes some seconds to start, which nobody has to wait for: until then, requests wait in the backlog of its
-    socket. The socket is ours, so a server that is started again has the same address.
+    It takes two seconds to start, which it does when it is first asked for something; until then, requests wait in the
+    backlog of its socket. The socket is ours, so a server that is started again has the same address.
 
     Parameters
     ----------
@@ -34,12 +37,22 @@ class LocalAws:
         The queues to have in it.
     log
         The file that it writes to.
+
+    Raises
+    ------
+    CannotServeError
+        If there is not one queue, besides those for dead letters, to be `QUEUE_URL`.
     """
 
     name = "moto's server, as AWS"
 
     def __init__(self, queues: Sequence[Queue], log: Path) -> None:
-        self._queues = {queue.logical_id: queue for queue in queues}
+        self._queues = queues
+        dead_letters = {queue.dead_letters for queue in queues}
+        names = [queue.logical_id for queue in queues if queue.logical_id not in dead_letters]
+        if len(names) != 1:
+            raise CannotServeError(f"the template must have one queue for work, and has {len(names)}")
+        self._work_queue = names[0]
         self._log = log
         self._region = region_of(os.environ)
         self._listener = socket.socket()
@@ -73,7 +86,10 @@ class LocalAws:
                 )
         except (OSError, TetherError) as error:
             raise CannotServeError(f"{self.name}: {error}") from error
-        return {**CREDENTIALS, "AWS_ENDPOINT_URL": self.endpoint}
+        queue = {"QUEUE_URL": self.queue_url(self._work_queue), "AWS_ENDPOINT_URL_SQS": self.endpoint}
+        if os.environ.get("INPUTS_BUCKET"):
+            return queue  # a bucket of one's own, which is where it always is, with credentials of one's own
+        return {**queue, **CREDENTIALS, "AWS_ENDPOINT_URL": self.endpoint, "UPLOADS_BUCKET": UPLOADS_BUCKET}
 
     def running(self) -> bool:
         """Tell whether it still runs."""
@@ -87,7 +103,7 @@ class LocalAws:
     def _attributes(self) -> dict[str, dict[str, str]]:
         """Return each queue's attributes as SQS takes them, queues for dead letters first."""
         attributes = {}
-        for queue in sorted(self._queues.values(), key=lambda queue: queue.dead_letters is not None):
+        for queue in sorted(self._queues, key=lambda queue: queue.dead_letters is not None):
             attributes[queue.logical_id] = {"VisibilityTimeout": f"{queue.visibility_timeout:.0f}"}
             if queue.dead_letters is not None:
                 redrive = {

@@ -8,6 +8,7 @@ import asyncio
 import os
 import time
 from collections.abc import Sequence
+from math import ceil
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from local.aws import CREDENTIALS, LocalAws
@@ -29,7 +30,7 @@ from local.waiting import in_thread
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
-_LONGEST_POLL = 20.0  # seconds, SQS's limit
+_LONGEST_POLL = 20  # seconds, SQS's limit
 _MOST_AT_ONCE = 10  # messages in one request to SQS, likewise
 _PAUSE = 1.0  # seconds between tries to reach the queue
 _LONGER_PAUSE = 5.0  # seconds between tries to run a scheduled function
@@ -96,16 +97,16 @@ class EventSource:
             messages = await self._receive(client, size, _LONGEST_POLL if self._answers else 0)
         until = time.monotonic() + self._source.window
         while len(messages) < size and (left := until - time.monotonic()) > 0:
-            messages += await self._receive(client, size - len(messages), min(left, _LONGEST_POLL))
+            messages += await self._receive(client, size - len(messages), min(ceil(left), _LONGEST_POLL))
         return messages
 
-    async def _receive(self, client: "SQSClient", count: int, seconds: float) -> list[Message]:
+    async def _receive(self, client: "SQSClient", count: int, seconds: int) -> list[Message]:
         def receive() -> list[Message]:
             answer = client.receive_message(
                 QueueUrl=self._url,
                 AttributeNames=["All"],
                 MaxNumberOfMessages=min(count, _MOST_AT_ONCE),
-                WaitTimeSeconds=round(seconds),
+                WaitTimeSeconds=seconds,
             )
             return cast("list[Message]", answer.get("Messages", []))
 
@@ -117,14 +118,13 @@ class EventSource:
             return []
         if not self._answers:
             self._answers = True
-            self.lost.set()
         return messages
 
     async def _deliver(self, client: "SQSClient", messages: Sequence[Message]) -> None:
         result = await run_event(self._pool, make_event(messages, queue_arn=self._arn), self._report)
         if result is None:
             return
-        done = messages_done(messages, result)
+        done = messages_done(messages, result) if self._source.reports_failures else messages
         for start in range(0, len(done), _MOST_AT_ONCE):
             await in_thread(self._delete, client, done[start : start + _MOST_AT_ONCE])
 

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from functions.shared.inference.errors import InferenceError
 from functions.shared.inference.location import resolve
 from functions.shared.inference.package import ModelPackage
+from local.aws import LocalAws
 from local.console import complain
 from local.errors import CannotServeError
 from local.execution import Report, Surroundings
 from local.services import EmbeddedDatabase, GivenDatabase, Service
 from local.settings import Settings
-from local.template import Function
+from local.template import Function, read_queues
 from local.waiting import in_thread, unless_stopped
 
 _LARGEST_LOG = 10 * 1024 * 1024  # bytes, at a start
@@ -29,6 +30,9 @@ class Ground:
     surroundings: Surroundings
     package: ModelPackage | None
     """The model that is served; None where no function has one."""
+
+    aws: LocalAws | None
+    """Where the queues are; None where no function has one."""
 
 
 async def prepare(
@@ -68,6 +72,10 @@ async def prepare(
         services.append(_database(settings))
     # Alembic's 0.5 s of imports fit into the time that PostgreSQL takes to start.
     importing = asyncio.ensure_future(in_thread(importlib.import_module, "infra.migrations")) if services else None
+    aws = None
+    if _uses("QUEUE_URL", functions):
+        aws = LocalAws(read_queues(settings.template), settings.ledger_home.absolute() / "logs" / "aws.log")
+        services.append(aws)
     for service in services:
         report(service.name)
         cleanup.push_async_callback(in_thread, service.stop)
@@ -78,7 +86,7 @@ async def prepare(
     log = settings.ledger_home.absolute() / "logs" / "functions.log"
     if log.exists() and log.stat().st_size > _LARGEST_LOG:
         log.replace(log.with_suffix(".log.1"))
-    return Ground(services, Surroundings(settings.template.absolute().parent, variables, log, complain), package)
+    return Ground(services, Surroundings(settings.template.absolute().parent, variables, log, complain), package, aws)
 
 
 def _uses(variable: str, functions: Sequence[Function]) -> bool:

@@ -284,6 +284,9 @@ class EmbeddedPostgres:
         # PostgreSQL would take any process that has been given this number since (after a reboot, in a container)
         # for a postmaster that still runs.
         (self._cluster / "postmaster.pid").unlink(missing_ok=True)
+        # The socket's own lock file: a killed postmaster that nobody has reaped yet still answers to its pid.
+        socket = self._usable_socket_directory() / _SOCKET.format(port=self._port)
+        socket.with_name(f"{socket.name}.lock").unlink(missing_ok=True)
 
     def _is_ours(self, process: psutil.Process) -> bool:
         """Whether a process is a PostgreSQL of this cluster: its working directory is the cluster's."""

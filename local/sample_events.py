@@ -1,27 +1,35 @@
-"""Write `local/events/`: one event for each route of template.yaml, as API Gateway hands it to the function.
+"""Write `local/events/`: one event for each route of template.yaml, and one for each function that is called otherwise.
 
     python -m local.sample_events [--check]
 
 Made by the local gateway out of requests, so that the events are what it and the real one send. They are those of a
 user whom an authorizer has let in. `--check` writes nothing, and fails where a file is not as it would be written.
+`migrate` has none: its events say where CloudFormation waits for the answer.
 """
 
 import base64
+import hashlib
 import json
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from local.environment import ACCOUNT
 from local.gateway import Identifiers, make_event
 from local.routing import Router
 from local.settings import ROOT
+from local.sqs import Message
+from local.sqs import make_event as queue_event
 from local.template import Function, read_template
 
 FOLDER: Final = ROOT / "local" / "events"
 
 PREDICTION_ID: Final = "019ab000-0000-7000-8000-000000000001"
 """The record that the events of `get_prediction` ask for; it has to be stored first."""
+
+QUEUED_ID: Final = "019ab000-0000-7000-8000-000000000002"
+"""The prediction that the event of `worker` is to make; it has to be queued first."""
 
 USER: Final = "sample-user"
 """Whose token the events came with."""
@@ -55,6 +63,7 @@ def sample_requests() -> dict[str, Request]:
     as_json = {"content-type": "application/json"}
     as_form = {"content-type": f"multipart/form-data; boundary={_BOUNDARY}"}
     one, another = {"image": data_uri, "filename": "one.png"}, {"image": data_uri, "filename": "another.png"}
+    announcement = {"filename": "mnist_sample.png", "contenttype": "image/png", "size": len(image)}
     return {
         "predict": Request("POST", "/prediction", headers=as_form, body=_form("mnist_sample.png", image)),
         "predict_raw": Request("POST", "/prediction", headers={"content-type": "image/png"}, body=image),
@@ -63,6 +72,7 @@ def sample_requests() -> dict[str, Request]:
             "POST", "/prediction", headers=as_json, body=(_SAMPLES / "diabetes.json").read_bytes()
         ),
         "predict_many": Request("POST", "/predictions", headers=as_json, body=_json({"instances": [one, another]})),
+        "upload": Request("POST", "/upload", headers=as_json, body=_json(announcement)),
         "list_predictions": Request("GET", "/predictions", query="limit=5"),
         "get_prediction": Request("GET", f"/prediction/{PREDICTION_ID}"),
         "get_input": Request("GET", f"/prediction/{PREDICTION_ID}/input"),
@@ -119,14 +129,40 @@ def sample_event(request: Request, router: Router[Function]) -> dict[str, Any]:
     return event
 
 
+def _worker_event() -> dict[str, Any]:
+    """Return an event with one message (AWS, "Using Lambda with Amazon SQS")."""
+    message: Message = {
+        "MessageId": _IDENTIFIERS.invocation_id,
+        "ReceiptHandle": "sample-receipt",
+        "Body": QUEUED_ID,
+        "MD5OfBody": hashlib.md5(QUEUED_ID.encode(), usedforsecurity=False).hexdigest(),
+        "Attributes": {"ApproximateReceiveCount": "1", "SentTimestamp": str(_TIME["timeEpoch"])},
+    }
+    return queue_event([message], queue_arn=f"arn:aws:sqs:us-east-1:{ACCOUNT}:predictions")
+
+
+def _sweep_event() -> dict[str, Any]:
+    """Return a schedule's event (AWS, "Creating an Amazon EventBridge rule that runs on a schedule")."""
+    return {
+        "version": "0",
+        "id": _IDENTIFIERS.invocation_id,
+        "detail-type": "Scheduled Event",
+        "source": "aws.events",
+        "account": ACCOUNT,
+        "time": "2025-11-22T12:00:00Z",
+        "region": "us-east-1",
+        "resources": [f"arn:aws:events:us-east-1:{ACCOUNT}:rule/sweep"],
+        "detail": {},
+    }
+
+
 def sample_files() -> dict[str, str]:
     """Return what every file in `local/events/` has to hold, by its name."""
     functions = read_template(ROOT / "template.yaml")
     router = Router((route, function) for function in functions for route in function.routes)
-    return {
-        f"{name}.json": json.dumps(sample_event(request, router), indent=2, ensure_ascii=False) + "\n"
-        for name, request in sample_requests().items()
-    }
+    events = {name: sample_event(request, router) for name, request in sample_requests().items()}
+    events |= {"worker": _worker_event(), "sweep": _sweep_event()}
+    return {f"{name}.json": json.dumps(event, indent=2, ensure_ascii=False) + "\n" for name, event in events.items()}
 
 
 def wrong_files(folder: Path) -> list[str]:

@@ -10,6 +10,7 @@ import uvloop
 
 from local.claims import home_of_ours, listen
 from local.console import complain, say
+from local.deliveries import EventSource, Schedule
 from local.errors import CannotServeError
 from local.execution import FunctionPool, FunctionStartError, start_all
 from local.front import Front, FrontServer
@@ -17,7 +18,7 @@ from local.ground import Ground, prepare
 from local.routing import Router
 from local.services import Service
 from local.settings import Settings
-from local.template import read_template
+from local.template import Function, read_template
 from local.waiting import StopRequestedError, in_thread, stop_on_signals, unless_stopped
 from local.welcome import curl_lines
 
@@ -47,12 +48,14 @@ def serve(settings: Settings) -> None:
 
 async def _serve(settings: Settings, listener: socket.socket, began: float) -> None:
     stop = stop_on_signals()
-    functions = [function for function in read_template(settings.template) if function.routes]
+    declared = read_template(settings.template)
+    functions = [function for function in declared if function.routes]
     if not functions:
         raise CannotServeError(f"{settings.template}: none of its functions has an HttpApi event")
     with contextlib.suppress(StopRequestedError):
         async with contextlib.AsyncExitStack() as cleanup:
-            ground = await prepare(settings, functions, cleanup, stop, say)
+            called = [function for function in declared if function.source or function.period]
+            ground = await prepare(settings, [*functions, *called], cleanup, stop, say)
             say(f"functions  {', '.join(function.name for function in functions)}")
             pools = [FunctionPool(function, ground.surroundings, settings.environments) for function in functions]
             for pool in pools:
@@ -66,15 +69,43 @@ async def _serve(settings: Settings, listener: socket.socket, began: float) -> N
             server = FrontServer(Front(router, port, complain))
             serving = asyncio.create_task(server.run_on(listener))
             cleanup.push_async_callback(_close, server, serving, pools)
+            calls = _call(called, ground, settings.environments, cleanup)
             _welcome(settings, port, ground, time.monotonic() - began)
-            await _look_after(ground.services, serving, stop)
+            await _look_after(ground.services, [serving, *calls], stop)
             say("stopping")
     say("stopped")
 
 
-async def _look_after(services: Sequence[Service], serving: asyncio.Task[None], stop: asyncio.Event) -> None:
+def _call(
+    functions: Sequence[Function], ground: Ground, environments: int, cleanup: contextlib.AsyncExitStack
+) -> list[asyncio.Task[None]]:
+    """Begin to call the functions that a queue or a schedule calls. Their environments start with their first event."""
+    if ground.aws is None:
+        return []
+    pools = [FunctionPool(function, ground.surroundings, environments) for function in functions]
+    sources = [
+        EventSource(pool.function.source, pool, ground.aws, complain)
+        for pool in pools
+        if pool.function.source is not None
+    ]
+    lost = sources[0].lost if sources else asyncio.Event()
+    schedules = [Schedule(pool, lost, complain) for pool in pools if pool.function.period is not None]
+    for pool in pools:
+        cleanup.callback(pool.stop)
+    calls = [asyncio.create_task(call) for call in [one.run() for one in sources] + [one.run() for one in schedules]]
+    cleanup.push_async_callback(_cancel, calls)
+    return calls
+
+
+async def _cancel(tasks: Sequence[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _look_after(services: Sequence[Service], tasks: Sequence[asyncio.Task[None]], stop: asyncio.Event) -> None:
     """Wait for the end; until then start a service again that has ended by itself."""
-    while not stop.is_set() and not serving.done():
+    while not stop.is_set() and not any(task.done() for task in tasks):
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), _LOOK_AFTER_SERVICES)
         for service in services:
@@ -82,8 +113,9 @@ async def _look_after(services: Sequence[Service], serving: asyncio.Task[None], 
                 complain(f"{service.name} has ended and is started again")
                 await in_thread(service.stop)
                 await in_thread(service.start)
-    if serving.done():
-        serving.result()  # it never ends by itself, unless with an exception
+    for task in tasks:
+        if task.done():
+            task.result()  # none ends by itself, unless with an exception
 
 
 async def _close(server: FrontServer, serving: asyncio.Task[None], pools: Sequence[FunctionPool]) -> None:

@@ -50,6 +50,9 @@ class QueueSource:
     window: float = 0.0
     """Seconds to wait for so many."""
 
+    reports_failures: bool = False
+    """Whether the function says which messages it failed on; otherwise it fails on all of a batch or on none."""
+
 
 @dataclass(frozen=True)
 class Queue:
@@ -187,7 +190,7 @@ def _function(
         environment={variable: _text(_resolve(value, parameters)) for variable, value in variables.items()},
         routes=tuple(_route(event) for event in _events(properties, "HttpApi")),
         source=next((_source(event, parameters) for event in _events(properties, "SQS")), None),
-        period=next((_period(event) for event in _events(properties, "Schedule")), None),
+        period=next((_period(event) for event in _events(properties, "Schedule") if event), None),
     )
 
 
@@ -204,6 +207,7 @@ def _source(properties: Mapping[str, Any], parameters: Mapping[str, object]) -> 
             _resolve(properties.get("MaximumBatchingWindowInSeconds"), parameters),
             QueueSource.window,
         ),
+        reports_failures="ReportBatchItemFailures" in properties.get("FunctionResponseTypes", []),
     )
 
 

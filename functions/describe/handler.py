@@ -9,18 +9,19 @@ from typing import Any, Final
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse
 
-from functions.shared.api.app import create_app, create_handler, on_lambda
+from functions.shared.api.app import create_app, create_handler
 from functions.shared.api.documentation import problems
 from functions.shared.api.log import logger
 from functions.shared.api.negotiation import quality, require_accepts
 from functions.shared.api.problems import RETRY_AFTER_SECONDS, Problem
-from functions.shared.api.settings import DescribeSettings
+from functions.shared.api.settings import DescribeSettings, on_lambda
 from functions.shared.inference.content_types import SUPPORTED_CONTENT_TYPES
 from functions.shared.inference.errors import InferenceError
 from functions.shared.inference.location import resolve
 from functions.shared.inference.package import ModelPackage
 from functions.shared.ledger.errors import LedgerError
 from functions.shared.ledger.ledger import Ledger
+from functions.shared.ledger.secret import resolve_database_url
 
 router = APIRouter(tags=["description"])
 
@@ -39,7 +40,7 @@ def settings() -> DescribeSettings:
 @cache
 def ledger() -> Ledger:
     """Make the connection pool, the first time."""
-    return Ledger.at(settings().database_url)
+    return Ledger.at(resolve_database_url(settings().database_url, settings().database_secret_arn))
 
 
 @cache

@@ -6,15 +6,17 @@ from urllib.parse import urlencode
 
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic_core import to_json
 
-from functions.shared.api.app import MAX_RESPONSE_BYTES, create_app, create_handler, on_lambda
+from functions.shared.api.app import MAX_RESPONSE_BYTES, create_app, create_handler
 from functions.shared.api.auth import caller, require_own
 from functions.shared.api.documentation import problems
 from functions.shared.api.negotiation import require_accepts
-from functions.shared.api.representations import PredictionPage, represent
-from functions.shared.api.settings import FunctionSettings
+from functions.shared.api.representations import PredictionPage, members
+from functions.shared.api.settings import FunctionSettings, on_lambda
 from functions.shared.ledger.ledger import Ledger
 from functions.shared.ledger.records import Page, PredictionFilter
+from functions.shared.ledger.secret import resolve_database_url
 
 router = APIRouter()
 
@@ -48,7 +50,7 @@ def settings() -> FunctionSettings:
 @cache
 def ledger() -> Ledger:
     """Make the connection pool, the first time."""
-    return Ledger.at(settings().database_url)
+    return Ledger.at(resolve_database_url(settings().database_url, settings().database_secret_arn))
 
 
 @router.get(
@@ -87,9 +89,7 @@ async def list_predictions(request: Request, query: Annotated[PageQuery, Query()
 
 
 def _json(page: Page) -> bytes:
-    records = [represent(record) for record in page.records]
-    body = PredictionPage.model_construct(predictions=records, next_cursor=page.next_cursor)
-    return body.model_dump_json(exclude_unset=True).encode()
+    return to_json({"predictions": [members(record) for record in page.records], "next_cursor": page.next_cursor})
 
 
 def _next_url(query: PageQuery, cursor: str) -> str:

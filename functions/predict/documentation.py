@@ -43,6 +43,22 @@ def _with_user(instance: dict[str, Any]) -> dict[str, Any]:
     return instance | {"title": f"One{instance['title']}", "properties": instance["properties"] | {"user_id": _USER_ID}}
 
 
+_UPLOADED: dict[str, Any] = {
+    "type": "object",
+    "title": "UploadedInput",
+    "required": ["input_id"],
+    "additionalProperties": False,
+    "properties": {
+        "input_id": {
+            "type": "string",
+            "format": "uuid",
+            "description": "As `POST /upload` answered, once the image is uploaded.",
+        },
+        "user_id": _USER_ID,
+        "metadata": _METADATA,
+    },
+}
+
 _BESIDE_INSTANCES = {"user_id": _USER_ID, "metadata": _METADATA}
 
 IDEMPOTENCY: Final[dict[str, Any]] = {
@@ -56,6 +72,14 @@ IDEMPOTENCY: Final[dict[str, Any]] = {
     ]
 }
 """`openapi_extra` of the routes that store something."""
+
+PREFER: Final[dict[str, Any]] = {
+    "name": "Prefer",
+    "in": "header",
+    "description": "`respond-async` asks for an answer at once, before the prediction is made (RFC 7240).",
+    "schema": {"type": "string", "examples": ["respond-async"]},
+}
+"""The parameter of the route that may answer 202."""
 
 ONE_INPUT: Final[dict[str, Any]] = {
     "requestBody": {
@@ -73,7 +97,9 @@ ONE_INPUT: Final[dict[str, Any]] = {
                     },
                 }
             },
-            "application/json": {"schema": {"oneOf": [_with_user(_IMAGE_INSTANCE), _with_user(_FEATURES_INSTANCE)]}},
+            "application/json": {
+                "schema": {"oneOf": [_with_user(_IMAGE_INSTANCE), _with_user(_FEATURES_INSTANCE), _UPLOADED]}
+            },
             **{contenttype: {"schema": {}} for contenttype in SUPPORTED_CONTENT_TYPES},
         },
     }

@@ -1,4 +1,4 @@
-"""Predict, store input and prediction in one transaction, and only then answer."""
+"""Predict, store input and prediction in one transaction, and only then answer. Or store, queue, and answer at once."""
 
 import hashlib
 import json
@@ -7,38 +7,48 @@ from dataclasses import dataclass
 from functools import cache
 from http import HTTPStatus
 from time import perf_counter
+from uuid import UUID
 
 from fastapi import APIRouter, Request, Response
+from pydantic_core import to_json
 
-from functions.predict.documentation import IDEMPOTENCY, MANY_INPUTS, ONE_INPUT
+from functions.predict.documentation import IDEMPOTENCY, MANY_INPUTS, ONE_INPUT, PREFER
 from functions.predict.inputs import Limits, ReceivedInput, ReceivedRequest, receive
+from functions.predict.objects import ObjectsOfCommit, fetch_upload, new_input
 from functions.predict.problems_of_many import ProblemsOfMany
-from functions.shared.api.app import MAX_RESPONSE_BYTES, create_app, create_handler, on_lambda
+from functions.shared.api.app import MAX_RESPONSE_BYTES, DirectRoute, create_app, create_handler
 from functions.shared.api.auth import caller, require_own
 from functions.shared.api.documentation import problems
 from functions.shared.api.fields import ANONYMOUS
 from functions.shared.api.idempotency import REPLAYED, idempotency_key
 from functions.shared.api.log import logger
 from functions.shared.api.negotiation import require_accepts
+from functions.shared.api.preferences import APPLIED, prefers_async
 from functions.shared.api.problems import Problem
-from functions.shared.api.representations import Prediction, Predictions, represent
-from functions.shared.api.settings import PredictSettings
+from functions.shared.api.representations import Accepted, Prediction, Predictions, members
+from functions.shared.api.settings import PredictSettings, on_lambda
 from functions.shared.inference.errors import InputError
-from functions.shared.inference.location import resolve
 from functions.shared.inference.model import Instance, Model
-from functions.shared.inference.package import ModelPackage
 from functions.shared.inference.prediction import Prediction as ModelPrediction
 from functions.shared.ledger.errors import LedgerUnavailableError
 from functions.shared.ledger.ledger import Ledger
 from functions.shared.ledger.records import (
     IdempotencyKey,
     ModelIdentity,
-    NewInput,
     NewPrediction,
     PredictionRecord,
+    QueuedPrediction,
+    Replay,
 )
+from functions.shared.ledger.secret import resolve_database_url
+from functions.shared.objects.store import ObjectStore
+from functions.shared.queue.errors import QueueUnavailableError
+from functions.shared.queue.predictions import PredictionQueue
+from functions.shared.serving import load_model
 
-router = APIRouter(tags=["predictions"])
+router = APIRouter(tags=["predictions"], route_class=DirectRoute)
+
+_LOCATION = {"Location": {"description": "The record's path.", "schema": {"type": "string"}}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,29 +60,31 @@ class Environment:
     model: Model
     identity: ModelIdentity
     ledger: Ledger
+    queue: PredictionQueue | None
+    objects: ObjectStore | None
+    uploads: ObjectStore | None
 
 
 @cache
 def environment() -> Environment:
     """Load the model and make the connection pool, the first time."""
     settings = PredictSettings.from_environment()
-    model = Model.load(
-        ModelPackage.load(resolve(settings.model)),
+    model, identity = load_model(
+        settings.model,
         providers=settings.execution_providers,
         intra_op_threads=settings.intra_op_threads,
         max_image_pixels=settings.max_image_pixels,
     )
-    package = model.package
-    identity = ModelIdentity(
-        name=package.name,
-        version=package.version,
-        sha256=package.sha256,
-        labels=package.labels,
-        task=package.task,
-        provider=model.provider,
+    return Environment(
+        settings=settings,
+        limits=Limits(settings.max_body_bytes, settings.max_batch_inputs),
+        model=model,
+        identity=identity,
+        ledger=Ledger.at(resolve_database_url(settings.database_url, settings.database_secret_arn)),
+        queue=PredictionQueue(settings.queue_url) if settings.queue_url else None,
+        objects=ObjectStore(settings.inputs_bucket) if settings.inputs_bucket else None,
+        uploads=ObjectStore(settings.bucket_for_uploads) if settings.bucket_for_uploads else None,
     )
-    limits = Limits(settings.max_body_bytes, settings.max_batch_inputs)
-    return Environment(settings, limits, model, identity, Ledger.at(settings.database_url))
 
 
 @router.post(
@@ -80,13 +92,17 @@ def environment() -> Environment:
     status_code=HTTPStatus.CREATED,
     response_model=Prediction,
     responses={
-        201: {"headers": {"Location": {"description": "The record's path.", "schema": {"type": "string"}}}},
-        **problems(400, 401, 403, 406, 413, 415, 422, 503),
+        201: {"headers": _LOCATION},
+        202: {"model": Accepted, "description": "Stored, and queued to be predicted.", "headers": _LOCATION},
+        **problems(400, 401, 403, 404, 406, 413, 415, 422, 503),
     },
-    openapi_extra=ONE_INPUT | IDEMPOTENCY,
+    openapi_extra=ONE_INPUT | {"parameters": [*IDEMPOTENCY["parameters"], PREFER]},
 )
 async def predict(request: Request) -> Response:
-    """Predict one input and store both; the answer is the stored record."""
+    """Predict one input and store both; the answer is the stored record.
+
+    With `Prefer: respond-async` the input is stored and queued, and the answer is where to find what becomes of it.
+    """
     return await _predict(request, many=False)
 
 
@@ -115,23 +131,26 @@ async def _predict(request: Request, *, many: bool) -> Response:
     if key is not None:
         idempotency = IdempotencyKey(user_id, key, _digest(received, many=many))
         if replay := env.ledger.replay(idempotency):
-            return _respond(replay.records, many=many, replayed=True)
+            return _replay(replay, many=many)
+
+    most_bytes = env.settings.max_upload_bytes
+    inputs = [
+        fetch_upload(one, env.ledger, env.uploads, user_id=user_id, most_bytes=most_bytes) for one in received.inputs
+    ]
+    if env.queue is not None and not many and prefers_async(request):
+        [one] = inputs
+        return _enqueue(env, env.queue, one, user_id, idempotency)
 
     started = perf_counter()
-    instances = _decode(env.model, received.inputs)
+    instances = _decode(env.model, inputs)
     decoded = perf_counter()
-    predictions = _run(env.model, instances, received.inputs)
+    predictions = _run(env.model, instances, inputs)
     inferred = perf_counter()
 
     duration_ms = round((inferred - started) * 1000 / len(instances), 3)
     records = [
         NewPrediction(
-            input=NewInput(
-                content=one.content,
-                contenttype=one.contenttype,
-                filename=one.filename,
-                features=one.features.text if one.features else None,
-            ),
+            input=new_input(one, env.objects, user_id),
             output=prediction.output,
             likely_class=prediction.likely_class,
             label=prediction.label,
@@ -141,12 +160,17 @@ async def _predict(request: Request, *, many: bool) -> Response:
             user_id=user_id,
             metadata=one.metadata,
         )
-        for one, prediction in zip(received.inputs, predictions, strict=True)
+        for one, prediction in zip(inputs, predictions, strict=True)
     ]
     # The answer is complete before anything is stored: what could still fail must not fail once the records are there.
     response = _respond([record.record(env.identity) for record in records], many=many)
-    if replay := env.ledger.store(env.identity, records, idempotency=idempotency):
-        return _respond(replay.records, many=many, replayed=True)
+    objects = ObjectsOfCommit(env.objects, inputs, [record.input for record in records])
+
+    def write() -> Replay | None:
+        return env.ledger.store(env.identity, records, idempotency=idempotency)
+
+    if replay := objects.commit(write, env.ledger, records[0].prediction_id):
+        return _replay(replay, many=many)
     stored = perf_counter()
     shared = {
         "model": env.identity.name,
@@ -160,6 +184,39 @@ async def _predict(request: Request, *, many: bool) -> Response:
     for record in records:
         logger.info("predicted", extra={"prediction_id": str(record.prediction_id), **shared})
     return response
+
+
+def _enqueue(
+    env: Environment, queue: PredictionQueue, one: ReceivedInput, user_id: str, idempotency: IdempotencyKey | None
+) -> Response:
+    # What can be told at once is; only a worker decodes an image to its end.
+    if one.features is not None:
+        env.model.decode_features(one.features.value)
+    else:
+        env.model.check_image(one.content or b"")
+    prediction = QueuedPrediction(new_input(one, env.objects, user_id), user_id, one.metadata)
+    objects = ObjectsOfCommit(env.objects, [one], [prediction.input])
+    started = perf_counter()
+
+    def write() -> Replay | None:
+        return env.ledger.enqueue(prediction, idempotency=idempotency)
+
+    if replay := objects.commit(write, env.ledger, prediction.prediction_id):
+        return _replay(replay, many=False)
+    stored = perf_counter()
+    about = {"prediction_id": str(prediction.prediction_id), "user_id": user_id}
+    try:
+        queue.send([prediction.prediction_id])
+    except QueueUnavailableError as error:
+        if env.ledger.withdraw(prediction.prediction_id, idempotency=idempotency):
+            objects.remove()
+            raise
+        # A worker has it nevertheless, or a racing request of the same key was told of it: then the sweep sends it.
+        logger.warning("queued, but perhaps not sent", extra={**about, "reason": str(error)})
+    sent = perf_counter()
+    store_ms, send_ms = round((stored - started) * 1000, 3), round((sent - stored) * 1000, 3)
+    logger.info("queued", extra={**about, "store_ms": store_ms, "send_ms": send_ms})
+    return _accept(prediction.prediction_id)
 
 
 def _decode(model: Model, inputs: Sequence[ReceivedInput]) -> list[Instance]:
@@ -186,16 +243,30 @@ def _run(model: Model, instances: Sequence[Instance], inputs: Sequence[ReceivedI
         raise
 
 
-def _respond(records: Sequence[PredictionRecord], *, many: bool, replayed: bool = False) -> Response:
-    headers = dict(REPLAYED) if replayed else {}
-    body: Prediction | Predictions
-    if many:
-        body = Predictions.model_construct(predictions=[represent(record) for record in records])
-    else:
-        [record] = records
-        headers["Location"] = f"/prediction/{record.prediction_id}"
-        body = represent(record)
-    content = body.model_dump_json(exclude_unset=True).encode()
+def _replay(replay: Replay, *, many: bool) -> Response:
+    """Answer what was answered the first time, synchronously or not, whatever is asked for now."""
+    records = replay.records
+    response = _accept(records[0].prediction_id) if replay.was_queued else _respond(records, many=many)
+    response.headers.update(REPLAYED)
+    return response
+
+
+def _accept(prediction_id: UUID) -> Response:
+    body = Accepted.model_construct(prediction_id=prediction_id, status="queued")
+    headers = {"Location": _location(prediction_id), **APPLIED}
+    return Response(body.model_dump_json(), HTTPStatus.ACCEPTED, headers, "application/json")
+
+
+def _location(prediction_id: UUID) -> str:
+    return f"/prediction/{prediction_id}"
+
+
+def _respond(records: Sequence[PredictionRecord], *, many: bool) -> Response:
+    headers = {}
+    body = [members(record) for record in records]
+    if not many:
+        headers["Location"] = _location(records[0].prediction_id)
+    content = to_json({"predictions": body} if many else body[0])
     if len(content) > MAX_RESPONSE_BYTES:
         detail = (
             f"The answer would have {len(content)} bytes, and at most {MAX_RESPONSE_BYTES} fit: send fewer at once."
@@ -213,6 +284,7 @@ def _digest(received: ReceivedRequest, *, many: bool) -> bytes:
             hashlib.sha256(one.content).hexdigest() if one.content is not None else None,
             one.features.text if one.features is not None else None,
             one.metadata,
+            str(one.input_id) if one.input_id is not None else None,
         )
         for one in received.inputs
     ]
@@ -224,6 +296,8 @@ handler = create_handler(create_app(router))
 if on_lambda():
     env = environment()
     env.model.warm_up()
+    if env.objects is not None:
+        env.objects.warm_up()
     try:
         env.ledger.register(env.identity)
     except LedgerUnavailableError as error:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from typing import Any, Final, Literal
+from uuid import UUID
 
 from fastapi import Request
 
@@ -38,6 +39,10 @@ class ReceivedInput:
     metadata: dict[str, Any] = field(default_factory=dict)
     pointer: str = ""
     """Where it stands in the body, as a JSON pointer; in a form, `/file/2` is the third part `file`."""
+    input_id: UUID | None = None
+    """Of an image that was uploaded before. Its bytes, content type and name are known once it is fetched."""
+    uri: str | None = None
+    """Where it was uploaded to, likewise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +210,20 @@ def _without_nulls(members: dict[str, Source]) -> dict[str, Source]:
 
 def _from_members(members: dict[str, Source], takes: Kind) -> ReceivedRequest:
     user_id = check_user_id("/user_id", members.pop("user_id").value) if "user_id" in members else None
+    if takes == "image" and "input_id" in members:
+        return ReceivedRequest((_read_upload(members),), user_id)
     return ReceivedRequest((_read_input(members, takes, "", "user_id"),), user_id)
+
+
+def _read_upload(members: dict[str, Source]) -> ReceivedInput:
+    _refuse_unknown(members, ("input_id", "user_id", "metadata"))
+    try:
+        input_id = UUID(members["input_id"].value)
+    except (ValueError, AttributeError, TypeError):
+        detail = "input_id must be a UUID: the one that POST /upload answered"
+        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, f"{detail}.", errors=[("/input_id", detail)]) from None
+    metadata = check_metadata("/metadata", members["metadata"].value) if "metadata" in members else {}
+    return ReceivedInput("", metadata=metadata, input_id=input_id)
 
 
 def _from_instances(members: dict[str, Source], takes: Kind, limits: Limits) -> ReceivedRequest:

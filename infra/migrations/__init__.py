@@ -16,6 +16,8 @@ import sqlalchemy
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from alembic.script.revision import ResolutionError
+from alembic.util.exc import CommandError
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
@@ -37,15 +39,16 @@ class MigrationError(Exception):
     """The migrations cannot be applied; the message is one line for the operator."""
 
 
-def upgrade(
-    database_url: str,
-    *,
-    report: Callable[[str], None] = lambda _: None,
-    password: Callable[[], str] | None = None,
-) -> None:
+class UnknownRevisionError(MigrationError):
+    """The database is at a revision that is not among ours, as after a newer version has migrated it."""
+
+
+def upgrade(database_url: str, *, report: Callable[[str], None] = lambda _: None) -> None:
     """Bring the schema up to date. Safe to run twice, and from several places at a time.
 
     Each revision is one transaction: one that is interrupted has not happened, and the next run goes on from there.
+    Through a pooler (``pooler=transaction``) all of them are one transaction, since nothing else is sure to stay on one
+    connection of the server's.
 
     Parameters
     ----------
@@ -53,11 +56,11 @@ def upgrade(
         ``DATABASE_URL``, of a role that may create tables.
     report : Callable
         Gets a line for each thing done.
-    password : Callable or None
-        Called for the password instead of taking the URL's.
 
     Raises
     ------
+    UnknownRevisionError
+        If the database is at a revision that this version does not have.
     MigrationError
         If the database cannot be reached or refuses.
     """
@@ -73,23 +76,36 @@ def upgrade(
         report(f"{step.up_revision_id} {step.up_revision.doc.rstrip('.')} … done in {(now - started) * 1000:.0f} ms")
         applied, started = applied + 1, now
 
-    with _connected(database_url, password) as connection:
-        connection.execute(sqlalchemy.select(sqlalchemy.func.pg_advisory_lock(_LOCK)))
-        connection.execute(sqlalchemy.select(sqlalchemy.func.set_config("lock_timeout", _LOCK_TIMEOUT, False)))
-        connection.commit()
+    with _connected(database_url) as (connection, has_session):
+        lock = sqlalchemy.func.pg_advisory_lock if has_session else sqlalchemy.func.pg_advisory_xact_lock
+        connection.execute(sqlalchemy.select(lock(_LOCK)))
+        connection.execute(
+            sqlalchemy.select(sqlalchemy.func.set_config("lock_timeout", _LOCK_TIMEOUT, not has_session))
+        )
+        if has_session:
+            connection.commit()
         started = time.perf_counter()
         config.attributes.update(connection=connection, on_version_apply=report_step)
-        alembic.command.upgrade(config, "head")
+        try:
+            alembic.command.upgrade(config, "head")
+        except CommandError as error:
+            if not isinstance(error.__cause__, ResolutionError):
+                raise
+            raise UnknownRevisionError(
+                f"the database is at revision {error.__cause__.argument!r}, which this version does not have "
+                f"(its latest is {scripts.get_current_head()!r})"
+            ) from error
+        connection.commit()
     if not applied:
         report(f"{scripts.get_current_head()} is the latest, nothing to do")
 
 
-def current(database_url: str, *, password: Callable[[], str] | None = None) -> str | None:
+def current(database_url: str) -> str | None:
     """Return the revision that a database is at, None before the first.
 
     Parameters
     ----------
-    database_url, password
+    database_url : str
         As for `upgrade`.
 
     Raises
@@ -97,20 +113,18 @@ def current(database_url: str, *, password: Callable[[], str] | None = None) -> 
     MigrationError
         If the database cannot be reached or refuses.
     """
-    with _connected(database_url, password) as connection:
+    with _connected(database_url) as (connection, _):
         return MigrationContext.configure(connection).get_current_revision()
 
 
 @contextmanager
-def _connected(database_url: str, password: Callable[[], str] | None) -> Iterator[sqlalchemy.Connection]:
-    """Connect as the ledger does, and say in one line what goes wrong."""
+def _connected(database_url: str) -> Iterator[tuple[sqlalchemy.Connection, bool]]:
+    """Connect as the ledger does, say in one line what goes wrong, and tell whether the session is ours alone."""
     try:
         address = parse_database_url(database_url)
-        engine = sqlalchemy.create_engine(
-            "postgresql+pg8000://", creator=lambda: _open(address, password), poolclass=NullPool
-        )
+        engine = sqlalchemy.create_engine("postgresql+pg8000://", creator=lambda: _open(address), poolclass=NullPool)
         with engine.connect() as connection:
-            yield connection
+            yield connection, address.prepared
     except DBAPIError as error:
         fields = error.orig.args[0] if error.orig is not None and error.orig.args else None
         reason = refusal(fields) if isinstance(fields, dict) else error.orig
@@ -119,9 +133,7 @@ def _connected(database_url: str, password: Callable[[], str] | None) -> Iterato
         raise MigrationError(str(error)) from error
 
 
-def _open(address: DatabaseAddress, password: Callable[[], str] | None) -> Any:  # noqa: ANN401  # pg8000 has no types
-    session, connected = start_session(
-        pg8000.dbapi.connect, address, password=password, application_name=f"{APPLICATION_NAME} migrations"
-    )
+def _open(address: DatabaseAddress) -> Any:  # noqa: ANN401  # pg8000 has no types
+    session, connected = start_session(pg8000.dbapi.connect, address, application_name=f"{APPLICATION_NAME} migrations")
     connected.settimeout(None)  # an index over ten million rows takes its time
     return session

@@ -3,7 +3,7 @@
 import importlib
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -25,7 +25,12 @@ DIGIT = ROOT / "local" / "samples" / "mnist_sample.png"
 class Context:
     """What Lambda hands over beside the event."""
 
-    aws_request_id: str
+    aws_request_id: str = field(default_factory=lambda: str(uuid4()))
+    milliseconds: int = 30_000
+
+    def get_remaining_time_in_millis(self) -> int:
+        """All of the time, at any time."""
+        return self.milliseconds
 
 
 class EventTransport(httpx.BaseTransport):
@@ -67,15 +72,15 @@ class EventTransport(httpx.BaseTransport):
         event = json.loads(json.dumps(event))
         module, _, name = match.target.rpartition(".")
         handler: Handler = getattr(importlib.import_module(module), name)
-        answer = read_result(json.loads(json.dumps(handler(event, Context(str(uuid4()))))))
+        answer = read_result(json.loads(json.dumps(handler(event, Context()))))
         return httpx.Response(answer.status, headers=list(answer.headers), content=answer.body)
 
 
 def forget_environment() -> None:
     """End the execution environment: the next event finds new settings, a new pool and a model loaded anew."""
-    for function in ("predict", "list_predictions", "get_prediction", "describe"):
+    for function in ("predict", "worker", "sweep", "upload", "list_predictions", "get_prediction", "describe"):
         module = importlib.import_module(f"functions.{function}.handler")
-        for name in ("environment", "ledger", "settings", "package"):
+        for name in ("environment", "ledger", "settings", "package", "objects", "uploads"):
             cached: Any = getattr(module, name, None)
             if cached is not None and cached.cache_info().currsize:
                 made = cached()

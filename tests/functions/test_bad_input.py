@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 PNG = "image/png"
+UNKNOWN = "019a0000-0000-7000-8000-000000000000"
 
 
 def problem(answer: httpx.Response, status: int) -> dict[str, Any]:
@@ -260,8 +261,8 @@ def test_a_query_that_cannot_be_meant_is_refused_and_names_the_parameter(api: ht
     [
         ("GET", "/prediction", "POST"),
         ("DELETE", "/predictions", "GET"),
-        ("PUT", f"/prediction/{uuid4()}", "GET"),
-        ("POST", f"/prediction/{uuid4()}/input", "GET"),
+        ("PUT", f"/prediction/{UNKNOWN}", "GET"),
+        ("POST", f"/prediction/{UNKNOWN}/input", "GET"),
         ("POST", "/", "GET"),
         ("DELETE", "/model", "GET"),
     ],
@@ -273,7 +274,7 @@ def test_a_wrong_method_is_told_which_are_right(api: httpx.Client, method: str, 
     assert allowed in problem(answer, 405)["detail"]
 
 
-@pytest.mark.parametrize("path", ["/predictions", f"/prediction/{uuid4()}", "/model", "/health", "/"])
+@pytest.mark.parametrize("path", ["/predictions", f"/prediction/{UNKNOWN}", "/model", "/health", "/"])
 def test_an_answer_that_the_caller_cannot_read_is_not_made(api: httpx.Client, path: str) -> None:
     problem(api.get(path, headers={"accept": "application/xml"}), 406)
 
@@ -287,7 +288,7 @@ def test_a_database_that_cannot_be_reached_is_said_with_when_to_come_back(
     for answer in (
         send_file(api, digit),
         api.get("/predictions"),
-        api.get(f"/prediction/{uuid4()}"),
+        api.get(f"/prediction/{UNKNOWN}"),
         api.get("/health"),
     ):
         assert int(answer.headers["retry-after"]) > 0

@@ -16,10 +16,16 @@ def modules_loaded_by(handler: str) -> set[str]:
     return set(finished.stdout.split())
 
 
-@pytest.mark.parametrize("function", ["list_predictions", "get_prediction", "describe"])
+@pytest.mark.parametrize("function", ["list_predictions", "get_prediction", "upload", "sweep", "describe"])
 def test_a_function_that_only_reads_loads_no_inference_runtime_and_no_sdk(function: str) -> None:
     assert modules_loaded_by(f"functions.{function}.handler") & HEAVY == set()
 
 
-def test_predict_loads_the_inference_runtime_and_nothing_heavier() -> None:
-    assert modules_loaded_by("functions.predict.handler") & HEAVY == {"onnxruntime", "numpy", "PIL"}
+@pytest.mark.parametrize("function", ["predict", "worker"])
+def test_a_function_that_predicts_loads_the_inference_runtime_and_nothing_heavier(function: str) -> None:
+    assert modules_loaded_by(f"functions.{function}.handler") & HEAVY == {"onnxruntime", "numpy", "PIL"}
+
+
+@pytest.mark.parametrize("function", ["worker", "sweep"])
+def test_a_function_that_no_request_calls_loads_no_http(function: str) -> None:
+    assert modules_loaded_by(f"functions.{function}.handler") & {"fastapi", "starlette", "mangum"} == set()

@@ -1,8 +1,11 @@
+import socket
 import ssl
+import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from urllib.parse import parse_qs
 
 import pytest
 from cryptography import x509
@@ -20,6 +23,8 @@ from functions.shared.ledger.errors import (
     UnstorableValueError,
 )
 from functions.shared.ledger.identifiers import new_id
+from functions.shared.ledger.ledger import Ledger
+from infra.migrations import MigrationError, upgrade
 from tests.ledger.wire import Fate, Proxy
 
 
@@ -70,7 +75,7 @@ def test_a_statement_takes_one_round_trip_the_first_time_too(proxy: Proxy) -> No
 
 
 def test_a_statement_takes_one_round_trip_where_nothing_may_be_prepared(proxy: Proxy) -> None:
-    opened = Connection(parse_database_url(proxy.url), prepared=False)
+    opened = Connection(parse_database_url(f"{proxy.url}&pooler=transaction"))
     for _ in range(3):
         with proxy.counted(1):
             opened.run("SELECT :x::int", {"x": 1})
@@ -112,7 +117,7 @@ def test_a_text_that_postgresql_cannot_hold_is_refused_and_the_connection_stays(
 
 def test_a_missing_table_says_that_the_migrations_have_to_be_run(new_database: Callable[[], str]) -> None:
     opened = Connection(parse_database_url(new_database()))
-    with pytest.raises(LedgerNotMigratedError, match="python -m infra.migrations upgrade"):
+    with pytest.raises(LedgerNotMigratedError, match=r"python -m infra\.migrations upgrade"):
         opened.run("SELECT * FROM predictions", {})
     opened.close()
 
@@ -125,14 +130,16 @@ def test_a_statement_that_takes_too_long_is_given_up_and_the_connection_stays(co
 
 
 def test_the_server_gives_a_statement_up_before_the_client_gives_the_server_up(connection: Connection) -> None:
-    ((timeout,),) = connection.run("SELECT setting::float8 / 1000 FROM pg_settings WHERE name = 'statement_timeout'", {})
+    ((timeout,),) = connection.run(
+        "SELECT setting::float8 / 1000 FROM pg_settings WHERE name = 'statement_timeout'", {}
+    )
     assert 0 < timeout < connection_module.ANSWER_TIMEOUT
 
 
 def test_a_server_that_does_not_answer_is_given_up(proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection_module, "ANSWER_TIMEOUT", 0.2)
     opened = Connection(parse_database_url(proxy.url))
-    proxy.next_flight(Fate.SILENCE)
+    proxy.next_flights(Fate.SILENCE)
     started = time.monotonic()
     with pytest.raises(LedgerUnavailableError, match=r"not answered for 0\.2 s"):
         opened.run("SELECT 1", {})
@@ -143,7 +150,7 @@ def test_a_server_that_does_not_answer_is_given_up(proxy: Proxy, monkeypatch: py
 
 def test_a_connection_that_breaks_under_a_statement_is_not_usable(proxy: Proxy) -> None:
     opened = Connection(parse_database_url(proxy.url))
-    proxy.next_flight(Fate.REPLY_LOST)
+    proxy.next_flights(Fate.REPLY_LOST)
     with pytest.raises(StatementInterruptedError):
         opened.run("SELECT 1", {})
     assert not opened.is_usable()
@@ -166,21 +173,11 @@ def test_a_server_that_is_not_there_is_unavailable(short_folder: Path) -> None:
 
 
 def test_a_refused_login_says_why(database_url: str) -> None:
-    address = parse_database_url(database_url.replace(f"/{parse_database_url(database_url).database}?", "/no_such_one?"))
-    with pytest.raises(LedgerUnavailableError, match="no_such_one.*3D000"):
+    address = parse_database_url(
+        database_url.replace(f"/{parse_database_url(database_url).database}?", "/no_such_one?")
+    )
+    with pytest.raises(LedgerUnavailableError, match=r"no_such_one.*3D000"):
         Connection(address)
-
-
-def test_a_password_that_expires_is_asked_for_at_each_connection(database_url: str) -> None:
-    asked = []
-
-    def password() -> str:
-        asked.append("once")
-        return "a token"
-
-    for _ in range(2):
-        Connection(parse_database_url(database_url), password=password).close()
-    assert len(asked) == 2
 
 
 def certificate(folder: Path, name: str) -> tuple[ssl.SSLContext, Path]:
@@ -202,9 +199,7 @@ def certificate(folder: Path, name: str) -> tuple[ssl.SSLContext, Path]:
     certificate_file, key_file = folder / f"{name}.pem", folder / f"{name}.key"
     certificate_file.write_bytes(made.public_bytes(serialization.Encoding.PEM))
     key_file.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     )
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate_file, key_file)
@@ -236,3 +231,68 @@ def test_a_certificate_for_another_name_is_refused(database_url: str, short_fold
         url = server.url.replace("127.0.0.1", "localhost")
         with pytest.raises(LedgerUnavailableError, match="CERTIFICATE_VERIFY_FAILED"):
             Connection(parse_database_url(f"{url}&sslrootcert={authority}"))
+
+
+def keep_passwords(listener: socket.socket, tls: ssl.SSLContext, passwords: list[str]) -> None:
+    """Ask each client for its password in clear text, keep it, and refuse ("Message Flow" in PostgreSQL's manual)."""
+    fields = b"SFATAL\0C28P01\0Mno\0\0"
+    while True:
+        try:
+            plain, _ = listener.accept()
+        except OSError:
+            return
+        plain.recv(8, socket.MSG_WAITALL)
+        plain.sendall(b"S")
+        with tls.wrap_socket(plain, server_side=True) as client, client.makefile("rb") as received:
+            received.read(int.from_bytes(received.read(4)) - 4)
+            client.sendall(b"R" + (8).to_bytes(4) + (3).to_bytes(4))
+            assert received.read(1) == b"p"
+            passwords.append(received.read(int.from_bytes(received.read(4)) - 4).rstrip(b"\0").decode())
+            client.sendall(b"E" + (4 + len(fields)).to_bytes(4) + fields)
+
+
+@pytest.fixture
+def _credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    monkeypatch.setenv("AWS_REGION", "eu-central-1")
+
+
+@pytest.mark.usefixtures("_credentials")
+def test_each_connection_logs_in_with_an_iam_token_of_its_own(
+    short_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tls, authority = certificate(short_folder, "localhost")
+    passwords: list[str] = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        threading.Thread(target=keep_passwords, args=(listener, tls, passwords), daemon=True).start()
+        url = f"postgresql://anna@localhost:{port}/ledger?auth=iam&sslmode=verify-full&sslrootcert={authority}"
+        address = parse_database_url(url)
+        ledger = Ledger.at(url)
+        now = datetime(2026, 11, 22, 10, 38, tzinfo=UTC)
+        monkeypatch.setattr("botocore.auth.get_current_datetime", lambda **_: now)
+        for log_in in (lambda: Connection(address), ledger.ping, lambda: upgrade(url)):
+            with pytest.raises((LedgerUnavailableError, MigrationError), match="28P01"):
+                log_in()
+            now += timedelta(minutes=1)
+        listener.shutdown(socket.SHUT_RDWR)
+    signed = [(password.partition("?")[0], parse_qs(password.partition("?")[2])) for password in passwords]
+    assert {where for where, _ in signed} == {f"localhost:{port}/"}
+    for minute, (_, query) in enumerate(signed):
+        assert (query["Action"], query["DBUser"]) == (["connect"], ["anna"])
+        assert query["X-Amz-Date"] == [f"20261122T10{38 + minute}00Z"]
+        assert "/eu-central-1/rds-db/" in query["X-Amz-Credential"][0]
+    assert len({query["X-Amz-Signature"][0] for _, query in signed}) == 3
+
+
+@pytest.mark.usefixtures("_credentials")
+def test_without_credentials_no_token_is_signed_and_the_reason_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_CONFIG_FILE", "/dev/null")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_REGION", "eu-north-1")  # another client than the test's above, which has credentials
+    with pytest.raises(LedgerUnavailableError, match=r"auth=iam.*credentials"):
+        Connection(parse_database_url("postgresql://anna@db.example/ledger?auth=iam"))

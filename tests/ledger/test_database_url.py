@@ -20,7 +20,9 @@ def test_a_unix_socket_is_named_by_its_folder() -> None:
     assert not address.verify_tls
 
 
-@pytest.mark.parametrize("sslmode", ["", "?sslmode=allow", "?sslmode=prefer", "?sslmode=require", "?sslmode=verify-full"])
+@pytest.mark.parametrize(
+    "sslmode", ["", "?sslmode=allow", "?sslmode=prefer", "?sslmode=require", "?sslmode=verify-full"]
+)
 def test_another_machine_is_always_verified(sslmode: str) -> None:
     assert parse_database_url(f"postgresql://anna@db.example/ledger{sslmode}").verify_tls
 
@@ -33,6 +35,17 @@ def test_this_machine_is_verified_on_request_only(host: str) -> None:
 
 def test_a_file_of_authorities_to_trust_can_be_named() -> None:
     assert parse_database_url("postgresql://a@db.example/ledger?sslrootcert=/etc/rds.pem").ca_file == "/etc/rds.pem"
+
+
+def test_iam_tokens_are_signed_for_the_region_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_REGION", "eu-central-1")
+    assert parse_database_url("postgresql://anna@db.example/ledger?auth=iam").iam_region == "eu-central-1"
+    assert parse_database_url("postgresql://anna:pw@db.example/ledger").iam_region is None
+
+
+def test_statements_are_prepared_unless_a_pooler_is_named() -> None:
+    assert parse_database_url("postgresql://anna@db.example/ledger").prepared
+    assert not parse_database_url("postgresql://anna@db.example/ledger?pooler=transaction").prepared
 
 
 @pytest.mark.parametrize(
@@ -49,9 +62,20 @@ def test_a_file_of_authorities_to_trust_can_be_named() -> None:
         ("postgresql://anna:hunter2@db.example/ledger?sslmode=sometimes", "sometimes"),
         ("postgresql://anna:hunter2@db.example/ledger?pool=9", "'pool'"),
         ("postgresql://anna:hunter2@db.example/ledger?port=x", "port"),
+        ("postgresql://anna:hunter2@db.example/ledger?auth=iam", "auth=iam"),
+        ("postgresql://anna@localhost/ledger?auth=iam", "auth=iam needs TLS"),
+        ("postgresql://anna@/ledger?host=/run&auth=iam", "auth=iam needs TLS"),
+        ("postgresql://anna@db.example/ledger?auth=iam&sslmode=disable", "sslmode=disable"),
+        ("postgresql://anna@db.example/ledger?auth=iam", "AWS_REGION"),
+        ("postgresql://anna:hunter2@db.example/ledger?auth=md5", "auth: 'md5'"),
+        ("postgresql://anna:hunter2@db.example/ledger?pooler=session", "pooler: 'session'"),
+        ("postgresql://anna:hunter2@db.example/ledger?pooler=", "pooler: ''"),
     ],
 )
-def test_a_url_that_cannot_be_used_is_refused_in_words_without_its_password(url: str, says: str) -> None:
+def test_a_url_that_cannot_be_used_is_refused_in_words_without_its_password(
+    url: str, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("AWS_REGION", raising=False)
     with pytest.raises(DatabaseUrlError) as refused:
         parse_database_url(url)
     assert says in str(refused.value)

@@ -1,9 +1,9 @@
+import time
 from datetime import UTC, datetime, timedelta
 from uuid import RFC_4122
 
 import pytest
 
-from functions.shared.ledger import identifiers
 from functions.shared.ledger.identifiers import FIRST_ID, LAST_ID, created_at, first_id_at, new_id
 
 NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
@@ -18,7 +18,7 @@ def test_an_id_is_a_uuid_of_version_7() -> None:
 def test_an_id_gives_back_the_microsecond_it_was_made_in(monkeypatch: pytest.MonkeyPatch) -> None:
     for microsecond in range(1000):
         nanoseconds = 1_795_000_000_000_000_000 + microsecond * 1000 + 999
-        monkeypatch.setattr(identifiers.time, "time_ns", lambda now=nanoseconds: now)
+        monkeypatch.setattr(time, "time_ns", lambda now=nanoseconds: now)
         expected = datetime.fromtimestamp(1_795_000_000, UTC) + microsecond * MICROSECOND
         assert created_at(new_id()) == expected
 
@@ -26,7 +26,7 @@ def test_an_id_gives_back_the_microsecond_it_was_made_in(monkeypatch: pytest.Mon
 def test_ids_of_later_microseconds_are_greater(monkeypatch: pytest.MonkeyPatch) -> None:
     made = []
     for microsecond in range(2500):
-        monkeypatch.setattr(identifiers.time, "time_ns", lambda now=microsecond: 1_795_000_000_000_000_000 + now * 1000)
+        monkeypatch.setattr(time, "time_ns", lambda now=microsecond: 1_795_000_000_000_000_000 + now * 1000)
         made.append(new_id())
     assert made == sorted(made)
 
@@ -36,7 +36,7 @@ def test_ten_thousand_ids_are_all_different() -> None:
 
 
 def test_a_moment_bounds_the_ids_made_in_it_and_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(identifiers.time, "time_ns", lambda: int(NOON.timestamp()) * 1_000_000_000)
+    monkeypatch.setattr(time, "time_ns", lambda: int(NOON.timestamp()) * 1_000_000_000)
     made = new_id()
     assert first_id_at(NOON) <= made < first_id_at(NOON + MICROSECOND)
 

@@ -5,6 +5,7 @@ import select
 import socket
 import ssl
 import threading
+from collections import deque
 from collections.abc import Iterator
 from enum import Enum, auto
 from pathlib import Path
@@ -41,7 +42,7 @@ class Proxy:
         self.sessions = 0
         self._server = server
         self._tls = tls
-        self._fate: Fate | None = None
+        self._fates: deque[Fate | None] = deque()
         self._sockets: set[socket.socket] = set()
         login = quote(server.user) + (f":{quote(server.password)}" if server.password else "")
         if tls is None:
@@ -55,9 +56,9 @@ class Proxy:
             self.url = f"postgresql://{login}@127.0.0.1:{port}/{quote(server.database)}?sslmode=verify-full"
         threading.Thread(target=self._accept, daemon=True).start()
 
-    def next_flight(self, fate: Fate) -> None:
-        """Decide what happens to the next flight, on whichever connection."""
-        self._fate = fate
+    def next_flights(self, *fates: Fate | None) -> None:
+        """Decide what happens to the next flights, on whichever connection. Logging in is a flight too."""
+        self._fates.extend(fates)
 
     @contextlib.contextmanager
     def counted(self, expected: int) -> Iterator[None]:
@@ -122,7 +123,7 @@ class Proxy:
                     return
                 if not client_spoke_last:
                     self.flights += 1
-                    fate, self._fate = self._fate, None
+                    fate = self._fates.popleft() if self._fates else None
                 client_spoke_last = True
                 if fate is Fate.REQUEST_LOST:
                     return

@@ -7,12 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from infra.build import function_folder
 from local.routing import Router
 from local.sample_events import FOLDER, USER, Request, sample_event, sample_files, wrong_files
 from local.template import read_template
 
 ROOT = Path(__file__).parents[2]
 FUNCTIONS = read_template(ROOT / "template.yaml")
+EVENTS = {name: json.loads(text) for name, text in sample_files().items()}
+HTTP_EVENTS = {name: event for name, event in EVENTS.items() if "routeKey" in event}
 
 
 def test_the_files_are_what_the_gateway_makes_of_the_requests() -> None:
@@ -35,7 +38,12 @@ def test_every_route_but_those_that_only_refuse_or_take_a_trailing_slash_has_an_
         for route in function.routes
         if route.path is not None and route.method != "ANY" and (route.path == "/" or not route.path.endswith("/"))
     }
-    assert {json.loads(text)["routeKey"] for text in sample_files().values()} == wanted
+    assert {event["routeKey"] for event in HTTP_EVENTS.values()} == wanted
+
+
+def test_every_function_that_no_route_calls_has_an_event_but_the_one_that_cloudformation_calls() -> None:
+    wanted = {function_folder(function.logical_id) for function in FUNCTIONS if not function.routes}
+    assert {name.removesuffix(".json") for name in EVENTS.keys() - HTTP_EVENTS.keys()} == wanted - {"migrate"}
 
 
 def test_the_image_arrives_as_the_bytes_of_the_sample() -> None:
@@ -46,8 +54,8 @@ def test_the_image_arrives_as_the_bytes_of_the_sample() -> None:
 
 def test_only_the_routes_that_ask_for_a_token_come_with_a_user() -> None:
     users = {
-        name: json.loads(text)["requestContext"].get("authorizer", {}).get("jwt", {}).get("claims", {}).get("sub")
-        for name, text in sample_files().items()
+        name: event["requestContext"].get("authorizer", {}).get("jwt", {}).get("claims", {}).get("sub")
+        for name, event in HTTP_EVENTS.items()
     }
     assert {name for name, user in users.items() if user is None} == {
         "describe.json",

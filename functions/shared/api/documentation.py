@@ -29,12 +29,12 @@ _WHEN: dict[int, str] = {
     400: "Malformed: broken JSON or multipart, no file, no features, an image that cannot be decoded.",
     401: "No valid token, where the API has an authorizer.",
     403: "The request names another user than its token does.",
-    404: "No such prediction, or one that belongs to somebody else.",
+    404: "No such prediction or upload, or one that belongs to somebody else.",
     406: "`Accept` does not admit what the route answers.",
     413: "The body, or the image once decoded, is over the limit, which the answer names.",
     415: "A content type that this model does not take; the answer names those it does.",
     422: "Well-formed, but not what is taken: the answer says where and why.",
-    503: "The database cannot be reached: nothing was stored. `Retry-After` says when to come back.",
+    503: "The database, S3 or the queue cannot be reached: nothing was stored. `Retry-After` says when to come back.",
 }
 
 

@@ -27,9 +27,11 @@ from functions.shared.ledger.errors import (
     RecordNotFoundError,
     UnstorableValueError,
 )
+from functions.shared.objects.errors import ObjectMissingError, ObjectStoreUnavailableError
+from functions.shared.queue.errors import QueueUnavailableError
 
 RETRY_AFTER_SECONDS = 5
-"""How long a caller is asked to wait when the database cannot be reached."""
+"""How long a caller is asked to wait when the database or the queue cannot be reached."""
 
 CONTENT_TYPE = "application/problem+json"
 
@@ -128,11 +130,41 @@ async def _on_unstorable_value(_request: Request, error: UnstorableValueError) -
     return _respond(Problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail))
 
 
-async def _on_ledger_unavailable(_request: Request, error: LedgerUnavailableError) -> Response:
-    logger.error("the database cannot be reached", extra={"reason": str(error)})
-    detail = f"The database cannot be reached, and nothing was stored. Try again in {RETRY_AFTER_SECONDS} seconds."
+async def _on_ledger_unavailable(request: Request, error: LedgerUnavailableError) -> Response:
+    logger.error("the database cannot be reached", extra={"reason": str(error), "in_doubt": error.in_doubt})
+    if request.method == "POST" and error.in_doubt:
+        # The one case in which nobody can know: sent, perhaps committed, and every way to ask is gone.
+        detail = (
+            "The database went away before it could confirm: whether this was stored is not known. With an "
+            "Idempotency-Key the same request can be sent again safely; without one, look into GET /predictions first."
+        )
+    else:
+        detail = f"The database cannot be reached, and nothing was stored. Try again in {RETRY_AFTER_SECONDS} seconds."
     headers = {"Retry-After": str(RETRY_AFTER_SECONDS)}
     return _respond(Problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers=headers))
+
+
+async def _on_queue_unavailable(_request: Request, error: QueueUnavailableError) -> Response:
+    logger.error("the queue cannot be reached", extra={"reason": str(error)})
+    detail = (
+        "Asynchronous predictions are not possible at the moment, and nothing was stored. Ask for a synchronous one, "
+        f"without Prefer: respond-async, or try again in {RETRY_AFTER_SECONDS} seconds."
+    )
+    headers = {"Retry-After": str(RETRY_AFTER_SECONDS)}
+    return _respond(Problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers=headers))
+
+
+async def _on_objects_unavailable(_request: Request, error: ObjectStoreUnavailableError) -> Response:
+    logger.error("object storage cannot be reached", extra={"reason": str(error)})
+    detail = f"Object storage cannot be reached, and nothing was stored. Try again in {RETRY_AFTER_SECONDS} seconds."
+    headers = {"Retry-After": str(RETRY_AFTER_SECONDS)}
+    return _respond(Problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers=headers))
+
+
+async def _on_object_missing(_request: Request, error: ObjectMissingError) -> Response:
+    logger.error("an input's object is missing", extra={"reason": str(error)})
+    detail = "The bytes of this input cannot be found at the moment. The record itself is in GET /predictions."
+    return _respond(Problem(HTTPStatus.SERVICE_UNAVAILABLE, detail))
 
 
 async def _on_invalid_request(_request: Request, error: RequestValidationError) -> Response:
@@ -179,6 +211,9 @@ def answer_problems(app: FastAPI) -> None:
     app.exception_handler(IdempotencyConflictError)(_on_idempotency_conflict)
     app.exception_handler(UnstorableValueError)(_on_unstorable_value)
     app.exception_handler(LedgerUnavailableError)(_on_ledger_unavailable)
+    app.exception_handler(QueueUnavailableError)(_on_queue_unavailable)
+    app.exception_handler(ObjectStoreUnavailableError)(_on_objects_unavailable)
+    app.exception_handler(ObjectMissingError)(_on_object_missing)
     app.exception_handler(RequestValidationError)(_on_invalid_request)
     app.exception_handler(HTTPException)(_on_http_exception)
     app.exception_handler(Exception)(_on_unexpected)

@@ -45,10 +45,20 @@ class Prediction(BaseModel):
     created_at: datetime
 
 
+class Accepted(BaseModel):
+    """A prediction that is stored, and yet to be made. `GET /prediction/{prediction_id}` shows how it goes on."""
+
+    prediction_id: UUID
+    status: Literal["queued"]
+
+
 class PredictionWithInput(Prediction):
-    """One stored prediction with its input: either `image` or `features`."""
+    """One stored prediction with its input: one of `image`, `input_url` and `features`."""
 
     image: str | None = Field(default=None, description="The original bytes, as a base64 data URI.")
+    input_url: str | None = Field(
+        default=None, description="The path of the original bytes, where the image is too large to be part of this."
+    )
     features: list[Any] | dict[str, Any] | None = Field(default=None, description="The features as they were sent.")
 
 
@@ -66,7 +76,13 @@ class PredictionPage(BaseModel):
 
 
 def members(record: PredictionRecord) -> dict[str, Any]:
-    """Return the members of a record's JSON that apply to it; the others are left out, so that they stay absent."""
+    """Return a record as callers read it: the members of `Prediction` that apply to it, in their order.
+
+    What the ledger holds was checked when it was written, and is not again: `pydantic_core.to_json` writes it as it is.
+    """
+    model = None
+    if record.model_name is not None:
+        model = {"name": record.model_name, "version": record.model_version}
     given: dict[str, Any] = {
         "prediction_id": record.prediction_id,
         "input_id": record.input_id,
@@ -77,6 +93,7 @@ def members(record: PredictionRecord) -> dict[str, Any]:
         "label": record.label,
         "confidence": record.confidence,
         "predicted_value": record.predicted_value,
+        "model": model,
         "user_id": record.user_id,
         "metadata": record.metadata,
         "status": record.status,
@@ -84,12 +101,4 @@ def members(record: PredictionRecord) -> dict[str, Any]:
         "duration_ms": record.duration_ms,
         "created_at": record.created_at,
     }
-    present = {name: value for name, value in given.items() if value is not None}
-    if record.model_name is not None:
-        present["model"] = ServedModel.model_construct(name=record.model_name, version=record.model_version)
-    return present
-
-
-def represent(record: PredictionRecord) -> Prediction:
-    """Return a record as callers read it. What the ledger holds was checked when it was written, and is not again."""
-    return Prediction.model_construct(**members(record))
+    return {name: value for name, value in given.items() if value is not None}

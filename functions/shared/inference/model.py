@@ -9,9 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
-from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from functions.shared.inference.errors import (
     InputError,
@@ -27,6 +25,11 @@ from functions.shared.inference.images import ImageDecoder
 from functions.shared.inference.outputs import OutputReader, RowsMismatchError
 from functions.shared.inference.package import FeatureInput, ImageInput, ModelPackage
 from functions.shared.inference.prediction import Prediction
+
+# The wheel has a telemetry client, which reads this when it is loaded. What is predicted is nobody else's business.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+import onnxruntime
+from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 _LOG: Final = logging.getLogger(__name__)
 

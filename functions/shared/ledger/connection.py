@@ -9,6 +9,7 @@ PostgreSQL's manual); ``bytes`` and ids travel in binary.
 
 import contextlib
 import ipaddress
+import os
 import select
 import socket
 import ssl
@@ -27,10 +28,12 @@ from pg8000.core import Context
 from functions.shared.ledger.errors import (
     DatabaseUrlError,
     LedgerUnavailableError,
+    NoAnswerError,
     StatementInterruptedError,
     UnstorableValueError,
     refusal,
 )
+from functions.shared.ledger.iam import login_token
 
 APPLICATION_NAME = "onnx-ledger"
 
@@ -42,7 +45,7 @@ ANSWER_TIMEOUT = 10.0
 UNACKNOWLEDGED_TIMEOUT = 5.0
 
 _SCHEMES = ("postgresql", "postgres")
-_OPTIONS = ("host", "port", "sslmode", "sslrootcert")
+_OPTIONS = ("host", "port", "sslmode", "sslrootcert", "auth", "pooler")
 _DEFAULT_PORT = 5432
 _SSL_REQUEST = struct.pack("!ii", 8, 80877103)
 
@@ -56,7 +59,7 @@ class DatabaseAddress:
     user, database : str
         Role and database name.
     password : str or None
-        None where the server asks for none, or a callable supplies it.
+        None where the server asks for none, or takes IAM tokens.
     host : str or None
         Name or address; None for a unix socket.
     port : int
@@ -67,6 +70,11 @@ class DatabaseAddress:
         Whether the connection is encrypted, and the server's certificate and name verified.
     ca_file : str or None
         Certificate authorities to trust, PEM; None for the system's.
+    iam_region : str or None
+        AWS region of a database that we log in to with IAM tokens; None for one with a password.
+    prepared : bool
+        False where the server behind the address may be another one for each transaction (PgBouncer in transaction
+        mode, RDS Proxy): nothing is then left behind in a session, neither prepared statements nor settings.
     """
 
     user: str
@@ -77,6 +85,26 @@ class DatabaseAddress:
     socket_directory: str | None
     verify_tls: bool
     ca_file: str | None
+    iam_region: str | None
+    prepared: bool
+
+    def password_now(self) -> str:
+        """Return the password for a connection that is opened now: a new token where IAM says who we are.
+
+        Returns
+        -------
+        str
+            Empty where there is none.
+
+        Raises
+        ------
+        LedgerUnavailableError
+            If no token can be signed.
+        """
+        if self.iam_region is not None and self.host is not None:
+            return login_token(self.host, self.port, self.user, self.iam_region)
+        # Without any, pg8000 stumbles over a server that asks for one; an empty one is refused in words.
+        return self.password or ""
 
     def open_socket(self) -> socket.socket:
         """Open a socket to the server, TLS already spoken where it must be.
@@ -127,6 +155,10 @@ def parse_database_url(url: str) -> DatabaseAddress:
     libpq: weaker modes are strengthened to it, ``disable`` is refused. To a loopback address or a unix socket TLS is
     used only where ``sslmode`` is ``verify-full`` or ``verify-ca`` (TCP).
 
+    ``auth=iam`` logs in to RDS with an IAM token, signed anew for each connection with the credentials that boto3 finds
+    and for the region that the environment variable ``AWS_REGION`` names. It needs TLS, and goes with no password.
+    ``pooler=transaction`` is for PgBouncer in transaction mode and for RDS Proxy.
+
     Parameters
     ----------
     url : str
@@ -167,6 +199,9 @@ def parse_database_url(url: str) -> DatabaseAddress:
     if host is None:
         raise DatabaseUrlError("DATABASE_URL names no host, neither after '@' nor as the option 'host'")
     is_socket = host.startswith("/")
+    verify_tls = not is_socket and _must_verify(host, option.get("sslmode"))
+    if option.get("pooler") not in (None, "transaction"):
+        raise DatabaseUrlError(f"DATABASE_URL: no such pooler: {option['pooler']!r}; known is transaction")
     return DatabaseAddress(
         user=unquote(parts.username),
         database=database,
@@ -174,9 +209,27 @@ def parse_database_url(url: str) -> DatabaseAddress:
         host=None if is_socket else host,
         port=port,
         socket_directory=host if is_socket else None,
-        verify_tls=not is_socket and _must_verify(host, option.get("sslmode")),
+        verify_tls=verify_tls,
         ca_file=option.get("sslrootcert"),
+        iam_region=_iam_region(option.get("auth"), has_password=parts.password is not None, verify_tls=verify_tls),
+        prepared="pooler" not in option,
     )
+
+
+def _iam_region(auth: str | None, *, has_password: bool, verify_tls: bool) -> str | None:
+    if auth is None:
+        return None
+    if auth != "iam":
+        raise DatabaseUrlError(f"DATABASE_URL: no such auth: {auth!r}; known is iam")
+    if has_password:
+        raise DatabaseUrlError("DATABASE_URL: auth=iam goes with no password")
+    if not verify_tls:
+        # Whoever reads a token can log in with it.
+        raise DatabaseUrlError("DATABASE_URL: auth=iam needs TLS; on this machine, a host and sslmode=verify-full")
+    region = os.environ.get("AWS_REGION")
+    if not region:
+        raise DatabaseUrlError("DATABASE_URL: auth=iam needs the environment variable AWS_REGION")
+    return region
 
 
 def _must_verify(host: str, sslmode: str | None) -> bool:
@@ -218,7 +271,6 @@ def start_session(
     driver: Callable[..., Any],
     address: DatabaseAddress,
     *,
-    password: Callable[[], str] | None = None,
     application_name: str = APPLICATION_NAME,
     **options: object,
 ) -> tuple[Any, socket.socket]:
@@ -230,8 +282,6 @@ def start_session(
         ``pg8000.native.Connection`` or ``pg8000.dbapi.connect``.
     address : DatabaseAddress
         Where to.
-    password : Callable or None
-        Called for the password instead of taking the address's.
     application_name : str
         Shown in ``pg_stat_activity``.
     **options
@@ -247,14 +297,14 @@ def start_session(
     LedgerUnavailableError
         If there is no way in.
     """
+    password = address.password_now()
     try:
         connected = address.open_socket()
         try:
             session = driver(
                 address.user,
                 database=address.database,
-                # Without any, pg8000 stumbles over a server that asks for one; an empty one is refused in words.
-                password=password() if password is not None else address.password or "",
+                password=password,
                 application_name=application_name,
                 ssl_context=False,  # the socket has seen to that
                 sock=connected,
@@ -284,6 +334,9 @@ _DESCRIBE_PORTAL = b"D" + _int32(6) + b"P\0"
 _EXECUTE = b"E" + _int32(9) + b"\0" + _int32(0)
 _SYNC = b"S" + _int32(4)
 _TERMINATE = b"X" + _int32(4)
+_READY_FOR_QUERY = b"Z"
+_HEADER = 5  # bytes: a code, and the length of the message without that code
+_RECEIVED_AT_ONCE = 1 << 18  # bytes
 _TEXT, _BINARY = _int16(0), _int16(1)  # format codes
 _ALL_TEXT = _int16(0)  # no format codes
 
@@ -303,13 +356,10 @@ class Connection:
     Parameters
     ----------
     address : DatabaseAddress
-        Where to.
-    password : Callable or None
-        Called for the password instead of taking the address's, for passwords that expire (IAM authentication).
+        Where to. Unless it is `prepared`, statements are parsed each time, still in one round trip, and no session
+        setting is sent that a pooler does not take; among those is the statement's time-out, which the role may have.
     prepared : bool
-        False where the server side may change from one statement to the next (PgBouncer in transaction mode, RDS
-        Proxy): statements are then parsed each time, still in one round trip, and no session setting is sent that such
-        a pooler does not take.
+        False to do so even if the address says otherwise.
 
     Raises
     ------
@@ -317,14 +367,12 @@ class Connection:
         If there is no way in.
     """
 
-    def __init__(
-        self, address: DatabaseAddress, *, password: Callable[[], str] | None = None, prepared: bool = True
-    ) -> None:
-        self._prepare = prepared
+    def __init__(self, address: DatabaseAddress, *, prepared: bool = True) -> None:
+        self._prepare = prepared and address.prepared
         self._statements: dict[str, _Prepared] = {}
         self._usable = True
         settings = {"client_encoding": "UTF8", "TimeZone": "UTC"}
-        if prepared:
+        if self._prepare:
             milliseconds = str(int(STATEMENT_TIMEOUT * 1000))
             settings |= {
                 "statement_timeout": milliseconds,
@@ -334,9 +382,7 @@ class Connection:
                 "jit": "off",
                 "max_parallel_workers_per_gather": "0",
             }
-        self._pg, self._socket = start_session(
-            pg8000.native.Connection, address, password=password, startup_params=settings
-        )
+        self._pg, self._socket = start_session(pg8000.native.Connection, address, startup_params=settings)
         self._pg.register_in_adapter(_UUID_OID, UUID)
         self._pg.message_types[b"D"] = _read_row
         self._readable = select.poll()
@@ -399,18 +445,46 @@ class Connection:
         self._usable = False  # whatever interrupts us leaves answers unread
         try:
             self._socket.sendall(packet)
-            self._pg.handle_messages(context)
-        except pg8000.native.DatabaseError as error:
-            refused = refusal(error.args[0])
-            self._usable = not isinstance(refused, StatementInterruptedError)
-            raise refused from error
+            complete = self._receive(context)
         except TimeoutError as error:
             if error.errno is None:  # our own patience, not the network's: it would not help to ask again
-                raise LedgerUnavailableError(f"the database has not answered for {ANSWER_TIMEOUT:g} s") from error
+                raise NoAnswerError(f"the database has not answered for {ANSWER_TIMEOUT:g} s") from error
             raise StatementInterruptedError(f"the connection to the database broke: {error}") from error
-        except _BROKEN as error:
+        except OSError as error:
             raise StatementInterruptedError(f"the connection to the database broke: {error}") from error
-        self._usable = True
+        refused = None if context.error is None else refusal(context.error.args[0])
+        if not complete and refused is None:
+            raise StatementInterruptedError("the database has closed the connection")
+        self._usable = complete and not isinstance(refused, StatementInterruptedError)
+        if refused is not None:
+            raise refused
+
+    def _receive(self, context: Context) -> bool:
+        """Have pg8000 handle all messages up to ReadyForQuery. False if the stream ends before that.
+
+        pg8000 itself reads each message in two pieces, which for a page of records takes longer than the query.
+        """
+        handlers = self._pg.message_types
+        unread = bytearray()
+        wanted = _HEADER
+        while received := self._socket.recv(_RECEIVED_AT_ONCE):
+            unread += received
+            if len(unread) < wanted:
+                continue
+            messages, start = bytes(unread), 0
+            while True:
+                wanted = _HEADER
+                if len(messages) - start >= _HEADER:
+                    wanted = 1 + _read_int32(messages, start + 1)[0]
+                if len(messages) - start < wanted:
+                    break
+                code, end = messages[start : start + 1], start + wanted
+                handlers[code](messages[start + _HEADER : end], context)
+                if code == _READY_FOR_QUERY:
+                    return True
+                start = end
+            unread = bytearray(messages[start:])
+        return False
 
     def close(self) -> None:
         """Close the connection, without waiting for anything."""
@@ -421,7 +495,7 @@ class Connection:
 
 
 @lru_cache(maxsize=256)
-def _compiled(sql: str) -> tuple[str, Callable[[Mapping[str, object]], tuple[object, ...]]]:
+def _compiled(sql: str) -> tuple[str, Callable[[Mapping[str, object]], tuple[Any, ...]]]:
     """Number the parameters of a statement: its text for the server, and how to put values in order."""
     text, values_in_order = pg8000.native.to_statement(sql)
     return text, values_in_order
@@ -434,30 +508,40 @@ def _parse(name: bytes, text: str) -> bytes:
     return close + b"P" + _int32(4 + len(body)) + body
 
 
-def _bind(name: bytes, values: tuple[object, ...], result_formats: bytes) -> bytes:
+def _bind(name: bytes, values: tuple[Any, ...], result_formats: bytes) -> bytes:
     """Message that gives a statement its values."""
     formats, parts = [], []
     for value in values:
-        code = _TEXT
         if value is None:
-            raw = None
-        elif isinstance(value, str):
-            raw = value.encode()
-        elif isinstance(value, bytes):
-            raw, code = value, _BINARY
-        elif isinstance(value, UUID):
-            raw, code = value.bytes, _BINARY
-        elif isinstance(value, bool | int | float):
-            raw = str(value).encode()
-        elif isinstance(value, datetime):
-            raw = value.isoformat().encode()
+            formats.append(_TEXT)
+            parts.append(_NULL)
         else:
-            raise TypeError(f"cannot send a {type(value).__name__} to PostgreSQL")
-        formats.append(code)
-        parts += [_NULL] if raw is None else [_int32(len(raw)), raw]
+            code, encode = _ENCODERS.get(type(value)) or _inherited_encoder(type(value))
+            raw = encode(value)
+            formats.append(code)
+            parts += (_int32(len(raw)), raw)
     count = _int16(len(formats))
     body = b"".join((b"\0", name, b"\0", count, *formats, count, *parts, result_formats))
     return b"B" + _int32(4 + len(body)) + body
+
+
+_ENCODERS: dict[type, tuple[bytes, Callable[[Any], bytes]]] = {
+    str: (_TEXT, str.encode),
+    bytes: (_BINARY, bytes),
+    UUID: (_BINARY, lambda value: value.bytes),
+    bool: (_TEXT, lambda value: b"true" if value else b"false"),
+    int: (_TEXT, lambda value: str(int(value)).encode()),
+    float: (_TEXT, lambda value: repr(float(value)).encode()),
+    datetime: (_TEXT, lambda value: value.isoformat().encode()),
+}
+
+
+def _inherited_encoder(kind: type) -> tuple[bytes, Callable[[Any], bytes]]:
+    """Return the format code and the encoder of the type that this one is made from (an enumeration's, NumPy's)."""
+    for known in kind.__mro__:
+        if known in _ENCODERS:
+            return _ENCODERS[known]
+    raise TypeError(f"cannot send a {kind.__name__} to PostgreSQL")
 
 
 def _bytes_in_binary(context: Context) -> tuple[bytes, list[Callable[[str], Any] | None]]:

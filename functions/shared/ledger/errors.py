@@ -14,9 +14,20 @@ class DatabaseUrlError(LedgerError):
 class LedgerUnavailableError(LedgerError):
     """The database cannot be reached or cannot serve at the moment. The same call may succeed later."""
 
+    in_doubt = False
+    """Whether a statement was sent and its outcome never heard of, so that it may have been committed."""
+
+
+class NoAnswerError(LedgerUnavailableError):
+    """A statement was sent, and no answer came in time."""
+
+    in_doubt = True
+
 
 class StatementInterruptedError(LedgerUnavailableError):
     """A statement lost its connection, or its race with another one. On a new connection it may succeed at once."""
+
+    in_doubt = True
 
 
 class LedgerNotMigratedError(LedgerUnavailableError):

@@ -1,13 +1,14 @@
-"""JSON texts for PostgreSQL, such that what is read back is what was written."""
+"""JSON texts for PostgreSQL, such that what is read back is what was written.
+
+NaN and infinity, which Python writes and JSON does not know, are PostgreSQL's to refuse.
+"""
 
 import json
 from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
-from functions.shared.ledger.errors import UnstorableValueError
-
-_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
+_encode = json.JSONEncoder(ensure_ascii=False).encode
 
 
 def json_text(value: Mapping[str, Any] | list[Any]) -> str:
@@ -22,16 +23,8 @@ def json_text(value: Mapping[str, Any] | list[Any]) -> str:
     -------
     str
         JSON.
-
-    Raises
-    ------
-    UnstorableValueError
-        If it holds a NaN or an infinity.
     """
-    try:
-        return _encode(value)
-    except ValueError as error:
-        raise UnstorableValueError(f"not JSON: {error}") from error
+    return _encode(value)
 
 
 def jsonb_text(value: Any) -> str:  # noqa: ANN401  # any JSON value
@@ -48,11 +41,6 @@ def jsonb_text(value: Any) -> str:  # noqa: ANN401  # any JSON value
     -------
     str
         JSON.
-
-    Raises
-    ------
-    UnstorableValueError
-        If it holds a NaN or an infinity.
     """
     text = json_text(value)
     return _without_exponents(value) if "e+" in text else text

@@ -13,7 +13,7 @@ from functions.shared.ledger.connection import Connection, parse_database_url
 from functions.shared.ledger.cursor import decode_cursor, encode_cursor
 from functions.shared.ledger.errors import (
     IdempotencyConflictError,
-    LedgerError,
+    LedgerUnavailableError,
     RecordNotFoundError,
     StatementRefusedError,
 )
@@ -25,6 +25,7 @@ from functions.shared.ledger.records import (
     ClaimedPrediction,
     Failure,
     IdempotencyKey,
+    InputInDatabase,
     ModelIdentity,
     NewInput,
     NewPrediction,
@@ -36,6 +37,7 @@ from functions.shared.ledger.records import (
     StoredInput,
     Success,
     Sweep,
+    Upload,
 )
 
 _FOREIGN_KEY_VIOLATION, _UNIQUE_VIOLATION = "23503", "23505"
@@ -59,22 +61,13 @@ class Ledger:
         self._registered: set[ModelIdentity] = set()
 
     @classmethod
-    def at(
-        cls,
-        database_url: str,
-        *,
-        password: Callable[[], str] | None = None,
-        prepared: bool = True,
-        pool_size: int = SIZE,
-    ) -> "Ledger":
+    def at(cls, database_url: str, *, pool_size: int = SIZE) -> "Ledger":
         """Return the ledger in a database. Nothing is opened before it is needed.
 
         Parameters
         ----------
         database_url : str
             As `connection.parse_database_url` takes it.
-        password, prepared
-            As in `connection.Connection`.
         pool_size : int
             Most connections at a time.
 
@@ -84,7 +77,7 @@ class Ledger:
             If the URL cannot be used.
         """
         address = parse_database_url(database_url)
-        return cls(Pool(lambda: Connection(address, password=password, prepared=prepared), size=pool_size))
+        return cls(Pool(lambda: Connection(address), size=pool_size))
 
     def close(self) -> None:
         """Close the open connections, as before a snapshot. The ledger stays usable and opens new ones."""
@@ -213,6 +206,26 @@ class Ledger:
         sql, sql_with_key = statements.ENQUEUE, statements.ENQUEUE_WITH_KEY
         return self._write_once(self._pool.run, sql, sql_with_key, parameters, [prediction], idempotency)
 
+    def withdraw(self, prediction_id: UUID, *, idempotency: IdempotencyKey | None = None) -> bool:
+        """Take back what `enqueue` has committed, its input and its key with it, as if it had never been.
+
+        Parameters
+        ----------
+        prediction_id : UUID
+            Which. It is left alone once a worker has it.
+        idempotency : IdempotencyKey or None
+            The key it was queued under. It is left alone as well once it was the answer to another request of that key.
+
+        Returns
+        -------
+        bool
+            Whether it is gone. If not, it is there to stay, and a worker or a sweep sees to it.
+        """
+        sql, parameters = statements.WITHDRAW, dict[str, object](prediction_id=prediction_id)
+        if idempotency is not None:
+            sql, parameters = statements.WITHDRAW_WITH_KEY, parameters | _key_row(idempotency)
+        return not self._pool.run(sql, parameters)
+
     def replay(self, idempotency: IdempotencyKey) -> Replay | None:
         """Look up what a key has stored, to spare a request the work.
 
@@ -231,12 +244,8 @@ class Ledger:
         IdempotencyConflictError
             If the key stood for something else.
         """
-        rows = self._pool.run(statements.REPLAY, {"key_user_id": idempotency.user_id, "key": idempotency.key})
-        if not rows:
-            return None
-        if rows[0][0] != idempotency.digest:
-            raise IdempotencyConflictError("this idempotency key was used for another request")
-        return Replay(records=tuple(PredictionRecord(*row[2:]) for row in rows), was_queued=rows[0][1])
+        replay = self._stored_under(idempotency)
+        return None if replay is None else self._kept(replay, idempotency)
 
     def get(self, prediction_id: UUID, *, user_id: str | None = None) -> tuple[PredictionRecord, StoredInput]:
         """Read one prediction and its input.
@@ -352,7 +361,15 @@ class Ledger:
         rows = self._run_with_model(model, statements.COMPLETE, {"rows": _json_rows(map(_outcome_row, outcomes))})
         return tuple(row[0] for row in rows)
 
-    def sweep(self, *, queued_seconds: float, processing_seconds: float, limit: int = 1000) -> Sweep:
+    def sweep(
+        self,
+        *,
+        queued_seconds: float,
+        processing_seconds: float,
+        retry: bool = False,
+        after: UUID = FIRST_ID,
+        limit: int = 1000,
+    ) -> Sweep:
         """Find what has got stuck: queued, and to be sent to the queue again; or in processing, and failed by this.
 
         Parameters
@@ -361,6 +378,10 @@ class Ledger:
             A prediction is sent again when it was last sent longer ago than this.
         processing_seconds : float
             A prediction fails when its worker has been at it for longer than this.
+        retry : bool
+            Queue them again instead: for when it is not their workers that have failed, but the queue was lost.
+        after : UUID
+            Only predictions with greater ids: the greatest one that was found before, to go on from there.
         limit : int
             Most predictions at a time.
 
@@ -374,14 +395,79 @@ class Ledger:
             {
                 "queued_seconds": queued_seconds,
                 "processing_seconds": processing_seconds,
+                "after": after,
                 "count": limit,
-                "error": _TOO_LONG,
+                "error": None if retry else _TOO_LONG,
             },
         )
         return Sweep(
             requeue=tuple(row[0] for row in rows if row[1] == "queued"),
             failed=tuple(row[0] for row in rows if row[1] == "failed"),
         )
+
+    def announce_upload(self, upload: Upload) -> None:
+        """Record that a caller was given a URL to upload an input to."""
+        self._pool.run(statements.ANNOUNCE_UPLOAD, upload._asdict())
+
+    def upload(self, input_id: UUID, *, user_id: str) -> Upload:
+        """Return what a user has announced to upload.
+
+        Raises
+        ------
+        RecordNotFoundError
+            If nothing was announced under this id, or by somebody else.
+        """
+        rows = self._pool.run(statements.UPLOAD, {"input_id": input_id, "user_id": user_id})
+        if not rows:
+            raise RecordNotFoundError(f"no upload {input_id}")
+        return Upload(*rows[0])
+
+    def known_inputs(self, input_ids: Iterable[UUID]) -> set[UUID]:
+        """Return which of some inputs the ledger has as objects."""
+        return {row[0] for row in self._pool.run(statements.KNOWN_INPUTS, {"input_ids": _uuid_array(input_ids)})}
+
+    def inputs_as_objects(self, *, after: UUID = FIRST_ID, limit: int = 1000) -> Sequence[tuple[UUID, str]]:
+        """Return the ids and URIs of inputs that are objects, in the order of their ids, some at a time."""
+        rows = self._pool.run(statements.INPUTS_AS_OBJECTS, {"after": after, "count": limit})
+        return [(row[0], row[1]) for row in rows]
+
+    def count_inputs_in_database(self) -> tuple[int, int]:
+        """Return how many inputs have their bytes in the database, and how many bytes that are."""
+        [[count, size]] = self._pool.run(statements.COUNT_INPUTS_IN_DATABASE, {})
+        return count, size
+
+    def inputs_in_database(self, *, after: UUID = FIRST_ID, limit: int = 20) -> Sequence[InputInDatabase]:
+        """Return inputs whose bytes are in the database, in the order of their predictions, some at a time.
+
+        Parameters
+        ----------
+        after : UUID
+            Only of predictions with greater ids.
+        limit : int
+            Most at a time.
+        """
+        rows = self._pool.run(statements.INPUTS_IN_DATABASE, {"after": after, "count": limit})
+        return [InputInDatabase(*row) for row in rows]
+
+    def move_input(self, input_id: UUID, uri: str) -> None:
+        """Let an input's row name an object that has its bytes, and drop the bytes."""
+        self._pool.run(statements.MOVE_INPUT, {"input_id": input_id, "uri": uri})
+
+    def _stored_under(self, idempotency: IdempotencyKey) -> Replay | None:
+        rows = self._pool.run(statements.REPLAY, _key_row(idempotency))
+        if not rows:
+            return None
+        if rows[0][0] != idempotency.digest:
+            raise IdempotencyConflictError("this idempotency key was used for another request")
+        return Replay(records=tuple(PredictionRecord(*row[2:]) for row in rows), was_queued=rows[0][1])
+
+    def _kept(self, replay: Replay, idempotency: IdempotencyKey) -> Replay | None:
+        """Make sure that what is about to be answered is not withdrawn from now on. None if it has just been."""
+        first = replay.records[0]
+        if first.status != "queued":
+            return replay
+        kept = self._pool.run(statements.KEEP_KEY, _key_row(idempotency) | {"prediction_id": first.prediction_id})
+        return replay if kept else None
 
     def _one(self, sql: str, sql_if_theirs: str, prediction_id: UUID, user_id: str | None) -> _Row:
         parameters: dict[str, object] = {"prediction_id": prediction_id}
@@ -418,9 +504,7 @@ class Ledger:
             write(sql, parameters)
             return None
         identifiers = [prediction.prediction_id for prediction in predictions]
-        key = {
-            "key_user_id": idempotency.user_id,
-            "key": idempotency.key,
+        key = _key_row(idempotency) | {
             "digest": idempotency.digest,
             "was_queued": isinstance(predictions[0], QueuedPrediction),
             "prediction_ids": _uuid_array(identifiers),
@@ -433,11 +517,13 @@ class Ledger:
                 raise
         else:
             return None
-        replay = self.replay(idempotency)
+        stored = self._stored_under(idempotency)
+        if stored is not None and [record.prediction_id for record in stored.records] == identifiers:
+            return None  # our own first try, whose acknowledgement was lost: no replay
+        replay = None if stored is None else self._kept(stored, idempotency)
         if replay is None:
-            raise LedgerError("an idempotency key was taken and is gone")
-        # Our own first try, whose acknowledgement was lost, is no replay.
-        return None if [record.prediction_id for record in replay.records] == identifiers else replay
+            raise LedgerUnavailableError("an idempotency key was taken, and what it stood for is withdrawn")
+        return replay
 
 
 @lru_cache(maxsize=16)
@@ -449,6 +535,10 @@ def _model_id(model: ModelIdentity) -> int:
     """
     said = [model.name, model.version, model.sha256.lower(), model.labels, model.task, model.provider]
     return int.from_bytes(hashlib.sha256(json.dumps(said).encode()).digest()[:8], "big") >> 1
+
+
+def _key_row(idempotency: IdempotencyKey) -> dict[str, object]:
+    return {"key_user_id": idempotency.user_id, "key": idempotency.key}
 
 
 def _uuid_array(identifiers: Iterable[UUID]) -> str:
@@ -464,7 +554,8 @@ def _input_row(new: NewInput) -> dict[str, object]:
         "contenttype": new.contenttype,
         "filename": new.filename,
         "features": new.features,
-        "content": new.content,
+        "content": None if new.uri is not None else new.content,
+        "uri": new.uri,
     }
 
 
@@ -504,5 +595,5 @@ def _json_rows(rows: Iterable[dict[str, object]]) -> str:
 
 
 def _stored_input(row: _Row) -> StoredInput:
-    content, contenttype, filename, features, sha256, size = row
-    return StoredInput(content, contenttype, filename, features, sha256.hex(), size)
+    content, contenttype, filename, features, sha256, size, uri = row
+    return StoredInput(content, contenttype, filename, features, sha256.hex(), size, uri)

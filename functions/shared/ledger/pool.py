@@ -54,27 +54,24 @@ class Pool:
         self._idle: deque[tuple[Connection, float]] = deque()
 
     @contextlib.contextmanager
-    def connection(self) -> Iterator[Connection]:
+    def connection(self, *, new: bool = False) -> Iterator[Connection]:
         """Lend a usable connection, outside of any transaction, and take it back if it still is.
+
+        Parameters
+        ----------
+        new : bool
+            Trust none that is open: close those not lent out, and open one.
 
         Raises
         ------
         LedgerUnavailableError
             If none is free in time or none can be opened.
         """
-        if not self._free.acquire(timeout=self._acquire_timeout):
-            raise LedgerUnavailableError(f"all {self._size} connections have been busy for {self._acquire_timeout:g} s")
+        connection = self._lend(new=new)
         try:
-            connection = self._take_idle() or self._connect()
-            try:
-                yield connection
-            finally:
-                if connection.is_usable():
-                    self._idle.append((connection, time.time()))
-                else:
-                    connection.close()
+            yield connection
         finally:
-            self._free.release()
+            self._take_back(connection)
 
     def run(self, sql: str, parameters: Mapping[str, object], *, keep: bool = True) -> list[list[Any]]:
         """Run one statement, a second time on a new connection if it was interrupted the first time.
@@ -97,20 +94,45 @@ class Pool:
         LedgerError
             As in `Connection.run` and `connection`.
         """
+        connection = self._lend()
         try:
-            with self.connection() as connection:
-                return connection.run(sql, parameters, keep=keep)
+            return connection.run(sql, parameters, keep=keep)
         except StatementInterruptedError:
-            # Whatever ended that connection, a failover or a frozen environment, has most likely ended its siblings.
-            self.close()
-            with self.connection() as connection:
-                return connection.run(sql, parameters, keep=keep)
+            pass
+        finally:
+            self._take_back(connection)
+        # Whatever ended that connection, a failover or a frozen environment, has most likely ended its siblings.
+        try:
+            with self.connection(new=True) as another:
+                return another.run(sql, parameters, keep=keep)
+        except LedgerUnavailableError as error:
+            error.in_doubt = True  # the first try may have been committed
+            raise
 
     def close(self) -> None:
         """Close the connections that are not lent out. The pool stays usable and opens new ones."""
         while self._idle:
             with contextlib.suppress(IndexError):  # another thread was faster
                 self._idle.pop()[0].close()
+
+    def _lend(self, *, new: bool = False) -> Connection:
+        if not self._free.acquire(timeout=self._acquire_timeout):
+            raise LedgerUnavailableError(f"all {self._size} connections have been busy for {self._acquire_timeout:g} s")
+        try:
+            if new:
+                self.close()
+                return self._connect()
+            return self._take_idle() or self._connect()
+        except BaseException:
+            self._free.release()
+            raise
+
+    def _take_back(self, connection: Connection) -> None:
+        if connection.is_usable():
+            self._idle.append((connection, time.time()))
+        else:
+            connection.close()
+        self._free.release()
 
     def _take_idle(self) -> Connection | None:
         while True:

@@ -1,9 +1,13 @@
-"""What goes into the ledger and what comes out of it."""
+"""What goes into the ledger and what comes out of it.
+
+Named tuples where nothing has to be made for a default: Python defines ten of them in the time of one frozen dataclass,
+and every cold start defines them all.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
 from functions.shared.ledger.cursor import encode_cursor
@@ -12,8 +16,7 @@ from functions.shared.ledger.identifiers import created_at, new_id
 Status = Literal["queued", "processing", "succeeded", "failed"]
 
 
-@dataclass(frozen=True, slots=True)
-class ModelIdentity:
+class ModelIdentity(NamedTuple):
     """Which model made a prediction. Two that differ in anything are two models.
 
     Attributes
@@ -40,7 +43,7 @@ class ModelIdentity:
 
 @dataclass(frozen=True, slots=True)
 class NewInput:
-    """An input to be stored as it came. Exactly one of `content` and `features` is given.
+    """An input to be stored as it came. One of `content` and `features` is given.
 
     Attributes
     ----------
@@ -54,6 +57,8 @@ class NewInput:
         JSON, kept to the letter.
     input_id : UUID
         Made when not given.
+    uri : str or None
+        Where the content has been put already, so that the ledger keeps this and not the bytes.
     """
 
     content: bytes | None
@@ -61,6 +66,7 @@ class NewInput:
     filename: str | None = None
     features: str | None = None
     input_id: UUID = field(default_factory=new_id)
+    uri: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,8 +152,7 @@ class QueuedPrediction:
     prediction_id: UUID = field(default_factory=new_id)
 
 
-@dataclass(frozen=True, slots=True)
-class PredictionRecord:
+class PredictionRecord(NamedTuple):
     """A prediction as the ledger has it. Attributes as in `NewPrediction` and `NewInput`.
 
     Until it has succeeded, `output`, `likely_class`, `label`, `confidence`, `predicted_value`, `model_name`,
@@ -177,8 +182,7 @@ class PredictionRecord:
         return created_at(self.prediction_id)
 
 
-@dataclass(frozen=True, slots=True)
-class StoredInput:
+class StoredInput(NamedTuple):
     """An input as it was uploaded. Attributes as in `NewInput`, and two more.
 
     Attributes
@@ -195,10 +199,43 @@ class StoredInput:
     features: str | None
     sha256: str
     size: int
+    uri: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class PredictionFilter:
+class Upload(NamedTuple):
+    """An input that a caller was given a URL for, to upload it to. Attributes as in `NewInput`, and three more.
+
+    Attributes
+    ----------
+    user_id : str
+        Whose it is: nobody else may predict it.
+    size : int
+        Its length in bytes, as announced.
+    sha256 : bytes or None
+        Its digest, where that was announced.
+    """
+
+    input_id: UUID
+    user_id: str
+    contenttype: str
+    filename: str | None
+    size: int
+    sha256: bytes | None
+    uri: str
+
+
+class InputInDatabase(NamedTuple):
+    """An input whose bytes are in the database, with what moving them out of it takes."""
+
+    prediction_id: UUID
+    input_id: UUID
+    user_id: str
+    contenttype: str
+    content: bytes
+    sha256: bytes
+
+
+class PredictionFilter(NamedTuple):
     """Which records a list shows: those that meet every condition that is given.
 
     Attributes
@@ -223,8 +260,7 @@ class PredictionFilter:
     until: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
+class Page(NamedTuple):
     """One page of records, newest first.
 
     Attributes
@@ -244,8 +280,7 @@ class Page:
         return Page(records, encode_cursor(records[-1].prediction_id))
 
 
-@dataclass(frozen=True, slots=True)
-class IdempotencyKey:
+class IdempotencyKey(NamedTuple):
     """A caller's name for a request, under which it is stored once.
 
     Attributes
@@ -263,8 +298,7 @@ class IdempotencyKey:
     digest: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Replay:
+class Replay(NamedTuple):
     """What a request stored the first time.
 
     Attributes
@@ -279,16 +313,14 @@ class Replay:
     was_queued: bool
 
 
-@dataclass(frozen=True, slots=True)
-class ClaimedPrediction:
+class ClaimedPrediction(NamedTuple):
     """A queued prediction that this worker, and no other, is to make now."""
 
     prediction_id: UUID
     input: StoredInput
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(NamedTuple):
     """What became of the predictions that a worker wanted.
 
     Attributes
@@ -306,8 +338,7 @@ class Claim:
     done: tuple[UUID, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Success:
+class Success(NamedTuple):
     """The outcome of a claimed prediction. Attributes as in `NewPrediction`."""
 
     prediction_id: UUID
@@ -319,16 +350,14 @@ class Success:
     duration_ms: float
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(NamedTuple):
     """The reason, in words for the caller, why a claimed prediction cannot be made."""
 
     prediction_id: UUID
     error: str
 
 
-@dataclass(frozen=True, slots=True)
-class Sweep:
+class Sweep(NamedTuple):
     """What a sweep found.
 
     Attributes

@@ -27,8 +27,8 @@ WITH idempotency_key AS (
 
 _ONE_INPUT = """
 input AS (
-    INSERT INTO inputs (input_id, size, sha256, contenttype, filename, features, content)
-    VALUES (:input_id, :size, :sha256, :contenttype, :filename, :features, :content)
+    INSERT INTO inputs (input_id, size, sha256, contenttype, filename, features, content, uri)
+    VALUES (:input_id, :size, :sha256, :contenttype, :filename, :features, :content, :uri)
     ON CONFLICT (input_id) DO NOTHING
 )"""
 
@@ -50,11 +50,13 @@ new_row AS (
     SELECT * FROM json_to_recordset(:rows) AS new_row (
         prediction_id uuid, input_id uuid, created_at timestamptz, duration_ms double precision,
         confidence double precision, likely_class integer, user_id text, label text, predicted_value text, output text,
-        metadata text, size bigint, sha256 text, contenttype text, filename text, features text, content text
+        metadata text, size bigint, sha256 text, contenttype text, filename text, features text, content text,
+        uri text
     )
 ), input AS (
-    INSERT INTO inputs (input_id, size, sha256, contenttype, filename, features, content)
-    SELECT input_id, size, decode(sha256, 'base64'), contenttype, filename, features::json, decode(content, 'base64')
+    INSERT INTO inputs (input_id, size, sha256, contenttype, filename, features, content, uri)
+    SELECT input_id, size, decode(sha256, 'base64'), contenttype, filename, features::json,
+           decode(content, 'base64'), uri
     FROM new_row
     ON CONFLICT (input_id) DO NOTHING
 )"""
@@ -80,11 +82,52 @@ ON CONFLICT (prediction_id) DO NOTHING
 ENQUEUE = "WITH" + _ONE_INPUT + _QUEUED_PREDICTION
 ENQUEUE_WITH_KEY = _WITH_KEY + _ONE_INPUT + _QUEUED_PREDICTION
 
+# Takes back what was queued. Answers a row if it could not: a worker is at it. What was uploaded stays: it may be the
+# input of other predictions.
+WITHDRAW = """
+WITH withdrawn AS (
+    DELETE FROM predictions WHERE prediction_id = :prediction_id AND status = 'queued'
+    RETURNING prediction_id, input_id
+), input AS (
+    DELETE FROM inputs i USING withdrawn
+    WHERE i.input_id = withdrawn.input_id AND NOT EXISTS (SELECT FROM uploads u WHERE u.input_id = i.input_id)
+)
+SELECT 1 FROM predictions WHERE prediction_id = :prediction_id AND NOT EXISTS (SELECT FROM withdrawn)
+"""
+
+# As above, or somebody was told of it: that has left another version of the key's row (KEEP_KEY), one that the
+# transaction which has written the prediction (xmin) has not written.
+WITHDRAW_WITH_KEY = """
+WITH unsent AS (
+    SELECT prediction_id, xmin AS written_by FROM predictions
+    WHERE prediction_id = :prediction_id AND status = 'queued'
+    FOR UPDATE
+), idempotency_key AS (
+    DELETE FROM idempotency_keys k USING unsent
+    WHERE k.user_id = :key_user_id AND k.key = :key AND k.xmin = unsent.written_by
+    RETURNING unsent.prediction_id
+), withdrawn AS (
+    DELETE FROM predictions p USING idempotency_key k WHERE p.prediction_id = k.prediction_id
+    RETURNING p.prediction_id, p.input_id
+), input AS (
+    DELETE FROM inputs i USING withdrawn
+    WHERE i.input_id = withdrawn.input_id AND NOT EXISTS (SELECT FROM uploads u WHERE u.input_id = i.input_id)
+)
+SELECT 1 FROM predictions WHERE prediction_id = :prediction_id AND NOT EXISTS (SELECT FROM withdrawn)
+"""
+
+# Changes nothing but the version of the row.
+KEEP_KEY = """
+UPDATE idempotency_keys SET was_queued = was_queued
+WHERE user_id = :key_user_id AND key = :key AND :prediction_id = ANY (prediction_ids)
+RETURNING 1
+"""
+
 # What a PredictionRecord takes, in its order, and what a StoredInput does.
 _RECORD = """p.prediction_id, p.input_id, i.filename, i.contenttype, p.output, p.likely_class, p.label, p.confidence,
     p.predicted_value, m.name, m.version, p.user_id, p.metadata, p.duration_ms, p.status, p.error"""
 
-_INPUT = "i.content, i.contenttype, i.filename, i.features::text, i.sha256, i.size"
+_INPUT = "i.content, i.contenttype, i.filename, i.features::text, i.sha256, i.size, i.uri"
 
 REPLAY = (
     "SELECT k.digest, k.was_queued, "
@@ -187,7 +230,7 @@ RETURNING p.prediction_id
 SWEEP = """
 WITH late AS (
     SELECT prediction_id, status FROM predictions
-    WHERE status IN ('queued', 'processing')
+    WHERE status IN ('queued', 'processing') AND prediction_id > :after
       AND status_since < now() - make_interval(
           secs => CASE status WHEN 'queued' THEN :queued_seconds::float8 ELSE :processing_seconds::float8 END)
     ORDER BY prediction_id
@@ -196,8 +239,8 @@ WITH late AS (
 )
 UPDATE predictions p
 SET status_since = now(),
-    status = CASE late.status WHEN 'queued' THEN 'queued' ELSE 'failed' END,
-    error = CASE late.status WHEN 'queued' THEN NULL ELSE :error END
+    status = CASE WHEN late.status = 'queued' OR :error::text IS NULL THEN 'queued' ELSE 'failed' END,
+    error = CASE WHEN late.status = 'processing' THEN :error END
 FROM late WHERE p.prediction_id = late.prediction_id
 RETURNING p.prediction_id, p.status
 """
@@ -298,3 +341,33 @@ def page(conditions: frozenset[str]) -> tuple[str, bool]:
         walk += _OF_MODELS + models + _END_OF_MODELS if models else ""
         walk += _NEWEST_FIRST
     return _PAGE + walk + _END_OF_PAGE, len(indexed) < 2
+
+
+ANNOUNCE_UPLOAD = """
+INSERT INTO uploads (input_id, size, user_id, contenttype, filename, sha256, uri)
+VALUES (:input_id, :size, :user_id, :contenttype, :filename, :sha256, :uri)
+ON CONFLICT (input_id) DO NOTHING
+"""
+
+UPLOAD = """
+SELECT input_id, user_id, contenttype, filename, size, sha256, uri
+FROM uploads WHERE input_id = :input_id AND user_id = :user_id
+"""
+
+KNOWN_INPUTS = "SELECT input_id FROM inputs WHERE input_id = ANY(:input_ids::uuid[]) AND uri IS NOT NULL"
+
+INPUTS_AS_OBJECTS = """
+SELECT input_id, uri FROM inputs WHERE uri IS NOT NULL AND input_id > :after ORDER BY input_id LIMIT :count
+"""
+
+# Along the predictions, because an object's key names the user.
+INPUTS_IN_DATABASE = """
+SELECT p.prediction_id, i.input_id, p.user_id, i.contenttype, i.content, i.sha256
+FROM predictions p JOIN inputs i ON i.input_id = p.input_id
+WHERE p.prediction_id > :after AND i.content IS NOT NULL
+ORDER BY p.prediction_id LIMIT :count
+"""
+
+COUNT_INPUTS_IN_DATABASE = "SELECT count(*), coalesce(sum(size), 0)::bigint FROM inputs WHERE content IS NOT NULL"
+
+MOVE_INPUT = "UPDATE inputs SET uri = :uri, content = NULL WHERE input_id = :input_id AND content IS NOT NULL"

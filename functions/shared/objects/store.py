@@ -1,6 +1,7 @@
 """One bucket of inputs: put, get, remove, and URLs that let a caller do the first two without us in between.
 
-Keys are `inputs/<user>/<input_id>`, the user percent-encoded, so that a policy or a lifecycle rule can name one user's.
+Keys are `inputs/<user>/<input_id>`, the user percent-encoded (or, where that gets too
+long, as a digest), so that a policy or a lifecycle rule can name one user's.
 Objects are encrypted at rest by the bucket's own rule (AWS, "Setting default server-side encryption behavior"), and
 each travels with its SHA-256, which S3 checks ("Checking object integrity").
 """
@@ -12,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 from uuid import UUID
@@ -26,14 +28,20 @@ PREFIX: Final = "inputs/"
 CONNECT_TIMEOUT: Final = 2.0  # seconds
 READ_TIMEOUT: Final = 5.0  # seconds
 ATTEMPTS: Final = 2
-_PARALLEL: Final = 8  # puts of one batch under way at a time
+PARALLEL: Final = 8
+"""Requests that are well under way at a time."""
+
+_LONGEST_USER: Final = 900  # characters; a key has 1024 bytes at most
 _MOST_DELETES: Final = 1000  # keys that S3 takes in one DeleteObjects
 _MISSING: Final = frozenset({"404", "NoSuchKey", "NotFound"})
 
 
 def key_of(user_id: str, input_id: UUID) -> str:
     """Return the key of a user's input."""
-    return f"{PREFIX}{quote(user_id, safe='')}/{input_id}"
+    user = quote(user_id, safe="")
+    if len(user) > _LONGEST_USER:
+        user = f"~{sha256(user_id.encode()).hexdigest()}"
+    return f"{PREFIX}{user}/{input_id}"
 
 
 def input_id_of(key: str) -> UUID | None:
@@ -59,7 +67,7 @@ class NewObject:
 
 @dataclass(frozen=True, slots=True)
 class PresignedUpload:
-    """A request that its holder may send once, or as often as they like, until it expires."""
+    """A request that its holder may send until it expires. What it has put, it cannot replace."""
 
     url: str
     headers: dict[str, str]
@@ -87,6 +95,10 @@ class ObjectStore:
 
     def __init__(self, bucket: str) -> None:
         self.bucket = bucket
+
+    def warm_up(self) -> None:
+        """Make the client, off the first request's path."""
+        _ = self._client
 
     def uri(self, key: str) -> str:
         """Return `s3://bucket/key`."""
@@ -116,7 +128,7 @@ class ObjectStore:
         if len(objects) == 1:
             self._put(objects[0])
             return
-        with ThreadPoolExecutor(_PARALLEL) as threads:
+        with ThreadPoolExecutor(PARALLEL) as threads:
             puts = [threads.submit(self._put, one) for one in objects]
         failures = [failure for put in puts if (failure := put.exception())]
         if failures:
@@ -148,6 +160,14 @@ class ObjectStore:
         """Return an object's size in bytes. Raises as `get` does."""
         with _errors_as_ours():
             return self._client.head_object(Bucket=self.bucket, Key=key)["ContentLength"]
+
+    def has(self, key: str) -> bool:
+        """Tell whether there is such an object. Raises `ObjectStoreUnavailableError` if it cannot be told."""
+        try:
+            self.size(key)
+        except ObjectMissingError:
+            return False
+        return True
 
     def remove(self, keys: Sequence[str]) -> None:
         """Remove objects; one that is not there is no error.
@@ -199,7 +219,8 @@ class ObjectStore:
         """Return a request that uploads one object. Needs no network.
 
         What the object may be is signed: its content type, its size, and its SHA-256 where that is known. S3 refuses
-        anything else (AWS, "Authenticating Requests: Using Query Parameters").
+        anything else (AWS, "Authenticating Requests: Using Query Parameters"), and refuses to replace an object that is
+        there (AWS, "How to prevent object overwrites with conditional writes"): what was predicted stays what it was.
 
         Parameters
         ----------
@@ -215,8 +236,9 @@ class ObjectStore:
             "Key": key,
             "ContentType": contenttype,
             "ContentLength": size,
+            "IfNoneMatch": "*",
         }
-        headers = {"Content-Type": contenttype, "Content-Length": str(size)}
+        headers = {"Content-Type": contenttype, "Content-Length": str(size), "If-None-Match": "*"}
         if sha256 is not None:
             params["ChecksumSHA256"] = headers["x-amz-checksum-sha256"] = b64encode(sha256).decode()
         return PresignedUpload(
@@ -234,7 +256,7 @@ class ObjectStore:
             connect_timeout=CONNECT_TIMEOUT,
             read_timeout=READ_TIMEOUT,
             retries={"total_max_attempts": ATTEMPTS, "mode": "standard"},
-            max_pool_connections=_PARALLEL,
+            max_pool_connections=PARALLEL,
             # Without this, presigned URLs name the global endpoint, which sends a bucket of another region elsewhere.
             s3={"addressing_style": "virtual"},
         )

@@ -49,9 +49,11 @@ CREATE TABLE inputs (
     contenttype text NOT NULL,
     filename text,
     features json,
-    content bytea STORAGE EXTERNAL,
+    content bytea,
     CONSTRAINT inputs_complete CHECK (num_nonnulls(content, features) = 1 AND octet_length(sha256) = 32)
 );
+
+ALTER TABLE inputs ALTER content SET STORAGE EXTERNAL;
 
 COMMENT ON TABLE inputs IS 'Every input as it was sent.';
 COMMENT ON COLUMN inputs.size IS 'In bytes.';

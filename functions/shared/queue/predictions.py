@@ -1,0 +1,71 @@
+"""Predictions by their ids, in Amazon SQS."""
+
+from collections.abc import Iterable
+from functools import cached_property
+from itertools import islice
+from typing import TYPE_CHECKING, Final
+from uuid import UUID
+
+from functions.shared.queue.errors import QueueUnavailableError
+
+if TYPE_CHECKING:
+    from mypy_boto3_sqs import SQSClient
+
+BATCH: Final = 10
+"""The most messages that SQS takes in one request (AWS, "Amazon SQS message quotas")."""
+
+CONNECT_TIMEOUT: Final = 2.0  # seconds
+READ_TIMEOUT: Final = 3.0  # seconds
+ATTEMPTS: Final = 2
+
+
+class PredictionQueue:
+    """Sends the ids of queued predictions to a worker. A message's body is the id and nothing else.
+
+    Parameters
+    ----------
+    url
+        The queue's URL. The endpoint is boto3's to choose: the region's, or what `AWS_ENDPOINT_URL_SQS` or
+        `AWS_ENDPOINT_URL` names.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    def send(self, prediction_ids: Iterable[UUID]) -> None:
+        """Send ids, ten at a time, up to the first ten that cannot be sent.
+
+        Raises
+        ------
+        QueueUnavailableError
+            If not all could be sent, which shows within about ten seconds.
+        """
+        remaining = iter(prediction_ids)
+        while batch := list(islice(remaining, BATCH)):
+            self._send(batch)
+
+    def _send(self, prediction_ids: list[UUID]) -> None:
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        try:
+            answer = self._client.send_message_batch(
+                QueueUrl=self._url,
+                Entries=[{"Id": str(number), "MessageBody": str(one)} for number, one in enumerate(prediction_ids)],
+            )
+        except (BotoCoreError, ClientError) as error:
+            raise QueueUnavailableError(str(error)) from error
+        if refused := answer.get("Failed"):
+            raise QueueUnavailableError(f"{len(refused)} of {len(prediction_ids)} not taken: {refused[0]['Code']}")
+
+    @cached_property
+    def _client(self) -> "SQSClient":
+        # boto3 takes half a second to import and to make a client: whoever sends nothing does not pay for it.
+        import boto3
+        from botocore.config import Config
+
+        config = Config(
+            connect_timeout=CONNECT_TIMEOUT,
+            read_timeout=READ_TIMEOUT,
+            retries={"total_max_attempts": ATTEMPTS, "mode": "standard"},
+        )
+        return boto3.client("sqs", config=config)

@@ -1,0 +1,1 @@
+"""`sweep`: finds queued predictions that have got stuck."""

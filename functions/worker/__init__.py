@@ -1,0 +1,1 @@
+"""`worker`: predicts what is queued."""

@@ -1,0 +1,39 @@
+# The deployed artefacts: made by sam, run under Lambda's own runtime. Part of the Makefile.
+
+# Lambda's processor: x86_64 or arm64. The template's parameter Architecture must say the same at the deploy.
+ARCHITECTURE ?= x86_64
+export ARCHITECTURE
+export SAM_CLI_TELEMETRY ?= 0
+SAM := .venv-deploy/bin/sam
+
+# More options for `sam local`, for example --skip-pull-image where the base image is already there.
+SAM_FLAGS ?=
+export SAM_FLAGS
+
+.PHONY: build test-artifacts test-sam events
+
+build: .venv-deploy/deploy.installed $(VENV)/build.installed  ## Make the packages that are deployed, in .aws-sam/build/.
+	@$(SAM) build --parameter-overrides Architecture=$(ARCHITECTURE)
+	@$(BIN)/python -m infra.build --sizes .aws-sam/build
+
+test-artifacts: $(VENV)/test.installed $(VENV)/build.installed .venv-deploy/deploy.installed  ## Run what was built under Lambda's runtime client and emulator.
+	@$(BIN)/python -m pytest tests/artifacts --ignore tests/artifacts/test_containers.py $(ARGS)
+
+test-sam: $(VENV)/test.installed $(VENV)/build.installed .venv-deploy/deploy.installed  ## Run what was built in containers, by sam local and Docker.
+	@$(BIN)/python -m pytest tests/artifacts/test_containers.py $(ARGS)
+
+events: $(VENV)/serve.installed  ## Write the sample events in local/events/ anew.
+	@$(BIN)/python -m local.sample_events
+
+# What `sam build` asks for, function by function (`Metadata` in template.yaml).
+build-%: $(VENV)/build.installed
+	@$(BIN)/python -m infra.build $* '$(ARTIFACTS_DIR)'
+
+# Its own virtual environment: sam pins what the project wants newer. The set is complete, and --no-deps keeps older pips
+# from taking a package that is pinned without its extras for one that is not pinned.
+.venv-deploy/deploy.installed: requirements/deploy.txt
+	@test -n "$(PYTHON)" || { echo "onnx-ledger needs Python 3.11 or newer: none found. Set PYTHON=..." >&2; exit 1; }
+	@test -x .venv-deploy/bin/python || { echo "making a virtual environment in .venv-deploy"; $(PYTHON) -m venv .venv-deploy; }
+	@echo "installing requirements/deploy.txt (aws-sam-cli, 340 MB installed)"
+	@.venv-deploy/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $<
+	@touch $@

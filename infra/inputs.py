@@ -1,0 +1,256 @@
+"""The objects of inputs, seen to by hand: ``python -m infra.inputs reconcile`` and ``python -m infra.inputs move``.
+
+``reconcile`` compares the objects in INPUTS_BUCKET with the rows of the ledger at DATABASE_URL. An object without a row
+is what a crash between put and commit leaves behind, or an upload that was never predicted. A row without its object
+has lost its input. With ``--delete``, the former are removed; nothing ever removes a row.
+
+``move`` moves inputs whose bytes are in the database to the bucket. Each of them is somewhere at any time, and what was
+moved before is not moved again: it may be interrupted, and run again.
+"""
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from itertools import islice
+from typing import Final
+from uuid import UUID
+
+from functions.shared.ledger.errors import LedgerError
+from functions.shared.ledger.identifiers import FIRST_ID
+from functions.shared.ledger.ledger import Ledger
+from functions.shared.ledger.records import InputInDatabase
+from functions.shared.objects.errors import ObjectMissingError, ObjectStoreError
+from functions.shared.objects.store import PARALLEL, NewObject, ObjectStore, StoredObject, input_id_of, key_of
+
+OLDER_THAN: Final = 24.0
+"""Hours that an object may be there before its row: an upload is predicted when its owner gets round to it."""
+
+_TOGETHER: Final = 1000  # objects looked up in one query, removed in one request
+_BAR: Final = 30  # characters
+_SECONDS_BETWEEN_LINES: Final = 10.0
+
+
+@dataclass(frozen=True)
+class Reconciled:
+    """What a comparison found.
+
+    Attributes
+    ----------
+    without_a_row
+        Objects that no row names.
+    without_an_object
+        Rows that name an object which is not there: the input's id and URI.
+    removed
+        How many objects were removed.
+    """
+
+    without_a_row: Sequence[StoredObject]
+    without_an_object: Sequence[tuple[UUID, str]]
+    removed: int = 0
+
+
+def reconcile(ledger: Ledger, objects: ObjectStore, *, older_than: timedelta, delete: bool) -> Reconciled:
+    """Compare objects with rows.
+
+    Parameters
+    ----------
+    ledger
+        The rows.
+    objects
+        The objects. Their ids are held in memory: 100 MB for a million.
+    older_than
+        A newer object is left out: its row may be about to be committed, or its upload to be predicted.
+    delete
+        Whether to remove objects without a row.
+
+    Raises
+    ------
+    LedgerError, ObjectStoreError
+        If one of them cannot be reached. Run again, it goes on from what is left.
+    """
+    newest = datetime.now(UTC) - older_than
+    there: set[bytes] = set()
+    orphans: list[StoredObject] = []
+    removed = 0
+    for some in _in_lots(objects.list()):
+        ids = {one.key: input_id_of(one.key) for one in some}
+        there.update(one.bytes for one in ids.values() if one is not None)
+        old = [one for one in some if one.modified <= newest and ids[one.key] is not None]
+        known = ledger.known_inputs(input_id for one in old if (input_id := ids[one.key]) is not None)
+        found = [one for one in old if ids[one.key] not in known]
+        orphans += found
+        if delete:
+            objects.remove([one.key for one in found])
+            removed += len(found)
+    lost = [
+        # An object may have come after the listing went by its place.
+        (input_id, uri)
+        for input_id, uri in _rows(ledger)
+        if input_id.bytes not in there and not _is_there(objects, uri)
+    ]
+    return Reconciled(orphans, lost, removed)
+
+
+def _in_lots(found: Iterator[StoredObject]) -> Iterator[list[StoredObject]]:
+    while some := list(islice(found, _TOGETHER)):
+        yield some
+
+
+def _rows(ledger: Ledger) -> Iterator[tuple[UUID, str]]:
+    after = FIRST_ID
+    while rows := ledger.inputs_as_objects(after=after):
+        yield from rows
+        after = rows[-1][0]
+
+
+def _is_there(objects: ObjectStore, uri: str) -> bool:
+    try:
+        return objects.has(objects.key(uri))
+    except ObjectMissingError:
+        return False  # in another bucket, which functions do not read
+
+
+class MoveError(Exception):
+    """An input cannot be moved. The message says which and why; it is still where it was."""
+
+
+def move(ledger: Ledger, objects: ObjectStore) -> Iterator[tuple[int, int]]:
+    """Move inputs from the database to a bucket, and yield how many and how many bytes, every few of them.
+
+    Raises
+    ------
+    MoveError
+        If an object, read again, is not what was put.
+    LedgerError, ObjectStoreError
+        If one of them cannot be reached.
+    """
+    after = FIRST_ID
+    with ThreadPoolExecutor(PARALLEL) as threads:
+        while found := ledger.inputs_in_database(after=after):
+            # Of one upload, there may be several predictions.
+            inputs = {one.input_id: one for one in found}.values()
+            list(threads.map(lambda one: _move(ledger, objects, one), inputs))
+            after = found[-1].prediction_id
+            yield len(inputs), sum(len(one.content) for one in inputs)
+
+
+def _move(ledger: Ledger, objects: ObjectStore, one: InputInDatabase) -> None:
+    if sha256(one.content).digest() != one.sha256:
+        raise MoveError(f"input {one.input_id} is damaged: its bytes have another SHA-256 than its row says")
+    key = key_of(one.user_id, one.input_id)
+    objects.put([NewObject(key, one.content, one.contenttype, one.sha256)])
+    if objects.get(key) != one.content:
+        raise MoveError(f"input {one.input_id} came back from the bucket as something else")
+    ledger.move_input(one.input_id, objects.uri(key))
+
+
+class _Progress:
+    """A bar where somebody watches, a line now and then where a log does."""
+
+    def __init__(self, total: int) -> None:
+        self._total = total
+        self._watched = sys.stderr.isatty()
+        self._told = 0.0
+
+    def tell(self, count: int, size: int) -> None:
+        share = min(1.0, count / max(1, self._total))
+        text = f"{count} of {self._total} inputs, {size / 1e6:.1f} MB"
+        if self._watched:
+            bar = "#" * round(share * _BAR)
+            sys.stderr.write(f"\r[{bar:<{_BAR}}] {text}")
+        elif time.monotonic() - self._told > _SECONDS_BETWEEN_LINES:
+            self._told = time.monotonic()
+            sys.stderr.write(f"{text}\n")
+        sys.stderr.flush()
+
+    def end(self) -> None:
+        if self._watched:
+            sys.stderr.write("\n")
+
+
+def _run_reconcile(ledger: Ledger, objects: ObjectStore, arguments: argparse.Namespace) -> int:
+    hours: float = arguments.older_than
+    found = reconcile(ledger, objects, older_than=timedelta(hours=hours), delete=arguments.delete)
+    _list(
+        "object without a row", (f"{one.key}\t{one.size} bytes\t{one.modified:%FT%TZ}" for one in found.without_a_row)
+    )
+    _list("row without an object", (f"{input_id}\t{uri}" for input_id, uri in found.without_an_object))
+    print(
+        f"{len(found.without_a_row)} objects without a row (older than {hours:g} h), {found.removed} of them removed; "
+        f"{len(found.without_an_object)} rows without an object"
+    )
+    return int(len(found.without_a_row) > found.removed or bool(found.without_an_object))
+
+
+def _list(what: str, lines: Iterable[str]) -> None:
+    for line in lines:
+        print(f"{what}\t{line}")
+
+
+def _run_move(ledger: Ledger, objects: ObjectStore, _: argparse.Namespace) -> int:
+    total, size = ledger.count_inputs_in_database()
+    print(f"{total} inputs with {size / 1e6:.1f} MB are in the database", flush=True)
+    progress = _Progress(total)
+    moved = moved_size = 0
+    try:
+        for count, some in move(ledger, objects):
+            moved, moved_size = moved + count, moved_size + some
+            progress.tell(moved, moved_size)
+    finally:
+        progress.end()
+        print(f"{moved} inputs with {moved_size / 1e6:.1f} MB moved to {objects.uri('')}", flush=True)
+    return 0
+
+
+def _hours(text: str) -> float:
+    hours = float(text)
+    if not 0 <= hours < 1e6:  # a century, which a timedelta can hold
+        raise ValueError(text)
+    return hours
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line, and return its exit code: 1 where something is left that should not be."""
+    parser = argparse.ArgumentParser(
+        prog="python -m infra.inputs", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(required=True, metavar="command")
+    command = commands.add_parser("reconcile", help="compare objects with rows")
+    command.add_argument("--delete", action="store_true", help="remove objects that have no row")
+    command.add_argument(
+        "--older-than",
+        type=_hours,
+        default=OLDER_THAN,
+        metavar="HOURS",
+        help="leave newer objects out (default: %(default)g); less than 1 is for when nothing is being served",
+    )
+    command.set_defaults(run=_run_reconcile)
+    command = commands.add_parser("move", help="move inputs from the database to the bucket")
+    command.set_defaults(run=_run_move)
+    chosen = parser.parse_args(arguments)
+
+    settings = {name: os.environ.get(name, "") for name in ("DATABASE_URL", "INPUTS_BUCKET")}
+    if missing := [name for name, value in settings.items() if not value]:
+        print(f"{' and '.join(missing)} must be set", file=sys.stderr)
+        return 2
+    try:
+        with closing(Ledger.at(settings["DATABASE_URL"])) as ledger:
+            code: int = chosen.run(ledger, ObjectStore(settings["INPUTS_BUCKET"]), chosen)
+    except (LedgerError, ObjectStoreError, MoveError) as error:
+        print(f"infra.inputs: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted: what was done stays, and the rest can be done by another run", file=sys.stderr)
+        return 130
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

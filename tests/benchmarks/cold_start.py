@@ -1,0 +1,126 @@
+"""Cold starts: a fresh interpreter to the first response, over the bare imports, session and connection."""
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+
+from functions.shared.ledger.connection import parse_database_url
+from tests.benchmarks.child import ChildError, database, function_environment, run_child
+from tests.benchmarks.digits import digits, event, form_event
+from tests.benchmarks.measure import ROOT, Progress, Row
+
+HERE = Path(__file__).parent
+STARTS = 11
+STAGED_STARTS = 9
+
+Starts = dict[str, list[str]]
+"""Command lines of contenders, by name."""
+
+
+def rows(progress: Progress) -> list[Row]:
+    """Measure the three functions against what each cannot avoid."""
+    with database() as url, tempfile.TemporaryDirectory() as folder:
+        events = _write_events(url, Path(folder))
+        starts: Starts = {
+            "predict": ["first_response.py", "functions.predict.handler", events["predict"]],
+            "predict's imports": ["bare_start.py", "predict", "powertools"],
+            "list": ["first_response.py", "functions.list_predictions.handler", events["list"]],
+            "get": ["first_response.py", "functions.get_prediction.handler", events["get"]],
+            "fastapi + mangum": ["bare_start.py"],
+            "fastapi + mangum + powertools": ["bare_start.py", "powertools"],
+        }
+        measured = _run(starts, url, Path(folder), STARTS, progress)
+    took = {
+        name: {what: round(median(one[what] for one in own), 1) for what in own[0]} for name, own in measured.items()
+    }
+    bare = took["fastapi + mangum"]
+    with_logger = took["fastapi + mangum + powertools"]
+    rows = [_row("predict", "its bare imports + session + connect", took["predict"], took["predict's imports"])]
+    for name in ("list", "get"):
+        rows.append(_row(name, "bare fastapi + mangum + connect", took[name], bare))
+        rows.append(_row(name, "the same + the powertools logger", took[name], with_logger))
+    return rows
+
+
+def stages(progress: Progress) -> dict[str, dict[str, float]]:
+    """Measure where a cold start goes: for each function, the median milliseconds of its stages."""
+    with database() as url, tempfile.TemporaryDirectory() as folder:
+        events = _write_events(url, Path(folder))
+        starts = {
+            "predict": ["first_response.py", "functions.predict.handler", events["predict"], "stages"],
+            "list": ["first_response.py", "functions.list_predictions.handler", events["list"], "stages"],
+            "get": ["first_response.py", "functions.get_prediction.handler", events["get"], "stages"],
+        }
+        measured = _run(starts, url, Path(folder), STAGED_STARTS, progress, ready=False)
+    return {
+        name: {stage: round(median(one[stage] for one in own), 2) for stage in own[0]} for name, own in measured.items()
+    }
+
+
+def _row(name: str, over: str, took: dict[str, float], bare: dict[str, float]) -> Row:
+    parts = {"start_ms": took["ms"], "bare_ms": bare["ms"]}
+    # Less honest, since waiting counts too, but the same on a busy machine.
+    parts["ratio_of_processor_time"] = round(took["processor_ms"] / bare["processor_ms"], 3)
+    return Row(f"cold start of {name} over {over} (p50)", took["ms"] / bare["ms"], 1.15, parts=parts)
+
+
+def _write_events(url: str, folder: Path) -> dict[str, str]:
+    """Store a prediction, and write an event for each function."""
+    stored = run_child(__name__, url)["prediction_id"]
+    events = {
+        "predict": form_event("/prediction", digits()[0]),
+        "list": event("GET", "/predictions", query=b"limit=50"),
+        "get": event(
+            "GET",
+            f"/prediction/{stored}",
+            route_key="GET /prediction/{prediction_id}",
+            path_parameters={"prediction_id": stored},
+        ),
+    }
+    files = {}
+    for name, content in events.items():
+        file = folder / f"{name}.json"
+        file.write_text(json.dumps(content))
+        files[name] = str(file)
+    return files
+
+
+def measure() -> dict[str, str]:
+    """Store one prediction in this process, and return its id."""
+    from functions.predict.handler import handler
+    from tests.benchmarks.digits import Context
+
+    answer = handler(form_event("/prediction", digits()[0]), Context())
+    stored: dict[str, str] = json.loads(answer["body"])
+    return stored
+
+
+def _run(
+    starts: Starts, url: str, folder: Path, rounds: int, progress: Progress, *, ready: bool = True
+) -> dict[str, list[dict[str, float]]]:
+    """Start every contender once a round, in turn; the first round, which compiles all bytecode, does not count."""
+    address = parse_database_url(url)
+    environment = function_environment(url) | {
+        "PGUSER": address.user,
+        "PGHOST": f"{address.socket_directory}/.s.PGSQL.{address.port}",
+        "PGDATABASE": address.database,
+        # Some installers leave no bytecode behind, and a function's package ships it.
+        "PYTHONPYCACHEPREFIX": str(folder / "bytecode"),
+    }
+    if not ready:  # the handlers make nothing ready while they are imported
+        del environment["AWS_LAMBDA_FUNCTION_NAME"]
+    results: dict[str, list[dict[str, float]]] = {name: [] for name in starts}
+    for number in range(rounds + 1):
+        progress(f"starting {', '.join(starts)}: round {number} of {rounds}")
+        for name, (script, *arguments) in starts.items():
+            command = [sys.executable, str(HERE / script), str(time.monotonic_ns()), *arguments]
+            done = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, check=False)
+            if done.returncode != 0:
+                raise ChildError(f"{script}: exit status {done.returncode}")
+            if number:
+                results[name].append(json.loads(done.stdout.splitlines()[-1]))
+    return results

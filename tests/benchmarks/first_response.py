@@ -1,0 +1,74 @@
+"""A fresh execution environment up to its first response: `first_response.py BEGAN HANDLER EVENT [stages]`.
+
+BEGAN is the monotonic clock, in nanoseconds, before the process was started; HANDLER a module; EVENT a file. Prints, as
+the last line, JSON: the milliseconds since then, and those of processor time; with `stages`, those of each stage.
+
+It imports nothing before the clock runs but what every Python process has loaded already.
+"""
+
+import importlib
+import json
+import sys
+import time
+
+PACKAGES = {
+    "Python": ("json", "logging", "asyncio", "email", "http"),
+    "NumPy": ("numpy",),
+    "Pillow": ("PIL.Image", "PIL.PngImagePlugin"),
+    "ONNX Runtime": ("onnxruntime",),
+    "pydantic": ("pydantic",),
+    "FastAPI": ("fastapi",),
+    "Mangum": ("mangum",),
+    "Powertools": ("aws_lambda_powertools",),
+    "pg8000": ("pg8000.native",),
+}
+OF_PREDICT = ("NumPy", "Pillow", "ONNX Runtime")
+
+
+class Context:
+    """What Lambda hands over beside the event."""
+
+    aws_request_id = "8f5b1b0e-0000-4000-8000-000000000000"
+
+
+def main(began: int, handler: str, event_file: str, *, staged: bool) -> None:
+    """Import the handler, which makes its environment ready, and answer the event."""
+    with open(event_file) as file:  # noqa: PTH123 - pathlib would be an import of ours
+        event = json.load(file)
+    stages: dict[str, float] = {}
+    last = began
+
+    def mark(name: str) -> None:
+        nonlocal last
+        now = time.monotonic_ns()
+        stages[name] = (now - last) / 1e6
+        last = now
+
+    mark("interpreter")
+    if staged:
+        is_predict = "predict." in handler
+        for name, modules in PACKAGES.items():
+            if is_predict or name not in OF_PREDICT:
+                for dependency in modules:
+                    importlib.import_module(dependency)
+                mark(name)
+    module = importlib.import_module(handler)
+    mark("own code")
+    if staged and is_predict:
+        environment = module.environment()
+        mark("session")
+        environment.model.warm_up()
+        mark("warm-up")
+        environment.ledger.register(environment.identity)
+        mark("connect")
+    answer = module.handler(event, Context())
+    mark("first request")
+    if answer["statusCode"] not in (200, 201):
+        raise RuntimeError(answer)
+    if not staged:
+        stages = {"ms": (last - began) / 1e6, "processor_ms": time.process_time() * 1000}
+    print(json.dumps(stages))
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), sys.argv[2], sys.argv[3], staged="stages" in sys.argv)

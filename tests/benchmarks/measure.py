@@ -1,0 +1,103 @@
+"""Timing of contenders against each other, and what comes out of it."""
+
+import os
+import platform
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import Any, Self
+
+ROOT = Path(__file__).parents[2]
+MODEL = ROOT / "model_artifacts" / "mnist"
+
+Progress = Callable[[str], None]
+"""Takes a line for the person who waits."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table: a ratio and what it should be.
+
+    Attributes
+    ----------
+    what : str
+        What is over what.
+    measured : float
+        The ratio, or the count.
+    target : float
+        What it has to reach.
+    at_most : bool
+        Whether the target is an upper bound; else it is a lower one.
+    parts : dict
+        What the ratio is made of, by name, the unit in the name.
+    """
+
+    what: str
+    measured: float
+    target: float
+    at_most: bool = True
+    parts: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def passed(self) -> bool:
+        """Whether the target is reached."""
+        return self.measured <= self.target if self.at_most else self.measured >= self.target
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it for the file of results."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> Self:
+        """Read it from the file of results."""
+        return cls(**value)
+
+
+def interleave(seconds: float, *contenders: Callable[[], object], least: int = 30) -> list[list[float]]:
+    """Call the contenders in turn, A B A B, and time every call.
+
+    Noise of the machine that lasts longer than a call then hits all of them alike, and a median forgets the rest.
+
+    Parameters
+    ----------
+    seconds : float
+        How long to go on.
+    *contenders : Callable
+        What to call.
+    least : int
+        Rounds to make however long they take.
+
+    Returns
+    -------
+    list of list of float
+        For each contender, the duration of its calls in milliseconds.
+    """
+    durations: list[list[float]] = [[] for _ in contenders]
+    pairs = list(zip(contenders, durations, strict=True))
+    clock = time.perf_counter
+    end = clock() + seconds
+    while clock() < end or len(durations[0]) < least:
+        for call, own in pairs:
+            began = clock()
+            call()
+            own.append((clock() - began) * 1000)
+    return durations
+
+
+def medians(durations: Sequence[Sequence[float]]) -> list[float]:
+    """Return the median of each contender, to the microsecond."""
+    return [round(median(own), 3) for own in durations]
+
+
+def machine() -> str:
+    """Describe in one line what the figures were measured on."""
+    cpu = platform.processor() or platform.machine()
+    try:
+        with Path("/proc/cpuinfo").open() as lines:
+            cpu = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), cpu)
+    except OSError:
+        pass  # not Linux
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return f"{cpu}, {cores} cores, {platform.system()} {platform.release()}, Python {platform.python_version()}"

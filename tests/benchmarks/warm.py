@@ -1,0 +1,169 @@
+"""Warm requests, API Gateway event in to response out, over the least that they could take."""
+
+import io
+import json
+from collections.abc import Callable
+from itertools import cycle
+from typing import Any
+from uuid import UUID
+
+from tests.benchmarks.child import database, run_child
+from tests.benchmarks.digits import Context, digits, event, form_event
+from tests.benchmarks.measure import MODEL, Progress, Row, interleave, medians
+
+PAGE = 50
+BATCH = 256
+WARM_UP = 200
+SINGLES_PER_BATCH = 10
+
+
+def rows(progress: Progress) -> list[Row]:
+    """Measure single requests and batches against each other."""
+    progress("predict, get, list and a batch, each against the bare statements")
+    with database() as url:
+        measured = run_child(__name__, url)
+    floor, predict = measured["predict"]
+    decode, run, commit = measured["floor"]
+    get_floor, get = measured["get"]
+    list_floor, page = measured["list"]
+    batch, single = measured["batch"]
+    floor_parts = {"decode_ms": decode, "run_ms": run, "commit_ms": commit}
+    return [
+        Row(
+            "warm POST /prediction over decode + run + one prepared commit (p50)",
+            predict / floor,
+            1.5,
+            parts={"predict_ms": predict, "floor_ms": floor, **floor_parts},
+        ),
+        Row("warm GET /prediction/{id} over the bare SQL (p50)", get / get_floor, 3, parts=_parts(get, get_floor)),
+        Row(
+            f"warm GET /predictions, {PAGE} rows, over the bare SQL (p50)",
+            page / list_floor,
+            3,
+            parts=_parts(page, list_floor),
+        ),
+        Row(
+            f"a batch of {BATCH}, per prediction, over a single request (p50)",
+            batch / BATCH / single,
+            0.25,
+            parts={"batch_ms": batch, "single_ms": single},
+        ),
+    ]
+
+
+def _parts(handler: float, floor: float) -> dict[str, float]:
+    return {"handler_ms": handler, "floor_ms": floor}
+
+
+def measure() -> dict[str, list[float]]:
+    """Measure in this process, which must be an execution environment. Medians in milliseconds."""
+    import functions.get_prediction.handler as get_function
+    import functions.list_predictions.handler as list_function
+    import functions.predict.handler as predict_function
+
+    images = digits()
+    requests = cycle([form_event("/prediction", image) for image in images])
+    answer = predict_function.handler(next(requests), Context())
+    prediction_id = json.loads(answer["body"])["prediction_id"]
+    get_event = event(
+        "GET",
+        f"/prediction/{prediction_id}",
+        route_key="GET /prediction/{prediction_id}",
+        path_parameters={"prediction_id": prediction_id},
+    )
+    list_event = event("GET", "/predictions", query=b"limit=%d" % PAGE)
+    batch_event = form_event("/predictions", *(image for image, _ in zip(cycle(images), range(BATCH), strict=False)))
+
+    def predict() -> None:
+        _expect(201, predict_function.handler(next(requests), Context()))
+
+    def get() -> None:
+        _expect(200, get_function.handler(get_event, Context()))
+
+    def page() -> None:
+        _expect(200, list_function.handler(list_event, Context()))
+
+    def batch() -> None:
+        _expect(201, predict_function.handler(batch_event, Context()))
+
+    floor = Floor(images, UUID(prediction_id))
+    for _ in range(WARM_UP):
+        predict()
+        floor.predict()
+    results = {
+        "floor": medians(interleave(3, floor.decode, floor.run, floor.commit)),
+        "predict": medians(interleave(10, floor.predict, predict)),
+        "get": medians(interleave(5, floor.get, get)),
+        "list": medians(interleave(5, floor.page, page)),
+    }
+    batch()
+    batches, *singles = interleave(10, batch, *[predict] * SINGLES_PER_BATCH, least=20)
+    results["batch"] = medians([batches, [duration for own in singles for duration in own]])
+    return results
+
+
+def _expect(status: int, answer: dict[str, Any]) -> None:
+    if answer["statusCode"] != status:
+        raise RuntimeError(f"answered {answer}")
+
+
+class Floor:
+    """The least that a request can take: what it does of work, without anything around it.
+
+    Statements go through the ledger's connection, prepared and in one packet: a driver's own way is slower, and a floor
+    made of that would flatter us. Their values are ready, but for the ids.
+
+    Parameters
+    ----------
+    images
+        Digits, as PNG files.
+    prediction_id
+        A prediction that is there.
+    """
+
+    def __init__(self, images: list[bytes], prediction_id: UUID) -> None:
+        import numpy as np
+        import onnxruntime
+        from PIL import Image
+
+        from functions.predict.handler import environment
+        from functions.shared.ledger import statements
+        from functions.shared.ledger.connection import Connection, parse_database_url
+        from functions.shared.ledger.identifiers import FIRST_ID, LAST_ID, created_at, new_id
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        session = onnxruntime.InferenceSession(MODEL / "model.onnx", options, providers=["CPUExecutionProvider"])
+        name = session.get_inputs()[0].name
+        connection = Connection(parse_database_url(str(environment().settings.database_url)))
+        [[model_id]] = connection.run("SELECT model_id FROM models", {})
+        files = cycle(images)
+        page, _ = statements.page(frozenset())
+        ready: dict[str, object] = {"size": 300, "sha256": bytes(32), "contenttype": "image/png"}
+        ready |= {"filename": "digit.png", "features": None, "content": images[0], "model_id": model_id}
+        ready |= {"duration_ms": 0.2, "confidence": 0.99, "likely_class": 7, "user_id": "anonymous", "label": "7"}
+        ready |= {"predicted_value": '"7"', "metadata": "{}", "output": json.dumps([0.0123456789] * 10)}
+
+        def decode() -> Any:
+            with Image.open(io.BytesIO(next(files))) as image:
+                return np.asarray(image, np.float32).reshape(1, 28, 28, 1) / np.float32(255)
+
+        tensor = decode()
+
+        def commit() -> None:
+            own = new_id()
+            ids = {"input_id": new_id(), "prediction_id": own, "created_at": created_at(own)}
+            connection.run(statements.STORE_ONE, ready | ids)
+
+        def predict() -> None:
+            session.run(None, {name: decode()})
+            commit()
+
+        self.decode: Callable[[], object] = decode
+        self.run: Callable[[], object] = lambda: session.run(None, {name: tensor})
+        self.commit: Callable[[], object] = commit
+        self.predict: Callable[[], object] = predict
+        self.get: Callable[[], object] = lambda: connection.run(statements.GET, {"prediction_id": prediction_id})
+        self.page: Callable[[], object] = lambda: connection.run(
+            page, {"since": FIRST_ID, "before": LAST_ID, "count": PAGE}
+        )

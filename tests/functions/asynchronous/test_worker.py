@@ -1,0 +1,225 @@
+"""The worker: messages in, outcomes on record, and each prediction made once however often its message comes."""
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import numpy as np
+import pytest
+from onnx import TensorProto, helper
+from PIL import Image
+
+from functions.shared.inference.model import Model
+from functions.shared.ledger.errors import LedgerUnavailableError
+from functions.shared.ledger.ledger import Ledger
+from functions.worker.handler import LEASE_MARGIN, environment
+from local.sqs import Message
+from tests.functions.asynchronous.conftest import Queue, listed, predict, work
+from tests.functions.conftest import ROOT, Context
+from tests.inference.graphs import graph, linear, package, tensor
+
+
+def message(body: str) -> Message:
+    """Return a message as the queue gives it."""
+    return {"MessageId": str(uuid4()), "ReceiptHandle": "-", "Body": body, "MD5OfBody": "-", "Attributes": {}}
+
+
+def queued(api: httpx.Client, *contents: bytes) -> list[str]:
+    """Send inputs to be predicted later, and return the predictions' ids."""
+    return [predict(api, content).json()["prediction_id"] for content in contents]
+
+
+def record(api: httpx.Client, prediction_id: str) -> dict[str, Any]:
+    """Return the record without its input."""
+    found: dict[str, Any] = api.get(f"/prediction/{prediction_id}").json()
+    found.pop("image", None)
+    return found
+
+
+def test_a_batch_is_one_run_of_the_model(
+    api: httpx.Client, queue: Queue, digit: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = queued(api, *[digit] * 8)
+    runs: list[int] = []
+    run = Model.predict
+
+    def counted(model: Model, instances: Any) -> Any:
+        runs.append(len(instances))
+        return run(model, instances)
+
+    environment()  # which warms the model up
+    monkeypatch.setattr(Model, "predict", counted)
+
+    assert queue.deliver() == []
+
+    assert runs == [8]
+    assert {record(api, one)["status"] for one in made} == {"succeeded"}
+
+
+def test_a_bad_input_fails_alone_and_says_why(api: httpx.Client, queue: Queue, digit: bytes) -> None:
+    good, bad = queued(api, digit, digit[:-30])
+
+    assert queue.deliver() == []
+
+    assert record(api, good)["status"] == "succeeded"
+    failed = record(api, bad)
+    assert (failed["status"], failed["error"]) == ("failed", "the image is damaged or cut off.")
+    assert not {"prediction", "label", "confidence", "predicted_value", "model", "duration_ms"} & set(failed)
+    assert api.get(f"/prediction/{bad}/input").content == digit[:-30]
+    assert [one["status"] for one in api.get("/predictions").json()["predictions"]] == ["failed", "succeeded"]
+    assert queue.receive() == []
+
+
+def test_an_input_that_the_model_has_no_number_for_fails_alone(
+    api: httpx.Client, queue: Queue, environment: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    roots = package(tmp_path / "roots", linear(np.eye(2, dtype=np.float32), then=["Sqrt"]), task="regression")
+    environment.setenv("MODEL", str(roots))
+    made = []
+    for features in ([4, 9], [4, -1], [16, 25], [-1, 1]):
+        answer = api.post("/prediction", json={"features": features}, headers={"prefer": "respond-async"})
+        made.append(answer.json()["prediction_id"])
+
+    assert queue.deliver() == []
+
+    records = [record(api, prediction_id) for prediction_id in made]
+    assert [one.get("prediction") for one in records] == [[2, 3], None, [4, 5], None]
+    refused = api.post("/prediction", json={"features": [4, -1]})
+    assert refused.status_code == 422
+    assert {one["error"] for one in (records[1], records[3])} == {refused.json()["detail"]}
+
+
+def test_a_message_that_comes_again_changes_nothing(api: httpx.Client, queue: Queue, digit: bytes) -> None:
+    made = queued(api, digit, digit[:-30])
+    messages = queue.receive()
+    work(messages)
+    before = [record(api, prediction_id) for prediction_id in made]
+
+    assert work(messages) == []
+
+    assert [record(api, prediction_id) for prediction_id in made] == before
+
+
+def test_messages_that_come_to_several_workers_at_once_end_in_one_outcome(
+    api: httpx.Client, queue: Queue, digit: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = queued(api, *[digit] * 10)
+    messages = queue.receive()
+    environment()  # one for all of them, since one database is what they meet in
+    workers = 3
+    start = threading.Barrier(workers)
+
+    def deliver() -> list[str]:
+        start.wait()
+        return work(messages)
+
+    with ThreadPoolExecutor(workers) as threads:
+        again = [one for delivery in [threads.submit(deliver) for _ in range(workers)] for one in delivery.result()]
+
+    # One is told to come back while another is at it, and finds nothing to do then.
+    assert set(again) <= set(made)
+    assert work([message(body) for body in again]) == []
+    assert {record(api, prediction_id)["status"] for prediction_id in made} == {"succeeded"}
+    predicted = [line.prediction_id for line in caplog.records if line.message == "predicted"]  # type: ignore[attr-defined]  # powertools' extra
+    assert sorted(predicted) == sorted(made)
+
+
+def test_two_messages_of_one_prediction_in_a_batch_are_both_done(api: httpx.Client, queue: Queue, digit: bytes) -> None:
+    (made,) = queued(api, digit)
+
+    assert work([*queue.receive(), message(made), message(made.upper())]) == []
+
+    assert record(api, made)["status"] == "succeeded"
+
+
+def test_what_a_worker_was_at_when_it_died_is_done_again_once_its_time_is_up(
+    api: httpx.Client, queue: Queue, digit: bytes, database_url: str
+) -> None:
+    (made,) = queued(api, digit)
+    messages = queue.receive()
+    ledger = Ledger.at(database_url)
+    ledger.claim([record(api, made)["prediction_id"]], lease_seconds=60)
+    ledger.close()
+
+    assert work(messages) == [made]
+    assert record(api, made)["status"] == "processing"
+    time.sleep(LEASE_MARGIN)
+    assert work(messages, Context(milliseconds=0)) == []
+    assert record(api, made)["status"] == "succeeded"
+
+
+def test_a_message_that_is_no_id_is_left_to_the_dead_letter_queue_and_harms_no_other(
+    api: httpx.Client, queue: Queue, digit: bytes
+) -> None:
+    (made,) = queued(api, digit)
+    strange = ["", "hello", '{"prediction_id": "1"}', "' OR true --", "7" * 1000]
+
+    assert work([*map(message, strange), *queue.receive()]) == strange
+
+    assert record(api, made)["status"] == "succeeded"
+
+
+def test_a_prediction_that_was_withdrawn_has_nothing_to_be_done(api: httpx.Client) -> None:
+    assert listed(api) == []
+    assert work([message("019ab000-0000-7000-8000-000000000001")]) == []
+
+
+def test_what_there_is_no_time_for_comes_again_and_nothing_is_lost(
+    api: httpx.Client, queue: Queue, digit: bytes
+) -> None:
+    made = queued(api, *[digit] * 3)
+
+    again = work(queue.receive(), Context(milliseconds=0))
+
+    assert len(again) == 2  # a worker makes one in any case, or there would be no end of it
+    assert sorted(record(api, prediction_id)["status"] for prediction_id in made) == [
+        *("processing", "processing", "succeeded")
+    ]
+
+
+def test_an_input_for_another_model_than_is_served_by_now_fails(
+    api: httpx.Client, queue: Queue, environment: pytest.MonkeyPatch, digit: bytes
+) -> None:
+    (made,) = queued(api, digit)
+    environment.setenv("MODEL", str(ROOT / "model_artifacts" / "diabetes"))
+
+    assert queue.deliver() == []
+
+    assert "takes features" in record(api, made)["error"]
+
+
+def test_an_input_that_the_runtime_fails_on_is_left_to_another_try_alone(
+    api: httpx.Client, queue: Queue, environment: pytest.MonkeyPatch, digit: bytes, tmp_path: Path
+) -> None:
+    # Looks the brightest pixel up in a table that has an entry for black alone.
+    nodes = [
+        helper.make_node("ReduceMax", ["image"], ["brightest"], axes=[1, 2, 3], keepdims=0),
+        helper.make_node("Cast", ["brightest"], ["index"], to=TensorProto.INT64),
+        helper.make_node("Gather", ["table", "index"], ["scores"]),
+    ]
+    image, scores = tensor("image", "float32", ["N", 28, 28, 1]), tensor("scores", "float32", ["N", 2])
+    table = {"table": np.array([[0.25, 0.75]], np.float32)}
+    environment.setenv("MODEL", str(package(tmp_path / "brittle", graph(nodes, [image], [scores], table))))
+    black = BytesIO()
+    Image.new("L", (28, 28)).save(black, "png")
+    dark, bright = queued(api, black.getvalue(), digit)
+
+    assert queue.deliver() == [bright]
+
+    assert record(api, dark)["prediction"] == [0.25, 0.75]
+    assert record(api, bright)["status"] == "processing"
+
+
+def test_without_its_database_the_whole_batch_comes_again(
+    api: httpx.Client, queue: Queue, environment: pytest.MonkeyPatch, digit: bytes
+) -> None:
+    queued(api, digit)
+    environment.setenv("DATABASE_URL", "postgresql://anna@127.0.0.1:1/ledger")
+
+    with pytest.raises(LedgerUnavailableError):
+        queue.deliver()

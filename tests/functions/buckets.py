@@ -1,0 +1,36 @@
+"""A bucket that moto keeps, and what a caller does with a presigned URL."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import boto3
+import requests
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """A bucket."""
+
+    s3: "S3Client"
+    name: str
+
+    def contents(self) -> dict[str, bytes]:
+        """Return every object by its key."""
+        listed = self.s3.list_objects_v2(Bucket=self.name).get("Contents", [])
+        keys = [one["Key"] for one in listed]
+        return {key: self.s3.get_object(Bucket=self.name, Key=key)["Body"].read() for key in keys}
+
+
+def make_bucket(name: str) -> Bucket:
+    """Make a bucket."""
+    s3 = boto3.client("s3")
+    s3.create_bucket(Bucket=name)
+    return Bucket(s3, name)
+
+
+def put(announced: dict[str, Any], content: bytes) -> requests.Response:
+    """Upload as `POST /upload` says. moto stands in for S3 where `requests` is used, and only there."""
+    return requests.put(announced["url"], data=content, headers=announced["headers"], timeout=5)
