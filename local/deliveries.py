@@ -118,6 +118,7 @@ class EventSource:
             return []
         if not self._answers:
             self._answers = True
+            self.lost.set()
         return messages
 
     async def _deliver(self, client: "SQSClient", messages: Sequence[Message]) -> None:

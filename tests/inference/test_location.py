@@ -176,6 +176,7 @@ def test_no_credentials_are_said_to_be_missing(tmp_path: Path, monkeypatch: pyte
         monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)  # which remembers the credentials of another test
     with pytest.raises(ModelUnavailableError, match="Unable to locate credentials"):
         resolve(LOCATION, tmp_path)
 

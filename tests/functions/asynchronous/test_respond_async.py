@@ -139,7 +139,7 @@ def test_the_preference_may_be_in_any_of_several_headers(api: httpx.Client, queu
     assert len(queue.receive()) == 1
 
 
-@pytest.mark.parametrize("prefer", ["", "wait=10", 'x="respond-async"', "respond-asynchronously", "a;respond-async"])
+@pytest.mark.parametrize("prefer", ["", "wait=10", 'x="a, respond-async"', "respond-asynchronously", "a;respond-async"])
 def test_other_preferences_change_nothing(api: httpx.Client, queue: Queue, digit: bytes, prefer: str) -> None:
     answer = predict(api, digit, prefer=prefer)
 
@@ -195,6 +195,7 @@ def test_features_are_kept_to_the_letter_and_predicted_later(
         (header_of_a_png(8000, 7000), 413, "56000000 pixels"),
         (b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR", 400, "header"),
     ],
+    ids=["text", "empty", "too large", "cut off"],
 )
 def test_what_the_first_bytes_tell_is_refused_at_once(
     api: httpx.Client, queue: Queue, database_url: str, content: bytes, status: int, says: str
