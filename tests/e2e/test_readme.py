@@ -70,6 +70,6 @@ def test_every_setting_of_the_functions_is_in_the_configuration_table() -> None:
 
 
 def test_every_make_target_that_the_readme_names_exists() -> None:
-    makefile = (ROOT / "Makefile").read_text("utf-8")
-    for target in re.findall(r"`?make ([a-z-]+)", README):
+    makefile = (ROOT / "Makefile").read_text("utf-8") + (ROOT / "infra" / "build.mk").read_text("utf-8")
+    for target in re.findall(r"(?m)(?:`|^ *)make ([a-z-]+)", README):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target

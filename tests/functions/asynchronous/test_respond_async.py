@@ -139,7 +139,9 @@ def test_the_preference_may_be_in_any_of_several_headers(api: httpx.Client, queu
     assert len(queue.receive()) == 1
 
 
-@pytest.mark.parametrize("prefer", ["", "wait=10", 'x="a, respond-async"', "respond-asynchronously", "a;respond-async"])
+@pytest.mark.parametrize(
+    "prefer", ["", "wait=10", 'x="a, respond-async, b"', "respond-asynchronously", "a;respond-async"]
+)
 def test_other_preferences_change_nothing(api: httpx.Client, queue: Queue, digit: bytes, prefer: str) -> None:
     answer = predict(api, digit, prefer=prefer)
 
