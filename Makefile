@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
 include infra/build.mk
 
-.PHONY: help serve test test-export lint format openapi requirements clean
+.PHONY: help serve test test-export bench lint format openapi requirements clean
 
 help:  ## Show this list.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -22,6 +22,9 @@ test: $(VENV)/test.installed  ## Run the tests, against a real PostgreSQL and re
 
 test-export: .venv-train/train.installed  ## Run the tests of training and export, which need TensorFlow (1.7 GB).
 	@.venv-train/bin/python -m pytest --confcutdir=tests/export tests/export $(ARGS)
+
+bench: $(VENV)/test.installed .venv-plain/plain_app.installed  ## Measure, as ratios within one run, and print a table.
+	@PLAIN_PYTHON=.venv-plain/bin/python $(BIN)/python -m tests.benchmarks $(ARGS)
 
 lint: $(VENV)/lint.installed  ## Check style, types, layers, the template and what is generated.
 	@$(BIN)/ruff format --check .
@@ -43,7 +46,7 @@ requirements: $(VENV)/build.installed  ## Compile pyproject.toml's dependency gr
 	@$(BIN)/python -m infra.requirements
 
 clean:  ## Remove what was installed and built; the data in .ledger/ stays.
-	rm -rf .venv .venv-train .venv-deploy .aws-sam .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf .venv .venv-train .venv-plain .venv-deploy .aws-sam .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
 # One virtual environment for everything but training: each set holds the one before, at the same versions.
 $(VENV)/%.installed: requirements/%.txt
@@ -53,9 +56,12 @@ $(VENV)/%.installed: requirements/%.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
 	@touch $@
 
+# TensorFlow stays out of it: what needs it has a virtual environment of its own.
 .venv-train/train.installed: requirements/train.txt
+.venv-plain/plain_app.installed: requirements/plain_app.txt
+.venv-train/train.installed .venv-plain/plain_app.installed:
 	@test -n "$(PYTHON)" || { echo "onnx-ledger needs Python 3.11 or newer: none found. Set PYTHON=..." >&2; exit 1; }
-	@test -x .venv-train/bin/python || { echo "making a virtual environment in .venv-train"; $(PYTHON) -m venv .venv-train; }
-	@echo "installing requirements/train.txt (1.7 GB installed)"
-	@.venv-train/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@test -x $(@D)/bin/python || { echo "making a virtual environment in $(@D)"; $(PYTHON) -m venv $(@D); }
+	@echo "installing $< (TensorFlow, 1.7 GB installed)"
+	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
 	@touch $@

@@ -45,6 +45,7 @@ def main(arguments: list[str]) -> None:
     for group in DEVELOPMENT:
         compile_group(group, Path(f"requirements/{group}.txt"), *within)
     compile_group("train", Path("requirements/train.txt"), *arguments)
+    compile_group("plain_app", Path("requirements/plain_app.txt"), *arguments)
     compile_group("deploy", Path("requirements/deploy.txt"), *arguments)
     compile_group("runtime", Path("requirements/runtime.txt"), *arguments, python="3.13")
     # The GPU build takes the place of onnxruntime, which the other functions' sets name.
