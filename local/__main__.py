@@ -1,4 +1,7 @@
-"""`python -m local`: serve the API. `python -m local invoke FunctionName -e event.json`: run one event."""
+"""`python -m local`: serve the API. `python -m local invoke FunctionName -e event.json`: run one event.
+
+`python -m local token anna`: print a token that `AUTH=on` asks for.
+"""
 
 import signal
 import sys

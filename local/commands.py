@@ -16,6 +16,9 @@ def main(arguments: Sequence[str]) -> int:
     invoke_parser = commands.add_parser("invoke", help="run one event through one function and print its result")
     invoke_parser.add_argument("function", help="the function's name in template.yaml")
     invoke_parser.add_argument("-e", "--event", type=Path, required=True, help="file with the event, as JSON")
+    token_parser = commands.add_parser("token", help="print a token for a user, for a server with AUTH=on")
+    token_parser.add_argument("user", help="the user that it names, in its claim sub")
+    token_parser.add_argument("--seconds", type=int, default=3600, help="how long it is valid (default: %(default)s)")
     chosen = parser.parse_args(arguments)
     try:
         settings = Settings.from_environment()
@@ -23,6 +26,11 @@ def main(arguments: Sequence[str]) -> int:
             from local.invoke import invoke
 
             return invoke(settings, chosen.function, chosen.event)
+        if chosen.command == "token":
+            from local.issuer import read_issuer
+
+            print(read_issuer(settings.ledger_home).token(chosen.user, chosen.seconds))
+            return 0
         from local.serve import serve
 
         serve(settings)

@@ -18,8 +18,11 @@ from local.routing import Router
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
+Authorize = Callable[[str], dict[str, str] | None]
 
 _KEEP_ALIVE = 75  # seconds that an idle connection stays open: longer than clients keep theirs, so they close first
+# Answers that may be given before the body was read.
+_WITHOUT_THE_BODY = frozenset((gateway.TOKEN_MISSING.status, gateway.TOO_LARGE_STATUS))
 
 
 class _BodyTooLargeError(Exception):
@@ -41,10 +44,16 @@ class Front:
         Port that requests come in by.
     report
         Told when a function fails.
+    authorize
+        Takes a token and returns its claims, None if it is invalid; asked where a route needs a token. None where no
+        route is to ask for one.
     """
 
-    def __init__(self, router: Router[FunctionPool], port: int, report: Report) -> None:
+    def __init__(
+        self, router: Router[FunctionPool], port: int, report: Report, authorize: Authorize | None = None
+    ) -> None:
         self._router = router
+        self._authorize = authorize
         self._port = port
         self._report = report
 
@@ -56,7 +65,7 @@ class Front:
         except _ClientGoneError:
             return
         headers = [*response.headers, (b"apigw-requestid", identifiers.request_id.encode("ascii"))]
-        if response.status == gateway.TOO_LARGE_STATUS and _expects_continue(scope):
+        if response.status in _WITHOUT_THE_BODY and _expects_continue(scope):
             # The client never was told to send the body: without this it could not know where its next request begins.
             headers.append((b"connection", b"close"))
         await send({"type": "http.response.start", "status": response.status, "headers": headers})
@@ -68,6 +77,14 @@ class Front:
         match = self._router.match(scope["method"], scope["path"])
         if match is None:
             return gateway.NOT_FOUND
+        claims = None
+        if self._authorize is not None and match.needs_token:
+            token = _token(scope)
+            if not token:
+                return gateway.TOKEN_MISSING
+            claims = self._authorize(token)
+            if claims is None:
+                return gateway.TOKEN_INVALID
         try:
             body = await _read_body(scope, receive)
         except _BodyTooLargeError:
@@ -80,6 +97,7 @@ class Front:
                 path_parameters=match.path_parameters,
                 identifiers=identifiers,
                 port=self._port,
+                claims=claims,
             )
         ).encode()
         if len(event) > gateway.LARGEST_PAYLOAD:
@@ -112,6 +130,13 @@ class Front:
         finally:
             alarm.cancel()
         return gateway.INTERNAL_SERVER_ERROR
+
+
+def _token(scope: gateway.HttpScope) -> str:
+    """Return the token of a request, with or without `Bearer` before it; "" where it has none."""
+    value = b",".join(value for name, value in scope["headers"] if name == b"authorization").decode("latin-1").strip()
+    scheme, _, rest = value.partition(" ")
+    return rest.strip() if scheme.lower() == "bearer" else value
 
 
 async def _read_body(scope: gateway.HttpScope, receive: Receive) -> bytes:

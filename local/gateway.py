@@ -109,6 +109,7 @@ def make_event(
     path_parameters: dict[str, str],
     identifiers: Identifiers,
     port: int,
+    claims: dict[str, str] | None = None,
 ) -> dict[str, Any]:
     """Turn a request into an event, payload format 2.0.
 
@@ -124,6 +125,8 @@ def make_event(
         What it is known by.
     port
         The port that it came in by.
+    claims
+        What its token says, where the API's authorizer has checked one.
     """
     client = scope["client"]
     source = client[0] if client else ""
@@ -164,6 +167,8 @@ def make_event(
         },
         "isBase64Encoded": False,
     }
+    if claims is not None:
+        event["requestContext"]["authorizer"] = {"jwt": {"claims": claims, "scopes": None}}
     if cookies:
         event["cookies"] = cookies
     if query:
@@ -295,11 +300,13 @@ def _response(status: int, pairs: Iterable[tuple[str, str]], body: bytes) -> Res
     return Response(status, headers, body)
 
 
-def _message(status: int, message: str) -> Response:
-    return _response(status, [("content-type", "application/json")], encode({"message": message}).encode())
+def _message(status: int, message: str, *headers: tuple[str, str]) -> Response:
+    return _response(status, [("content-type", "application/json"), *headers], encode({"message": message}).encode())
 
 
 NOT_FOUND = _message(404, "Not Found")
+TOKEN_MISSING = _message(401, "Unauthorized", ("www-authenticate", "Bearer"))
+TOKEN_INVALID = _message(401, "Unauthorized", ("www-authenticate", 'Bearer error="invalid_token"'))
 INTERNAL_SERVER_ERROR = _message(500, "Internal Server Error")
 SERVICE_UNAVAILABLE = _message(503, "Service Unavailable")
 

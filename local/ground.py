@@ -62,7 +62,7 @@ async def prepare(
     CannotServeError
         If something does not start.
     """
-    variables: dict[str, str] = {}
+    variables: dict[str, str] = {"AUTH": "on" if settings.auth else "off"}
     package = None
     if _uses("MODEL", functions):
         package, variables["MODEL"] = await unless_stopped(stop, in_thread(_load_model, settings.model, report))

@@ -22,6 +22,7 @@ class Match(Generic[Target]):
     route_key: str
     target: Target
     path_parameters: dict[str, str]
+    needs_token: bool
 
 
 class Router(Generic[Target]):
@@ -37,7 +38,7 @@ class Router(Generic[Target]):
         by_path: dict[str, dict[str, Match[Target]]] = {}
         self._default: Match[Target] | None = None
         for route, target in routes:
-            match = Match(route.key, target, {})
+            match = Match(route.key, target, {}, route.needs_token)
             if route.path is None:
                 self._default = match
             else:
@@ -54,7 +55,7 @@ class Router(Generic[Target]):
             return match
         for pattern, methods in self._patterns:
             if (found := pattern.fullmatch(path)) and (match := methods.get(method) or methods.get("ANY")):
-                return Match(match.route_key, match.target, found.groupdict())
+                return Match(match.route_key, match.target, found.groupdict(), match.needs_token)
         return self._default
 
 

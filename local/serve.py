@@ -13,14 +13,14 @@ from local.console import complain, say
 from local.deliveries import EventSource, Schedule
 from local.errors import CannotServeError
 from local.execution import FunctionPool, FunctionStartError, start_all
-from local.front import Front, FrontServer
+from local.front import Authorize, Front, FrontServer
 from local.ground import Ground, prepare
 from local.routing import Router
 from local.services import Service
 from local.settings import Settings
 from local.template import Function, read_template
 from local.waiting import StopRequestedError, in_thread, stop_on_signals, unless_stopped
-from local.welcome import curl_lines
+from local.welcome import curl_lines, token_command
 
 _LOOK_AFTER_SERVICES = 0.5  # seconds from one look to the next
 _GRACE = 2.0  # seconds that requests under way get to be answered once the server is told to stop
@@ -52,6 +52,7 @@ async def _serve(settings: Settings, listener: socket.socket, began: float) -> N
     functions = [function for function in declared if function.routes]
     if not functions:
         raise CannotServeError(f"{settings.template}: none of its functions has an HttpApi event")
+    authorize = _authorize(settings)
     with contextlib.suppress(StopRequestedError):
         async with contextlib.AsyncExitStack() as cleanup:
             called = [function for function in declared if function.source or function.period]
@@ -66,7 +67,7 @@ async def _serve(settings: Settings, listener: socket.socket, began: float) -> N
                 raise CannotServeError(f"{error} (more in {ground.surroundings.log})") from error
             port: int = listener.getsockname()[1]
             router = Router((route, pool) for pool in pools for route in pool.function.routes)
-            server = FrontServer(Front(router, port, complain))
+            server = FrontServer(Front(router, port, complain, authorize))
             serving = asyncio.create_task(server.run_on(listener))
             cleanup.push_async_callback(_close, server, serving, pools)
             calls = _call(called, ground, settings.environments, cleanup)
@@ -74,6 +75,15 @@ async def _serve(settings: Settings, listener: socket.socket, began: float) -> N
             await _look_after(ground.services, [serving, *calls], stop)
             say("stopping")
     say("stopped")
+
+
+def _authorize(settings: Settings) -> Authorize | None:
+    """Return what checks tokens, where they are asked for."""
+    if not settings.auth:
+        return None
+    from local.issuer import make_issuer  # 0.2 s, for those only who asked for it
+
+    return make_issuer(settings.ledger_home).claims
 
 
 def _call(
@@ -137,6 +147,7 @@ def _welcome(settings: Settings, port: int, ground: Ground, seconds: float) -> N
     say(f"log        {ground.surroundings.log}")
     say(f"\nonnx-ledger is ready on {address} after {seconds:.1f} s; Ctrl-C stops it.")
     if ground.package is not None:
-        for what, line in curl_lines(address, ground.package):
+        token = token_command(settings.ledger_home) if settings.auth else None
+        for what, line in curl_lines(address, ground.package, token):
             say(f"\n# {what}\n{line}")
         say("")

@@ -46,6 +46,9 @@ class Settings:
     template: Path = ROOT / "template.yaml"
     """The SAM template to serve."""
 
+    auth: bool = False
+    """Whether to ask for a token where the template's authorizer does, and to tell functions so; `on` or `off`."""
+
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
         """Read the settings; an empty variable counts as one that is not set.
@@ -65,7 +68,15 @@ class Settings:
                 environment, "ENVIRONMENTS", default_environments(), least=1, most=_MOST_ENVIRONMENTS
             ),
             template=Path(environment.get("TEMPLATE") or cls.template),
+            auth=_switch(environment, "AUTH"),
         )
+
+
+def _switch(environment: Mapping[str, str], name: str) -> bool:
+    text = environment.get(name) or "off"
+    if text not in {"off", "on"}:
+        raise CannotServeError(f"{name}={text!r}: it must be off or on")
+    return text == "on"
 
 
 def _whole_number(environment: Mapping[str, str], name: str, default: int, *, least: int, most: int) -> int:

@@ -6,7 +6,7 @@ section"), and of each `AWS::SQS::Queue` when its messages come again, and when 
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,9 @@ class Route:
 
     method: str
     path: str | None
+
+    needs_token: bool = field(default=False, kw_only=True)
+    """Whether the API's authorizer stands before it."""
 
     @property
     def key(self) -> str:
@@ -131,11 +134,12 @@ def read_template(path: Path) -> tuple[Function, ...]:
     """
     document, parameters = _read(path)
     shared = document.get("Globals", {}).get("Function", {})
+    closed = _closed_apis(document)
     functions = []
     for logical_id, resource in document["Resources"].items():
         if isinstance(resource, dict) and resource.get("Type") == "AWS::Serverless::Function":
             try:
-                functions.append(_function(logical_id, shared, resource.get("Properties", {}), parameters))
+                functions.append(_function(logical_id, shared, resource.get("Properties", {}), parameters, closed))
             except CannotServeError as error:
                 raise CannotServeError(f"{path}: {logical_id}: {error}") from None
     return tuple(functions)
@@ -169,8 +173,21 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, object]]:
     return document, parameters
 
 
+def _closed_apis(document: Mapping[str, Any]) -> frozenset[str | None]:
+    """Return the HTTP APIs with a default authorizer, by logical id; None is the one that SAM makes by itself."""
+    apis: dict[str | None, Mapping[str, Any]] = {None: document.get("Globals", {}).get("HttpApi", {})}
+    for logical_id, resource in document["Resources"].items():
+        if isinstance(resource, dict) and resource.get("Type") == "AWS::Serverless::HttpApi":
+            apis[logical_id] = {**apis[None], **resource.get("Properties", {})}
+    return frozenset(name for name, properties in apis.items() if properties.get("Auth", {}).get("DefaultAuthorizer"))
+
+
 def _function(
-    logical_id: str, shared: Mapping[str, Any], own: Mapping[str, Any], parameters: Mapping[str, object]
+    logical_id: str,
+    shared: Mapping[str, Any],
+    own: Mapping[str, Any],
+    parameters: Mapping[str, object],
+    closed: Container[str | None],
 ) -> Function:
     properties = {**shared, **own}
     handler = properties.get("Handler")
@@ -188,7 +205,7 @@ def _function(
         timeout=_number("Timeout", _resolve(properties.get("Timeout"), parameters), _DEFAULT_TIMEOUT),
         memory=int(_number("MemorySize", _resolve(properties.get("MemorySize"), parameters), _DEFAULT_MEMORY)),
         environment={variable: _text(_resolve(value, parameters)) for variable, value in variables.items()},
-        routes=tuple(_route(event) for event in _events(properties, "HttpApi")),
+        routes=tuple(_route(event, closed) for event in _events(properties, "HttpApi")),
         source=next((_source(event, parameters) for event in _events(properties, "SQS")), None),
         period=next((_period(event) for event in _events(properties, "Schedule") if event), None),
     )
@@ -238,13 +255,17 @@ def _resource(value: object) -> str:
     return name
 
 
-def _route(properties: Mapping[str, Any]) -> Route:
+def _route(properties: Mapping[str, Any], closed: Container[str | None]) -> Route:
     path, method = properties.get("Path"), properties.get("Method")
+    api, authorizer = properties.get("ApiId"), properties.get("Auth", {}).get("Authorizer")
+    if isinstance(api, dict):
+        api = api.get("Ref")
+    needs_token = api in closed if authorizer is None else authorizer != "NONE"
     if path is None and method is None:
-        return Route(_ANY, None)
+        return Route(_ANY, None, needs_token=needs_token)
     if not isinstance(path, str) or not path.startswith("/") or not isinstance(method, str):
         raise CannotServeError("an HttpApi event needs a Path that starts with / and a Method, or neither")
-    return Route(_ANY if method == "*" else method.upper(), path)
+    return Route(_ANY if method == "*" else method.upper(), path, needs_token=needs_token)
 
 
 def _resolve(value: object, parameters: Mapping[str, object]) -> object:

@@ -2,9 +2,12 @@
 
 import json
 import shlex
+import sys
+from pathlib import Path
 
 from functions.shared.inference.feature_input import FeatureColumn, FeatureInput, FeatureType
 from functions.shared.inference.package import ModelPackage
+from local.settings import ROOT, Settings
 
 SAMPLE = "local/samples/mnist_sample.png"
 """The image that the repository ships, from the repository's root."""
@@ -15,7 +18,16 @@ _SEVERAL = (FeatureColumn(None, "float32"),) * 4  # for a model that takes any n
 _NEWEST_ID = 'import json, sys; print(json.load(sys.stdin)["predictions"][0]["prediction_id"])'
 
 
-def curl_lines(address: str, package: ModelPackage) -> list[tuple[str, str]]:
+def token_command(home: Path) -> str:
+    """Return a command that prints a token for the user anna, signed by the issuer of a home folder."""
+    python = Path(sys.executable)
+    if python.is_relative_to(ROOT):
+        python = python.relative_to(ROOT)
+    command = f"{shlex.quote(str(python))} -m local token anna"
+    return command if home == Settings.ledger_home else f"LEDGER_HOME={shlex.quote(str(home.absolute()))} {command}"
+
+
+def curl_lines(address: str, package: ModelPackage, token: str | None = None) -> list[tuple[str, str]]:
     """Return commands that work when pasted from the repository's root, each with what it does.
 
     Parameters
@@ -24,21 +36,24 @@ def curl_lines(address: str, package: ModelPackage) -> list[tuple[str, str]]:
         Where the server is, such as `http://127.0.0.1:3000`.
     package
         The model that it serves: an image model is sent the sample image, any other made-up features.
+    token
+        A command that prints a token to send; None where none is asked for.
     """
-    newest = f"$(curl -s '{address}/predictions?limit=1' | python3 -c {shlex.quote(_NEWEST_ID)})"
+    curl = "curl" if token is None else f'curl -H "Authorization: Bearer $({token})"'
+    newest = f"$({curl} -s '{address}/predictions?limit=1' | python3 -c {shlex.quote(_NEWEST_ID)})"
     return [
-        ("predict, and store", _predict(address, package)),
-        ("list the newest", f"curl '{address}/predictions?limit=5'"),
-        ("get the newest", f'curl "{address}/prediction/{newest}"'),
+        ("predict, and store", _predict(curl, address, package)),
+        ("list the newest", f"{curl} '{address}/predictions?limit=5'"),
+        ("get the newest", f'{curl} "{address}/prediction/{newest}"'),
     ]
 
 
-def _predict(address: str, package: ModelPackage) -> str:
+def _predict(curl: str, address: str, package: ModelPackage) -> str:
     if not isinstance(package.input, FeatureInput):
-        return f"curl -F file=@{SAMPLE} {address}/prediction"
+        return f"{curl} -F file=@{SAMPLE} {address}/prediction"
     columns = package.input.columns or _SEVERAL
     features: object = [_MADE_UP[column.type] for column in columns]
     if package.input.names is not None:
         features = {column.name: _MADE_UP[column.type] for column in columns}
     body = shlex.quote(json.dumps({"features": features}))
-    return f"curl -H 'content-type: application/json' -d {body} {address}/prediction"
+    return f"{curl} -H 'content-type: application/json' -d {body} {address}/prediction"
