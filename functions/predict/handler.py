@@ -26,7 +26,7 @@ from functions.shared.api.negotiation import require_accepts
 from functions.shared.api.preferences import APPLIED, prefers_async
 from functions.shared.api.problems import Problem
 from functions.shared.api.representations import Accepted, Prediction, Predictions, members
-from functions.shared.api.settings import PredictSettings, on_lambda
+from functions.shared.api.settings import PredictSettings, before_snapshot, on_lambda
 from functions.shared.inference.errors import InputError
 from functions.shared.inference.model import Instance, Model
 from functions.shared.inference.prediction import Prediction as ModelPrediction
@@ -303,3 +303,6 @@ if on_lambda():
     except LedgerUnavailableError as error:
         # A database that is away at start-up is no reason to be away too: the first request tries again.
         logger.warning("the model could not be registered yet", extra={"reason": str(error)})
+    if before_snapshot():
+        # Every environment that is restored would find this one connection, long dead: it opens its own instead.
+        env.ledger.close()

@@ -17,6 +17,11 @@ def on_lambda() -> bool:
     return "AWS_LAMBDA_FUNCTION_NAME" in os.environ
 
 
+def before_snapshot() -> bool:
+    """Tell whether what this process is after start-up is kept, to be restored many times (AWS, "Lambda SnapStart")."""
+    return os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "snap-start"
+
+
 class LedgerSettings(BaseModel):
     """What every function needs. A field's name in capitals is its environment variable."""
 
