@@ -140,7 +140,7 @@ class Floor:
         files = cycle(images)
         page, _ = statements.page(frozenset())
         ready: dict[str, object] = {"size": 300, "sha256": bytes(32), "contenttype": "image/png"}
-        ready |= {"filename": "digit.png", "features": None, "content": images[0], "model_id": model_id}
+        ready |= {"filename": "digit.png", "features": None, "content": images[0], "uri": None, "model_id": model_id}
         ready |= {"duration_ms": 0.2, "confidence": 0.99, "likely_class": 7, "user_id": "anonymous", "label": "7"}
         ready |= {"predicted_value": '"7"', "metadata": "{}", "output": json.dumps([0.0123456789] * 10)}
 
