@@ -208,15 +208,27 @@ def _enqueue(
     try:
         queue.send([prediction.prediction_id])
     except QueueUnavailableError as error:
-        if env.ledger.withdraw(prediction.prediction_id, idempotency=idempotency):
+        if _withdrawn(env.ledger, prediction.prediction_id, idempotency):
             objects.remove()
             raise
-        # A worker has it nevertheless, or a racing request of the same key was told of it: then the sweep sends it.
+        # A worker has it nevertheless, a racing request of the same key was told of it, or the database is away by now:
+        # the record stays, and the sweep sends it.
         logger.warning("queued, but perhaps not sent", extra={**about, "reason": str(error)})
     sent = perf_counter()
     store_ms, send_ms = round((stored - started) * 1000, 3), round((sent - stored) * 1000, 3)
     logger.info("queued", extra={**about, "store_ms": store_ms, "send_ms": send_ms})
     return _accept(prediction.prediction_id)
+
+
+def _withdrawn(ledger: Ledger, prediction_id: UUID, idempotency: IdempotencyKey | None) -> bool:
+    """Take back a queued prediction that could not be sent, and tell whether it is gone."""
+    try:
+        return ledger.withdraw(prediction_id, idempotency=idempotency)
+    except LedgerUnavailableError as error:
+        if error.in_doubt:
+            raise
+        # The database went away before it was asked: the record is committed and stays, so it is answered as that.
+        return False
 
 
 def _decode(model: Model, inputs: Sequence[ReceivedInput]) -> list[Instance]:
