@@ -6,7 +6,9 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from struct import pack
+from tempfile import TemporaryDirectory
 from typing import Any
 from zlib import crc32
 
@@ -19,6 +21,7 @@ from functions.shared.ledger.records import PredictionFilter
 from functions.shared.queue import predictions
 from tests.functions.asynchronous.conftest import Queue, listed, predict, work
 from tests.functions.conftest import ROOT
+from tests.ledger.wire import Proxy
 
 OUTCOME = ("prediction", "likely_class", "label", "confidence", "predicted_value", "model")
 
@@ -393,3 +396,21 @@ def test_what_a_worker_has_nevertheless_stays(
 
     assert answer.status_code == 202
     assert api.get(answer.headers["location"]).json()["status"] == "processing"
+
+
+def test_a_record_that_cannot_be_taken_back_any_more_is_answered_as_the_committed_record_it_is(
+    api: httpx.Client, credentials: pytest.MonkeyPatch, digit: bytes, database_url: str
+) -> None:
+    with (
+        TemporaryDirectory() as folder,
+        Proxy(parse_database_url(database_url), Path(folder)) as database,
+        Endpoint(database.close) as queue,
+    ):
+        credentials.setenv("DATABASE_URL", database.url)
+        credentials.setenv("QUEUE_URL", "https://sqs.us-east-1.amazonaws.com/123456789012/predictions")
+        credentials.setenv("AWS_ENDPOINT_URL_SQS", queue.url)
+
+        answer = predict(api, digit, prefer="respond-async")
+
+    assert answer.status_code == 202
+    assert rows(database_url) == [[1], [1], [0]]
