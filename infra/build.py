@@ -98,8 +98,8 @@ LEFT_OUT: Final = (
     "pillow.libs/libharfbuzz-*",
     "pillow.libs/liblcms2-*",
     "pillow.libs/libpng16-*",
-    # Powertools: its own router; ours is FastAPI.
-    "aws_lambda_powertools/event_handler",
+    # pydantic's first version, which functions/shared/api/app.py keeps from being loaded.
+    "pydantic/v1",
     # The second of the two pages that fastapi-offline brings, and its icon.
     "fastapi_offline/static/favicon.png",
     "fastapi_offline/static/redoc.standalone.js",

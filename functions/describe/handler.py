@@ -53,7 +53,7 @@ def _package_or_problem() -> ModelPackage:
     try:
         return package()
     except InferenceError as error:
-        logger.error("the model cannot be read", extra={"reason": str(error)})
+        logger.error("the model cannot be read", reason=str(error))
         raise _unavailable([("/model", "the model cannot be read")]) from error
 
 
@@ -115,7 +115,7 @@ def _served_provider(model: ModelPackage) -> str | None:
         return ledger().served_provider(model.name, model.version, model.sha256)
     except LedgerError as error:
         # The rest of the answer stands without the database.
-        logger.warning("the execution provider cannot be read", extra={"reason": str(error)})
+        logger.warning("the execution provider cannot be read", reason=str(error))
         return None
 
 
@@ -128,12 +128,12 @@ async def health(request: Request) -> dict[str, str]:
         with package().path.open("rb") as file:
             file.read(1)
     except (InferenceError, OSError) as error:
-        logger.error("the model cannot be read", extra={"reason": str(error)})
+        logger.error("the model cannot be read", reason=str(error))
         failures.append(("/model", "the model cannot be read"))
     try:
         ledger().ping()
     except LedgerError as error:
-        logger.error("the database does not answer", extra={"reason": str(error)})
+        logger.error("the database does not answer", reason=str(error))
         failures.append(("/database", "the database does not answer"))
     if failures:
         raise _unavailable(failures)

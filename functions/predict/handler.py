@@ -182,7 +182,7 @@ async def _predict(request: Request, *, many: bool) -> Response:
         "store_ms": round((stored - inferred) * 1000, 3),
     }
     for record in records:
-        logger.info("predicted", extra={"prediction_id": str(record.prediction_id), **shared})
+        logger.info("predicted", prediction_id=str(record.prediction_id), **shared)
     return response
 
 
@@ -213,10 +213,10 @@ def _enqueue(
             raise
         # A worker has it nevertheless, a racing request of the same key was told of it, or the database is away by now:
         # the record stays, and the sweep sends it.
-        logger.warning("queued, but perhaps not sent", extra={**about, "reason": str(error)})
+        logger.warning("queued, but perhaps not sent", **about, reason=str(error))
     sent = perf_counter()
     store_ms, send_ms = round((stored - started) * 1000, 3), round((sent - stored) * 1000, 3)
-    logger.info("queued", extra={**about, "store_ms": store_ms, "send_ms": send_ms})
+    logger.info("queued", **about, store_ms=store_ms, send_ms=send_ms)
     return _accept(prediction.prediction_id)
 
 
@@ -314,7 +314,7 @@ if on_lambda():
         env.ledger.register(env.identity)
     except LedgerUnavailableError as error:
         # A database that is away at start-up is no reason to be away too: the first request tries again.
-        logger.warning("the model could not be registered yet", extra={"reason": str(error)})
+        logger.warning("the model could not be registered yet", reason=str(error))
     if before_snapshot():
         # Every environment that is restored would find this one connection, long dead: it opens its own instead.
         env.ledger.close()

@@ -162,7 +162,7 @@ class ObjectsOfCommit:
                 raise
             if _is_there(ledger, prediction_id):
                 return None
-            logger.warning("objects were left, since their rows may be there", extra={"objects": self._keys})
+            logger.warning("objects were left, since their rows may be there", objects=self._keys)
             raise
         except LedgerError:
             self.remove()
@@ -174,7 +174,7 @@ class ObjectsOfCommit:
     def remove(self) -> None:
         """Remove the objects: for when it is certain that no row names them."""
         if self._objects is not None and self._new and not self._objects.remove_quietly(self._keys):
-            logger.warning("objects without a row could not be removed", extra={"objects": self._keys})
+            logger.warning("objects without a row could not be removed", objects=self._keys)
 
     @property
     def _keys(self) -> list[str]:

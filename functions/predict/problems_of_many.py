@@ -1,11 +1,13 @@
 """Several inputs, and everything that is wrong with any of them, as one problem."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from http import HTTPStatus
 
 from functions.shared.api.problems import Problem, problem_of_input
 from functions.shared.inference.errors import InputError
+
+_RAISED_AS_IT_IS = nullcontext()
 
 
 class ProblemsOfMany:
@@ -16,8 +18,7 @@ class ProblemsOfMany:
         self._details: list[str] = []
         self._errors: list[tuple[str, str]] = []
 
-    @contextmanager
-    def at(self, pointer: str) -> Iterator[None]:
+    def at(self, pointer: str) -> AbstractContextManager[None]:
         """Collect what is wrong with the input at `pointer`, and go on.
 
         Parameters
@@ -25,15 +26,15 @@ class ProblemsOfMany:
         pointer
             Where the input stands in the body; empty for the one input of a request, whose problem is raised as it is.
         """
+        return self._collect(pointer) if pointer else _RAISED_AS_IT_IS
+
+    @contextmanager
+    def _collect(self, pointer: str) -> Iterator[None]:
         try:
             yield
         except InputError as error:
-            if not pointer:
-                raise
             self._add(pointer, problem_of_input(error))
         except Problem as problem:
-            if not pointer:
-                raise
             self._add(pointer, problem)
 
     def _add(self, pointer: str, problem: Problem) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Final, Protocol, TypedDict
 
-from functions.shared.api.log import inject_request_id, logger
+from functions.shared.api.log import logger
 from functions.shared.api.settings import SweepSettings, on_lambda
 from functions.shared.ledger.identifiers import FIRST_ID
 from functions.shared.ledger.ledger import Ledger
@@ -74,7 +74,7 @@ def handler(event: Event, context: LambdaContext) -> Swept:
     QueueUnavailableError
         If the queue cannot. What was not sent is found again when it has been queued for long once more.
     """
-    inject_request_id(context.aws_request_id)
+    logger.request_id = context.aws_request_id
     env = environment()
     lost = event.get("queue_lost", False)
     swept: Swept = {"sent": 0, "failed": 0}
@@ -92,9 +92,9 @@ def handler(event: Event, context: LambdaContext) -> Swept:
         swept["sent"] += len(found.requeue)
         swept["failed"] += len(found.failed)
         for prediction_id in found.failed:
-            logger.warning("failed: in processing for too long", extra={"prediction_id": str(prediction_id)})
+            logger.warning("failed: in processing for too long", prediction_id=str(prediction_id))
         after = max((*found.requeue, *found.failed))
-    logger.info("swept", extra={**swept})
+    logger.info("swept", **swept)
     return swept
 
 

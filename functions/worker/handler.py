@@ -14,7 +14,7 @@ from time import perf_counter
 from typing import Final, Protocol, TypedDict
 from uuid import UUID
 
-from functions.shared.api.log import inject_request_id, logger
+from functions.shared.api.log import logger
 from functions.shared.api.settings import WorkerSettings, on_lambda
 from functions.shared.inference.model import Model
 from functions.shared.ledger.errors import LedgerUnavailableError
@@ -105,7 +105,7 @@ def handler(event: Event, context: LambdaContext) -> Answer:
     LedgerError
         If the database cannot be reached, and the whole batch is to be delivered again.
     """
-    inject_request_id(context.aws_request_id)
+    logger.request_id = context.aws_request_id
     env = environment()
     again: list[str] = []
     messages: dict[UUID, list[str]] = {}
@@ -114,7 +114,7 @@ def handler(event: Event, context: LambdaContext) -> Answer:
             messages.setdefault(UUID(message["body"]), []).append(message["messageId"])
         except ValueError:
             # Nobody of ours has sent this. The dead-letter queue keeps it, and its alarm tells of it.
-            logger.error("a message is no prediction's id", extra={"message_id": message["messageId"]})
+            logger.error("a message is no prediction's id", message_id=message["messageId"])
             again.append(message["messageId"])
 
     # Every worker is given the same time, so one that has had this much is no more.
@@ -172,10 +172,10 @@ def _fetch(objects: ObjectStore | None, one: ClaimedPrediction) -> ClaimedPredic
     try:
         content = objects.get(objects.key(one.input.uri))
     except ObjectMissingError as error:
-        logger.error("an input's object is missing", extra={"reason": str(error)})
+        logger.error("an input's object is missing", reason=str(error))
         return Failure(one.prediction_id, "The bytes of the input are no longer there.")
     except ObjectStoreUnavailableError as error:
-        logger.error("object storage cannot be reached", extra={"reason": str(error)})
+        logger.error("object storage cannot be reached", reason=str(error))
         return None
     return one._replace(input=one.input._replace(content=content))
 
@@ -192,11 +192,11 @@ def _record(env: Environment, outcomes: Sequence[Success | Failure]) -> None:
     for outcome in outcomes:
         about = {"prediction_id": str(outcome.prediction_id), **shared}
         if outcome.prediction_id not in recorded:
-            logger.info("predicted before", extra=about)
+            logger.info("predicted before", **about)
         elif isinstance(outcome, Failure):
-            logger.info("failed", extra={**about, "reason": outcome.error})
+            logger.info("failed", **about, reason=outcome.error)
         else:
-            logger.info("predicted", extra={**about, "duration_ms": outcome.duration_ms})
+            logger.info("predicted", **about, duration_ms=outcome.duration_ms)
 
 
 if on_lambda():
@@ -205,4 +205,4 @@ if on_lambda():
         env.ledger.register(env.identity)
     except LedgerUnavailableError as error:
         # A database that is away at start-up is no reason to be away too: the first batch tries again.
-        logger.warning("the model could not be registered yet", extra={"reason": str(error)})
+        logger.warning("the model could not be registered yet", reason=str(error))

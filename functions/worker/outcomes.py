@@ -85,7 +85,7 @@ def _run(model: Model, instances: Mapping[UUID, Instance]) -> tuple[dict[UUID, P
         return predictions, bad | more
     except ModelRunError as error:
         if len(ids) == 1:
-            logger.error("the model failed", extra={"prediction_id": str(ids[0]), "reason": str(error)})
+            logger.error("the model failed", prediction_id=str(ids[0]), reason=str(error))
             return {}, {}
     predictions, bad = {}, {}
     for one in ids:

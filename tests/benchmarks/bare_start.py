@@ -1,8 +1,8 @@
 """What no start can avoid, as a script: `bare_start.py BEGAN WHAT…`. Prints, as JSON, the milliseconds since BEGAN.
 
-BEGAN is the monotonic clock, in nanoseconds, before the process was started. WHAT is any of `predict` (NumPy, Pillow,
-python-multipart, ONNX Runtime and a session), `powertools` (the logger); FastAPI, Mangum and a connection to
-the database that PGUSER, PGHOST (a unix socket's path) and PGDATABASE name are always there.
+BEGAN is the monotonic clock, in nanoseconds, before the process was started. WHAT may be `predict` (NumPy, Pillow, ONNX
+Runtime and a session); FastAPI, Mangum and a connection to the database that PGUSER, PGHOST (a unix socket's path) and
+PGDATABASE name are always there.
 """
 
 import os
@@ -16,14 +16,11 @@ def main(began: int, what: list[str]) -> None:
     import mangum  # noqa: F401
     import pg8000.native
 
-    if "powertools" in what:
-        from aws_lambda_powertools import Logger  # noqa: F401
     if "predict" in what:
         import numpy as np  # noqa: F401
         import onnxruntime
         import PIL.Image
         import PIL.PngImagePlugin  # noqa: F401
-        import python_multipart.multipart  # noqa: F401
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1

@@ -27,23 +27,20 @@ def rows(progress: Progress) -> list[Row]:
         events = _write_events(url, Path(folder))
         starts: Starts = {
             "predict": ["first_response.py", "functions.predict.handler", events["predict"]],
-            "predict's imports": ["bare_start.py", "predict", "powertools"],
+            "predict's imports": ["bare_start.py", "predict"],
             "list": ["first_response.py", "functions.list_predictions.handler", events["list"]],
             "get": ["first_response.py", "functions.get_prediction.handler", events["get"]],
             "fastapi + mangum": ["bare_start.py"],
-            "fastapi + mangum + powertools": ["bare_start.py", "powertools"],
         }
         measured = _run(starts, url, Path(folder), STARTS, progress)
     took = {
         name: {what: round(median(one[what] for one in own), 1) for what in own[0]} for name, own in measured.items()
     }
     bare = took["fastapi + mangum"]
-    with_logger = took["fastapi + mangum + powertools"]
-    rows = [_row("predict", "its bare imports + session + connect", took["predict"], took["predict's imports"])]
-    for name in ("list", "get"):
-        rows.append(_row(name, "bare fastapi + mangum + connect", took[name], bare))
-        rows.append(_row(name, "the same + the powertools logger", took[name], with_logger))
-    return rows
+    return [
+        _row("predict", "its bare imports + session + connect", took["predict"], took["predict's imports"]),
+        *(_row(name, "bare fastapi + mangum + connect", took[name], bare) for name in ("list", "get")),
+    ]
 
 
 def stages(progress: Progress) -> dict[str, dict[str, float]]:

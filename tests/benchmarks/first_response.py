@@ -19,7 +19,6 @@ PACKAGES = {
     "pydantic": ("pydantic",),
     "FastAPI": ("fastapi",),
     "Mangum": ("mangum",),
-    "Powertools": ("aws_lambda_powertools",),
     "pg8000": ("pg8000.native",),
 }
 OF_PREDICT = ("NumPy", "Pillow", "ONNX Runtime")

@@ -61,9 +61,9 @@ def measure() -> dict[str, list[float]]:
     import functions.list_predictions.handler as list_function
     import functions.predict.handler as predict_function
 
-    images = digits()
+    images, context = digits(), Context()
     requests = cycle([form_event("/prediction", image) for image in images])
-    answer = predict_function.handler(next(requests), Context())
+    answer = predict_function.handler(next(requests), context)
     prediction_id = json.loads(answer["body"])["prediction_id"]
     get_event = event(
         "GET",
@@ -75,16 +75,16 @@ def measure() -> dict[str, list[float]]:
     batch_event = form_event("/predictions", *(image for image, _ in zip(cycle(images), range(BATCH), strict=False)))
 
     def predict() -> None:
-        _expect(201, predict_function.handler(next(requests), Context()))
+        _expect(201, predict_function.handler(next(requests), context))
 
     def get() -> None:
-        _expect(200, get_function.handler(get_event, Context()))
+        _expect(200, get_function.handler(get_event, context))
 
     def page() -> None:
-        _expect(200, list_function.handler(list_event, Context()))
+        _expect(200, list_function.handler(list_event, context))
 
     def batch() -> None:
-        _expect(201, predict_function.handler(batch_event, Context()))
+        _expect(201, predict_function.handler(batch_event, context))
 
     floor = Floor(images, UUID(prediction_id))
     for _ in range(WARM_UP):

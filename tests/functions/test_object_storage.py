@@ -290,7 +290,7 @@ def test_a_worker_reads_the_objects(api: httpx.Client, bucket: Bucket, queue: Qu
 
 
 def test_a_prediction_whose_object_is_gone_fails_alone(
-    api: httpx.Client, bucket: Bucket, queue: Queue, digit: bytes, caplog: pytest.LogCaptureFixture
+    api: httpx.Client, bucket: Bucket, queue: Queue, digit: bytes, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lost, kept = (predict(api, digit, prefer="respond-async").json()["prediction_id"] for _ in range(2))
     bucket.s3.delete_object(Bucket=BUCKET, Key=min(bucket.contents()))
@@ -300,7 +300,7 @@ def test_a_prediction_whose_object_is_gone_fails_alone(
     assert api.get(f"/prediction/{kept}").json()["status"] == "succeeded"
     listed = {one["prediction_id"]: one for one in api.get("/predictions").json()["predictions"]}
     assert (listed[lost]["status"], listed[lost]["error"]) == ("failed", "The bytes of the input are no longer there.")
-    assert "an input's object is missing" in caplog.text
+    assert "an input's object is missing" in capsys.readouterr().out
 
 
 def test_what_a_worker_cannot_fetch_at_the_moment_comes_again(

@@ -5,8 +5,7 @@ import sys
 
 import pytest
 
-# powertools looks whether there is a botocore, which loads its first file; a session is what a client costs.
-HEAVY = {"onnxruntime", "numpy", "PIL", "boto3", "botocore.session", "sqlalchemy", "alembic", "tensorflow", "keras"}
+HEAVY = {"onnxruntime", "numpy", "PIL", "boto3", "botocore", "sqlalchemy", "alembic", "tensorflow", "keras"}
 
 
 def modules_loaded_by(handler: str) -> set[str]:

@@ -1,21 +1,34 @@
 """The FastAPI application of a function, and the handler that Lambda calls."""
 
-import logging
-from collections.abc import Callable, Coroutine
+import sys
+from collections.abc import Awaitable, Callable
+from functools import cached_property
 from typing import Any, Final, Protocol
 
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.routing import APIRoute
+from fastapi.telemetry import TelemetryConfig
 from mangum import Mangum
 from mangum.adapter import DEFAULT_TEXT_MIME_TYPES
-from starlette.types import ASGIApp, Receive, Scope, Send
+from mangum.handlers import HTTPGateway
+from mangum.types import Response as MangumResponse
+from starlette.middleware.exceptions import ExceptionMiddleware
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from functions.shared.api.log import inject_request_id
+from functions.shared.api.log import logger
 from functions.shared.api.problems import CONTENT_TYPE, answer_problems
+from functions.shared.api.settings import on_lambda
+
+if on_lambda():
+    # FastAPI loads pydantic's first version to tell that a route has no model of it: a twentieth of a cold start.
+    # None in its place is how an import is made to fail (Python, "sys.modules"), which FastAPI is prepared for.
+    sys.modules.setdefault("pydantic.v1", None)  # type: ignore[arg-type]  # typeshed knows modules only
 
 TITLE: Final = "onnx-ledger"
 VERSION: Final = "1"
 
+# Lambda's own traces and metrics see each invocation; FastAPI's would look for a provider at each request.
+_NO_TELEMETRY: Final[TelemetryConfig] = {"tracing": False, "metrics": False, "logs": False}
 
 MAX_RESPONSE_BYTES: Final = 6_000_000
 """The largest JSON answer, in bytes: Lambda gives back 6 MB (AWS, "Lambda quotas"), headers included."""
@@ -37,29 +50,42 @@ Handler = Callable[[Event, LambdaContext], dict[str, Any]]
 
 
 class DirectRoute(APIRoute):
-    """A route whose endpoint takes the request and returns the response: FastAPI documents it, and is out of its way.
+    """A route with a fixed path whose endpoint takes the request and returns the response.
 
-    FastAPI's own handler resolves parameters and dependencies that such an endpoint does not have. On the path of every
-    prediction that was a third of what dispatching it costs (`make bench`).
+    FastAPI documents it, and is out of its way: what FastAPI resolves, matches and closes for a request, such an
+    endpoint does not have. On the path of every prediction that took longer than the rest of dispatching it.
     """
 
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """Return the endpoint itself."""
-        endpoint: Callable[[Request], Coroutine[Any, Any, Response]] = self.endpoint
-        return endpoint
+
+def _endpoint(answer: Callable[[Request], Awaitable[Response]]) -> ASGIApp:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        response = await answer(Request(scope, receive, send))
+        await response(scope, receive, send)
+
+    return app
 
 
-class _WithoutTrailingSlash:
-    """Route `/prediction/` as `/prediction`, without a redirect: a redirected POST loses its body in some clients."""
+class _Application:
+    """A FastAPI application, with its direct routes before it, and paths that may end with a slash.
 
-    def __init__(self, app: ASGIApp) -> None:
+    `/prediction/` is `/prediction`, without a redirect: a redirected POST loses its body in some clients.
+    """
+
+    def __init__(self, app: FastAPI) -> None:
         self._app = app
+        handlers: dict[Any, Any] = app.exception_handlers
+        self._direct = {
+            (method, route.path): ExceptionMiddleware(_endpoint(route.endpoint), handlers)
+            for route in app.routes
+            if isinstance(route, DirectRoute)
+            for method in route.methods or ()
+        }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"]
         if path.endswith("/"):
-            scope["path"] = path.rstrip("/") or "/"
-        await self._app(scope, receive, send)
+            scope["path"] = path = path.rstrip("/") or "/"
+        await self._direct.get((scope["method"], path), self._app)(scope, receive, send)
 
 
 def create_app(*routers: APIRouter) -> FastAPI:
@@ -67,12 +93,70 @@ def create_app(*routers: APIRouter) -> FastAPI:
 
     It serves no OpenAPI document of its own: `describe` serves one over all the functions.
     """
-    app = FastAPI(title=TITLE, version=VERSION, openapi_url=None, redirect_slashes=False)
+    app = FastAPI(title=TITLE, version=VERSION, openapi_url=None, redirect_slashes=False, telemetry=_NO_TELEMETRY)
     for router in routers:
         # As they are: include_router would make each of them a second time, at every cold start.
         app.router.routes.extend(router.routes)
     answer_problems(app)
     return app
+
+
+class _HttpApi(HTTPGateway):
+    """An event of an HTTP API whose scope is made once: Mangum makes it anew for the response."""
+
+    @cached_property
+    def scope(self) -> Scope:
+        return super().scope
+
+
+class _Exchange:
+    """One request and its response, as ASGI has them. There is no event loop: nothing here waits for one.
+
+    An execution environment has one event at a time, so its endpoints block: for the model, for the database. A loop
+    that is started and stopped around each takes as long as routing it.
+    """
+
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+        self._start: Message = {}
+        self._pieces: list[bytes] = []
+        self._complete = False
+
+    def run(self, app: ASGIApp, scope: Scope) -> MangumResponse:
+        running = app(scope, self._receive, self._send)
+        try:
+            running.send(None)  # type: ignore[attr-defined]  # ASGI applications are coroutine functions
+        except StopIteration:
+            pass
+        except Exception:
+            # Starlette raises what it has answered with 500 once more, for servers that log it: we have.
+            if not self._complete:
+                raise
+        else:
+            running.close()  # type: ignore[attr-defined]  # as above
+            raise RuntimeError(
+                "an endpoint, a dependency or an exception handler waits for an event loop, and there is none: "
+                "make it `async def`, and let it block"
+            )
+        return {"status": self._start["status"], "headers": self._start["headers"], "body": b"".join(self._pieces)}
+
+    async def _receive(self) -> Message:
+        return {"type": "http.request", "body": self._body, "more_body": False}
+
+    async def _send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self._start = message
+        else:
+            self._pieces.append(message.get("body", b""))
+            self._complete = not message.get("more_body", False)
+
+
+class _Adapter(Mangum):
+    """Mangum, for events of an HTTP API alone."""
+
+    def __call__(self, event: Event, context: LambdaContext) -> dict[str, Any]:
+        http_api = _HttpApi(event, context, self.config)  # type: ignore[arg-type]  # a context that is never read
+        return http_api(_Exchange(http_api.body).run(self.app, http_api.scope))
 
 
 def create_handler(app: FastAPI) -> Handler:
@@ -81,19 +165,16 @@ def create_handler(app: FastAPI) -> Handler:
     The lifespan is off: under Mangum it would run on every invocation. What lives as long as the execution
     environment (the model, the pool) belongs to the handler's module.
     """
-    # Mangum logs each request, which API Gateway's access log does, and an unexpected error, which our own answer has
-    # logged before it gets there.
-    logging.getLogger("mangum").setLevel(logging.CRITICAL)
     text = [*DEFAULT_TEXT_MIME_TYPES, CONTENT_TYPE]
-    adapter = Mangum(_WithoutTrailingSlash(app), lifespan="off", text_mime_types=text)
+    adapter = _Adapter(_Application(app), lifespan="off", text_mime_types=text)
 
     def handler(event: Event, context: LambdaContext) -> dict[str, Any]:
-        inject_request_id(context.aws_request_id)
+        logger.request_id = context.aws_request_id
         request = event["requestContext"]["http"]
         if request["method"] != "HEAD":
-            return adapter(event, context)  # type: ignore[arg-type]  # Mangum asks for a context it never reads
+            return adapter(event, context)
         # HEAD is GET without the body (RFC 9110, section 9.3.2): answered by the same route.
         request["method"] = "GET"
-        return {**adapter(event, context), "body": "", "isBase64Encoded": False}  # type: ignore[arg-type]  # as above
+        return {**adapter(event, context), "body": "", "isBase64Encoded": False}
 
     return handler

@@ -1,22 +1,102 @@
-"""Structured logs: one JSON object a line, as CloudWatch Logs Insights reads them."""
+"""Structured logs: one JSON object a line on standard output, as CloudWatch Logs Insights reads them.
+
+A line is written for every prediction, in the time that is billed for it. Through `logging` and Powertools' Logger that
+took a tenth of a warm request (tests/benchmarks/README.md), for records, filters and handlers that nothing here uses.
+"""
 
 import json
+import logging
 import os
+import sys
+from datetime import UTC, datetime
+from typing import Final
 
-from aws_lambda_powertools import Logger
+_LEVELS: Final = {
+    level: logging.getLevelNamesMapping()[level] for level in ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+}
 
-logger = Logger(
-    service=os.environ.get("AWS_LAMBDA_FUNCTION_NAME", "onnx-ledger"),
-    level=os.environ.get("LOG_LEVEL", "INFO"),
-    # An exception's traceback goes into the log as one field, so that a failure is one line too.
-    serialize_stacktrace=True,
-    # Powertools makes an encoder for every line, and tries whether a message is JSON: none of ours is.
-    json_serializer=json.JSONEncoder(default=str, ensure_ascii=False, separators=(",", ":")).encode,
-    json_deserializer=str,
+# Escaped, so that every text can be written, whatever a caller sent and however standard output is encoded.
+_encode: Final = json.JSONEncoder(default=str, separators=(",", ":")).encode
+
+
+class StructuredLog:
+    """Writes lines of one level and above. What is handed over by name becomes a member of the line.
+
+    A line that cannot be written is lost, and nothing else: what it tells of has happened, and is answered.
+
+    Parameters
+    ----------
+    service
+        Which function writes.
+    level
+        ``DEBUG``, ``INFO``, ``WARNING``, ``ERROR`` or ``CRITICAL``.
+
+    Attributes
+    ----------
+    request_id
+        The invocation that the lines from here on belong to.
+
+    Raises
+    ------
+    ValueError
+        If there is no such level.
+    """
+
+    def __init__(self, service: str, level: str) -> None:
+        if level not in _LEVELS:
+            raise ValueError(f"LOG_LEVEL: no such level: {level!r}; known are {', '.join(_LEVELS)}")
+        self._least = _LEVELS[level]
+        self._service = service
+        self.request_id: str | None = None
+
+    def debug(self, message: str, **fields: object) -> None:
+        """Write what helps to find a fault."""
+        if self._least <= logging.DEBUG:
+            self._write("DEBUG", message, fields)
+
+    def info(self, message: str, **fields: object) -> None:
+        """Write what has happened, as it should."""
+        if self._least <= logging.INFO:
+            self._write("INFO", message, fields)
+
+    def warning(self, message: str, **fields: object) -> None:
+        """Write what somebody may want to look into."""
+        if self._least <= logging.WARNING:
+            self._write("WARNING", message, fields)
+
+    def error(self, message: str, **fields: object) -> None:
+        """Write what somebody has to look into."""
+        if self._least <= logging.ERROR:
+            self._write("ERROR", message, fields)
+
+    def exception(self, message: str, error: BaseException) -> None:
+        """Write an error with its traceback, all in one line."""
+        import traceback
+
+        text = "".join(traceback.format_exception(error))
+        self.error(message, exception_name=type(error).__name__, exception=text)
+
+    def _write(self, level: str, message: str, fields: dict[str, object]) -> None:
+        line: dict[str, object] = {
+            "level": level,
+            "message": message,
+            "timestamp": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "service": self._service,
+        }
+        if self.request_id is not None:
+            line["function_request_id"] = self.request_id
+        if trace := os.environ.get("_X_AMZN_TRACE_ID"):  # AWS, "Using Lambda environment variables"
+            line["xray_trace_id"] = trace
+        line |= fields
+        out = sys.stdout
+        try:
+            out.write(_encode(line) + "\n")
+            out.flush()
+        except OSError:
+            pass  # whoever read it is gone, or its disk is full
+
+
+logger: Final = StructuredLog(
+    os.environ.get("AWS_LAMBDA_FUNCTION_NAME", "onnx-ledger"), os.environ.get("LOG_LEVEL", "INFO")
 )
-"""The one logger of a function. `inject_request_id` gives every line the request it belongs to."""
-
-
-def inject_request_id(request_id: str) -> None:
-    """Put a request's id on every line from here on, until the next request's."""
-    logger.append_keys(function_request_id=request_id)
+"""The one log of a function."""

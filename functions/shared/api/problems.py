@@ -115,7 +115,7 @@ async def _on_record_not_found(_request: Request, _error: RecordNotFoundError) -
 
 async def _on_invalid_cursor(_request: Request, error: InvalidCursorError) -> Response:
     detail = "The cursor is not one that this API gave: send the next_cursor of the page before, unchanged, or none."
-    logger.debug("invalid cursor", extra={"reason": str(error)})
+    logger.debug("invalid cursor", reason=str(error))
     return _respond(Problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail, errors=[("/cursor", "not a cursor of this API")]))
 
 
@@ -125,13 +125,13 @@ async def _on_idempotency_conflict(_request: Request, _error: IdempotencyConflic
 
 
 async def _on_unstorable_value(_request: Request, error: UnstorableValueError) -> Response:
-    logger.warning("a value cannot be stored", extra={"reason": str(error)})
+    logger.warning("a value cannot be stored", reason=str(error))
     detail = "A value in the request cannot be stored: a number out of range, or a character that is no text."
     return _respond(Problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail))
 
 
 async def _on_ledger_unavailable(request: Request, error: LedgerUnavailableError) -> Response:
-    logger.error("the database cannot be reached", extra={"reason": str(error), "in_doubt": error.in_doubt})
+    logger.error("the database cannot be reached", reason=str(error), in_doubt=error.in_doubt)
     if request.method == "POST" and error.in_doubt:
         # The one case in which nobody can know: sent, perhaps committed, and every way to ask is gone.
         detail = (
@@ -145,7 +145,7 @@ async def _on_ledger_unavailable(request: Request, error: LedgerUnavailableError
 
 
 async def _on_queue_unavailable(_request: Request, error: QueueUnavailableError) -> Response:
-    logger.error("the queue cannot be reached", extra={"reason": str(error)})
+    logger.error("the queue cannot be reached", reason=str(error))
     detail = (
         "Asynchronous predictions are not possible at the moment, and nothing was stored. Ask for a synchronous one, "
         f"without Prefer: respond-async, or try again in {RETRY_AFTER_SECONDS} seconds."
@@ -155,14 +155,14 @@ async def _on_queue_unavailable(_request: Request, error: QueueUnavailableError)
 
 
 async def _on_objects_unavailable(_request: Request, error: ObjectStoreUnavailableError) -> Response:
-    logger.error("object storage cannot be reached", extra={"reason": str(error)})
+    logger.error("object storage cannot be reached", reason=str(error))
     detail = f"Object storage cannot be reached, and nothing was stored. Try again in {RETRY_AFTER_SECONDS} seconds."
     headers = {"Retry-After": str(RETRY_AFTER_SECONDS)}
     return _respond(Problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers=headers))
 
 
 async def _on_object_missing(_request: Request, error: ObjectMissingError) -> Response:
-    logger.error("an input's object is missing", extra={"reason": str(error)})
+    logger.error("an input's object is missing", reason=str(error))
     detail = "The bytes of this input cannot be found at the moment. The record itself is in GET /predictions."
     return _respond(Problem(HTTPStatus.SERVICE_UNAVAILABLE, detail))
 
@@ -198,7 +198,7 @@ def _allowed(path: str, methods: str) -> str:
 
 
 async def _on_unexpected(_request: Request, error: Exception) -> Response:
-    logger.exception("unexpected error", exc_info=error)
+    logger.exception("unexpected error", error)
     return _respond(Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "Something went wrong here. Nothing was stored."))
 
 

@@ -25,7 +25,8 @@ def before_snapshot() -> bool:
 class LedgerSettings(BaseModel):
     """What every function needs. A field's name in capitals is its environment variable."""
 
-    model_config = ConfigDict(frozen=True)
+    # Of all these classes a function uses one.
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
     database_url: str | None = None
     """Where the ledger is: `postgresql://user:password@host:port/database`, or a unix socket's folder as `?host=`."""

@@ -1,6 +1,7 @@
 """From what the runtime answers to predictions in plain Python values."""
 
 from collections.abc import Sequence
+from math import isfinite
 from typing import Any, Final, TypeAlias
 
 import numpy as np
@@ -84,6 +85,8 @@ class OutputReader:
         if scores.ndim == 1:
             outputs = [[value] for value in outputs]
         flat = outputs if scores.ndim <= 2 else scores.reshape(count, -1).tolist()
+        if scores.dtype.kind == "f":
+            _require_finite(flat)
         if not self._classify:
             return [
                 Prediction(output, None, None, None, values[0] if len(values) == 1 else output)
@@ -108,12 +111,6 @@ class OutputReader:
             return scores
         if self._activation != "none":
             scores = _activated(scores, self._activation)
-        if not np.isfinite(scores).all():
-            finite = np.isfinite(scores.reshape(count, -1)).all(axis=1)
-            message = "the model's answer to this input is not a finite number"
-            raise UnpredictableInputError(
-                message, problems=tuple(InputProblem("", message, int(at)) for at in np.flatnonzero(~finite))
-            )
         positive_zeros: NDArray[Any] = scores + 0.0  # -0.0 + 0.0 is 0.0
         return positive_zeros
 
@@ -178,6 +175,14 @@ def _rows(array: NDArray[Any], rows: int) -> NDArray[Any]:
     if rows == 1:
         return array[np.newaxis]
     raise RowsMismatchError
+
+
+def _require_finite(flat: Sequence[Sequence[float]]) -> None:
+    # A sum of finite numbers is finite but for the largest there are: then each is looked at.
+    infinite = [at for at, values in enumerate(flat) if not isfinite(sum(values)) and not all(map(isfinite, values))]
+    if infinite:
+        message = "the model's answer to this input is not a finite number"
+        raise UnpredictableInputError(message, problems=tuple(InputProblem("", message, at) for at in infinite))
 
 
 def _activated(logits: NDArray[Any], activation: str) -> NDArray[Any]:

@@ -14,7 +14,7 @@ import select
 import socket
 import ssl
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
@@ -388,13 +388,17 @@ class Connection:
         self._readable = select.poll()
         self._readable.register(self._socket, select.POLLIN)
 
+    def is_idle(self) -> bool:
+        """Whether all that was asked has been answered: not broken under a statement, not inside a transaction."""
+        return self._usable and self._pg._transaction_status in _IDLE  # noqa: SLF001  # pg8000 has no other way
+
     def is_usable(self) -> bool:
         """Whether the next statement can be sent, as far as one can tell without asking the server.
 
-        No when the connection broke under an earlier statement or is inside a transaction, and when there is anything
-        to read while nothing was asked: the end of the stream, or the server's farewell.
+        No when the connection is not idle, and when there is anything to read while nothing was asked: the end of the
+        stream, or the server's farewell.
         """
-        return self._usable and self._pg._transaction_status in _IDLE and not self._readable.poll(0)  # noqa: SLF001  # pg8000 has no other way
+        return self.is_idle() and not self._readable.poll(0)
 
     def run(self, sql: str, parameters: Mapping[str, object], *, keep: bool = True) -> list[list[Any]]:
         """Run one statement, in one round trip.
@@ -421,8 +425,8 @@ class Connection:
         LedgerError
             As `errors.refusal` says, if the server refused it. It then had no effect.
         """
-        text, values_in_order = _compiled(sql)
-        values = values_in_order(parameters)
+        text, names = _compiled(sql)
+        values = [parameters[name] for name in names]
         known = self._statements.get(sql)
         try:
             if known is None:
@@ -495,10 +499,17 @@ class Connection:
 
 
 @lru_cache(maxsize=256)
-def _compiled(sql: str) -> tuple[str, Callable[[Mapping[str, object]], tuple[Any, ...]]]:
-    """Number the parameters of a statement: its text for the server, and how to put values in order."""
+def _compiled(sql: str) -> tuple[str, tuple[str, ...]]:
+    """Number the parameters of a statement: its text for the server, and the names in order."""
     text, values_in_order = pg8000.native.to_statement(sql)
-    return text, values_in_order
+    return text, tuple(values_in_order(_Names()))
+
+
+class _Names(dict[str, str]):
+    """Gives each name itself as its value."""
+
+    def __missing__(self, name: str) -> str:
+        return name
 
 
 def _parse(name: bytes, text: str) -> bytes:
@@ -508,7 +519,7 @@ def _parse(name: bytes, text: str) -> bytes:
     return close + b"P" + _int32(4 + len(body)) + body
 
 
-def _bind(name: bytes, values: tuple[Any, ...], result_formats: bytes) -> bytes:
+def _bind(name: bytes, values: Sequence[object], result_formats: bytes) -> bytes:
     """Message that gives a statement its values."""
     formats, parts = [], []
     for value in values:

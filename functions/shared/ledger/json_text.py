@@ -24,7 +24,7 @@ def json_text(value: Mapping[str, Any] | list[Any]) -> str:
     str
         JSON.
     """
-    return _encode(value)
+    return _encode(value) if value != {} else "{}"  # as most metadata is
 
 
 def jsonb_text(value: Any) -> str:  # noqa: ANN401  # any JSON value

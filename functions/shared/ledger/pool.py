@@ -5,7 +5,7 @@ for them is small.
 """
 
 import contextlib
-import threading
+import queue
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
@@ -48,7 +48,10 @@ class Pool:
         self._size = size
         self._acquire_timeout = acquire_timeout
         self._max_idle = max_idle
-        self._free = threading.BoundedSemaphore(size)
+        # One entry for each connection that may still be lent: a semaphore, and one that is not written in Python.
+        self._free: queue.SimpleQueue[None] = queue.SimpleQueue()
+        for _ in range(size):
+            self._free.put(None)
         # With the time each was given back, by the wall clock: the monotonic one may stand still in a frozen
         # environment. The one used last is at the right end.
         self._idle: deque[tuple[Connection, float]] = deque()
@@ -116,23 +119,26 @@ class Pool:
                 self._idle.pop()[0].close()
 
     def _lend(self, *, new: bool = False) -> Connection:
-        if not self._free.acquire(timeout=self._acquire_timeout):
-            raise LedgerUnavailableError(f"all {self._size} connections have been busy for {self._acquire_timeout:g} s")
+        try:
+            self._free.get(timeout=self._acquire_timeout)
+        except queue.Empty:
+            busy = f"all {self._size} connections have been busy for {self._acquire_timeout:g} s"
+            raise LedgerUnavailableError(busy) from None
         try:
             if new:
                 self.close()
                 return self._connect()
             return self._take_idle() or self._connect()
         except BaseException:
-            self._free.release()
+            self._free.put(None)
             raise
 
     def _take_back(self, connection: Connection) -> None:
-        if connection.is_usable():
+        if connection.is_idle():
             self._idle.append((connection, time.time()))
         else:
             connection.close()
-        self._free.release()
+        self._free.put(None)
 
     def _take_idle(self) -> Connection | None:
         while True:
