@@ -37,6 +37,8 @@ ACCOUNT = "123456789012"
 
 Handler = Callable[[object, "LambdaContext"], object]
 
+_encode = json.JSONEncoder(ensure_ascii=False).encode
+
 
 class LambdaContext:
     """What a handler gets as its second argument.
@@ -93,7 +95,7 @@ def _answer(handler: Handler, frame: bytes) -> bytes:
     os.environ["_X_AMZN_TRACE_ID"] = invocation["trace"]
     try:
         result = handler(json.loads(event), LambdaContext(invocation["id"], invocation["deadline"]))
-        return RESULT + json.dumps(result, ensure_ascii=False).encode()
+        return RESULT + _encode(result).encode()
     except Exception as error:  # noqa: BLE001 - whatever a handler raises is its answer, and the next event is served
         lines = traceback.format_exception(error)
         sys.stderr.write(f"[ERROR] {''.join(lines)}")
@@ -142,7 +144,7 @@ def main() -> None:
         _send(channel, FAILED_TO_START + json.dumps(_describe(error)).encode())
         sys.exit(1)
     _send(channel, READY)
-    with channel.makefile("rb") as stream:
+    with open(channel.fileno(), "rb", closefd=False) as stream:  # makefile reads in Python
         while (frame := _receive(stream)) is not None:
             _send(channel, _answer(handler, frame))
 
