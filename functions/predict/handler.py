@@ -181,8 +181,7 @@ async def _predict(request: Request, *, many: bool) -> Response:
         "inference_ms": round((inferred - decoded) * 1000, 3),
         "store_ms": round((stored - inferred) * 1000, 3),
     }
-    for record in records:
-        logger.info("predicted", prediction_id=str(record.prediction_id), **shared)
+    logger.info_each(("predicted", {"prediction_id": str(record.prediction_id), **shared}) for record in records)
     return response
 
 

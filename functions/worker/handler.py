@@ -5,7 +5,7 @@ for good (a bad input) is the prediction's outcome. What another try may mend (t
 left to the queue, which delivers the message again, and after some tries puts it on its dead-letter queue.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache, partial
@@ -189,14 +189,20 @@ def _record(env: Environment, outcomes: Sequence[Success | Failure]) -> None:
         "batch": len(outcomes),
         "store_ms": round((perf_counter() - started) * 1000, 3),
     }
+    logger.info_each(_lines(outcomes, recorded, shared))
+
+
+def _lines(
+    outcomes: Sequence[Success | Failure], recorded: set[UUID], shared: Mapping[str, object]
+) -> Iterator[tuple[str, Mapping[str, object]]]:
     for outcome in outcomes:
         about = {"prediction_id": str(outcome.prediction_id), **shared}
         if outcome.prediction_id not in recorded:
-            logger.info("predicted before", **about)
+            yield "predicted before", about
         elif isinstance(outcome, Failure):
-            logger.info("failed", **about, reason=outcome.error)
+            yield "failed", {**about, "reason": outcome.error}
         else:
-            logger.info("predicted", **about, duration_ms=outcome.duration_ms)
+            yield "predicted", {**about, "duration_ms": outcome.duration_ms}
 
 
 if on_lambda():

@@ -9,12 +9,15 @@ from functools import partial
 
 from tests.benchmarks.child import ChildError
 from tests.benchmarks.measure import Row, machine
+from tests.benchmarks.pictures import draw
+from tests.benchmarks.report import RESULTS, print_table, write_results
 
 BENCHMARKS = {
     "warm": "single requests, pages and batches in process, over the bare work",
     "round_trips": "round trips to the database per stored prediction",
     "cold_start": "a fresh interpreter to the first response",
     "memory": "resident memory after 10,000 requests",
+    "worker": "asynchronous predictions over single requests",
     "served": "the local server under load, over the plain Keras app",
 }
 
@@ -38,19 +41,19 @@ def main() -> int:
             failed.append(name)
         _say(f"[{name}] took {time.monotonic() - began:.0f} s")
     print_table(rows)
+    if len(names) == len(BENCHMARKS) and not failed:
+        results = {"machine": machine(), "rows": [row.to_json() for row in rows], "cold_start_ms": _stages()}
+        write_results("bench", results)
+        print(f"written: {RESULTS / 'bench.json'}", *draw(), sep="\n")
     if failed:
         print(f"not measured: {', '.join(failed)}")
     return 0 if not failed and all(row.passed for row in rows) else 1
 
 
-def print_table(rows: list[Row]) -> None:
-    """Print a line for each ratio, and below it what the ratio is made of."""
-    width = max((len(row.what) for row in rows), default=0)
-    for row in rows:
-        bound = f"{'<=' if row.at_most else '>='} {row.target:g}"
-        print(f"{row.what:<{width}} {row.measured:8.3f}  {bound:<7} {'pass' if row.passed else 'MISS'}")
-        if row.parts:
-            print("    " + ", ".join(f"{name} {value:g}" for name, value in row.parts.items()))
+def _stages() -> dict[str, dict[str, float]]:
+    from tests.benchmarks.cold_start import stages
+
+    return stages(partial(_progress, "where a cold start goes"))
 
 
 def _progress(name: str, line: str) -> None:

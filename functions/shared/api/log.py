@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import sys
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Final
 
@@ -52,22 +53,27 @@ class StructuredLog:
     def debug(self, message: str, **fields: object) -> None:
         """Write what helps to find a fault."""
         if self._least <= logging.DEBUG:
-            self._write("DEBUG", message, fields)
+            _put(self._line("DEBUG", message, fields))
 
     def info(self, message: str, **fields: object) -> None:
         """Write what has happened, as it should."""
         if self._least <= logging.INFO:
-            self._write("INFO", message, fields)
+            _put(self._line("INFO", message, fields))
+
+    def info_each(self, lines: Iterable[tuple[str, Mapping[str, object]]]) -> None:
+        """Write messages with their fields, as `info` does each: many lines in the time of a few."""
+        if self._least <= logging.INFO:
+            _put("".join(self._line("INFO", message, fields) for message, fields in lines))
 
     def warning(self, message: str, **fields: object) -> None:
         """Write what somebody may want to look into."""
         if self._least <= logging.WARNING:
-            self._write("WARNING", message, fields)
+            _put(self._line("WARNING", message, fields))
 
     def error(self, message: str, **fields: object) -> None:
         """Write what somebody has to look into."""
         if self._least <= logging.ERROR:
-            self._write("ERROR", message, fields)
+            _put(self._line("ERROR", message, fields))
 
     def exception(self, message: str, error: BaseException) -> None:
         """Write an error with its traceback, all in one line."""
@@ -76,7 +82,7 @@ class StructuredLog:
         text = "".join(traceback.format_exception(error))
         self.error(message, exception_name=type(error).__name__, exception=text)
 
-    def _write(self, level: str, message: str, fields: dict[str, object]) -> None:
+    def _line(self, level: str, message: str, fields: Mapping[str, object]) -> str:
         line: dict[str, object] = {
             "level": level,
             "message": message,
@@ -88,12 +94,16 @@ class StructuredLog:
         if trace := os.environ.get("_X_AMZN_TRACE_ID"):  # AWS, "Using Lambda environment variables"
             line["xray_trace_id"] = trace
         line |= fields
-        out = sys.stdout
-        try:
-            out.write(_encode(line) + "\n")
-            out.flush()
-        except OSError:
-            pass  # whoever read it is gone, or its disk is full
+        return _encode(line) + "\n"
+
+
+def _put(lines: str) -> None:
+    out = sys.stdout
+    try:
+        out.write(lines)
+        out.flush()
+    except OSError:
+        pass  # whoever read it is gone, or its disk is full
 
 
 logger: Final = StructuredLog(

@@ -174,15 +174,18 @@ GET_INPUT_IF_THEIRS = GET_INPUT + IF_THEIRS
 PING = "SELECT 1 FROM predictions LIMIT 1"
 
 # A worker that died leaves its rows in processing; once the lease is over, whoever is asked next may have them.
+# Each row is looked up by its id: a join might walk all that is unfinished, and a backlog is what workers are for.
 _CLAIMED = """
 WITH wanted AS (
     SELECT unnest(:prediction_ids::uuid[]) AS prediction_id
 ), claimable AS (
-    SELECT p.prediction_id
-    FROM predictions p JOIN wanted USING (prediction_id)
-    WHERE p.status = 'queued'
-       OR p.status = 'processing' AND p.status_since < now() - make_interval(secs => :lease_seconds)
-    FOR UPDATE OF p SKIP LOCKED
+    SELECT found.prediction_id FROM wanted CROSS JOIN LATERAL (
+        SELECT p.prediction_id FROM predictions p
+        WHERE p.prediction_id = wanted.prediction_id
+          AND (p.status = 'queued'
+               OR p.status = 'processing' AND p.status_since < now() - make_interval(secs => :lease_seconds))
+        FOR UPDATE SKIP LOCKED
+    ) found
 ), claimed AS (
     UPDATE predictions p SET status = 'processing', status_since = now()
     FROM claimable WHERE p.prediction_id = claimable.prediction_id
@@ -205,11 +208,12 @@ WITH outcome AS (
         label text, predicted_value text, output text, error text
     )
 ), unfinished AS (
-    SELECT p.prediction_id
-    FROM predictions p JOIN outcome USING (prediction_id)
-    WHERE p.status IN ('queued', 'processing')
-    ORDER BY p.prediction_id
-    FOR UPDATE OF p
+    SELECT found.prediction_id
+    FROM (SELECT prediction_id FROM outcome ORDER BY prediction_id) decided CROSS JOIN LATERAL (
+        SELECT p.prediction_id FROM predictions p
+        WHERE p.prediction_id = decided.prediction_id AND p.status IN ('queued', 'processing')
+        FOR UPDATE
+    ) found
 )
 UPDATE predictions p
 SET status = CASE WHEN o.error IS NULL THEN 'succeeded' ELSE 'failed' END,

@@ -1,0 +1,32 @@
+"""What is measured, as a table for the person who waits and as a file for the pictures."""
+
+import json
+from pathlib import Path
+from typing import Any, Final
+
+from tests.benchmarks.measure import Row
+
+RESULTS: Final = Path(__file__).parent / "results"
+"""The folder of the files, one for each command."""
+
+
+def print_table(rows: list[Row]) -> None:
+    """Print a line for each ratio, and below it what the ratio is made of."""
+    width = max((len(row.what) for row in rows), default=0)
+    for row in rows:
+        bound = f"{'<=' if row.at_most else '>='} {row.target:g}"
+        print(f"{row.what:<{width}} {row.measured:8.3f}  {bound:<7} {'pass' if row.passed else 'MISS'}")
+        if row.parts:
+            print("    " + ", ".join(f"{name} {value:g}" for name, value in row.parts.items()))
+
+
+def write_results(name: str, results: dict[str, Any]) -> None:
+    """Keep results as a file."""
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"{name}.json").write_text(json.dumps(results, indent=2) + "\n")
+
+
+def read_results(name: str) -> dict[str, Any]:
+    """Read results back."""
+    results: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text())
+    return results

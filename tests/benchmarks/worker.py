@@ -1,0 +1,97 @@
+"""Asynchronous predictions: how many a worker makes in the time of one that is made while its caller waits."""
+
+import contextlib
+import os
+from collections.abc import Callable
+from itertools import cycle
+from typing import Any
+from uuid import UUID
+
+from local.template import read_template
+from tests.benchmarks.child import database, run_child
+from tests.benchmarks.digits import Context, digits, form_event
+from tests.benchmarks.measure import ROOT, Progress, Row, interleave, medians
+
+SECONDS = 15
+SINGLES_PER_BATCH = 10
+
+
+class WorkerContext(Context):
+    """What Lambda hands over to a worker."""
+
+    def get_remaining_time_in_millis(self) -> int:
+        """All of the time, at any time."""
+        return 30_000
+
+
+def batch_size() -> int:
+    """Return how many messages the template hands to a worker at once."""
+    sources = (function.source for function in read_template(ROOT / "template.yaml"))
+    [size] = [source.batch_size for source in sources if source is not None]
+    return size
+
+
+def rows(progress: Progress) -> list[Row]:
+    """Measure batches as large as the template makes them."""
+    batch = batch_size()
+    progress(f"batches of {batch} in a worker, and single requests")
+    with database() as url:
+        measured = run_child(__name__, url)
+    in_batch, single = measured["batch"] / batch, measured["single"]
+    return [
+        Row(
+            f"a worker's predictions/s, {batch} to a batch, over synchronous single requests (p50)",
+            single / in_batch,
+            5,
+            at_most=False,
+            parts={
+                "worker_per_s": round(1000 / in_batch),
+                "singles_per_s": round(1000 / single),
+                "batch_ms": measured["batch"],
+                "single_ms": single,
+            },
+        )
+    ]
+
+
+def measure() -> dict[str, float]:
+    """Measure in this process, in milliseconds."""
+    import functions.predict.handler as predict_function
+    import functions.worker.handler as worker_function
+    from functions.shared.ledger.connection import Connection, parse_database_url
+    from functions.shared.ledger.records import NewInput, QueuedPrediction
+
+    size = batch_size()
+    images, context, worker_context = digits(), Context(), WorkerContext()
+    requests = cycle([form_event("/prediction", image) for image in images])
+    inputs = cycle(images)
+    ledger = predict_function.environment().ledger
+    queued: list[UUID] = []
+
+    def enqueue() -> None:
+        while len(queued) < size:
+            prediction = QueuedPrediction(NewInput(next(inputs), "image/png", filename="digit.png"), "anonymous")
+            ledger.enqueue(prediction)
+            queued.append(prediction.prediction_id)
+
+    def batch() -> None:
+        event: Any = {"Records": [{"messageId": str(one), "body": str(one)} for one in queued]}
+        queued.clear()
+        if worker_function.handler(event, worker_context)["batchItemFailures"]:
+            raise RuntimeError("not all were predicted")
+
+    def single() -> None:
+        if predict_function.handler(next(requests), context)["statusCode"] != 201:
+            raise RuntimeError("a request failed")
+
+    singles: list[Callable[[], object]] = [single] * SINGLES_PER_BATCH
+    for _ in range(10):
+        enqueue()
+        batch()
+        single()
+    # Plans that were made for an empty table are made anew: in a ledger that is in use, autovacuum sees to it.
+    with contextlib.closing(Connection(parse_database_url(os.environ["DATABASE_URL"]))) as connection:
+        connection.run("ANALYZE", {}, keep=False)
+    _, batches, *own = interleave(SECONDS, enqueue, batch, *singles)
+    took, alone = medians([batches, [duration for durations in own for duration in durations]])
+    return {"batch": took, "single": alone}
