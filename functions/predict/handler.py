@@ -135,7 +135,10 @@ async def _predict(request: Request, *, many: bool) -> Response:
 
     most_bytes = env.settings.max_upload_bytes
     inputs = [
-        fetch_upload(one, env.ledger, env.uploads, user_id=user_id, most_bytes=most_bytes) for one in received.inputs
+        one
+        if one.input_id is None
+        else fetch_upload(one, one.input_id, env.ledger, env.uploads, user_id=user_id, most_bytes=most_bytes)
+        for one in received.inputs
     ]
     if env.queue is not None and not many and prefers_async(request):
         [one] = inputs
@@ -181,7 +184,7 @@ async def _predict(request: Request, *, many: bool) -> Response:
         "inference_ms": round((inferred - decoded) * 1000, 3),
         "store_ms": round((stored - inferred) * 1000, 3),
     }
-    logger.info_each(("predicted", {"prediction_id": str(record.prediction_id), **shared}) for record in records)
+    logger.info_each([("predicted", {"prediction_id": str(record.prediction_id), **shared}) for record in records])
     return response
 
 

@@ -22,14 +22,16 @@ from functions.shared.objects.store import NewObject, ObjectStore, key_of
 
 
 def fetch_upload(
-    one: ReceivedInput, ledger: Ledger, uploads: ObjectStore | None, *, user_id: str, most_bytes: int
+    one: ReceivedInput, input_id: UUID, ledger: Ledger, uploads: ObjectStore | None, *, user_id: str, most_bytes: int
 ) -> ReceivedInput:
-    """Return an input as it was uploaded, where it was; any other as it is.
+    """Return an input as it was uploaded before.
 
     Parameters
     ----------
     one
-        The input.
+        The input as the request names it.
+    input_id
+        Its id.
     ledger
         Knows what was to be uploaded, and by whom.
     uploads
@@ -45,10 +47,8 @@ def fetch_upload(
         404, if this user has no such upload; 413, if it is too large; 422, if it has not been uploaded, or is not what
         was announced.
     """
-    if one.input_id is None:
-        return one
     try:
-        upload = ledger.upload(one.input_id, user_id=user_id)
+        upload = ledger.upload(input_id, user_id=user_id)
     except RecordNotFoundError:
         # The same words whether there is no such upload or it is somebody else's.
         raise Problem(HTTPStatus.NOT_FOUND, "There is no upload with this input_id.") from None
@@ -118,11 +118,13 @@ class ObjectsOfCommit:
         self, objects: ObjectStore | None, received: Sequence[ReceivedInput], inputs: Sequence[NewInput]
     ) -> None:
         self._objects = objects
-        self._new = [
-            NewObject(objects.key(new.uri), new.content, new.contenttype, hashlib.sha256(new.content).digest())
-            for one, new in zip(received, inputs, strict=True)
-            if objects is not None and new.uri is not None and new.content is not None and one.uri is None
-        ]
+        self._new = []
+        if objects is not None:
+            self._new = [
+                NewObject(objects.key(new.uri), new.content, new.contenttype, hashlib.sha256(new.content).digest())
+                for one, new in zip(received, inputs, strict=True)
+                if new.uri is not None and new.content is not None and one.uri is None
+            ]
 
     def commit(self, write: Callable[[], Replay | None], ledger: Ledger, prediction_id: UUID) -> Replay | None:
         """Put the objects, then write the rows.

@@ -3,7 +3,7 @@
 from http import HTTPStatus
 from typing import Any
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from functions.shared.api.problems import CONTENT_TYPE
 
@@ -11,12 +11,16 @@ from functions.shared.api.problems import CONTENT_TYPE
 class ErrorPointer(BaseModel):
     """One of several things that are wrong."""
 
+    model_config = ConfigDict(defer_build=True)  # only the OpenAPI document needs it
+
     pointer: str = Field(description="A JSON pointer (RFC 6901) into what was sent.", examples=["/features/2"])
     detail: str
 
 
 class ProblemDocument(BaseModel):
     """An error (RFC 9457)."""
+
+    model_config = ConfigDict(defer_build=True)
 
     type: str = Field(examples=["about:blank"])
     title: str

@@ -21,6 +21,9 @@ def prefers_async(request: Request) -> bool:
     Its parameters, and a value that it does not have, are ignored. So is `wait`: who is content with an answer after
     so many seconds is content with one at once.
     """
-    said = _QUOTED.sub("", ",".join(request.headers.getlist("prefer")))
+    preferences = request.headers.getlist("prefer")
+    if not preferences:
+        return False
+    said = _QUOTED.sub("", ",".join(preferences))
     names = (re.split("[;=]", preference, maxsplit=1)[0] for preference in said.split(","))
     return any(name.strip().lower() == RESPOND_ASYNC for name in names)

@@ -4,21 +4,27 @@ from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from functions.shared.ledger.records import PredictionRecord
 
 Status = Literal["queued", "processing", "succeeded", "failed"]
 
 
-class ServedModel(BaseModel):
+class _Representation(BaseModel):
+    """Built when a route first needs it: each function answers with some of them."""
+
+    model_config = ConfigDict(defer_build=True)
+
+
+class ServedModel(_Representation):
     """The model that made a prediction."""
 
     name: str = Field(examples=["mnist"])
     version: str = Field(examples=["1"])
 
 
-class Prediction(BaseModel):
+class Prediction(_Representation):
     """One stored prediction, without its input. Members that do not apply are absent."""
 
     prediction_id: UUID
@@ -45,7 +51,7 @@ class Prediction(BaseModel):
     created_at: datetime
 
 
-class Accepted(BaseModel):
+class Accepted(_Representation):
     """A prediction that is stored, and yet to be made. `GET /prediction/{prediction_id}` shows how it goes on."""
 
     prediction_id: UUID
@@ -62,13 +68,13 @@ class PredictionWithInput(Prediction):
     features: list[Any] | dict[str, Any] | None = Field(default=None, description="The features as they were sent.")
 
 
-class Predictions(BaseModel):
+class Predictions(_Representation):
     """Several predictions, in the order their inputs were sent in."""
 
     predictions: list[Prediction]
 
 
-class PredictionPage(BaseModel):
+class PredictionPage(_Representation):
     """A page of predictions, newest first."""
 
     predictions: list[Prediction]

@@ -191,6 +191,8 @@ class Model:
 
         The problems of an input error tell which instances are meant.
         """
+        if len(instances) == 1:
+            return self._predict_group(instances)
         return self._predict_groups(self._groups(instances))
 
     def warm_up(self) -> None:
@@ -222,9 +224,6 @@ class Model:
         return Instance((ImageDecoder(wanted, max_pixels=height * width).black(height, width),))
 
     def _groups(self, instances: Sequence[Instance]) -> Iterator[Sequence[Instance]]:
-        if len(instances) == 1:
-            yield instances
-            return
         start = 0
         while start < len(instances):
             first = instances[start].arrays

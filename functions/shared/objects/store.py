@@ -8,13 +8,11 @@ each travels with its SHA-256, which S3 checks ("Checking object integrity").
 
 from base64 import b64encode
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import quote
 from uuid import UUID
 
@@ -54,8 +52,7 @@ def input_id_of(key: str) -> UUID | None:
         return None
 
 
-@dataclass(frozen=True, slots=True)
-class NewObject:
+class NewObject(NamedTuple):
     """An object to be put."""
 
     key: str
@@ -65,8 +62,7 @@ class NewObject:
     """Digest of the content, 32 bytes."""
 
 
-@dataclass(frozen=True, slots=True)
-class PresignedUpload:
+class PresignedUpload(NamedTuple):
     """A request that its holder may send until it expires. What it has put, it cannot replace."""
 
     url: str
@@ -74,8 +70,7 @@ class PresignedUpload:
     """Must be sent as they are: they are part of what is signed."""
 
 
-@dataclass(frozen=True, slots=True)
-class StoredObject:
+class StoredObject(NamedTuple):
     """An object that a listing found."""
 
     key: str
@@ -128,6 +123,8 @@ class ObjectStore:
         if len(objects) == 1:
             self._put(objects[0])
             return
+        from concurrent.futures import ThreadPoolExecutor  # most cold starts never come here
+
         with ThreadPoolExecutor(PARALLEL) as threads:
             puts = [threads.submit(self._put, one) for one in objects]
         failures = [failure for put in puts if (failure := put.exception())]
