@@ -1,7 +1,7 @@
 """Forms with files (RFC 7578, in the syntax of RFC 2046, section 5.1), out of a body that is in memory already.
 
 python-multipart, which Starlette uses, looks at a body that comes in pieces; for one that came as one, finding its
-boundaries is all there is to do, in a quarter of the time (tests/benchmarks/README.md). It still reads the headers of
+boundaries is all there is to do, in a ninth of the time (tests/benchmarks/README.md). It still reads the headers of
 parts that are not plain: names with quotes, backslashes or other encodings in them.
 """
 

@@ -20,6 +20,17 @@ def print_table(rows: list[Row]) -> None:
             print("    " + ", ".join(f"{name} {value:g}" for name, value in row.parts.items()))
 
 
+def table(rows: list[Row]) -> str:
+    """Return the same as a table in Markdown."""
+    lines = ["| what | target | measured | made of |", "| --- | --- | --- | --- |"]
+    for row in rows:
+        bound = f"{'<=' if row.at_most else '>='} {row.target:g}"
+        measured = f"{row.measured:.3g}" if row.passed else f"**{row.measured:.3g}**"
+        parts = ", ".join(f"{name} {value:g}" for name, value in row.parts.items())
+        lines.append(f"| {row.what} | {bound} | {measured} | {parts} |")
+    return "\n".join(lines)
+
+
 def write_results(name: str, results: dict[str, Any]) -> None:
     """Keep results as a file."""
     RESULTS.mkdir(exist_ok=True)
