@@ -13,6 +13,7 @@ FONT: Final = 'font-family="system-ui, sans-serif" font-size="13"'
 INK, FAINT, PAPER = "#1f2933", "#d5dae0", "#ffffff"
 # Told apart by people who see few colours too (Okabe and Ito, "Color universal design"), light to dark.
 COLOURS: Final = ("#56b4e9", "#e69f00", "#009e73", "#cc79a7", "#0072b2", "#d55e00", "#7a5195", "#8c8c8c")
+DARK: Final = frozenset(("#009e73", "#0072b2", "#d55e00", "#7a5195"))
 
 STAGES: Final = {
     "Python and its standard library": ("interpreter", "Python"),
@@ -112,7 +113,8 @@ def cold_start(stages: Mapping[str, Mapping[str, float]]) -> str:
                 f"<title>{escape(stage)}: {took:.0f} ms</title></rect>"
             )
             if width > 30:
-                parts.append(_text(at + width / 2, y + bar / 2 + 5, f"{took:.0f}", anchor="middle"))
+                label = _text(at + width / 2, y + bar / 2 + 5, f"{took:.0f}", anchor="middle")
+                parts.append(f'<g fill="{PAPER}">{label}</g>' if colour in DARK else label)
             at += width
         parts.append(_text(at + 8, y + bar / 2 + 5, f"{sum(own.values()):.0f} ms", weight="bold"))
     for number, (colour, stage) in enumerate(zip(COLOURS, STAGES, strict=True)):

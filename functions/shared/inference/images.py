@@ -112,7 +112,7 @@ class ImageDecoder:
                     plain = plain.resize(self._size, self._resample)
             except _DAMAGED as error:
                 raise _undecodable("the image is damaged or cut off") from error
-        return self._to_tensor(np.asarray(plain))
+        return self._to_tensor(_pixels(plain))
 
     def check(self, data: bytes) -> None:
         """Read an image's header alone, to refuse early and cheaply what `decode` would refuse for it.
@@ -128,7 +128,7 @@ class ImageDecoder:
 
     def black(self, height: int, width: int) -> NDArray[Any]:
         """Make the tensor of a black (and opaque) image of a size; shape and dtype as `decode` gives them."""
-        return self._to_tensor(np.asarray(Image.new(self._mode, (width, height), "black")))
+        return self._to_tensor(_pixels(Image.new(self._mode, (width, height), "black")))
 
     def _open(self, data: bytes) -> ImageFile:
         """Read the header and check the size; no pixel is decoded."""
@@ -167,6 +167,16 @@ class ImageDecoder:
             planes = zip(self._tables, self._order, strict=True)
             values = np.stack([table.take(pixels[:, :, source]) for table, source in planes], axis=2)
         return (values.transpose(2, 0, 1) if self._layout == "NCHW" else values)[np.newaxis]
+
+
+def _pixels(image: Image.Image) -> NDArray[np.uint8]:
+    """Return an image of 8 bits a sample as ``[height, width]``, or with the channels as a third axis.
+
+    As ``np.asarray`` does, which asks Pillow for the same bytes and then at length what they mean.
+    """
+    width, height = image.size
+    pixels = np.frombuffer(image.tobytes(), np.uint8)
+    return pixels.reshape(height, width) if image.mode == "L" else pixels.reshape(height, width, -1)
 
 
 def _undecodable(message: str) -> UndecodableImageError:
