@@ -1,5 +1,6 @@
 """An answered prediction is a stored prediction, whatever is killed."""
 
+import contextlib
 import signal
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -42,7 +43,8 @@ def kill_everything(server: LocalServer) -> None:
     processes = server.processes()
     assert any(process.name().startswith("postgres") for process in processes)
     for process in processes:
-        process.send_signal(signal.SIGKILL)
+        with contextlib.suppress(psutil.NoSuchProcess):  # it went with one that was killed before
+            process.send_signal(signal.SIGKILL)
     psutil.wait_procs(processes, timeout=5)
 
 
@@ -84,7 +86,8 @@ def test_a_database_that_is_killed_comes_back_as_503_and_then_as_if_nothing_had_
         before = predict_until_refused(server.address, 3)
         for process in server.processes():
             if process.name().startswith("postgres"):
-                process.send_signal(signal.SIGKILL)
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.send_signal(signal.SIGKILL)
 
         answer = client.post("/prediction", files={"file": ("seven.png", DIGIT.read_bytes(), "image/png")})
 

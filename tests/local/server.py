@@ -1,5 +1,6 @@
 """`python -m local` as a process of its own, for tests that need the whole server."""
 
+import contextlib
 import os
 import re
 import signal
@@ -115,7 +116,8 @@ class LocalServer:
     def clean_up(self) -> None:
         """End whatever is left of it."""
         for process in self.processes():
-            process.kill()
+            with contextlib.suppress(psutil.NoSuchProcess):  # it went with one that was killed before
+                process.kill()
         if hasattr(self, "process"):
             self.process.wait()
 
