@@ -234,15 +234,20 @@ def _withdrawn(ledger: Ledger, prediction_id: UUID, idempotency: IdempotencyKey 
 
 
 def _decode(model: Model, inputs: Sequence[ReceivedInput]) -> list[Instance]:
+    if not inputs[0].pointer:  # the one input of a request: what is wrong with it is wrong with the request
+        return [_decode_one(model, inputs[0])]
     instances, problems_found = [], ProblemsOfMany()
     for one in inputs:
         with problems_found.at(one.pointer):
-            if one.features is not None:
-                instances.append(model.decode_features(one.features.value))
-            else:
-                instances.append(model.decode_image(one.content or b""))
+            instances.append(_decode_one(model, one))
     problems_found.raise_any()
     return instances
+
+
+def _decode_one(model: Model, one: ReceivedInput) -> Instance:
+    if one.features is not None:
+        return model.decode_features(one.features.value)
+    return model.decode_image(one.content or b"")
 
 
 def _run(model: Model, instances: Sequence[Instance], inputs: Sequence[ReceivedInput]) -> list[ModelPrediction]:

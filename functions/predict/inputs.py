@@ -154,11 +154,15 @@ def _from_form(parts: list[Part], limits: Limits, *, many: bool) -> ReceivedRequ
         raise _too_many(len(files), limits.inputs, "parts 'file'")
     user_id = _field(by_name["user_id"], "user_id")
     metadata = _metadata_field(_field(by_name["metadata"], "metadata"))
-    inputs, problems = [], ProblemsOfMany()
-    for index, file in enumerate(files):
-        with problems.at(pointer := f"/file/{index}" if many else ""):
-            inputs.append(_from_file(file, metadata, pointer))
-    problems.raise_any()
+    inputs = []
+    if many:
+        problems = ProblemsOfMany()
+        for index, file in enumerate(files):
+            with problems.at(pointer := f"/file/{index}"):
+                inputs.append(_from_file(file, metadata, pointer))
+        problems.raise_any()
+    else:
+        inputs.append(_from_file(files[0], metadata, ""))
     return ReceivedRequest(tuple(inputs), None if user_id is None else check_user_id("/user_id", user_id))
 
 

@@ -1,7 +1,7 @@
 """The FastAPI application of a function, and the handler that Lambda calls."""
 
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import cached_property
 from typing import Any, Final, Protocol
 
@@ -12,7 +12,6 @@ from mangum import Mangum
 from mangum.adapter import DEFAULT_TEXT_MIME_TYPES
 from mangum.handlers import HTTPGateway
 from mangum.types import Response as MangumResponse
-from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from functions.shared.api.log import logger
@@ -57,9 +56,16 @@ class DirectRoute(APIRoute):
     """
 
 
-def _endpoint(answer: Callable[[Request], Awaitable[Response]]) -> ASGIApp:
+def _endpoint(answer: Callable[[Request], Awaitable[Response]], handlers: Mapping[Any, Any]) -> ASGIApp:
+    """Make an application of an endpoint and the handlers of what it may raise, by type; one is for any `Exception`."""
+
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        response = await answer(Request(scope, receive, send))
+        request = Request(scope, receive, send)
+        try:
+            response = await answer(request)
+        except Exception as error:  # noqa: BLE001 - every one of them is answered, by the handler of its nearest type
+            handler = next(handlers[kind] for kind in type(error).__mro__ if kind in handlers)
+            response = await handler(request, error)
         await response(scope, receive, send)
 
     return app
@@ -73,9 +79,8 @@ class _Application:
 
     def __init__(self, app: FastAPI) -> None:
         self._app = app
-        handlers: dict[Any, Any] = app.exception_handlers
         self._direct = {
-            (method, route.path): ExceptionMiddleware(_endpoint(route.endpoint), handlers)
+            (method, route.path): _endpoint(route.endpoint, app.exception_handlers)
             for route in app.routes
             if isinstance(route, DirectRoute)
             for method in route.methods or ()

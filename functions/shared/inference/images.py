@@ -259,6 +259,8 @@ def _upright(image: ImageFile) -> Image.Image:
 
 
 def _to_mode(image: Image.Image, mode: str) -> Image.Image:
+    if image.mode == mode and "transparency" not in image.info:
+        return image  # as most are that are made for the model
     if image.mode in _SIXTEEN_BIT_MODES:
         # the PNG specification, 13.12: floor(sample * 255 / 65535 + 0.5)
         samples = np.asarray(image).astype(np.uint32)
