@@ -43,13 +43,21 @@ def test_a_line_says_what_when_who_and_for_which_invocation(
     }
 
 
-def test_lines_below_the_level_are_not_written(capsys: pytest.CaptureFixture[str]) -> None:
-    log = StructuredLog("f", "WARNING")
+@pytest.mark.parametrize("level", ["WARNING", "warning"])
+def test_lines_below_the_level_are_not_written(capsys: pytest.CaptureFixture[str], level: str) -> None:
+    log = StructuredLog("f", level)
     log.debug("a")
     log.info("b")
     log.warning("c")
     log.error("d")
     assert [line["message"] for line in lines(capsys)] == ["c", "d"]
+
+
+def test_several_lines_are_written_as_each_would_be(capsys: pytest.CaptureFixture[str]) -> None:
+    log = StructuredLog("f", "INFO")
+    log.info_each([("predicted", {"label": "7"}), ("failed", {"reason": "a\nb"})])
+    told = [(line["level"], line["message"], line.get("label"), line.get("reason")) for line in lines(capsys)]
+    assert told == [("INFO", "predicted", "7", None), ("INFO", "failed", None, "a\nb")]
 
 
 def test_an_unknown_level_is_refused_with_those_that_there_are() -> None:

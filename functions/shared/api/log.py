@@ -30,7 +30,7 @@ class StructuredLog:
     service
         Which function writes.
     level
-        ``DEBUG``, ``INFO``, ``WARNING``, ``ERROR`` or ``CRITICAL``.
+        ``DEBUG``, ``INFO``, ``WARNING``, ``ERROR`` or ``CRITICAL``, in capitals or not.
 
     Attributes
     ----------
@@ -44,9 +44,9 @@ class StructuredLog:
     """
 
     def __init__(self, service: str, level: str) -> None:
-        if level not in _LEVELS:
+        if level.upper() not in _LEVELS:
             raise ValueError(f"LOG_LEVEL: no such level: {level!r}; known are {', '.join(_LEVELS)}")
-        self._least = _LEVELS[level]
+        self._least = _LEVELS[level.upper()]
         self._service = service
         self.request_id: str | None = None
 
