@@ -10,6 +10,7 @@ import pytest
 from functions.shared.ledger import statements
 from functions.shared.ledger.connection import Connection, parse_database_url
 from functions.shared.ledger.identifiers import FIRST_ID, LAST_ID, first_id_at
+from functions.shared.ledger.ledger import _json_rows, _uuid_array
 
 ROWS = 20_000
 LIMIT = 51
@@ -169,3 +170,26 @@ def test_sessions_neither_compile_plans_nor_start_workers(filled: Connection) ->
     )
     names = {"jit": "jit", "workers": "max_parallel_workers_per_gather"}
     assert filled.run(settings, names) == [["jit", "off"], ["max_parallel_workers_per_gather", "0"]]
+
+
+@pytest.mark.parametrize("mode", ["force_generic_plan", "force_custom_plan"])
+@pytest.mark.parametrize("statement", ["claim", "complete"])
+def test_a_worker_looks_up_its_own_rows_however_many_are_queued(filled: Connection, statement: str, mode: str) -> None:
+    simple = filled._pg.run
+    simple("BEGIN")
+    try:
+        simple("UPDATE predictions SET status = 'queued', status_since = now(), output = NULL WHERE confidence = 0")
+        simple("ANALYZE predictions")
+        ids = [row[0] for row in simple("SELECT prediction_id FROM predictions WHERE status = 'queued' LIMIT 3")]
+        if statement == "claim":
+            sql, parameters = statements.CLAIM, {"prediction_ids": _uuid_array(ids), "lease_seconds": 60.0}
+        else:
+            rows = _json_rows([{"prediction_id": one, "error": "Why."} for one in ids])
+            sql, parameters = statements.COMPLETE, {"rows": rows, "model_id": 1}
+        plan = explain(filled, sql, parameters, mode)
+    finally:
+        simple("ROLLBACK")
+    for node in plan:
+        if node.get("Relation Name") in ("predictions", "inputs"):
+            assert node["Node Type"] in ("Index Scan", "Index Only Scan", "ModifyTable"), node
+            assert rows_seen(node) <= len(ids), node
