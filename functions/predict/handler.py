@@ -69,12 +69,7 @@ class Environment:
 def environment() -> Environment:
     """Load the model and make the connection pool, the first time."""
     settings = PredictSettings.from_environment()
-    model, identity = load_model(
-        settings.model,
-        providers=settings.execution_providers,
-        intra_op_threads=settings.intra_op_threads,
-        max_image_pixels=settings.max_image_pixels,
-    )
+    model, identity = load_model(settings)
     return Environment(
         settings=settings,
         limits=Limits(settings.max_body_bytes, settings.max_batch_inputs),

@@ -82,12 +82,7 @@ class Environment:
 def environment() -> Environment:
     """Load the model, warm it up and make the connection pool, the first time."""
     settings = WorkerSettings.from_environment()
-    model, identity = load_model(
-        settings.model,
-        providers=settings.execution_providers,
-        intra_op_threads=settings.intra_op_threads,
-        max_image_pixels=settings.max_image_pixels,
-    )
+    model, identity = load_model(settings)
     return Environment(
         model,
         identity,

@@ -33,6 +33,10 @@ def handler(request: pytest.FixtureRequest) -> Handler:
     async def fail(_request: Request) -> Response:
         raise RuntimeError(SECRET)
 
+    @router.post("/receive")
+    async def receive(request: Request) -> Response:
+        return Response(json.dumps([(await request.receive())["type"] for _ in range(3)]))
+
     @router.post("/wait")
     async def wait(_request: Request) -> Response:
         await asyncio.sleep(0)
@@ -82,6 +86,7 @@ def test_an_unexpected_error_is_logged_and_answered_without_what_it_says(
     answer = post(handler, "/fail")
     assert (answer["statusCode"], json.loads(answer["body"])["title"]) == (500, "Internal Server Error")
     assert SECRET not in json.dumps(answer)
+    assert "not known" in json.loads(answer["body"])["detail"]
     (line,) = capsys.readouterr().out.splitlines()
     assert SECRET in json.loads(line)["exception"]
 
@@ -95,3 +100,7 @@ def test_an_endpoint_that_waits_is_found_out_and_not_left_hanging(handler: Handl
     with pytest.raises(RuntimeError, match="let it block"):
         post(handler, "/wait")
     assert post(handler, "/echo")["statusCode"] == 201
+
+
+def test_there_is_one_request_and_then_nobody(handler: Handler) -> None:
+    assert json.loads(post(handler, "/receive")["body"]) == ["http.request", "http.disconnect", "http.disconnect"]

@@ -1,5 +1,7 @@
 """The same request sent again under one key stores nothing more and gets the first answer, byte for byte."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import httpx
 import pytest
 
@@ -65,3 +67,16 @@ def test_a_key_that_is_no_short_printable_text_is_refused(api: httpx.Client, dig
     assert answer.status_code == 422
     assert "1 to 255 printable" in answer.json()["detail"]
     assert stored(api) == 0
+
+
+def test_of_copies_that_race_each_other_one_is_stored_and_all_get_it(api: httpx.Client, digit: bytes) -> None:
+    send(api, digit, "key 0")
+
+    with ThreadPoolExecutor(4) as threads:
+        for number in range(1, 11):
+            copies = [threads.submit(send, api, digit, f"key {number}") for _ in range(4)]
+            answers = [copy.result() for copy in copies]
+            assert {answer.status_code for answer in answers} == {201}
+            assert len({answer.content for answer in answers}) == 1
+            assert api.get(answers[0].headers["location"]).status_code == 200
+            assert stored(api) == number + 1

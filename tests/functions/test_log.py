@@ -1,5 +1,6 @@
 """The log: one JSON object a line, whatever is in it and whoever reads it."""
 
+import io
 import json
 import os
 import subprocess
@@ -95,3 +96,10 @@ def test_a_line_that_cannot_be_written_is_lost_and_nothing_else() -> None:
     with FULL.open("wb") as full:
         done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, stdout=full, env=os.environ)
     assert done.returncode in (3, 120)  # 120: Python itself could not flush it at the end either
+
+
+def test_a_closed_output_is_no_error_either(monkeypatch: pytest.MonkeyPatch) -> None:
+    closed = io.StringIO()
+    closed.close()
+    monkeypatch.setattr(sys, "stdout", closed)
+    StructuredLog("f", "INFO").info("lost")

@@ -14,6 +14,7 @@ import pytest
 from functions.shared.ledger.connection import Connection, parse_database_url
 from functions.shared.ledger.errors import LedgerUnavailableError
 from local.postgres import EmbeddedPostgres, PostgresError
+from tests.ledger.waiting import soon
 
 ROOT = Path(__file__).parents[2]
 
@@ -41,15 +42,6 @@ def ask(url: str, sql: str) -> list[list[object]]:
         return connection.run(sql, {})
     finally:
         connection.close()
-
-
-def soon(happens: Callable[[], bool], seconds: float = 5) -> bool:
-    until = time.monotonic() + seconds
-    while not happens():
-        if time.monotonic() > until:
-            return False
-        time.sleep(0.01)
-    return True
 
 
 @pytest.fixture(scope="module")

@@ -4,13 +4,13 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 import pytest
 
 from local.tether import Tethered, TetherError
+from tests.ledger.waiting import soon
 
 ROOT = Path(__file__).parents[2]
 SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
@@ -29,15 +29,6 @@ time.sleep(60)
 
 def gone(pid: int) -> bool:
     return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
-
-
-def soon(happens: Callable[[], bool], seconds: float = 5) -> bool:
-    until = time.monotonic() + seconds
-    while not happens():
-        if time.monotonic() > until:
-            return False
-        time.sleep(0.01)
-    return True
 
 
 def owned(*command: str) -> tuple[subprocess.Popen[str], int]:

@@ -122,7 +122,7 @@ class _Exchange:
     """
 
     def __init__(self, body: bytes) -> None:
-        self._body = body
+        self._request: Message = {"type": "http.request", "body": body, "more_body": False}
         self._start: Message = {}
         self._pieces: list[bytes] = []
         self._complete = False
@@ -146,7 +146,8 @@ class _Exchange:
         return {"status": self._start["status"], "headers": self._start["headers"], "body": b"".join(self._pieces)}
 
     async def _receive(self) -> Message:
-        return {"type": "http.request", "body": self._body, "more_body": False}
+        request, self._request = self._request, {"type": "http.disconnect"}
+        return request
 
     async def _send(self, message: Message) -> None:
         if message["type"] == "http.response.start":

@@ -102,8 +102,8 @@ def _put(lines: str) -> None:
     try:
         out.write(lines)
         out.flush()
-    except OSError:
-        pass  # whoever read it is gone, or its disk is full
+    except (OSError, ValueError):
+        pass  # whoever read it is gone, or its disk is full, or it is closed
 
 
 logger: Final = StructuredLog(

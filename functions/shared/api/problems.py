@@ -41,6 +41,9 @@ _STATUS_BY_INPUT_ERROR: dict[type[InputError], HTTPStatus] = {
     ImageTooLargeError: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
 }
 
+_HOW_TO_REPEAT = (
+    "With an Idempotency-Key the same request can be sent again safely; without one, look into GET /predictions first."
+)
 
 # One path, two functions: the one that is asked with a wrong method knows its own routes only.
 _METHODS_OF_OTHERS: dict[str, tuple[str, ...]] = {"/predictions": ("GET", "POST")}
@@ -135,8 +138,7 @@ async def _on_ledger_unavailable(request: Request, error: LedgerUnavailableError
     if request.method == "POST" and error.in_doubt:
         # The one case in which nobody can know: sent, perhaps committed, and every way to ask is gone.
         detail = (
-            "The database went away before it could confirm: whether this was stored is not known. With an "
-            "Idempotency-Key the same request can be sent again safely; without one, look into GET /predictions first."
+            f"The database went away before it could confirm: whether this was stored is not known. {_HOW_TO_REPEAT}"
         )
     else:
         detail = f"The database cannot be reached, and nothing was stored. Try again in {RETRY_AFTER_SECONDS} seconds."
@@ -197,9 +199,13 @@ def _allowed(path: str, methods: str) -> str:
     return ", ".join(sorted({*names, "HEAD"} if "GET" in names else names))
 
 
-async def _on_unexpected(_request: Request, error: Exception) -> Response:
+async def _on_unexpected(request: Request, error: Exception) -> Response:
     logger.exception("unexpected error", error)
-    return _respond(Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "Something went wrong here. Nothing was stored."))
+    detail = "Something went wrong here."
+    if request.method == "POST":
+        # What was not foreseen may come after a commit as well as before: this must not say what it cannot know.
+        detail += f" Whether this was stored is not known. {_HOW_TO_REPEAT}"
+    return _respond(Problem(HTTPStatus.INTERNAL_SERVER_ERROR, detail))
 
 
 def answer_problems(app: FastAPI) -> None:

@@ -1,6 +1,5 @@
 """`Prefer: respond-async`: the input is stored, its id is sent to the queue, and a worker predicts it."""
 
-import asyncio
 import socket
 import threading
 import time
@@ -9,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from struct import pack
 from tempfile import TemporaryDirectory
-from typing import Any
 from zlib import crc32
 
 import httpx
@@ -36,13 +34,6 @@ def rows(database_url: str) -> list[list[int]]:
 
 
 NOTHING = [[0], [0], [0]]
-
-
-def elsewhere(send: Callable[..., httpx.Response], *arguments: Any, **options: Any) -> httpx.Response:
-    """Send a request in a thread, in which Mangum needs an event loop."""
-    with asyncio.Runner() as runner:
-        asyncio.set_event_loop(runner.get_loop())
-        return send(*arguments, **options)
 
 
 class Endpoint:
@@ -286,7 +277,7 @@ def test_of_copies_that_race_each_other_one_is_stored_and_sent_and_all_get_it(
 
     with ThreadPoolExecutor(4) as threads:
         for number in range(10):
-            copies = [threads.submit(elsewhere, predict, api, digit, key=f"key {number}") for _ in range(4)]
+            copies = [threads.submit(predict, api, digit, key=f"key {number}") for _ in range(4)]
             answers = [copy.result() for copy in copies]
             assert {answer.status_code for answer in answers} == {202}
             assert len({answer.content for answer in answers}) == 1
@@ -368,7 +359,7 @@ def test_what_another_request_was_told_of_stays_although_it_could_not_be_sent(
 ) -> None:
     told: list[httpx.Response] = []
 
-    with Endpoint(lambda: told.append(elsewhere(predict, api, digit, key="key 1"))) as endpoint:
+    with Endpoint(lambda: told.append(predict(api, digit, key="key 1"))) as endpoint:
         credentials.setenv("QUEUE_URL", "https://sqs.us-east-1.amazonaws.com/123456789012/predictions")
         credentials.setenv("AWS_ENDPOINT_URL_SQS", endpoint.url)
         answer = predict(api, digit, key="key 1")
