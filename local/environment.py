@@ -1,12 +1,15 @@
 """One execution environment: a process that imports a handler once and then runs it, one event after the other.
 
-`python -m local.environment package.module.function`, started by `local.execution`. Standard input is a socket to the
-server, over which both sides send frames: four bytes with the length (big-endian), then that many bytes.
+`python -m local.environment package.module.function PERMITS`, started by `local.execution`. Standard input is a socket
+to the server, over which both sides send frames: four bytes with the length (big-endian), then that many bytes.
+`PERMITS` is the file descriptor of a pipe, not blocking.
 
-- To the environment: a line of JSON with what the context object says of the invocation (`id`, `trace`, and `deadline`
-  in milliseconds since the epoch), then the event as JSON.
+- To the environment: a line of JSON with what the context object says of the invocation (`id`, `trace`, and `timeout`
+  in seconds), then the event as JSON. It may come while another is run.
 - From the environment: one byte of `READY`, `FAILED_TO_START`, `RESULT` or `ERROR`, then JSON: nothing, an error, the
-  handler's result, an error. The first frame is one of the first two, and one answer follows each event.
+  handler's result, an error. The first frame is one of the first two, and one answer follows each event that is begun.
+
+An event may be begun once its id was read from the pipe of permits: whatever was taken back has none there.
 
 An error is an object as Lambda's runtime makes it: `errorType`, `errorMessage` and, for an event, `stackTrace`.
 
@@ -31,6 +34,8 @@ FAILED_TO_START = b"F"
 RESULT = b"R"
 ERROR = b"E"
 LENGTH_BYTES = 4
+PERMIT_BYTES = 36
+"""A permit is the id of an invocation, a UUID in text."""
 
 ACCOUNT = "123456789012"
 """The AWS account that functions believe they run in: the one of AWS's own examples."""
@@ -88,13 +93,12 @@ def _describe(error: BaseException) -> dict[str, Any]:
     return {"errorType": type(error).__name__, "errorMessage": str(error)}
 
 
-def _answer(handler: Handler, frame: bytes) -> bytes:
-    """Run the handler on one frame and return the answer's frame, without its length."""
-    about, _, event = frame.partition(b"\n")
-    invocation = json.loads(about)
+def _answer(handler: Handler, invocation: dict[str, Any], event: bytes) -> bytes:
+    """Run the handler on one event and return the answer's frame, without its length."""
     os.environ["_X_AMZN_TRACE_ID"] = invocation["trace"]
+    deadline = int((time.time() + invocation["timeout"]) * 1000)
     try:
-        result = handler(json.loads(event), LambdaContext(invocation["id"], invocation["deadline"]))
+        result = handler(json.loads(event), LambdaContext(invocation["id"], deadline))
         return RESULT + _encode(result).encode()
     except Exception as error:  # noqa: BLE001 - whatever a handler raises is its answer, and the next event is served
         lines = traceback.format_exception(error)
@@ -117,6 +121,14 @@ def _receive(stream: IO[bytes]) -> bytes | None:
     return frame if len(frame) == length else None
 
 
+def _next_permit(permits: int) -> str:
+    """Return the id of the first event that may be begun; "" if there is none."""
+    try:
+        return os.read(permits, PERMIT_BYTES).decode("ascii")
+    except BlockingIOError:
+        return ""
+
+
 def _end_with(channel: socket.socket) -> NoReturn:
     """Wait until the server is gone and end the process, whatever its main thread is busy with."""
     watch = select.poll()
@@ -128,6 +140,7 @@ def _end_with(channel: socket.socket) -> NoReturn:
 def main() -> None:
     """Be an execution environment until the server hangs up."""
     channel = socket.socket(fileno=os.dup(0))
+    permits = int(sys.argv[2])
     # A handler that reads standard input must find nothing there, rather than the next event.
     with open(os.devnull) as nothing:  # noqa: PTH123 - pathlib would cost every cold start its import
         os.dup2(nothing.fileno(), 0)
@@ -145,8 +158,14 @@ def main() -> None:
         sys.exit(1)
     _send(channel, READY)
     with open(channel.fileno(), "rb", closefd=False) as stream:  # makefile reads in Python
+        permit = ""
         while (frame := _receive(stream)) is not None:
-            _send(channel, _answer(handler, frame))
+            about, _, event = frame.partition(b"\n")
+            invocation = json.loads(about)
+            permit = permit or _next_permit(permits)
+            if permit == invocation["id"]:
+                permit = ""
+                _send(channel, _answer(handler, invocation, event))
 
 
 if __name__ == "__main__":

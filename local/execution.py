@@ -2,6 +2,11 @@
 
 As on Lambda, several environments of one function run side by side, and each takes one event at a time. Unlike there,
 their number is bounded by the machine: an event for which there is no free environment waits for one.
+
+A busy environment is given its next event ahead, so that it finds it the moment it is done: an environment that waits
+for the server between any two events has lost the processor, and what the processor's caches knew of it. What was given
+ahead is taken back when another environment is free sooner. An event may be begun by whoever reads its permit, of which
+there is one, in a pipe: the environment, or the server to take it back.
 """
 
 import asyncio
@@ -14,12 +19,13 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import cast
 
-from local.environment import ERROR, FAILED_TO_START, LENGTH_BYTES, READY
+from local.environment import ERROR, FAILED_TO_START, LENGTH_BYTES, PERMIT_BYTES, READY
 from local.gateway import LARGEST_PAYLOAD, Identifiers, encode
 from local.settings import ROOT
 from local.template import Function
@@ -28,6 +34,7 @@ Report = Callable[[str], None]
 """Takes a line for the person who watches the server."""
 
 _LAST_WAIT = 2.0  # seconds for the kernel to take a process away after SIGKILL
+_GIVEN_AHEAD = 1  # events; with one more, none is there sooner, and more are in the wrong place
 
 
 class FunctionError(Exception):
@@ -56,7 +63,7 @@ class Invocation:
     ----------
     result : asyncio.Future of bytes
         The handler's result as JSON; or `FunctionError`, `FunctionTimeoutError`, `FunctionStartError`. Once it is
-        cancelled nobody waits for it: an invocation that has not begun never does, one that has runs to its end.
+        cancelled nobody waits for it: as long as no environment was given the event it is never begun.
     """
 
     __slots__ = ("event", "identifiers", "result")
@@ -65,6 +72,15 @@ class Invocation:
         self.event = event
         self.identifiers = identifiers
         self.result: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+
+    def end(self, kind: bytes, payload: bytes) -> None:
+        """End it with what the environment has answered."""
+        if kind == ERROR:
+            self.fail(FunctionError(_one_line(json.loads(payload))))
+        elif len(payload) > LARGEST_PAYLOAD:
+            self.fail(FunctionError(f"its result has {len(payload)} bytes, over the limit of {LARGEST_PAYLOAD}"))
+        elif not self.result.done():
+            self.result.set_result(payload)
 
     def fail(self, error: Exception) -> None:
         """End it without a result."""
@@ -124,15 +140,17 @@ def environment_variables(function: Function, surroundings: Surroundings, caller
 class _Environment(asyncio.Protocol):
     """The server's end of one execution environment."""
 
-    def __init__(self, pool: "FunctionPool", process: subprocess.Popen[bytes]) -> None:
+    def __init__(self, pool: "FunctionPool", process: subprocess.Popen[bytes], permits: "_Permits") -> None:
         self.process = process
         self.ready = False
         self.start_error: str | None = None
         self.killed = False
+        self.began = 0.0  # when it was given what it runs, on the loop's clock
         self._pool = pool
+        self._permits = permits
         self._transport: asyncio.Transport
         self._received = bytearray()
-        self._invocation: Invocation | None = None
+        self._given: deque[Invocation] = deque()  # what it runs, and the one after that
         self._alarm: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -140,42 +158,67 @@ class _Environment(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._received += data
-        if len(self._received) < LENGTH_BYTES:
-            return
-        end = LENGTH_BYTES + int.from_bytes(self._received[:LENGTH_BYTES], "big")
-        if len(self._received) < end:
-            return
-        # At most one frame is under way: the next one answers an event that has not been sent yet.
-        kind = bytes(self._received[LENGTH_BYTES : LENGTH_BYTES + 1])
-        payload = bytes(self._received[LENGTH_BYTES + 1 :])
-        self._received.clear()
-        if kind == READY:
-            self.ready = True
-            self._pool.started()
-            self._pool.free(self)
-        elif kind == FAILED_TO_START:
-            self.start_error = _one_line(json.loads(payload))
-        else:
-            self._answer(kind, payload)
+        while len(self._received) >= LENGTH_BYTES:
+            end = LENGTH_BYTES + int.from_bytes(self._received[:LENGTH_BYTES], "big")
+            if len(self._received) < end:
+                return
+            kind = bytes(self._received[LENGTH_BYTES : LENGTH_BYTES + 1])
+            payload = bytes(self._received[LENGTH_BYTES + 1 : end])
+            del self._received[:end]
+            self._take(kind, payload)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the signature that asyncio asks for
-        if invocation := self._take():
+        if self._alarm is not None:
+            self._alarm.cancel()
+        not_begun = []
+        while invocation := self.take_back():
+            not_begun.append(invocation)
+        for invocation in self._given:
             invocation.fail(FunctionError("the process ended"))
+        self._given.clear()
+        self._permits.close()
         self.kill()
-        self._pool.lost(self)
+        self._pool.lost(self, not_begun)
 
-    def run(self, invocation: Invocation, timeout: float) -> None:
-        """Give it an event. It must be ready, and busy with no other."""
+    def can_take(self) -> bool:
+        """Whether an event can be given: to be run at once, or next."""
+        return self.ready and not self.killed and len(self._given) <= _GIVEN_AHEAD
+
+    def is_busy(self) -> bool:
+        """Whether it runs an event."""
+        return bool(self._given)
+
+    def has_more(self) -> bool:
+        """Whether it was given another event than the one that it runs."""
+        return len(self._given) > 1
+
+    def give(self, invocation: Invocation) -> None:
+        """Give it an event, to be run at once or after the one that it runs."""
+        identifiers = invocation.identifiers
         about = {
-            "id": invocation.identifiers.invocation_id,
-            "trace": invocation.identifiers.trace_id,
-            "deadline": int((time.time() + timeout) * 1000),
+            "id": identifiers.invocation_id,
+            "trace": identifiers.trace_id,
+            "timeout": self._pool.function.timeout,
         }
         head = encode(about).encode() + b"\n"
         length = len(head) + len(invocation.event)
-        self._invocation = invocation
-        self._alarm = asyncio.get_running_loop().call_later(timeout, self._time_out, timeout)
+        self._given.append(invocation)
+        self._permits.put(identifiers.invocation_id)
         self._transport.write(b"".join((length.to_bytes(LENGTH_BYTES, "big"), head, invocation.event)))
+        if len(self._given) == 1:
+            self._watch()
+
+    def take_back(self) -> Invocation | None:
+        """Take back the first event that it has not begun. None if it has begun all of them."""
+        while permit := self._permits.get():
+            for invocation in self._given:
+                if invocation.identifiers.invocation_id == permit:
+                    is_first = invocation is self._given[0]
+                    self._given.remove(invocation)
+                    if is_first:
+                        self._watch()
+                    return invocation
+        return None
 
     def kill(self) -> None:
         """End the process and whatever it started. `connection_lost` follows."""
@@ -184,29 +227,67 @@ class _Environment(asyncio.Protocol):
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.process.pid, signal.SIGKILL)
 
-    def _take(self) -> Invocation | None:
+    def _watch(self) -> None:
+        """Begin to count the time that what it runs may take."""
         if self._alarm is not None:
             self._alarm.cancel()
-        invocation, self._invocation = self._invocation, None
-        return invocation
+            self._alarm = None
+        if self._given:
+            loop = asyncio.get_running_loop()
+            self.began = loop.time()
+            self._alarm = loop.call_later(self._pool.function.timeout, self._time_out)
 
-    def _answer(self, kind: bytes, payload: bytes) -> None:
-        invocation = self._take()
-        if invocation is None:
-            return  # it came too late: the time-out was faster
-        if kind == ERROR:
-            invocation.fail(FunctionError(_one_line(json.loads(payload))))
-        elif len(payload) > LARGEST_PAYLOAD:
-            invocation.fail(FunctionError(f"its result has {len(payload)} bytes, over the limit of {LARGEST_PAYLOAD}"))
-        elif not invocation.result.done():
-            invocation.result.set_result(payload)
-        self._pool.free(self)
+    def _take(self, kind: bytes, payload: bytes) -> None:
+        if kind == READY:
+            self.ready = True
+            self._pool.started()
+            self._pool.free(self)
+        elif kind == FAILED_TO_START:
+            self.start_error = _one_line(json.loads(payload))
+        elif not self.killed:  # else it came too late: the time-out was faster
+            invocation = self._given.popleft()
+            self._watch()
+            self._pool.free(self)
+            invocation.end(kind, payload)
 
-    def _time_out(self, timeout: float) -> None:
-        if invocation := self._take():
-            invocation.fail(FunctionTimeoutError(f"it timed out after {timeout:g} seconds"))
+    def _time_out(self) -> None:
+        invocation = self._given.popleft()
+        invocation.fail(FunctionTimeoutError(f"it timed out after {self._pool.function.timeout:g} seconds"))
         self.killed = True
         self.kill()
+
+
+class _Permits:
+    """The permits to begin events that one environment was given: a pipe, whose every item is read once, by one reader.
+
+    Raises
+    ------
+    OSError
+        If there can be no pipe.
+    """
+
+    def __init__(self) -> None:
+        self.read_end, self._write_end = os.pipe()
+        os.set_blocking(self.read_end, False)
+
+    def put(self, invocation_id: str) -> None:
+        """Permit an event to be begun."""
+        os.write(self._write_end, invocation_id.encode("ascii"))
+
+    def get(self) -> str | None:
+        """Take the first permit that is left; None if there is none."""
+        try:
+            return os.read(self.read_end, PERMIT_BYTES).decode("ascii")
+        except BlockingIOError:
+            return None
+
+    def close(self) -> None:
+        """Close both ends."""
+        os.close(self.read_end)
+        os.close(self._write_end)
+
+
+_BEGAN = attrgetter("began")
 
 
 class FunctionPool:
@@ -226,7 +307,7 @@ class FunctionPool:
         self.function = function
         self.size = size
         self._surroundings = surroundings
-        self._environments: set[_Environment] = set()
+        self._environments: list[_Environment] = []
         self._idle: list[_Environment] = []
         self._waiting: deque[Invocation] = deque()
         self._starting = 0
@@ -250,17 +331,22 @@ class FunctionPool:
         """Run an event, now or as soon as an environment is free. `invocation.result` says how it ended."""
         if self._idle:
             # The one that was free last has the warmest caches.
-            self._idle.pop().run(invocation, self.function.timeout)
+            self._idle.pop().give(invocation)
+            return
+        # The one that has been busy longest is likely to be done first.
+        first = min((one for one in self._environments if one.can_take()), key=_BEGAN, default=None)
+        if first is not None and not self._waiting:
+            first.give(invocation)
         else:
             self._waiting.append(invocation)
-            self._grow()
+        self._grow()
 
     def stop(self) -> None:
         """End every environment. What is being run, or waits to be, fails."""
         self._stopped = True
         for environment in self._environments:
             environment.kill()
-        self._fail_waiting(FunctionError("the server is stopping"))
+        self._fail(self._waiting, FunctionError("the server is stopping"))
         for environment in self._environments:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 environment.process.wait(_LAST_WAIT)
@@ -272,22 +358,34 @@ class FunctionPool:
             self._first.set_result(None)
 
     def free(self, environment: _Environment) -> None:
-        """Take note that an environment is ready for an event, and give it the one that has waited longest."""
+        """Take note that an environment can take an event: the one that has waited longest, or another's next one."""
         while self._waiting:
             invocation = self._waiting.popleft()
             if not invocation.result.done():
-                environment.run(invocation, self.function.timeout)
-                self._grow()
-                return
+                environment.give(invocation)
+                if not environment.can_take():
+                    break
+        if self._waiting:
+            self._grow()
+        if environment.is_busy():
+            return
+        for other in sorted(self._environments, key=_BEGAN):
+            while other.has_more() and (taken_back := other.take_back()):
+                if not taken_back.result.done():
+                    environment.give(taken_back)
+                    return
         self._idle.append(environment)
 
-    def lost(self, environment: _Environment) -> None:
-        """Take note that an environment's process has hung up."""
-        self._environments.discard(environment)
+    def lost(self, environment: _Environment, not_begun: Sequence[Invocation]) -> None:
+        """Take note that an environment's process has hung up, and what of that which it was given it has not begun."""
+        self._environments.remove(environment)
         if environment in self._idle:
             self._idle.remove(environment)
         if not environment.ready:
             self._starting -= 1
+        if self._stopped:
+            self._fail(deque(not_begun), FunctionError("the server is stopping"))
+        self._waiting.extendleft(reversed(not_begun))
         self._spawn(self._bury(environment))
 
     async def _bury(self, environment: _Environment) -> None:
@@ -301,9 +399,8 @@ class FunctionPool:
             self._surroundings.report(
                 f"{self.function.name}: an execution environment {_ending(status)}, a new one starts"
             )
-        if not self._environments:
-            self._start_one()
-        self._grow()
+        if self._waiting or not self._environments:
+            self._grow()
 
     def _not_started(self, reason: str) -> None:
         error = FunctionStartError(f"{self.function.name} cannot start: {reason}")
@@ -313,24 +410,26 @@ class FunctionPool:
             self._surroundings.report(f"{error} (more in {self._surroundings.log})")
         if not self._environments:
             # As on Lambda: these events fail, and the next one tries to start an environment again.
-            self._fail_waiting(error)
+            self._fail(self._waiting, error)
 
-    def _fail_waiting(self, error: Exception) -> None:
-        while self._waiting:
-            self._waiting.popleft().fail(error)
+    def _fail(self, invocations: deque[Invocation], error: Exception) -> None:
+        while invocations:
+            invocations.popleft().fail(error)
 
     def _grow(self) -> None:
-        """Start one more environment while events wait, one at a time: most queues are gone before it is ready."""
-        if self._waiting and not self._starting and len(self._environments) < self.size and not self._stopped:
+        """Start one more environment, one at a time: most queues are gone before it is ready."""
+        if not self._starting and len(self._environments) < self.size and not self._stopped:
             self._start_one()
 
     def _start_one(self) -> None:
         ours, theirs = socket.socketpair()
+        permits = _Permits()
         try:
             with theirs, self._surroundings.log.open("ab") as log:
                 process = subprocess.Popen(
-                    [sys.executable, "-m", "local.environment", self.function.handler],
+                    [sys.executable, "-m", "local.environment", self.function.handler, str(permits.read_end)],
                     stdin=theirs.fileno(),
+                    pass_fds=[permits.read_end],
                     stdout=log,
                     stderr=log,
                     cwd=ROOT,
@@ -340,10 +439,11 @@ class FunctionPool:
                 )
         except OSError as error:
             ours.close()
+            permits.close()
             self._not_started(str(error))
             return
-        environment = _Environment(self, process)
-        self._environments.add(environment)
+        environment = _Environment(self, process, permits)
+        self._environments.append(environment)
         self._starting += 1
         self._spawn(self._connect(environment, ours))
 

@@ -16,12 +16,9 @@ _MOST_ENVIRONMENTS = 64
 
 
 def default_environments() -> int:
-    """Return how many execution environments of one function this machine can keep busy, 3 to 8.
-
-    One a core, and one more: at any moment, one of them waits for the database.
-    """
+    """Return how many execution environments of one function this machine can keep busy: one a core, 2 to 8."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(max(cores + 1, 3), 8)
+    return min(max(cores, 2), 8)
 
 
 @dataclass(frozen=True)

@@ -64,10 +64,13 @@ def behave(event: Event, context: Any) -> object:
 
 
 def sleep(event: Event, context: Any) -> dict[str, Any]:
-    """Sleep for some seconds; leave a file behind where one is named."""
+    """Sleep for some seconds, and leave a line in a file where one is named, or die where that is asked for."""
     asked = event["queryStringParameters"]
-    began = time.monotonic()
+    began, remaining = time.monotonic(), context.get_remaining_time_in_millis()
     time.sleep(float(asked["seconds"]))
     if "file" in asked:
-        Path(asked["file"]).write_text(context.aws_request_id)
-    return {"began": began, "ended": time.monotonic(), "process": os.getpid()}
+        with Path(asked["file"]).open("a") as file:
+            file.write(f"{context.aws_request_id}\n")
+    if asked.get("then") == "die":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return {"began": began, "ended": time.monotonic(), "remaining": remaining, "process": os.getpid()}
