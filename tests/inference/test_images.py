@@ -1,11 +1,15 @@
 """From an uploaded file to the model's tensor: every kind of image that users send, and every way to break one."""
 
 import io
+import os
 import random
 import struct
+import subprocess
+import sys
 import tracemalloc
 import zlib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +23,7 @@ from functions.shared.inference.image_input import ImageInput
 from functions.shared.inference.images import ImageDecoder
 
 LIMIT = 1_000_000
+ROOT = Path(__file__).parents[2]
 
 
 def decoder(
@@ -154,6 +159,20 @@ def test_a_photo_is_turned_upright_as_its_exif_says(orientation: int, format_: s
 def test_damaged_exif_leaves_the_image_as_it_lies() -> None:
     data = bytearray(saved(photo(), "JPEG", exif=b"Exif\0\0" + b"MM\0*\0\0\0\x08\xff\xff" + bytes(9)))
     assert decoder(3).decode(bytes(data)).shape == (1, 20, 30, 3)
+
+
+def test_what_pillow_says_of_a_files_metadata_is_neither_raised_nor_written(tmp_path: Path) -> None:
+    file = tmp_path / "damaged_exif.jpg"
+    file.write_bytes(saved(photo(), "JPEG", exif=b"Exif\0\0" + b"MM\0*\0\0\0\x08\xff\xff" + bytes(9)))
+    script = (
+        "import sys, tests.inference.test_images as t; from pathlib import Path;"
+        "print(t.decoder(3).decode(Path(sys.argv[1]).read_bytes()).shape)"
+    )
+    for how in ("error", "always"):
+        command = [sys.executable, "-c", script, str(file)]
+        environment = os.environ | {"PYTHONWARNINGS": f"{how}::UserWarning"}
+        done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
+        assert (done.stdout, done.stderr) == ("(1, 20, 30, 3)\n", "")
 
 
 @pytest.mark.parametrize("format_", ["GIF", "PNG", "WEBP", "TIFF"])

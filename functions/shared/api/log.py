@@ -53,27 +53,28 @@ class StructuredLog:
     def debug(self, message: str, **fields: object) -> None:
         """Write what helps to find a fault."""
         if self._least <= logging.DEBUG:
-            _put(self._line("DEBUG", message, fields))
+            _put(_line("DEBUG", message, self._stamp(), fields))
 
     def info(self, message: str, **fields: object) -> None:
         """Write what has happened, as it should."""
         if self._least <= logging.INFO:
-            _put(self._line("INFO", message, fields))
+            _put(_line("INFO", message, self._stamp(), fields))
 
     def info_each(self, lines: Iterable[tuple[str, Mapping[str, object]]]) -> None:
         """Write messages with their fields, as `info` does each: many lines in the time of a few."""
         if self._least <= logging.INFO:
-            _put("".join(self._line("INFO", message, fields) for message, fields in lines))
+            stamp = self._stamp()
+            _put("".join([_line("INFO", message, stamp, fields) for message, fields in lines]))
 
     def warning(self, message: str, **fields: object) -> None:
         """Write what somebody may want to look into."""
         if self._least <= logging.WARNING:
-            _put(self._line("WARNING", message, fields))
+            _put(_line("WARNING", message, self._stamp(), fields))
 
     def error(self, message: str, **fields: object) -> None:
         """Write what somebody has to look into."""
         if self._least <= logging.ERROR:
-            _put(self._line("ERROR", message, fields))
+            _put(_line("ERROR", message, self._stamp(), fields))
 
     def exception(self, message: str, error: BaseException) -> None:
         """Write an error with its traceback, all in one line."""
@@ -82,19 +83,21 @@ class StructuredLog:
         text = "".join(traceback.format_exception(error))
         self.error(message, exception_name=type(error).__name__, exception=text)
 
-    def _line(self, level: str, message: str, fields: Mapping[str, object]) -> str:
-        line: dict[str, object] = {
-            "level": level,
-            "message": message,
+    def _stamp(self) -> dict[str, object]:
+        """Return what all lines of a moment have in common."""
+        stamp: dict[str, object] = {
             "timestamp": datetime.now(UTC).isoformat(timespec="milliseconds"),
             "service": self._service,
         }
         if self.request_id is not None:
-            line["function_request_id"] = self.request_id
+            stamp["function_request_id"] = self.request_id
         if trace := os.environ.get("_X_AMZN_TRACE_ID"):  # AWS, "Using Lambda environment variables"
-            line["xray_trace_id"] = trace
-        line |= fields
-        return _encode(line) + "\n"
+            stamp["xray_trace_id"] = trace
+        return stamp
+
+
+def _line(level: str, message: str, stamp: Mapping[str, object], fields: Mapping[str, object]) -> str:
+    return _encode({"level": level, "message": message, **stamp, **fields}) + "\n"
 
 
 def _put(lines: str) -> None:

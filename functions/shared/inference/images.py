@@ -28,6 +28,10 @@ from functions.shared.inference.errors import ImageTooLargeError, InputProblem, 
 from functions.shared.inference.image_input import ImageInput
 from functions.shared.inference.package_settings import RESAMPLE_NAMES
 
+# Pillow warns about odd metadata of files that decode well; a caller's file is no concern of our logs. Said once for
+# the process: to say it around each image takes time, and is not for threads (Python, "warnings.catch_warnings").
+warnings.filterwarnings("ignore", module=r"PIL\.")
+
 __all__ = ["SUPPORTED_CONTENT_TYPES", "ImageDecoder", "sniff_contenttype"]
 
 _MODES: Final = {1: "L", 3: "RGB", 4: "RGBA"}
@@ -101,17 +105,14 @@ class ImageDecoder:
         ImageTooLargeError
             It has more pixels than the limit.
         """
-        with warnings.catch_warnings():
-            # Pillow warns about odd metadata of files that decode well; a caller's file is no concern of our logs.
-            warnings.simplefilter("ignore")
-            image = self._open(data)
-            try:
-                upright = _upright(image)
-                plain = _to_mode(upright, self._mode)
-                if self._size is not None and plain.size != self._size:
-                    plain = plain.resize(self._size, self._resample)
-            except _DAMAGED as error:
-                raise _undecodable("the image is damaged or cut off") from error
+        image = self._open(data)
+        try:
+            upright = _upright(image)
+            plain = _to_mode(upright, self._mode)
+            if self._size is not None and plain.size != self._size:
+                plain = plain.resize(self._size, self._resample)
+        except _DAMAGED as error:
+            raise _undecodable("the image is damaged or cut off") from error
         return self._to_tensor(_pixels(plain))
 
     def check(self, data: bytes) -> None:
@@ -122,9 +123,7 @@ class ImageDecoder:
         UndecodableImageError, ImageTooLargeError
             As `decode` does. What is wrong behind the header does not show.
         """
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            self._open(data)
+        self._open(data)
 
     def black(self, height: int, width: int) -> NDArray[Any]:
         """Make the tensor of a black (and opaque) image of a size; shape and dtype as `decode` gives them."""
