@@ -168,14 +168,13 @@ class _Environment(asyncio.Protocol):
             self._take(kind, payload)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the signature that asyncio asks for
-        if self._alarm is not None:
-            self._alarm.cancel()
         not_begun = []
         while invocation := self.take_back():
             not_begun.append(invocation)
         for invocation in self._given:
             invocation.fail(FunctionError("the process ended"))
         self._given.clear()
+        self._watch()
         self._permits.close()
         self.kill()
         self._pool.lost(self, not_begun)
