@@ -385,6 +385,8 @@ class FunctionPool:
         if self._stopped:
             self._fail(deque(not_begun), FunctionError("the server is stopping"))
         self._waiting.extendleft(reversed(not_begun))
+        if self._waiting and self._idle:
+            self.free(self._idle.pop())
         self._spawn(self._bury(environment))
 
     async def _bury(self, environment: _Environment) -> None:

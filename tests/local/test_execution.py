@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import os
+import signal
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -100,6 +102,16 @@ def test_a_process_that_ends_takes_with_it_what_it_ran_and_nothing_else(in_pool:
         assert (await slept(given_ahead))["process"] == (await slept(waiting))["process"]
 
     in_pool(use, size=1)
+
+
+def test_an_event_given_to_a_process_that_has_just_ended_is_run_by_another_that_is_there(in_pool: InPool) -> None:
+    async def use(pool: FunctionPool) -> None:
+        both = {one["process"] for one in await asyncio.gather(sleep(pool, 0.1), sleep(pool, 0.1))}
+        next_one = (await sleep(pool, 0))["process"]  # which was free last
+        os.kill(next_one, signal.SIGKILL)
+        assert {(await sleep(pool, 0))["process"]} == both - {next_one}
+
+    in_pool(use, size=2)
 
 
 def test_the_time_that_an_event_may_take_begins_when_it_is_begun(in_pool: InPool) -> None:
