@@ -170,16 +170,16 @@ async def _predict(request: Request, *, many: bool) -> Response:
     if replay := objects.commit(write, env.ledger, records[0].prediction_id):
         return _replay(replay, many=many)
     stored = perf_counter()
-    shared = {
-        "model": env.identity.name,
-        "version": env.identity.version,
-        "user_id": user_id,
-        "batch": len(records),
-        "decode_ms": round((decoded - started) * 1000, 3),
-        "inference_ms": round((inferred - decoded) * 1000, 3),
-        "store_ms": round((stored - inferred) * 1000, 3),
-    }
-    logger.info_each([("predicted", {"prediction_id": str(record.prediction_id), **shared}) for record in records])
+    logger.info_each(
+        [("predicted", {"prediction_id": str(record.prediction_id)}) for record in records],
+        model=env.identity.name,
+        version=env.identity.version,
+        user_id=user_id,
+        batch=len(records),
+        decode_ms=round((decoded - started) * 1000, 3),
+        inference_ms=round((inferred - decoded) * 1000, 3),
+        store_ms=round((stored - inferred) * 1000, 3),
+    )
     return response
 
 

@@ -147,7 +147,7 @@ def _fetched(
 
     One whose bytes are gone fails. Those that cannot be fetched at the moment are left out.
     """
-    if all(one.input.uri is None for one in claimed):
+    if all(one.uri is None for one in claimed):
         yield from claimed
         return
     with ThreadPoolExecutor(PARALLEL) as threads:
@@ -159,45 +159,42 @@ def _fetched(
 
 
 def _fetch(objects: ObjectStore | None, one: ClaimedPrediction) -> ClaimedPrediction | Failure | None:
-    if one.input.uri is None:
+    if one.uri is None:
         return one
     if objects is None:
         logger.error("an input is in a bucket, and INPUTS_BUCKET is not set")
         return None
     try:
-        content = objects.get(objects.key(one.input.uri))
+        content = objects.get(objects.key(one.uri))
     except ObjectMissingError as error:
         logger.error("an input's object is missing", reason=str(error))
         return Failure(one.prediction_id, "The bytes of the input are no longer there.")
     except ObjectStoreUnavailableError as error:
         logger.error("object storage cannot be reached", reason=str(error))
         return None
-    return one._replace(input=one.input._replace(content=content))
+    return one._replace(content=content)
 
 
 def _record(env: Environment, outcomes: Sequence[Success | Failure]) -> None:
     started = perf_counter()
-    recorded = set(env.ledger.complete(env.identity, outcomes))
-    shared = {
-        "model": env.identity.name,
-        "version": env.identity.version,
-        "batch": len(outcomes),
-        "store_ms": round((perf_counter() - started) * 1000, 3),
-    }
-    logger.info_each(_lines(outcomes, recorded, shared))
+    decided_before = set(env.ledger.complete(env.identity, outcomes))
+    store_ms = round((perf_counter() - started) * 1000, 3)
+    logger.info_each(
+        [_told(outcome, decided_before) for outcome in outcomes],
+        model=env.identity.name,
+        version=env.identity.version,
+        batch=len(outcomes),
+        store_ms=store_ms,
+    )
 
 
-def _lines(
-    outcomes: Sequence[Success | Failure], recorded: set[UUID], shared: Mapping[str, object]
-) -> Iterator[tuple[str, Mapping[str, object]]]:
-    for outcome in outcomes:
-        about = {"prediction_id": str(outcome.prediction_id), **shared}
-        if outcome.prediction_id not in recorded:
-            yield "predicted before", about
-        elif isinstance(outcome, Failure):
-            yield "failed", {**about, "reason": outcome.error}
-        else:
-            yield "predicted", {**about, "duration_ms": outcome.duration_ms}
+def _told(outcome: Success | Failure, decided_before: set[UUID]) -> tuple[str, Mapping[str, object]]:
+    prediction_id = str(outcome.prediction_id)
+    if outcome.prediction_id in decided_before:
+        return "predicted before", {"prediction_id": prediction_id}
+    if isinstance(outcome, Failure):
+        return "failed", {"prediction_id": prediction_id, "reason": outcome.error}
+    return "predicted", {"prediction_id": prediction_id, "duration_ms": outcome.duration_ms}
 
 
 if on_lambda():

@@ -9,7 +9,7 @@ from functions.shared.api.log import logger
 from functions.shared.inference.errors import InputError, ModelRunError
 from functions.shared.inference.model import Instance, Model
 from functions.shared.inference.prediction import Prediction
-from functions.shared.ledger.records import ClaimedPrediction, Failure, StoredInput, Success
+from functions.shared.ledger.records import ClaimedPrediction, Failure, Success
 
 
 def outcomes_of(model: Model, claimed: Iterable[ClaimedPrediction | Failure]) -> list[Success | Failure]:
@@ -35,7 +35,7 @@ def outcomes_of(model: Model, claimed: Iterable[ClaimedPrediction | Failure]) ->
             reasons[one.prediction_id] = one.error
             continue
         try:
-            instances[one.prediction_id] = _decode(model, one.input)
+            instances[one.prediction_id] = _decode(model, one)
         except InputError as error:
             reasons[one.prediction_id] = str(error)
     predictions, unpredictable = _run(model, instances)
@@ -63,13 +63,13 @@ def _sentence(reason: str) -> str:
     return reason if reason.endswith(".") else f"{reason}."
 
 
-def _decode(model: Model, stored: StoredInput) -> Instance:
+def _decode(model: Model, one: ClaimedPrediction) -> Instance:
     takes = model.package.takes
-    if takes != ("image" if stored.features is None else "features"):
+    if takes != ("image" if one.features is None else "features"):
         raise InputError(f"another model is served by now, which takes {takes}")
-    if stored.features is not None:
-        return model.decode_features(json.loads(stored.features))
-    return model.decode_image(stored.content or b"")
+    if one.features is not None:
+        return model.decode_features(json.loads(one.features))
+    return model.decode_image(one.content or b"")
 
 
 def _run(model: Model, instances: Mapping[UUID, Instance]) -> tuple[dict[UUID, Prediction], dict[UUID, str]]:

@@ -56,9 +56,20 @@ def test_lines_below_the_level_are_not_written(capsys: pytest.CaptureFixture[str
 
 def test_several_lines_are_written_as_each_would_be(capsys: pytest.CaptureFixture[str]) -> None:
     log = StructuredLog("f", "INFO")
-    log.info_each([("predicted", {"label": "7"}), ("failed", {"reason": "a\nb"})])
-    told = [(line["level"], line["message"], line.get("label"), line.get("reason")) for line in lines(capsys)]
-    assert told == [("INFO", "predicted", "7", None), ("INFO", "failed", None, "a\nb")]
+    log.info_each([("predicted", {"label": "}"}), ("failed", {}), ("failed", {"reason": "a\nb"})], batch=3)
+    log.info("predicted", label="}", batch=3)
+    log.info("failed", batch=3)
+    log.info("failed", reason="a\nb", batch=3)
+    written = lines(capsys)
+    for line in written:
+        datetime.fromisoformat(str(line.pop("timestamp")))
+    assert written[:3] == written[3:]
+    assert written[0] == {"level": "INFO", "message": "predicted", "label": "}", "batch": 3, "service": "f"}
+
+
+def test_several_lines_may_be_none(capsys: pytest.CaptureFixture[str]) -> None:
+    StructuredLog("f", "INFO").info_each([], batch=0)
+    assert lines(capsys) == []
 
 
 def test_an_unknown_level_is_refused_with_those_that_there_are() -> None:

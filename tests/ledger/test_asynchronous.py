@@ -62,8 +62,8 @@ def test_a_claim_reads_the_inputs_and_marks_the_predictions(ledger: Ledger) -> N
     for new in batch:
         ledger.enqueue(new)
     claim = ledger.claim([new.prediction_id for new in batch], lease_seconds=LEASE)
-    assert {(one.prediction_id, one.input.content, one.input.filename) for one in claim.claimed} == {
-        (new.prediction_id, new.input.content, new.input.filename) for new in batch
+    assert {(one.prediction_id, one.content, one.features, one.uri) for one in claim.claimed} == {
+        (new.prediction_id, new.input.content, None, None) for new in batch
     }
     assert (claim.busy, claim.done) == ((), ())
     assert {record(ledger, new).status for new in batch} == {"processing"}
@@ -112,7 +112,7 @@ def test_what_is_finished_or_unknown_is_done(ledger: Ledger) -> None:
 def test_a_success_is_recorded_with_its_model(ledger: Ledger) -> None:
     (new,) = queued()
     ledger.enqueue(new)
-    assert ledger.complete(MODEL, [success(new)]) == (new.prediction_id,)
+    assert ledger.complete(MODEL, [success(new)]) == ()
     on_record = record(ledger, new)
     assert (on_record.status, on_record.output, on_record.label, on_record.confidence) == (
         "succeeded",
@@ -137,8 +137,8 @@ def test_the_first_outcome_stays(ledger: Ledger) -> None:
     (new,) = queued()
     ledger.enqueue(new)
     ledger.complete(MODEL, [success(new, "first")])
-    assert ledger.complete(MODEL, [success(new, "second")]) == ()
-    assert ledger.complete(MODEL, [Failure(new.prediction_id, "third")]) == ()
+    assert ledger.complete(MODEL, [success(new, "second")]) == (new.prediction_id,)
+    assert ledger.complete(MODEL, [Failure(new.prediction_id, "third")]) == (new.prediction_id,)
     assert record(ledger, new).label == "first"
 
 

@@ -1,6 +1,6 @@
 """How PostgreSQL reads pages and records: from an index, and no more of it than is shown."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,7 +10,7 @@ import pytest
 from functions.shared.ledger import statements
 from functions.shared.ledger.connection import Connection, parse_database_url
 from functions.shared.ledger.identifiers import FIRST_ID, LAST_ID, first_id_at
-from functions.shared.ledger.ledger import _json_rows, _uuid_array
+from functions.shared.ledger.ledger import _OUTCOME_COLUMNS
 
 ROWS = 20_000
 LIMIT = 51
@@ -72,6 +72,11 @@ def explain(connection: Connection, sql: str, parameters: dict[str, object], mod
         simple("DEALLOCATE explained")
         simple("RESET plan_cache_mode")
     return list(nodes(found[0]["Plan"]))
+
+
+def array(values: Iterable[object]) -> str:
+    """An array as PostgreSQL writes it."""
+    return "{" + ",".join(map(str, values)) + "}"
 
 
 def rows_seen(node: dict[str, Any]) -> float:
@@ -182,10 +187,10 @@ def test_a_worker_looks_up_its_own_rows_however_many_are_queued(filled: Connecti
         simple("ANALYZE predictions")
         ids = [row[0] for row in simple("SELECT prediction_id FROM predictions WHERE status = 'queued' LIMIT 3")]
         if statement == "claim":
-            sql, parameters = statements.CLAIM, {"prediction_ids": _uuid_array(ids), "lease_seconds": 60.0}
+            sql, parameters = statements.CLAIM, {"prediction_ids": array(ids), "lease_seconds": 60.0}
         else:
-            rows = _json_rows([{"prediction_id": one, "error": "Why."} for one in ids])
-            sql, parameters = statements.COMPLETE, {"rows": rows, "model_id": 1}
+            columns = dict.fromkeys(_OUTCOME_COLUMNS, array([])) | {"prediction_id": array(ids)}
+            sql, parameters = statements.COMPLETE, columns | {"error": array(["Why."] * 3), "model_id": 1}
         plan = explain(filled, sql, parameters, mode)
     finally:
         simple("ROLLBACK")

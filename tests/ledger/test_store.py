@@ -114,9 +114,11 @@ def test_any_text_is_stored_verbatim_in_every_field(ledger: Ledger, text: str, m
         pytest.param({"user_id": "\ud800"}, id="lone surrogate in user_id"),
         pytest.param({"label": "a\0b"}, id="NUL in label"),
         pytest.param({"output": ["a\0"]}, id="NUL in output"),
+        pytest.param({"output": ["\ud800"]}, id="lone surrogate in output"),
         pytest.param({"output": [float("inf")]}, id="infinity in output"),
         pytest.param({"metadata": {"a": float("nan")}}, id="NaN in metadata"),
         pytest.param({"likely_class": 2**31}, id="class out of range"),
+        pytest.param({"likely_class": 2**63}, id="class out of any range"),
         pytest.param({"input": NewInput(b"x", "image/png", "a\0b")}, id="NUL in filename"),
     ],
 )

@@ -53,28 +53,30 @@ class StructuredLog:
     def debug(self, message: str, **fields: object) -> None:
         """Write what helps to find a fault."""
         if self._least <= logging.DEBUG:
-            _put(_line("DEBUG", message, self._stamp(), fields))
+            self._write("DEBUG", message, fields)
 
     def info(self, message: str, **fields: object) -> None:
         """Write what has happened, as it should."""
         if self._least <= logging.INFO:
-            _put(_line("INFO", message, self._stamp(), fields))
+            self._write("INFO", message, fields)
 
-    def info_each(self, lines: Iterable[tuple[str, Mapping[str, object]]]) -> None:
-        """Write messages with their fields, as `info` does each: many lines in the time of a few."""
+    def info_each(self, lines: Iterable[tuple[str, Mapping[str, object]]], **shared: object) -> None:
+        """Write messages, each with fields of its own, as `info` does each: many lines in the time of a few."""
         if self._least <= logging.INFO:
-            stamp = self._stamp()
-            _put("".join([_line("INFO", message, stamp, fields) for message, fields in lines]))
+            # A line's own members, and then, in the place of its closing brace, what all of them end with.
+            end = f",{_encode({**shared, **self._stamp()})[1:]}\n"
+            own = [_encode({"level": "INFO", "message": message, **fields}) for message, fields in lines]
+            _put("".join([line[:-1] + end for line in own]))
 
     def warning(self, message: str, **fields: object) -> None:
         """Write what somebody may want to look into."""
         if self._least <= logging.WARNING:
-            _put(_line("WARNING", message, self._stamp(), fields))
+            self._write("WARNING", message, fields)
 
     def error(self, message: str, **fields: object) -> None:
         """Write what somebody has to look into."""
         if self._least <= logging.ERROR:
-            _put(_line("ERROR", message, self._stamp(), fields))
+            self._write("ERROR", message, fields)
 
     def exception(self, message: str, error: BaseException) -> None:
         """Write an error with its traceback, all in one line."""
@@ -82,6 +84,9 @@ class StructuredLog:
 
         text = "".join(traceback.format_exception(error))
         self.error(message, exception_name=type(error).__name__, exception=text)
+
+    def _write(self, level: str, message: str, fields: Mapping[str, object]) -> None:
+        _put(_encode({"level": level, "message": message, **fields, **self._stamp()}) + "\n")
 
     def _stamp(self) -> dict[str, object]:
         """Return what all lines of a moment have in common."""
@@ -94,10 +99,6 @@ class StructuredLog:
         if trace := os.environ.get("_X_AMZN_TRACE_ID"):  # AWS, "Using Lambda environment variables"
             stamp["xray_trace_id"] = trace
         return stamp
-
-
-def _line(level: str, message: str, stamp: Mapping[str, object], fields: Mapping[str, object]) -> str:
-    return _encode({"level": level, "message": message, **stamp, **fields}) + "\n"
 
 
 def _put(lines: str) -> None:

@@ -25,6 +25,7 @@ from uuid import UUID
 import pg8000.native
 from pg8000.core import Context
 
+from functions.shared.ledger.arrays import Array, encode_array
 from functions.shared.ledger.errors import (
     DatabaseUrlError,
     LedgerUnavailableError,
@@ -409,7 +410,7 @@ class Connection:
             With ``:name`` for each parameter. Texts are kept, parsed, for as long as the process lives and, prepared,
             for as long as the connection does: pass constants.
         parameters : Mapping
-            A value for each name: None, str, bytes, UUID, bool, int, float or datetime.
+            A value for each name: None, str, bytes, UUID, bool, int, float, datetime or `Array`.
         keep : bool
             False where the best plan depends on the values: the statement is then planned for these.
 
@@ -422,6 +423,8 @@ class Connection:
         ------
         StatementInterruptedError
             If the connection broke. Whether the statement took effect is not known.
+        UnstorableValueError
+            If a value cannot be sent at all.
         LedgerError
             As `errors.refusal` says, if the server refused it. It then had no effect.
         """
@@ -439,6 +442,8 @@ class Connection:
                 context = Context(text, columns=[], input_funcs=known.converters)
         except UnicodeEncodeError as error:
             raise UnstorableValueError(f"a text that is not Unicode: {error.reason}") from error
+        except struct.error as error:
+            raise UnstorableValueError(f"a number out of range: {error}") from error
         self._exchange(packet, context)
         if known is None and keep:
             self._statements[sql] = _Prepared(name, *_bytes_in_binary(context))
@@ -544,6 +549,7 @@ _ENCODERS: dict[type, tuple[bytes, Callable[[Any], bytes]]] = {
     int: (_TEXT, lambda value: str(int(value)).encode()),
     float: (_TEXT, lambda value: repr(float(value)).encode()),
     datetime: (_TEXT, lambda value: value.isoformat().encode()),
+    Array: (_BINARY, encode_array),
 }
 
 

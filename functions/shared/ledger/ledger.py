@@ -2,13 +2,13 @@
 
 import hashlib
 import json
-from base64 import b64encode
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
-from functions.shared.ledger import statements
+from functions.shared.ledger import arrays, statements
+from functions.shared.ledger.arrays import Array, ElementType
 from functions.shared.ledger.connection import Connection, parse_database_url
 from functions.shared.ledger.cursor import decode_cursor, encode_cursor
 from functions.shared.ledger.errors import (
@@ -44,6 +44,29 @@ _FOREIGN_KEY_VIOLATION, _UNIQUE_VIOLATION = "23503", "23505"
 _MODEL_KEY, _IDEMPOTENCY_KEY = "predictions_model_id_fkey", "idempotency_keys_pkey"
 _RECORD_COLUMNS = 16
 _Row = list[Any]
+_RESULT_COLUMNS = {
+    "prediction_id": arrays.UUIDS,
+    "duration_ms": arrays.DOUBLE_PRECISION,
+    "confidence": arrays.DOUBLE_PRECISION,
+    "likely_class": arrays.BIGINT,
+    "label": arrays.TEXT,
+    "predicted_value": arrays.JSONB,
+    "output": arrays.JSONB,
+}
+_OUTCOME_COLUMNS = _RESULT_COLUMNS | {"error": arrays.TEXT}
+_PREDICTION_COLUMNS = _RESULT_COLUMNS | {
+    "created_at": arrays.TIMESTAMPTZ,
+    "user_id": arrays.TEXT,
+    "metadata": arrays.JSON,
+    "input_id": arrays.UUIDS,
+    "size": arrays.BIGINT,
+    "sha256": arrays.BYTEA,
+    "contenttype": arrays.TEXT,
+    "filename": arrays.TEXT,
+    "features": arrays.JSON,
+    "content": arrays.BYTEA,
+    "uri": arrays.TEXT,
+}
 _TOO_LONG = "The prediction was not finished in time."
 
 
@@ -170,7 +193,7 @@ class Ledger:
             parameters = _one_row(prediction)
         else:
             sql, sql_with_key = statements.STORE_MANY, statements.STORE_MANY_WITH_KEY
-            parameters = {"rows": _json_rows(map(_one_row, predictions))}
+            parameters = _columns(_PREDICTION_COLUMNS, [_one_row(prediction) for prediction in predictions])
 
         def write(sql: str, parameters: dict[str, object]) -> None:
             self._run_with_model(model, sql, parameters)
@@ -335,10 +358,10 @@ class Ledger:
             Each of the ids once: claimed, busy or done.
         """
         rows = self._pool.run(
-            statements.CLAIM, {"prediction_ids": _uuid_array(prediction_ids), "lease_seconds": lease_seconds}
+            statements.CLAIM, {"prediction_ids": _uuids(prediction_ids), "lease_seconds": lease_seconds}
         )
         return Claim(
-            claimed=tuple(ClaimedPrediction(row[0], _stored_input(row[3:])) for row in rows if row[1]),
+            claimed=tuple(ClaimedPrediction(row[0], *row[3:]) for row in rows if row[1]),
             busy=tuple(row[0] for row in rows if not row[1] and row[2] in ("queued", "processing")),
             done=tuple(row[0] for row in rows if not row[1] and row[2] not in ("queued", "processing")),
         )
@@ -356,9 +379,10 @@ class Ledger:
         Returns
         -------
         tuple of UUID
-            Those that had no outcome yet. What another delivery of the same message has finished before stays as it is.
+            Those that had an outcome before: what another delivery of the same message has finished stays as it is.
         """
-        rows = self._run_with_model(model, statements.COMPLETE, {"rows": _json_rows(map(_outcome_row, outcomes))})
+        columns = _columns(_OUTCOME_COLUMNS, [_outcome_row(outcome) for outcome in outcomes])
+        rows = self._run_with_model(model, statements.COMPLETE, columns)
         return tuple(row[0] for row in rows)
 
     def sweep(
@@ -424,7 +448,7 @@ class Ledger:
 
     def known_inputs(self, input_ids: Iterable[UUID]) -> set[UUID]:
         """Return which of some inputs the ledger has as objects."""
-        return {row[0] for row in self._pool.run(statements.KNOWN_INPUTS, {"input_ids": _uuid_array(input_ids)})}
+        return {row[0] for row in self._pool.run(statements.KNOWN_INPUTS, {"input_ids": _uuids(input_ids)})}
 
     def inputs_as_objects(self, *, after: UUID = FIRST_ID, limit: int = 1000) -> Sequence[tuple[UUID, str]]:
         """Return the ids and URIs of inputs that are objects, in the order of their ids, some at a time."""
@@ -507,7 +531,7 @@ class Ledger:
         key = _key_row(idempotency) | {
             "digest": idempotency.digest,
             "was_queued": isinstance(predictions[0], QueuedPrediction),
-            "prediction_ids": _uuid_array(identifiers),
+            "prediction_ids": _uuids(identifiers),
         }
         try:
             write(sql_with_key, parameters | key)
@@ -541,8 +565,8 @@ def _key_row(idempotency: IdempotencyKey) -> dict[str, object]:
     return {"key_user_id": idempotency.user_id, "key": idempotency.key}
 
 
-def _uuid_array(identifiers: Iterable[UUID]) -> str:
-    return "{" + ",".join(map(str, identifiers)) + "}"
+def _uuids(identifiers: Iterable[UUID]) -> Array:
+    return Array(arrays.UUIDS, list(identifiers))
 
 
 def _input_row(new: NewInput) -> dict[str, object]:
@@ -587,11 +611,9 @@ def _outcome_row(outcome: Success | Failure) -> dict[str, object]:
     return _result_row(outcome)
 
 
-def _json_rows(rows: Iterable[dict[str, object]]) -> str:
-    """Encode rows for a statement that takes any number of them: bytes as base64, ids and times as text."""
-    return json.dumps(
-        list(rows), default=lambda value: b64encode(value).decode() if isinstance(value, bytes) else str(value)
-    )
+def _columns(types: Mapping[str, ElementType], rows: Sequence[Mapping[str, object]]) -> dict[str, object]:
+    """Turn rows into columns, for a statement that takes any number of rows."""
+    return {name: Array(element, [row.get(name) for row in rows]) for name, element in types.items()}
 
 
 def _stored_input(row: _Row) -> StoredInput:

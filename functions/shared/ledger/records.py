@@ -314,10 +314,12 @@ class Replay(NamedTuple):
 
 
 class ClaimedPrediction(NamedTuple):
-    """A queued prediction that this worker, and no other, is to make now."""
+    """A queued prediction that this worker, and no other, is to make now, with its input as in `StoredInput`."""
 
     prediction_id: UUID
-    input: StoredInput
+    content: bytes | None
+    features: str | None
+    uri: str | None
 
 
 class Claim(NamedTuple):

@@ -43,20 +43,22 @@ ON CONFLICT (prediction_id) DO NOTHING
 STORE_ONE = "WITH" + _ONE_INPUT + _ONE_PREDICTION
 STORE_ONE_WITH_KEY = _WITH_KEY + _ONE_INPUT + _ONE_PREDICTION
 
-# Any number of rows are one parameter, a JSON array of objects. JSON inside of it (features, output, …) is a string
-# each, so that the server keeps it to the letter.
+# Any number of rows are one parameter a column, an array each. A class is sent as bigint, so that it is PostgreSQL that
+# says what fits into the column.
 _MANY_INPUTS = """
 new_row AS (
-    SELECT * FROM json_to_recordset(:rows) AS new_row (
-        prediction_id uuid, input_id uuid, created_at timestamptz, duration_ms double precision,
-        confidence double precision, likely_class integer, user_id text, label text, predicted_value text, output text,
-        metadata text, size bigint, sha256 text, contenttype text, filename text, features text, content text,
-        uri text
+    SELECT * FROM unnest(
+        :prediction_id::uuid[], :input_id::uuid[], :created_at::timestamptz[], :duration_ms::double precision[],
+        :confidence::double precision[], :likely_class::bigint[], :user_id::text[], :label::text[],
+        :predicted_value::jsonb[], :output::jsonb[], :metadata::json[], :size::bigint[], :sha256::bytea[],
+        :contenttype::text[], :filename::text[], :features::json[], :content::bytea[], :uri::text[]
+    ) AS new_row (
+        prediction_id, input_id, created_at, duration_ms, confidence, likely_class, user_id, label, predicted_value,
+        output, metadata, size, sha256, contenttype, filename, features, content, uri
     )
 ), input AS (
     INSERT INTO inputs (input_id, size, sha256, contenttype, filename, features, content, uri)
-    SELECT input_id, size, decode(sha256, 'base64'), contenttype, filename, features::json,
-           decode(content, 'base64'), uri
+    SELECT input_id, size, sha256, contenttype, filename, features, content, uri
     FROM new_row
     ON CONFLICT (input_id) DO NOTHING
 )"""
@@ -65,7 +67,7 @@ _MANY_PREDICTIONS = """
 INSERT INTO predictions (prediction_id, input_id, model_id, created_at, duration_ms, confidence, likely_class,
                          status, user_id, label, predicted_value, output, metadata)
 SELECT prediction_id, input_id, :model_id, created_at, duration_ms, confidence, likely_class,
-       'succeeded', user_id, label, predicted_value::jsonb, output::jsonb, metadata::json
+       'succeeded', user_id, label, predicted_value, output, metadata
 FROM new_row
 ON CONFLICT (prediction_id) DO NOTHING
 """
@@ -174,8 +176,9 @@ GET_INPUT_IF_THEIRS = GET_INPUT + IF_THEIRS
 PING = "SELECT 1 FROM predictions LIMIT 1"
 
 # A worker that died leaves its rows in processing; once the lease is over, whoever is asked next may have them.
-# Each row is looked up by its id: a join might walk all that is unfinished, and a backlog is what workers are for.
-_CLAIMED = """
+# Each row is looked up by its id: a join might walk all that is unfinished, and a backlog is what workers are for. ANY
+# and OFFSET 0 leave the planner no other way, whatever it believes of the tables' sizes.
+CLAIM = """
 WITH wanted AS (
     SELECT unnest(:prediction_ids::uuid[]) AS prediction_id
 ), claimable AS (
@@ -188,25 +191,26 @@ WITH wanted AS (
     ) found
 ), claimed AS (
     UPDATE predictions p SET status = 'processing', status_since = now()
-    FROM claimable WHERE p.prediction_id = claimable.prediction_id
+    WHERE p.prediction_id = ANY (ARRAY(SELECT prediction_id FROM claimable))
     RETURNING p.prediction_id, p.input_id
 )
-SELECT wanted.prediction_id, claimed.prediction_id IS NOT NULL, p.status, """
-_WANTED = """
+SELECT wanted.prediction_id, claimed.prediction_id IS NOT NULL,
+       CASE WHEN claimed.prediction_id IS NULL
+            THEN (SELECT p.status FROM predictions p WHERE p.prediction_id = wanted.prediction_id) END,
+       i.content, i.features::text, i.uri
 FROM wanted
-LEFT JOIN predictions p ON p.prediction_id = wanted.prediction_id
 LEFT JOIN claimed ON claimed.prediction_id = wanted.prediction_id
-LEFT JOIN inputs i ON i.input_id = claimed.input_id
+LEFT JOIN LATERAL (SELECT * FROM inputs WHERE inputs.input_id = claimed.input_id OFFSET 0) i ON TRUE
 """
-CLAIM = _CLAIMED + _INPUT + _WANTED
 
 # Rows are locked in the order of their ids, so that two deliveries of the same messages wait for each other at most.
+# Answers those that had an outcome before: mostly none.
 COMPLETE = """
 WITH outcome AS (
-    SELECT * FROM json_to_recordset(:rows) AS outcome (
-        prediction_id uuid, duration_ms double precision, confidence double precision, likely_class integer,
-        label text, predicted_value text, output text, error text
-    )
+    SELECT * FROM unnest(
+        :prediction_id::uuid[], :duration_ms::double precision[], :confidence::double precision[],
+        :likely_class::bigint[], :label::text[], :predicted_value::jsonb[], :output::jsonb[], :error::text[]
+    ) AS outcome (prediction_id, duration_ms, confidence, likely_class, label, predicted_value, output, error)
 ), unfinished AS (
     SELECT found.prediction_id
     FROM (SELECT prediction_id FROM outcome ORDER BY prediction_id) decided CROSS JOIN LATERAL (
@@ -214,21 +218,23 @@ WITH outcome AS (
         WHERE p.prediction_id = decided.prediction_id AND p.status IN ('queued', 'processing')
         FOR UPDATE
     ) found
+), recorded AS (
+    UPDATE predictions p
+    SET status = CASE WHEN o.error IS NULL THEN 'succeeded' ELSE 'failed' END,
+        status_since = now(),
+        model_id = CASE WHEN o.error IS NULL THEN :model_id::bigint END,
+        duration_ms = o.duration_ms,
+        confidence = o.confidence,
+        likely_class = o.likely_class,
+        label = o.label,
+        predicted_value = o.predicted_value,
+        output = o.output,
+        error = o.error
+    FROM outcome o
+    WHERE p.prediction_id = o.prediction_id AND p.prediction_id = ANY (ARRAY(SELECT prediction_id FROM unfinished))
 )
-UPDATE predictions p
-SET status = CASE WHEN o.error IS NULL THEN 'succeeded' ELSE 'failed' END,
-    status_since = now(),
-    model_id = CASE WHEN o.error IS NULL THEN :model_id::bigint END,
-    duration_ms = o.duration_ms,
-    confidence = o.confidence,
-    likely_class = o.likely_class,
-    label = o.label,
-    predicted_value = o.predicted_value::jsonb,
-    output = o.output::jsonb,
-    error = o.error
-FROM outcome o JOIN unfinished USING (prediction_id)
-WHERE p.prediction_id = o.prediction_id
-RETURNING p.prediction_id
+SELECT prediction_id FROM outcome
+WHERE NOT EXISTS (SELECT FROM unfinished WHERE unfinished.prediction_id = outcome.prediction_id)
 """
 
 SWEEP = """

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import httpx
 import numpy as np
@@ -145,7 +145,7 @@ def test_what_a_worker_was_at_when_it_died_is_done_again_once_its_time_is_up(
     (made,) = queued(api, digit)
     messages = queue.receive()
     ledger = Ledger.at(database_url)
-    ledger.claim([record(api, made)["prediction_id"]], lease_seconds=60)
+    ledger.claim([UUID(record(api, made)["prediction_id"])], lease_seconds=60)
     ledger.close()
 
     assert work(messages) == [made]
