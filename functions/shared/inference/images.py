@@ -27,6 +27,7 @@ from functions.shared.inference.content_types import SUPPORTED_CONTENT_TYPES, sn
 from functions.shared.inference.errors import ImageTooLargeError, InputProblem, UndecodableImageError
 from functions.shared.inference.image_input import ImageInput
 from functions.shared.inference.package_settings import RESAMPLE_NAMES
+from functions.shared.inference.plain_png import read_plain_png
 
 # Pillow warns about odd metadata of files that decode well; a caller's file is no concern of our logs. Said once for
 # the process: to say it around each image takes time, and is not for threads (Python, "warnings.catch_warnings").
@@ -105,7 +106,7 @@ class ImageDecoder:
         ImageTooLargeError
             It has more pixels than the limit.
         """
-        image = self._open(data)
+        image = read_plain_png(data, self._check_size) or self._open(data)
         try:
             upright = _upright(image)
             plain = _to_mode(upright, self._mode)
@@ -244,7 +245,7 @@ def _webp_size(data: bytes) -> tuple[int, int]:
     return 0, 0
 
 
-def _upright(image: ImageFile) -> Image.Image:
+def _upright(image: Image.Image) -> Image.Image:
     """Decode the pixels and turn them as the EXIF orientation says; Pillow turns TIFF by itself."""
     image.load()
     if "exif" not in image.info:

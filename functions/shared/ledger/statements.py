@@ -180,7 +180,7 @@ PING = "SELECT 1 FROM predictions LIMIT 1"
 # and OFFSET 0 leave the planner no other way, whatever it believes of the tables' sizes.
 CLAIM = """
 WITH wanted AS (
-    SELECT unnest(:prediction_ids::uuid[]) AS prediction_id
+    SELECT * FROM unnest(:prediction_ids::uuid[]) WITH ORDINALITY AS wanted (prediction_id, position)
 ), claimable AS (
     SELECT found.prediction_id FROM wanted CROSS JOIN LATERAL (
         SELECT p.prediction_id FROM predictions p
@@ -194,7 +194,7 @@ WITH wanted AS (
     WHERE p.prediction_id = ANY (ARRAY(SELECT prediction_id FROM claimable))
     RETURNING p.prediction_id, p.input_id
 )
-SELECT wanted.prediction_id, claimed.prediction_id IS NOT NULL,
+SELECT wanted.position, claimed.prediction_id IS NOT NULL,
        CASE WHEN claimed.prediction_id IS NULL
             THEN (SELECT p.status FROM predictions p WHERE p.prediction_id = wanted.prediction_id) END,
        i.content, i.features::text, i.uri

@@ -1,0 +1,75 @@
+"""PNG files that hold a picture and nothing else, as programs and browsers write them, decoded in fewer steps.
+
+Pillow reads a PNG file chunk by chunk, ready for whatever may come. That takes longer than the pixels of a small image,
+and longer still where the processor's caches are cold, as they are whenever a request comes. Here a file of a header,
+the pixels and the end goes to Pillow's decoder of pixels directly; whatever differs from that in anything, damaged
+files among them, is left to Pillow's reader.
+
+Source: the PNG specification, 3rd edition, sections 5 and 11.2.
+"""
+
+import struct
+from collections.abc import Callable
+from typing import Final
+from zlib import crc32
+
+from PIL import Image
+
+# Signature; length and type of the first chunk; width, height, bit depth, colour type; the methods of compression,
+# filtering and interlacing; CRC.
+_HEADER: Final = struct.Struct(">8sI4sIIBBBBBI")
+_BEGINNING: Final = (b"\x89PNG\r\n\x1a\n", 13, b"IHDR")
+_CHECKED: Final = slice(12, 29)  # what the CRC is of
+_CHUNK: Final = struct.Struct(">I4s")
+_CRC_BYTES: Final = 4
+_BIT_DEPTH: Final = 8
+_MODES: Final = {0: "L", 2: "RGB", 4: "LA", 6: "RGBA"}
+
+
+def read_plain_png(data: bytes, check_size: Callable[[int, int], None]) -> Image.Image | None:
+    """Decode a file if it is such a plain one.
+
+    Parameters
+    ----------
+    data
+        The file.
+    check_size
+        Given width and height before any pixel is decoded; raises if they are too large.
+
+    Returns
+    -------
+    Image or None
+        What Pillow's reader would make of it, decoded; None if that has to look at it.
+    """
+    if len(data) < _HEADER.size:
+        return None
+    *beginning, width, height, depth, color, compression, filtering, interlacing, crc = _HEADER.unpack_from(data)
+    if tuple(beginning) != _BEGINNING or crc32(data[_CHECKED]) != crc:
+        return None
+    mode = _MODES.get(color)
+    if mode is None or depth != _BIT_DEPTH or compression or filtering or interlacing or not width or not height:
+        return None
+    check_size(width, height)
+    pixels = _pixels(data)
+    if pixels is None:
+        return None
+    try:
+        return Image.frombytes(mode, (width, height), pixels, "zip", mode)
+    except ValueError:
+        return None
+
+
+def _pixels(data: bytes) -> bytes | None:
+    """Return the compressed pixels, None if there is anything else but them up to the file's end."""
+    pieces: list[bytes] = []
+    at = _HEADER.size
+    while len(data) - at >= _CHUNK.size:
+        length, kind = _CHUNK.unpack_from(data, at)
+        at += _CHUNK.size
+        if kind == b"IEND":
+            return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        if kind != b"IDAT":
+            return None
+        pieces.append(data[at : at + length])
+        at += length + _CRC_BYTES
+    return None
