@@ -189,7 +189,7 @@ def _scheduled() -> dict[str, Any]:
 
 async def run_event(pool: FunctionPool, event: dict[str, Any], report: Report) -> bytes | None:
     """Run a function on an event that nobody waits for, and return its result as JSON; None if it failed."""
-    invocation = Invocation(encode(event).encode(), new_identifiers())
+    invocation = Invocation(encode(event), new_identifiers())
     pool.invoke(invocation)
     try:
         return await invocation.result

@@ -199,7 +199,7 @@ class _Environment(asyncio.Protocol):
             "trace": identifiers.trace_id,
             "timeout": self._pool.function.timeout,
         }
-        head = encode(about).encode() + b"\n"
+        head = encode(about) + b"\n"
         length = len(head) + len(invocation.event)
         self._given.append(invocation)
         self._permits.put(identifiers.invocation_id)

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import json
 import logging
 import socket
 from collections.abc import Awaitable, Callable, Iterator
@@ -10,6 +9,7 @@ from typing import Any, cast
 
 import uvicorn
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
+from pydantic_core import from_json
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from local import gateway
@@ -99,7 +99,7 @@ class Front:
                 port=self._port,
                 claims=claims,
             )
-        ).encode()
+        )
         if len(event) > gateway.LARGEST_PAYLOAD:
             return gateway.too_large(
                 f"The body of {len(body)} bytes makes an event of {len(event)} bytes, over the limit of "
@@ -117,7 +117,7 @@ class Front:
         try:
             pool.invoke(invocation)
             payload = await invocation.result
-            return gateway.read_result(json.loads(payload))
+            return gateway.read_result(from_json(payload))
         except FunctionTimeoutError as error:
             self._report(f"{name}: {error}")
             return gateway.SERVICE_UNAVAILABLE

@@ -9,14 +9,15 @@ image and a body without a type all come base64-encoded.
 import base64
 import binascii
 import functools
-import json
 import os
 import re
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypedDict
 from urllib.parse import parse_qsl
+
+from pydantic_core import to_json
 
 from local.environment import ACCOUNT
 
@@ -47,7 +48,7 @@ _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _LOWEST_STATUS, _HIGHEST_STATUS = 200, 599
 _WITHOUT_BODY = frozenset((204, 304))
 
-encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+encode: Callable[[object], bytes] = to_json
 """JSON as it travels: compact, in UTF-8."""
 
 
@@ -242,8 +243,8 @@ def read_result(result: object) -> Response:
         If it is no response. API Gateway answers 500 then.
     """
     if not isinstance(result, dict) or "statusCode" not in result:
-        text = result if isinstance(result, str) else encode(result)
-        return _response(200, [("content-type", "application/json")], text.encode())
+        body = result.encode() if isinstance(result, str) else encode(result)
+        return _response(200, [("content-type", "application/json")], body)
     headers = result.get("headers") or {}
     cookies = result.get("cookies") or []
     if not isinstance(headers, dict) or not isinstance(cookies, list):
@@ -268,7 +269,7 @@ def _header_value(value: object) -> str:
     if isinstance(value, str):
         return value
     if isinstance(value, bool | int | float):
-        return encode(value)
+        return encode(value).decode()
     raise MalformedResultError("a header's value must be a string, a number or a boolean")
 
 
@@ -301,7 +302,7 @@ def _response(status: int, pairs: Iterable[tuple[str, str]], body: bytes) -> Res
 
 
 def _message(status: int, message: str, *headers: tuple[str, str]) -> Response:
-    return _response(status, [("content-type", "application/json"), *headers], encode({"message": message}).encode())
+    return _response(status, [("content-type", "application/json"), *headers], encode({"message": message}))
 
 
 NOT_FOUND = _message(404, "Not Found")
@@ -323,4 +324,4 @@ def too_large(detail: str) -> Response:
         "detail": detail,
         "message": "Request Entity Too Large",
     }
-    return _response(TOO_LARGE_STATUS, [("content-type", "application/problem+json")], encode(problem).encode())
+    return _response(TOO_LARGE_STATUS, [("content-type", "application/problem+json")], encode(problem))

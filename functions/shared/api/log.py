@@ -12,12 +12,13 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Final
 
+from pydantic_core import PydanticSerializationError, to_json
+
 _LEVELS: Final = {
     level: logging.getLevelNamesMapping()[level] for level in ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 }
 
-# Escaped, so that every text can be written, whatever a caller sent and however standard output is encoded.
-_encode: Final = json.JSONEncoder(default=str, separators=(",", ":")).encode
+_encode_any: Final = json.JSONEncoder(default=str, separators=(",", ":")).encode
 
 
 class StructuredLog:
@@ -64,8 +65,8 @@ class StructuredLog:
         """Write messages, each with fields of its own, as `info` does each: many lines in the time of a few."""
         if self._least <= logging.INFO:
             # A line's own members, and then, in the place of its closing brace, what all of them end with.
-            end = f",{_encode({**shared, **self._stamp()})[1:]}\n"
-            own = [_encode({"level": "INFO", "message": message, **fields}) for message, fields in lines]
+            end = f",{_json({**shared, **self._stamp()})[1:]}\n"
+            own = [_json({"level": "INFO", "message": message, **fields}) for message, fields in lines]
             _put("".join([line[:-1] + end for line in own]))
 
     def warning(self, message: str, **fields: object) -> None:
@@ -86,7 +87,7 @@ class StructuredLog:
         self.error(message, exception_name=type(error).__name__, exception=text)
 
     def _write(self, level: str, message: str, fields: Mapping[str, object]) -> None:
-        _put(_encode({"level": level, "message": message, **fields, **self._stamp()}) + "\n")
+        _put(_json({"level": level, "message": message, **fields, **self._stamp()}) + "\n")
 
     def _stamp(self) -> dict[str, object]:
         """Return what all lines of a moment have in common."""
@@ -99,6 +100,14 @@ class StructuredLog:
         if trace := os.environ.get("_X_AMZN_TRACE_ID"):  # AWS, "Using Lambda environment variables"
             stamp["xray_trace_id"] = trace
         return stamp
+
+
+def _json(members: Mapping[str, object]) -> str:
+    """Encode in ASCII, so that every text can be written, whatever a caller sent and however the output is encoded."""
+    try:
+        return to_json(members, ensure_ascii=True, fallback=str).decode()
+    except PydanticSerializationError:  # texts and bytes that are not Unicode
+        return _encode_any(members)
 
 
 def _put(lines: str) -> None:
