@@ -206,6 +206,7 @@ class Model:
             The model cannot run at all.
         """
         if self._images is not None:
+            self.check_image(_ONE_PIXEL_PNG)  # imports Pillow's reader, which decoding a plain file does without
             self.decode_image(_ONE_PIXEL_PNG)
         try:
             self.predict([self.made_up_instance()])
