@@ -126,7 +126,7 @@ def split(count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 
 
 def build_model() -> keras.Model:
-    """Build the untrained network: 145,000 parameters, 5 million multiplications per image.
+    """Build the untrained network: 145,000 parameters, 4.3 million multiplications per image.
 
     Dark ink on a light ground, told by its border, is turned into MNIST's light ink on a dark one first: people send
     scans and photographs of paper, and only this model, not the service's preprocessing, can know that it wants light
@@ -134,7 +134,7 @@ def build_model() -> keras.Model:
 
     The image is halved by the first convolution, because that is where a small network spends its time, and the last
     one covers what is left of it (3 x 3), in place of a dense layer: flattening would cost six extra nodes in the
-    exported graph.
+    exported graph. Of the 7 x 7 positions before the second pooling, that looks at 6 x 6: the others are not computed.
 
     Returns
     -------
@@ -148,7 +148,7 @@ def build_model() -> keras.Model:
     x = _convolution(x, 32, 3)
     x = layers.MaxPooling2D()(x)
     x = _convolution(x, 64, 3)
-    x = _convolution(x, 64, 3)
+    x = _convolution(layers.ZeroPadding2D(((1, 0), (1, 0)))(x), 64, 3, padding="valid")
     x = layers.MaxPooling2D()(x)
     x = layers.Dropout(0.2)(x)
     x = _convolution(x, 128, 3, padding="valid")
