@@ -27,3 +27,18 @@ def test_the_runtime_comes_without_image_formats_and_without_the_sdk() -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2]
     )
     assert done.stdout.strip() == "False"
+
+
+def test_a_model_that_is_warm_has_imported_the_reader_of_png_files_and_no_other() -> None:
+    program = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from functions.shared.inference.model import Model\n"
+        "from functions.shared.inference.package import ModelPackage\n"
+        "Model.load(ModelPackage.load(Path('model_artifacts/mnist'))).warm_up()\n"
+        "print(*sorted(name for name in sys.modules if name.endswith('ImagePlugin')))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2]
+    )
+    assert done.stdout.strip() == "PIL.PngImagePlugin"

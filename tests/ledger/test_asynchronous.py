@@ -87,6 +87,18 @@ def test_what_another_worker_is_just_claiming_is_busy_and_not_waited_for(ledger:
     assert (claim.claimed, claim.busy) == ((), (new.prediction_id,))
 
 
+def test_of_many_that_are_wanted_each_is_told_by_its_id(ledger: Ledger) -> None:
+    batch = queued(6)
+    for new in batch:
+        ledger.enqueue(new)
+    ids = [new.prediction_id for new in batch]
+    ledger.claim([ids[1], ids[3]], lease_seconds=LEASE)
+    ledger.complete(MODEL, [success(batch[4])])
+    claim = ledger.claim([ids[at] for at in (4, 0, 3, 5, 1, 2)], lease_seconds=LEASE)
+    assert {one.prediction_id: one.content for one in claim.claimed} == {ids[at]: b"%d" % at for at in (0, 2, 5)}
+    assert (sorted(claim.busy), claim.done) == (sorted((ids[1], ids[3])), (ids[4],))
+
+
 def test_what_a_dead_worker_has_claimed_is_taken_over_when_its_lease_is_up(ledger: Ledger) -> None:
     (new,) = queued()
     ledger.enqueue(new)
