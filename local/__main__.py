@@ -11,6 +11,6 @@ if __name__ == "__main__":
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: sys.exit(0))
 
-    from local.commands import main
+    from local.commands.command_line import main
 
     sys.exit(main(sys.argv[1:]))

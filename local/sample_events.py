@@ -15,12 +15,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from local.environment import ACCOUNT
-from local.gateway import Identifiers, make_event
-from local.routing import Router
+from local.gateway.integration import Identifiers, make_event
+from local.gateway.routing import Router
+from local.runtime.environment import ACCOUNT
+from local.runtime.sqs_event import Message
+from local.runtime.sqs_event import make_event as queue_event
 from local.settings import ROOT
-from local.sqs import Message
-from local.sqs import make_event as queue_event
 from local.template import Function, read_template
 
 FOLDER: Final = ROOT / "local" / "events"

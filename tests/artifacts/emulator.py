@@ -12,8 +12,8 @@ from types import TracebackType
 from typing import Any
 
 from infra.build import PYTHON
+from local.services.process_guard import Tethered
 from local.template import Function
-from local.tether import Tethered
 
 _ROOT = Path(__file__).parents[2]
 _PATH = "/2015-03-31/functions/function/invocations"

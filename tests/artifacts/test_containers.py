@@ -23,9 +23,9 @@ import pytest
 
 from functions.shared.ledger.ledger import Ledger
 from infra.migrations import upgrade
-from local.postgres import EmbeddedPostgres
 from local.sample_events import USER
-from local.tether import Tethered
+from local.services.postgres import EmbeddedPostgres
+from local.services.process_guard import Tethered
 from tests.artifacts.conftest import (
     DIGIT,
     EVENTS,

@@ -211,7 +211,7 @@ def test_a_queue_that_is_killed_comes_back_and_loses_nothing(
     server = serve(**hurried).start()
     with httpx.Client(base_url=server.address, timeout=60) as client:
         queue_all(client, images, 50)
-        [process] = processes_of(server, "local.moto_process")
+        [process] = processes_of(server, "local.services.moto_process")
         process.send_signal(signal.SIGKILL)
         queue_all(client, images, 50)
 

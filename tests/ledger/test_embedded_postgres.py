@@ -13,7 +13,7 @@ import pytest
 
 from functions.shared.ledger.connection import Connection, parse_database_url
 from functions.shared.ledger.errors import LedgerUnavailableError
-from local.postgres import EmbeddedPostgres, PostgresError
+from local.services.postgres import EmbeddedPostgres, PostgresError
 from tests.ledger.waiting import soon
 
 ROOT = Path(__file__).parents[2]
@@ -23,7 +23,7 @@ OWNER = """
 import sys
 from pathlib import Path
 from functions.shared.ledger.connection import Connection, parse_database_url
-from local.postgres import EmbeddedPostgres
+from local.services.postgres import EmbeddedPostgres
 server = EmbeddedPostgres(Path(sys.argv[1]))
 connection = Connection(parse_database_url(server.start()))
 print(server.pid, flush=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from local.tether import Tethered, TetherError
+from local.services.process_guard import Tethered, TetherError
 from tests.ledger.waiting import soon
 
 ROOT = Path(__file__).parents[2]
@@ -21,7 +21,7 @@ DEAF = [
 ]
 OWNER = """
 import sys, time
-from local.tether import Tethered
+from local.services.process_guard import Tethered
 print(Tethered(sys.argv[1:]).pid, flush=True)
 time.sleep(60)
 """

@@ -16,7 +16,7 @@ from joserfc import jwt
 from joserfc.jwk import RSAKey
 
 from local.errors import CannotServeError
-from local.issuer import AUDIENCE, ISSUER, Issuer, make_issuer, read_issuer
+from local.gateway.issuer import AUDIENCE, ISSUER, Issuer, make_issuer, read_issuer
 from local.settings import ROOT, Settings
 from local.template import read_template
 from tests.local.conftest import Serve

@@ -134,7 +134,7 @@ def test_the_schedule_runs_its_function_and_says_that_the_queue_is_new(running: 
 
 def test_a_queue_that_ends_comes_back_at_the_same_address_and_the_schedule_is_told(running: Running) -> None:
     before = len(running.calls("tick"))
-    [moto] = [process for process in running.server.processes() if "local.moto_process" in process.cmdline()]
+    [moto] = [process for process in running.server.processes() if "local.services.moto_process" in process.cmdline()]
 
     moto.kill()
 

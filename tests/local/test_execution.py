@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import uvloop
 
-from local.execution import FunctionError, FunctionPool, FunctionTimeoutError, Invocation, Surroundings
-from local.gateway import new_identifiers
+from local.gateway.integration import new_identifiers
+from local.runtime.pool import FunctionError, FunctionPool, FunctionTimeoutError, Invocation, Surroundings
 from local.template import Function
 from tests.local.server import PROJECT
 

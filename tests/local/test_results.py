@@ -2,7 +2,7 @@
 
 import pytest
 
-from local.gateway import MalformedResultError, read_result
+from local.gateway.integration import MalformedResultError, read_result
 
 
 def test_a_result_becomes_a_response() -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from local.routing import Router
+from local.gateway.routing import Router
 from local.template import Route
 
 # The example of "Create routes for HTTP APIs in API Gateway", and what this API adds to it.

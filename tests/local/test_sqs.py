@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from local.sqs import Message, messages_done
+from local.runtime.sqs_event import Message, messages_done
 
 
 def messages(*names: str) -> list[Message]:

@@ -9,7 +9,7 @@ import pytest
 
 from functions.shared.inference.feature_input import FeatureColumn, FeatureInput
 from functions.shared.inference.package import ModelPackage
-from local.welcome import SAMPLE, curl_lines
+from local.commands.welcome import SAMPLE, curl_lines
 from tests.local.conftest import Serve
 from tests.local.server import PROJECT, ROOT
 

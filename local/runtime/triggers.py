@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from math import ceil
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from local.aws import CREDENTIALS, LocalAws
-from local.environment import ACCOUNT
-from local.execution import (
+from local.gateway.integration import encode, new_identifiers
+from local.runtime.environment import ACCOUNT
+from local.runtime.pool import (
     FunctionError,
     FunctionPool,
     FunctionStartError,
@@ -22,8 +22,8 @@ from local.execution import (
     Report,
     region_of,
 )
-from local.gateway import encode, new_identifiers
-from local.sqs import Message, make_event, messages_done
+from local.runtime.sqs_event import Message, make_event, messages_done
+from local.services.aws import CREDENTIALS, LocalAws
 from local.template import QueueSource
 from local.waiting import in_thread
 

@@ -11,7 +11,7 @@ from moto.sqs import models
 from werkzeug.serving import WSGIRequestHandler, make_server
 from werkzeug.test import Client
 
-from local.aws import UPLOADS_BUCKET
+from local.services.aws import UPLOADS_BUCKET
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment

@@ -12,9 +12,9 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 from pydantic_core import from_json
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from local import gateway
-from local.execution import FunctionError, FunctionPool, FunctionStartError, FunctionTimeoutError, Invocation, Report
-from local.routing import Router
+from local.gateway import integration as gateway
+from local.gateway.routing import Router
+from local.runtime.pool import FunctionError, FunctionPool, FunctionStartError, FunctionTimeoutError, Invocation, Report
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]

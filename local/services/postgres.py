@@ -37,7 +37,7 @@ from urllib.parse import quote
 
 import psutil
 
-from local.tether import Tethered, TetherError
+from local.services.process_guard import Tethered, TetherError
 
 SYSTEM_USER = "onnx-ledger"
 DATABASE = "ledger"
@@ -76,7 +76,7 @@ CREATE DATABASE {DATABASE} OWNER {ROLE};
 """
 
 _HBA = """\
-# Written at every start by local/postgres.py. The socket lies in a directory that only its owner can enter.
+# Written at every start by local/services/postgres.py. The socket lies in a directory that only its owner can enter.
 local all all trust
 host all all all scram-sha-256
 """

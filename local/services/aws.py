@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from local.environment import ACCOUNT
 from local.errors import CannotServeError
-from local.execution import region_of
+from local.runtime.environment import ACCOUNT
+from local.runtime.pool import region_of
+from local.services.process_guard import Tethered, TetherError
 from local.settings import ROOT
 from local.template import Queue
-from local.tether import Tethered, TetherError
 
 CREDENTIALS: Final = {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local"}
 """What functions sign their requests with. Nobody checks it, but without any they look for it all over the machine."""
@@ -78,7 +78,7 @@ class LocalAws:
             self._listener.bind(("127.0.0.1", 0))
             self._listener.listen(_BACKLOG)
         descriptor = self._listener.fileno()
-        command = [sys.executable, "-m", "local.moto_process", str(descriptor), self._region]
+        command = [sys.executable, "-m", "local.services.moto_process", str(descriptor), self._region]
         try:
             with self._log.open("ab") as log:
                 self._process = Tethered(

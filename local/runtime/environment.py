@@ -1,8 +1,8 @@
 """One execution environment: a process that imports a handler once and then runs it, one event after the other.
 
-`python -m local.environment package.module.function PERMITS`, started by `local.execution`. Standard input is a socket
-to the server, over which both sides send frames: four bytes with the length (big-endian), then that many bytes.
-`PERMITS` is the file descriptor of a pipe, not blocking.
+`python -m local.runtime.environment package.module.function PERMITS`, started by `local.runtime.pool`. Standard input
+is a socket to the server, over which both sides send frames: four bytes with the length (big-endian), then that many
+bytes. `PERMITS` is the file descriptor of a pipe, not blocking.
 
 - To the environment: a line of JSON with what the context object says of the invocation (`id`, `trace`, and `timeout`
   in seconds), then the event as JSON. It may come while another is run.

@@ -1,7 +1,7 @@
-"""The process of moto's server: `python -m local.moto_process DESCRIPTOR REGION QUEUES`, started by `local.aws`.
+"""The process of moto's server: `python -m local.services.moto_process DESCRIPTOR REGION QUEUES`.
 
-It waits until somebody connects before it imports moto, which would keep a processor busy for two seconds just when
-everything else starts.
+`local.services.aws` starts it. It waits until somebody connects before it imports moto, which would keep a processor
+busy for two seconds just when everything else starts.
 """
 
 import json
@@ -12,7 +12,7 @@ import sys
 def main(descriptor: int, region: str, queues: dict[str, dict[str, str]]) -> None:
     """Serve until the process is ended. Parameters as in `moto_server.serve`."""
     select.select([descriptor], [], [])
-    from local.moto_server import serve
+    from local.services.moto_server import serve
 
     serve(descriptor, region, queues)
 

@@ -8,19 +8,19 @@ from collections.abc import Sequence
 
 import uvloop
 
-from local.claims import home_of_ours, listen
-from local.console import complain, say
-from local.deliveries import EventSource, Schedule
+from local.commands.console import complain, say
+from local.commands.lock_file import home_of_ours, listen
+from local.commands.preparation import Ground, prepare
+from local.commands.welcome import curl_lines, token_command
 from local.errors import CannotServeError
-from local.execution import FunctionPool, FunctionStartError, start_all
-from local.front import Authorize, Front, FrontServer
-from local.ground import Ground, prepare
-from local.routing import Router
-from local.services import Service
+from local.gateway.http_server import Authorize, Front, FrontServer
+from local.gateway.routing import Router
+from local.runtime.pool import FunctionPool, FunctionStartError, start_all
+from local.runtime.triggers import EventSource, Schedule
+from local.services.database import Service
 from local.settings import Settings
 from local.template import Function, read_template
 from local.waiting import StopRequestedError, in_thread, stop_on_signals, unless_stopped
-from local.welcome import curl_lines, token_command
 
 _LOOK_AFTER_SERVICES = 0.5  # seconds from one look to the next
 _GRACE = 2.0  # seconds that requests under way get to be answered once the server is told to stop
@@ -81,7 +81,7 @@ def _authorize(settings: Settings) -> Authorize | None:
     """Return what checks tokens, where they are asked for."""
     if not settings.auth:
         return None
-    from local.issuer import make_issuer  # 0.2 s, for those only who asked for it
+    from local.gateway.issuer import make_issuer  # 0.2 s, for those only who asked for it
 
     return make_issuer(settings.ledger_home).claims
 

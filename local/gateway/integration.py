@@ -19,7 +19,7 @@ from urllib.parse import parse_qsl
 
 from pydantic_core import to_json
 
-from local.environment import ACCOUNT
+from local.runtime.environment import ACCOUNT
 
 API_ID = "local"
 

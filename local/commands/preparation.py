@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from functions.shared.inference.errors import InferenceError
 from functions.shared.inference.location import resolve
 from functions.shared.inference.package import ModelPackage
-from local.aws import LocalAws
-from local.console import complain
+from local.commands.console import complain
 from local.errors import CannotServeError
-from local.execution import Report, Surroundings
-from local.services import EmbeddedDatabase, GivenDatabase, Service
+from local.runtime.pool import Report, Surroundings
+from local.services.aws import LocalAws
+from local.services.database import EmbeddedDatabase, GivenDatabase, Service
 from local.settings import Settings
 from local.template import Function, read_queues
 from local.waiting import in_thread, unless_stopped

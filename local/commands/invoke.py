@@ -7,12 +7,12 @@ from pathlib import Path
 
 import uvloop
 
-from local.claims import home_of_ours
-from local.console import complain, say
+from local.commands.console import complain, say
+from local.commands.lock_file import home_of_ours
+from local.commands.preparation import prepare
 from local.errors import CannotServeError
-from local.execution import FunctionError, FunctionPool, FunctionStartError, FunctionTimeoutError, Invocation
-from local.gateway import new_identifiers
-from local.ground import prepare
+from local.gateway.integration import new_identifiers
+from local.runtime.pool import FunctionError, FunctionPool, FunctionStartError, FunctionTimeoutError, Invocation
 from local.settings import Settings
 from local.template import read_template
 from local.waiting import StopRequestedError, stop_on_signals, unless_stopped

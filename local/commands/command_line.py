@@ -23,15 +23,15 @@ def main(arguments: Sequence[str]) -> int:
     try:
         settings = Settings.from_environment()
         if chosen.command == "invoke":
-            from local.invoke import invoke
+            from local.commands.invoke import invoke
 
             return invoke(settings, chosen.function, chosen.event)
         if chosen.command == "token":
-            from local.issuer import read_issuer
+            from local.gateway.issuer import read_issuer
 
             print(read_issuer(settings.ledger_home).token(chosen.user, chosen.seconds))
             return 0
-        from local.serve import serve
+        from local.commands.serve import serve
 
         serve(settings)
     except CannotServeError as error:

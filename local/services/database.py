@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Protocol
 
 from local.errors import CannotServeError
-from local.postgres import EmbeddedPostgres, PostgresError
+from local.services.postgres import EmbeddedPostgres, PostgresError
 
 
 class Service(Protocol):

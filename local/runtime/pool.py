@@ -25,8 +25,8 @@ from operator import attrgetter
 from pathlib import Path
 from typing import cast
 
-from local.environment import ERROR, FAILED_TO_START, LENGTH_BYTES, PERMIT_BYTES, READY
-from local.gateway import LARGEST_PAYLOAD, Identifiers, encode
+from local.gateway.integration import LARGEST_PAYLOAD, Identifiers, encode
+from local.runtime.environment import ERROR, FAILED_TO_START, LENGTH_BYTES, PERMIT_BYTES, READY
 from local.settings import ROOT
 from local.template import Function
 
@@ -428,7 +428,7 @@ class FunctionPool:
         try:
             with theirs, self._surroundings.log.open("ab") as log:
                 process = subprocess.Popen(
-                    [sys.executable, "-m", "local.environment", self.function.handler, str(permits.read_end)],
+                    [sys.executable, "-m", "local.runtime.environment", self.function.handler, str(permits.read_end)],
                     stdin=theirs.fileno(),
                     pass_fds=[permits.read_end],
                     stdout=log,
