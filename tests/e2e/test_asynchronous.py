@@ -28,7 +28,7 @@ from functions.shared.ledger.connection import Connection, parse_database_url
 from local.settings import ROOT
 from tests.e2e.conftest import Serve
 from tests.e2e.test_durability import kill_everything
-from tests.local.server import LocalServer
+from tests.support.local_server import LocalServer
 
 PREDICTIONS = int(os.environ.get("ASYNC_PREDICTIONS", "300"))
 KILLS = int(os.environ.get("ASYNC_KILLS", "3"))

@@ -22,7 +22,7 @@ from functions.worker.handler import LEASE_MARGIN, environment
 from local.runtime.sqs_event import Message
 from tests.functions.asynchronous.conftest import Queue, listed, predict, work
 from tests.functions.conftest import ROOT, Context
-from tests.inference.graphs import graph, linear, package, tensor
+from tests.support.graphs import graph, linear, package, tensor
 
 
 def message(body: str) -> Message:

@@ -11,7 +11,7 @@ from functions.shared.inference.feature_input import FeatureColumn, FeatureInput
 from functions.shared.inference.package import ModelPackage
 from local.commands.welcome import SAMPLE, curl_lines
 from tests.local.conftest import Serve
-from tests.local.server import PROJECT, ROOT
+from tests.support.local_server import PROJECT, ROOT
 
 ADDRESS = "http://127.0.0.1:3000"
 

@@ -13,7 +13,7 @@ from uuid import uuid4
 import psutil
 
 ROOT = Path(__file__).parents[2]
-PROJECT = Path(__file__).parent / "project"
+PROJECT = ROOT / "tests" / "local" / "project"
 
 _READY = re.compile(r"ready on (http://\S+)")
 _PATIENCE = 30.0  # seconds; a first start makes a database

@@ -10,9 +10,9 @@ import psutil
 import pytest
 
 from local.services.process_guard import Tethered, TetherError
-from tests.ledger.waiting import soon
+from tests.support.waiting import soon
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
 DEAF = [
     sys.executable,

@@ -14,7 +14,7 @@ import uvloop
 from local.gateway.integration import new_identifiers
 from local.runtime.pool import FunctionError, FunctionPool, FunctionTimeoutError, Invocation, Surroundings
 from local.template import Function
-from tests.local.server import PROJECT
+from tests.support.local_server import PROJECT
 
 Use = Callable[[FunctionPool], Awaitable[None]]
 InPool = Callable[..., None]

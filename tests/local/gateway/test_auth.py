@@ -20,7 +20,7 @@ from local.gateway.issuer import AUDIENCE, ISSUER, Issuer, make_issuer, read_iss
 from local.settings import ROOT, Settings
 from local.template import read_template
 from tests.local.conftest import Serve
-from tests.local.server import PROJECT, LocalServer
+from tests.support.local_server import PROJECT, LocalServer
 
 OPEN = ("/", "/health", "/openapi.json", "/docs")
 

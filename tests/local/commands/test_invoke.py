@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.local.server import PROJECT, ROOT
+from tests.support.local_server import PROJECT, ROOT
 
 
 def invoke(

@@ -13,7 +13,7 @@ import pytest
 
 from local.errors import CannotServeError
 from local.template import Queue, QueueSource, read_queues, read_template
-from tests.local.server import PROJECT, LocalServer
+from tests.support.local_server import PROJECT, LocalServer
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient

@@ -14,9 +14,9 @@ import pytest
 from functions.shared.ledger.connection import Connection, parse_database_url
 from functions.shared.ledger.errors import LedgerUnavailableError
 from local.services.postgres import EmbeddedPostgres, PostgresError
-from tests.ledger.waiting import soon
+from tests.support.waiting import soon
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 # Starts PostgreSQL in argv[1] and commits rows one by one, saying so after each.
 OWNER = """

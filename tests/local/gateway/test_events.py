@@ -5,15 +5,16 @@ import json
 import re
 import socket
 import time
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import httpx
 import pytest
 
-from tests.local.server import PROJECT, LocalServer
+from tests.support.local_server import PROJECT, LocalServer
 
-GOLDEN = PROJECT.parent / "golden"
+GOLDEN = Path(__file__).parent / "golden"
 
 
 def exchange(server: LocalServer, request: bytes) -> bytes:
