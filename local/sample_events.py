@@ -15,9 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from local.gateway.integration import Identifiers, make_event
+from local.account import ACCOUNT
+from local.gateway.integration import make_event
 from local.gateway.routing import Router
-from local.runtime.environment import ACCOUNT
+from local.runtime.invocation import Identifiers
 from local.runtime.sqs_event import Message
 from local.runtime.sqs_event import make_event as queue_event
 from local.settings import ROOT

@@ -3,11 +3,11 @@
 import sys
 
 
-def say(line: str) -> None:
+def to_stdout(line: str) -> None:
     """Tell how it goes, on standard output."""
     print(line, flush=True)
 
 
-def complain(line: str) -> None:
+def to_stderr(line: str) -> None:
     """Tell what goes wrong, on standard error."""
     print(line, file=sys.stderr, flush=True)

@@ -7,12 +7,18 @@ from pathlib import Path
 
 import uvloop
 
-from local.commands.console import complain, say
-from local.commands.lock_file import home_of_ours
-from local.commands.preparation import prepare
+from local.commands.console import to_stderr, to_stdout
+from local.commands.dependencies import prepare
+from local.commands.lock_file import lock_home
 from local.errors import CannotServeError
-from local.gateway.integration import new_identifiers
-from local.runtime.pool import FunctionError, FunctionPool, FunctionStartError, FunctionTimeoutError, Invocation
+from local.runtime.invocation import (
+    FunctionError,
+    FunctionStartError,
+    FunctionTimeoutError,
+    Invocation,
+    new_identifiers,
+)
+from local.runtime.pool import FunctionPool
 from local.settings import Settings
 from local.template import read_template
 from local.waiting import StopRequestedError, stop_on_signals, unless_stopped
@@ -46,7 +52,7 @@ def invoke(settings: Settings, name: str, event: Path) -> int:
         raise CannotServeError(f"{event}: {error.strerror}") from error
     except ValueError as error:
         raise CannotServeError(f"{event}: it is no JSON: {error}") from error
-    with home_of_ours(settings.ledger_home), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    with lock_home(settings.ledger_home), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(_invoke(settings, name, content))
 
 
@@ -59,15 +65,15 @@ async def _invoke(settings: Settings, name: str, event: bytes) -> int:
         raise CannotServeError(f"{settings.template.name} has no function {name}")
     async with contextlib.AsyncExitStack() as cleanup:
         try:
-            ground = await prepare(settings, functions, cleanup, stop, complain)
-            pool = FunctionPool(functions[0], ground.surroundings, 1)
+            dependencies = await prepare(settings, functions, cleanup, stop, to_stderr)
+            pool = FunctionPool(functions[0], dependencies.configuration, 1)
             cleanup.callback(pool.stop)
             await unless_stopped(stop, pool.start())
             invocation = Invocation(event, new_identifiers())
             pool.invoke(invocation)
-            say((await unless_stopped(stop, _result(invocation))).decode())
+            to_stdout((await unless_stopped(stop, _result(invocation))).decode())
         except (FunctionError, FunctionStartError, FunctionTimeoutError) as error:
-            complain(f"{name}: {error} (more in {ground.surroundings.log})")
+            to_stderr(f"{name}: {error} (more in {dependencies.configuration.log})")
             return 1
         except StopRequestedError:
             return 1

@@ -8,16 +8,17 @@ from collections.abc import Sequence
 
 import uvloop
 
-from local.commands.console import complain, say
-from local.commands.lock_file import home_of_ours, listen
-from local.commands.preparation import Ground, prepare
+from local.commands.console import to_stderr, to_stdout
+from local.commands.dependencies import Dependencies, prepare
+from local.commands.lock_file import lock_home
 from local.commands.welcome import curl_lines, token_command
 from local.errors import CannotServeError
-from local.gateway.http_server import Authorize, Front, FrontServer
+from local.gateway.http_server import Authorize, HttpApi, HttpServer, listen
 from local.gateway.routing import Router
-from local.runtime.pool import FunctionPool, FunctionStartError, start_all
-from local.runtime.triggers import EventSource, Schedule
-from local.services.database import Service
+from local.runtime.invocation import FunctionStartError
+from local.runtime.pool import FunctionPool, start_all
+from local.runtime.triggers import EventSourceMapping, Schedule
+from local.services.service import Service
 from local.settings import Settings
 from local.template import Function, read_template
 from local.waiting import StopRequestedError, in_thread, stop_on_signals, unless_stopped
@@ -40,7 +41,7 @@ def serve(settings: Settings) -> None:
     began = time.monotonic()
     with (
         listen(settings.host, settings.port) as listener,
-        home_of_ours(settings.ledger_home),
+        lock_home(settings.ledger_home),
         asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
     ):
         runner.run(_serve(settings, listener, began))
@@ -56,25 +57,27 @@ async def _serve(settings: Settings, listener: socket.socket, began: float) -> N
     with contextlib.suppress(StopRequestedError):
         async with contextlib.AsyncExitStack() as cleanup:
             called = [function for function in declared if function.source or function.period]
-            ground = await prepare(settings, [*functions, *called], cleanup, stop, say)
-            say(f"functions  {', '.join(function.name for function in functions)}")
-            pools = [FunctionPool(function, ground.surroundings, settings.environments) for function in functions]
+            dependencies = await prepare(settings, [*functions, *called], cleanup, stop, to_stdout)
+            to_stdout(f"functions  {', '.join(function.name for function in functions)}")
+            pools = [
+                FunctionPool(function, dependencies.configuration, settings.environments) for function in functions
+            ]
             for pool in pools:
                 cleanup.callback(pool.stop)
             try:
                 await unless_stopped(stop, start_all(pools))
             except FunctionStartError as error:
-                raise CannotServeError(f"{error} (more in {ground.surroundings.log})") from error
+                raise CannotServeError(f"{error} (more in {dependencies.configuration.log})") from error
             port: int = listener.getsockname()[1]
             router = Router((route, pool) for pool in pools for route in pool.function.routes)
-            server = FrontServer(Front(router, port, complain, authorize))
+            server = HttpServer(HttpApi(router, port, to_stderr, authorize))
             serving = asyncio.create_task(server.run_on(listener))
             cleanup.push_async_callback(_close, server, serving, pools)
-            calls = _call(called, ground, settings.environments, cleanup)
-            _welcome(settings, port, ground, time.monotonic() - began)
-            await _look_after(ground.services, [serving, *calls], stop)
-            say("stopping")
-    say("stopped")
+            calls = _call(called, dependencies, settings.environments, cleanup)
+            _welcome(settings, port, dependencies, time.monotonic() - began)
+            await _look_after(dependencies.services, [serving, *calls], stop)
+            to_stdout("stopping")
+    to_stdout("stopped")
 
 
 def _authorize(settings: Settings) -> Authorize | None:
@@ -87,19 +90,19 @@ def _authorize(settings: Settings) -> Authorize | None:
 
 
 def _call(
-    functions: Sequence[Function], ground: Ground, environments: int, cleanup: contextlib.AsyncExitStack
+    functions: Sequence[Function], dependencies: Dependencies, environments: int, cleanup: contextlib.AsyncExitStack
 ) -> list[asyncio.Task[None]]:
     """Begin to call the functions that a queue or a schedule calls. Their environments start with their first event."""
-    if ground.aws is None:
+    if dependencies.aws is None:
         return []
-    pools = [FunctionPool(function, ground.surroundings, environments) for function in functions]
+    pools = [FunctionPool(function, dependencies.configuration, environments) for function in functions]
     sources = [
-        EventSource(pool.function.source, pool, ground.aws, complain)
+        EventSourceMapping(pool.function.source, pool, dependencies.aws, to_stderr)
         for pool in pools
         if pool.function.source is not None
     ]
     lost = sources[0].lost if sources else asyncio.Event()
-    schedules = [Schedule(pool, lost, complain) for pool in pools if pool.function.period is not None]
+    schedules = [Schedule(pool, lost, to_stderr) for pool in pools if pool.function.period is not None]
     for pool in pools:
         cleanup.callback(pool.stop)
     calls = [asyncio.create_task(call) for call in [one.run() for one in sources] + [one.run() for one in schedules]]
@@ -120,7 +123,7 @@ async def _look_after(services: Sequence[Service], tasks: Sequence[asyncio.Task[
             await asyncio.wait_for(stop.wait(), _LOOK_AFTER_SERVICES)
         for service in services:
             if not stop.is_set() and not service.running():
-                complain(f"{service.name} has ended and is started again")
+                to_stderr(f"{service.name} has ended and is started again")
                 await in_thread(service.stop)
                 await in_thread(service.start)
     for task in tasks:
@@ -128,7 +131,7 @@ async def _look_after(services: Sequence[Service], tasks: Sequence[asyncio.Task[
             task.result()  # none ends by itself, unless with an exception
 
 
-async def _close(server: FrontServer, serving: asyncio.Task[None], pools: Sequence[FunctionPool]) -> None:
+async def _close(server: HttpServer, serving: asyncio.Task[None], pools: Sequence[FunctionPool]) -> None:
     """Take no more requests, give those under way a moment, end the rest."""
     server.should_exit = True
     await asyncio.wait([serving], timeout=_GRACE)
@@ -140,14 +143,14 @@ async def _close(server: FrontServer, serving: asyncio.Task[None], pools: Sequen
         await asyncio.wait([serving], timeout=_LAST_WAIT)
 
 
-def _welcome(settings: Settings, port: int, ground: Ground, seconds: float) -> None:
+def _welcome(settings: Settings, port: int, dependencies: Dependencies, seconds: float) -> None:
     # Nobody can connect to the address that stands for all of them.
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104 - it is not bound here
     address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-    say(f"log        {ground.surroundings.log}")
-    say(f"\nonnx-ledger is ready on {address} after {seconds:.1f} s; Ctrl-C stops it.")
-    if ground.package is not None:
+    to_stdout(f"log        {dependencies.configuration.log}")
+    to_stdout(f"\nonnx-ledger is ready on {address} after {seconds:.1f} s; Ctrl-C stops it.")
+    if dependencies.package is not None:
         token = token_command(settings.ledger_home) if settings.auth else None
-        for what, line in curl_lines(address, ground.package, token):
-            say(f"\n# {what}\n{line}")
-        say("")
+        for what, line in curl_lines(address, dependencies.package, token):
+            to_stdout(f"\n# {what}\n{line}")
+        to_stdout("")

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import logging
 import socket
 from collections.abc import Awaitable, Callable, Iterator
@@ -12,9 +13,20 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 from pydantic_core import from_json
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from local.gateway import integration as gateway
+from local.errors import CannotServeError
+from local.gateway import integration
 from local.gateway.routing import Router
-from local.runtime.pool import FunctionError, FunctionPool, FunctionStartError, FunctionTimeoutError, Invocation, Report
+from local.runtime.invocation import (
+    LARGEST_PAYLOAD,
+    FunctionError,
+    FunctionStartError,
+    FunctionTimeoutError,
+    Identifiers,
+    Invocation,
+    encode,
+    new_identifiers,
+)
+from local.runtime.pool import FunctionPool, Report
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
@@ -22,7 +34,7 @@ Authorize = Callable[[str], dict[str, str] | None]
 
 _KEEP_ALIVE = 75  # seconds that an idle connection stays open: longer than clients keep theirs, so they close first
 # Answers that may be given before the body was read.
-_WITHOUT_THE_BODY = frozenset((gateway.TOKEN_MISSING.status, gateway.TOO_LARGE_STATUS))
+_WITHOUT_THE_BODY = frozenset((integration.TOKEN_MISSING.status, integration.TOO_LARGE_STATUS))
 
 
 class _BodyTooLargeError(Exception):
@@ -33,7 +45,7 @@ class _ClientGoneError(Exception):
     """The client hung up before its request was complete."""
 
 
-class Front:
+class HttpApi:
     """The application: every request becomes an event, every result a response.
 
     Parameters
@@ -59,9 +71,9 @@ class Front:
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         """Answer one request (ASGI specification, "HTTP & WebSocket", version 2.3)."""
-        identifiers = gateway.new_identifiers()
+        identifiers = new_identifiers()
         try:
-            response = await self._respond(cast("gateway.HttpScope", scope), receive, identifiers)
+            response = await self._respond(cast("integration.HttpScope", scope), receive, identifiers)
         except _ClientGoneError:
             return
         headers = [*response.headers, (b"apigw-requestid", identifiers.request_id.encode("ascii"))]
@@ -72,25 +84,25 @@ class Front:
         await send({"type": "http.response.body", "body": response.body})
 
     async def _respond(
-        self, scope: gateway.HttpScope, receive: Receive, identifiers: gateway.Identifiers
-    ) -> gateway.Response:
+        self, scope: integration.HttpScope, receive: Receive, identifiers: Identifiers
+    ) -> integration.Response:
         match = self._router.match(scope["method"], scope["path"])
         if match is None:
-            return gateway.NOT_FOUND
+            return integration.NOT_FOUND
         claims = None
         if self._authorize is not None and match.needs_token:
             token = _token(scope)
             if not token:
-                return gateway.TOKEN_MISSING
+                return integration.TOKEN_MISSING
             claims = self._authorize(token)
             if claims is None:
-                return gateway.TOKEN_INVALID
+                return integration.TOKEN_INVALID
         try:
             body = await _read_body(scope, receive)
         except _BodyTooLargeError:
-            return gateway.too_large(f"The body is over the limit of {gateway.LARGEST_BODY} bytes.")
-        event = gateway.encode(
-            gateway.make_event(
+            return integration.too_large(f"The body is over the limit of {integration.LARGEST_BODY} bytes.")
+        event = encode(
+            integration.make_event(
                 scope,
                 body,
                 route_key=match.route_key,
@@ -100,49 +112,49 @@ class Front:
                 claims=claims,
             )
         )
-        if len(event) > gateway.LARGEST_PAYLOAD:
-            return gateway.too_large(
+        if len(event) > LARGEST_PAYLOAD:
+            return integration.too_large(
                 f"The body of {len(body)} bytes makes an event of {len(event)} bytes, over the limit of "
-                f"{gateway.LARGEST_PAYLOAD} bytes: a binary body takes 4/3 of its size there."
+                f"{LARGEST_PAYLOAD} bytes: a binary body takes 4/3 of its size there."
             )
         return await self._invoke(match.target, Invocation(event, identifiers))
 
-    async def _invoke(self, pool: FunctionPool, invocation: Invocation) -> gateway.Response:
+    async def _invoke(self, pool: FunctionPool, invocation: Invocation) -> integration.Response:
         name = pool.function.name
         alarm = asyncio.get_running_loop().call_later(
-            gateway.LONGEST_WAIT,
+            integration.LONGEST_WAIT,
             invocation.fail,
-            FunctionTimeoutError(f"there was no answer in {gateway.LONGEST_WAIT:g} seconds"),
+            FunctionTimeoutError(f"there was no answer in {integration.LONGEST_WAIT:g} seconds"),
         )
         try:
             pool.invoke(invocation)
             payload = await invocation.result
-            return gateway.read_result(from_json(payload))
+            return integration.read_result(from_json(payload))
         except FunctionTimeoutError as error:
             self._report(f"{name}: {error}")
-            return gateway.SERVICE_UNAVAILABLE
+            return integration.SERVICE_UNAVAILABLE
         except FunctionStartError:
             pass  # reported by the pool, once and not for each request
         except FunctionError as error:
             self._report(f"{name}: {error}")
-        except gateway.MalformedResultError as error:
+        except integration.MalformedResultError as error:
             self._report(f"{name}: its result is no response: {error}")
         finally:
             alarm.cancel()
-        return gateway.INTERNAL_SERVER_ERROR
+        return integration.INTERNAL_SERVER_ERROR
 
 
-def _token(scope: gateway.HttpScope) -> str:
+def _token(scope: integration.HttpScope) -> str:
     """Return the token of a request, with or without `Bearer` before it; "" where it has none."""
     value = b",".join(value for name, value in scope["headers"] if name == b"authorization").decode("latin-1").strip()
     scheme, _, rest = value.partition(" ")
     return rest.strip() if scheme.lower() == "bearer" else value
 
 
-async def _read_body(scope: gateway.HttpScope, receive: Receive) -> bytes:
+async def _read_body(scope: integration.HttpScope, receive: Receive) -> bytes:
     for name, value in scope["headers"]:
         # The server has checked that it is a number.
-        if name == b"content-length" and int(value) > gateway.LARGEST_BODY:
+        if name == b"content-length" and int(value) > integration.LARGEST_BODY:
             raise _BodyTooLargeError
     message = await receive()
     body: bytes = message.get("body", b"")
@@ -152,7 +164,7 @@ async def _read_body(scope: gateway.HttpScope, receive: Receive) -> bytes:
             message = await receive()
             parts.append(message.get("body", b""))
             size += len(parts[-1])
-            if size > gateway.LARGEST_BODY:
+            if size > integration.LARGEST_BODY:
                 # uvicorn reads and forgets the rest, so that the client gets to see the answer.
                 raise _BodyTooLargeError
         body = b"".join(parts)
@@ -234,10 +246,10 @@ class _Body:
         self.on_message_complete = protocol.on_message_complete
 
 
-class FrontServer(uvicorn.Server):
+class HttpServer(uvicorn.Server):
     """uvicorn, run by the local server: it leaves signals alone and can be told to hang up."""
 
-    def __init__(self, front: Front) -> None:
+    def __init__(self, front: HttpApi) -> None:
         logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
         super().__init__(
             uvicorn.Config(
@@ -267,3 +279,38 @@ class FrontServer(uvicorn.Server):
         """Close every connection, whatever it waits for."""
         for connection in list(self.server_state.connections):
             connection.transport.close()
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a socket that listens. Clients that connect before the server is ready wait in its backlog.
+
+    Raises
+    ------
+    CannotServeError
+        If the address cannot be had. Says which variable to set.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family, kind, protocol)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+            listener.listen(2048)
+        except OSError:
+            listener.close()
+            raise
+    except socket.gaierror as error:
+        raise CannotServeError(f"HOST={host}: there is no such address ({error.strerror})") from error
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            reason = f"port {port} on {host} is taken: set PORT to another or stop the program that has it"
+        elif error.errno == errno.EACCES:
+            reason = f"port {port} on {host} is not for ordinary users: set PORT to one from 1024"
+        elif error.errno == errno.EADDRNOTAVAIL:
+            reason = f"HOST={host}: this machine does not have that address"
+        else:
+            reason = f"cannot listen on port {port} of {host}: {error.strerror}"
+        raise CannotServeError(reason) from error
+    return listener

@@ -9,25 +9,20 @@ image and a body without a type all come base64-encoded.
 import base64
 import binascii
 import functools
-import os
 import re
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypedDict
 from urllib.parse import parse_qsl
 
-from pydantic_core import to_json
-
-from local.runtime.environment import ACCOUNT
+from local.account import ACCOUNT
+from local.runtime.invocation import Identifiers, encode
 
 API_ID = "local"
 
 LARGEST_BODY = 10 * 1024 * 1024
 """Bytes of body that API Gateway takes; not adjustable."""
-
-LARGEST_PAYLOAD = 6 * 1024 * 1024
-"""Bytes of JSON that Lambda takes as an event, or gives back as a result, of a synchronous invocation."""
 
 LONGEST_WAIT = 30.0
 """Seconds that API Gateway waits for an integration; not adjustable for an HTTP API."""
@@ -47,9 +42,6 @@ _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 _LOWEST_STATUS, _HIGHEST_STATUS = 200, 599
 _WITHOUT_BODY = frozenset((204, 304))
-
-encode: Callable[[object], bytes] = to_json
-"""JSON as it travels: compact, in UTF-8."""
 
 
 class HttpScope(TypedDict):
@@ -74,32 +66,6 @@ class Response:
     status: int
     headers: Sequence[tuple[bytes, bytes]]
     body: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Identifiers:
-    """What one request is known by."""
-
-    request_id: str
-    """API Gateway's, in the header `apigw-requestid` and in the event's `requestContext`."""
-
-    invocation_id: str
-    """Lambda's, `context.aws_request_id`: a random UUID."""
-
-    trace_id: str
-    """X-Ray's tracing header."""
-
-
-def new_identifiers() -> Identifiers:
-    """Make identifiers for one request."""
-    noise = os.urandom(39)
-    digits = noise[:28].hex()
-    version_4 = f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{'89ab'[noise[8] & 3]}{digits[17:20]}-{digits[20:32]}"
-    return Identifiers(
-        request_id=binascii.b2a_base64(noise[28:], newline=False).decode("ascii"),
-        invocation_id=version_4,
-        trace_id=f"Root=1-{int(time.time()):08x}-{digits[32:56]}",
-    )
 
 
 def make_event(

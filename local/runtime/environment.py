@@ -29,6 +29,8 @@ import traceback
 from collections.abc import Callable
 from typing import IO, Any, NoReturn, cast
 
+from local.account import ACCOUNT
+
 READY = b"I"
 FAILED_TO_START = b"F"
 RESULT = b"R"
@@ -36,9 +38,6 @@ ERROR = b"E"
 LENGTH_BYTES = 4
 PERMIT_BYTES = 36
 """A permit is the id of an invocation, a UUID in text."""
-
-ACCOUNT = "123456789012"
-"""The AWS account that functions believe they run in: the one of AWS's own examples."""
 
 Handler = Callable[[object, "LambdaContext"], object]
 

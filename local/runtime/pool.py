@@ -25,8 +25,16 @@ from operator import attrgetter
 from pathlib import Path
 from typing import cast
 
-from local.gateway.integration import LARGEST_PAYLOAD, Identifiers, encode
-from local.runtime.environment import ERROR, FAILED_TO_START, LENGTH_BYTES, PERMIT_BYTES, READY
+from local.account import region_of
+from local.runtime.environment import FAILED_TO_START, LENGTH_BYTES, PERMIT_BYTES, READY
+from local.runtime.invocation import (
+    FunctionError,
+    FunctionStartError,
+    FunctionTimeoutError,
+    Invocation,
+    describe,
+    encode,
+)
 from local.settings import ROOT
 from local.template import Function
 
@@ -37,59 +45,8 @@ _LAST_WAIT = 2.0  # seconds for the kernel to take a process away after SIGKILL
 _GIVEN_AHEAD = 1  # events; with one more, none is there sooner, and more are in the wrong place
 
 
-class FunctionError(Exception):
-    """An invocation ended without a result: the handler raised, or its process ended. Lambda's "function error"."""
-
-
-class FunctionTimeoutError(Exception):
-    """An invocation took longer than its function may."""
-
-
-class FunctionStartError(Exception):
-    """A function's environment could not be started, or its handler could not be imported. One line that says why."""
-
-
-class Invocation:
-    """One event on its way through a function.
-
-    Parameters
-    ----------
-    event
-        The event, as JSON.
-    identifiers
-        What it is known by.
-
-    Attributes
-    ----------
-    result : asyncio.Future of bytes
-        The handler's result as JSON; or `FunctionError`, `FunctionTimeoutError`, `FunctionStartError`. Once it is
-        cancelled nobody waits for it: as long as no environment was given the event it is never begun.
-    """
-
-    __slots__ = ("event", "identifiers", "result")
-
-    def __init__(self, event: bytes, identifiers: Identifiers) -> None:
-        self.event = event
-        self.identifiers = identifiers
-        self.result: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-
-    def end(self, kind: bytes, payload: bytes) -> None:
-        """End it with what the environment has answered."""
-        if kind == ERROR:
-            self.fail(FunctionError(_one_line(json.loads(payload))))
-        elif len(payload) > LARGEST_PAYLOAD:
-            self.fail(FunctionError(f"its result has {len(payload)} bytes, over the limit of {LARGEST_PAYLOAD}"))
-        elif not self.result.done():
-            self.result.set_result(payload)
-
-    def fail(self, error: Exception) -> None:
-        """End it without a result."""
-        if not self.result.done():
-            self.result.set_exception(error)
-
-
 @dataclass(frozen=True)
-class Surroundings:
+class RuntimeConfiguration:
     """What all execution environments have in common."""
 
     task_root: Path
@@ -105,12 +62,9 @@ class Surroundings:
     """Told when an environment does not start, or ends unasked."""
 
 
-def region_of(caller: Mapping[str, str]) -> str:
-    """Return the AWS region that functions believe they run in."""
-    return caller.get("AWS_REGION") or caller.get("AWS_DEFAULT_REGION") or "us-east-1"
-
-
-def environment_variables(function: Function, surroundings: Surroundings, caller: Mapping[str, str]) -> dict[str, str]:
+def environment_variables(
+    function: Function, configuration: RuntimeConfiguration, caller: Mapping[str, str]
+) -> dict[str, str]:
     """Return the environment variables of a function's process.
 
     The caller's environment comes through (credentials, proxies, the search path), and so a variable that the template
@@ -121,7 +75,7 @@ def environment_variables(function: Function, surroundings: Surroundings, caller
     return {
         **{name: value for name, value in function.environment.items() if value is not None},
         **caller,
-        **surroundings.variables,
+        **configuration.variables,
         "AWS_DEFAULT_REGION": region,
         "AWS_EXECUTION_ENV": f"AWS_Lambda_python{sys.version_info.major}.{sys.version_info.minor}",
         "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(function.memory),
@@ -131,7 +85,7 @@ def environment_variables(function: Function, surroundings: Surroundings, caller
         "AWS_LAMBDA_LOG_GROUP_NAME": f"/aws/lambda/{function.name}",
         "AWS_LAMBDA_LOG_STREAM_NAME": time.strftime(f"%Y/%m/%d/[$LATEST]{os.urandom(16).hex()}", time.gmtime()),
         "AWS_REGION": region,
-        "LAMBDA_TASK_ROOT": str(surroundings.task_root),
+        "LAMBDA_TASK_ROOT": str(configuration.task_root),
         "TZ": ":UTC",
         "_HANDLER": function.handler,
     }
@@ -242,7 +196,7 @@ class _Environment(asyncio.Protocol):
             self._pool.started()
             self._pool.free(self)
         elif kind == FAILED_TO_START:
-            self.start_error = _one_line(json.loads(payload))
+            self.start_error = describe(json.loads(payload))
         elif not self.killed:  # else it came too late: the time-out was faster
             invocation = self._given.popleft()
             self._watch()
@@ -296,16 +250,16 @@ class FunctionPool:
     ----------
     function
         The function.
-    surroundings
+    configuration
         What its environments run in.
     size
         At most so many run side by side. One is started at first, the others when events have to wait.
     """
 
-    def __init__(self, function: Function, surroundings: Surroundings, size: int) -> None:
+    def __init__(self, function: Function, configuration: RuntimeConfiguration, size: int) -> None:
         self.function = function
         self.size = size
-        self._surroundings = surroundings
+        self._configuration = configuration
         self._environments: list[_Environment] = []
         self._idle: list[_Environment] = []
         self._waiting: deque[Invocation] = deque()
@@ -397,7 +351,7 @@ class FunctionPool:
             self._not_started(environment.start_error or f"its process {_ending(status)} while it imported the handler")
             return
         if not environment.killed:
-            self._surroundings.report(
+            self._configuration.report(
                 f"{self.function.name}: an execution environment {_ending(status)}, a new one starts"
             )
         if self._waiting or not self._environments:
@@ -408,7 +362,7 @@ class FunctionPool:
         if self._first is not None and not self._first.done():
             self._first.set_exception(error)
         else:
-            self._surroundings.report(f"{error} (more in {self._surroundings.log})")
+            self._configuration.report(f"{error} (more in {self._configuration.log})")
         if not self._environments:
             # As on Lambda: these events fail, and the next one tries to start an environment again.
             self._fail(self._waiting, error)
@@ -426,7 +380,7 @@ class FunctionPool:
         ours, theirs = socket.socketpair()
         permits = _Permits()
         try:
-            with theirs, self._surroundings.log.open("ab") as log:
+            with theirs, self._configuration.log.open("ab") as log:
                 process = subprocess.Popen(
                     [sys.executable, "-m", "local.runtime.environment", self.function.handler, str(permits.read_end)],
                     stdin=theirs.fileno(),
@@ -434,7 +388,7 @@ class FunctionPool:
                     stdout=log,
                     stderr=log,
                     cwd=ROOT,
-                    env=environment_variables(self.function, self._surroundings, os.environ),
+                    env=environment_variables(self.function, self._configuration, os.environ),
                     # The terminal's Ctrl-C is for the server, which ends its environments when it has to.
                     start_new_session=True,
                 )
@@ -473,7 +427,3 @@ def _ending(status: int) -> str:
     if status < 0:
         return f"was ended by {signal.Signals(-status).name}"
     return f"exited with status {status}"
-
-
-def _one_line(error: Mapping[str, str]) -> str:
-    return " ".join(f"{error['errorType']}: {error['errorMessage']}".split())

@@ -11,17 +11,16 @@ from collections.abc import Sequence
 from math import ceil
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from local.gateway.integration import encode, new_identifiers
-from local.runtime.environment import ACCOUNT
-from local.runtime.pool import (
+from local.account import ACCOUNT, region_of
+from local.runtime.invocation import (
     FunctionError,
-    FunctionPool,
     FunctionStartError,
     FunctionTimeoutError,
     Invocation,
-    Report,
-    region_of,
+    encode,
+    new_identifiers,
 )
+from local.runtime.pool import FunctionPool, Report
 from local.runtime.sqs_event import Message, make_event, messages_done
 from local.services.aws import CREDENTIALS, LocalAws
 from local.template import QueueSource
@@ -39,7 +38,7 @@ LOST: Final = {"queue_lost": True}
 """What the scheduled function is told when the queue is new, and its messages are gone."""
 
 
-class EventSource:
+class EventSourceMapping:
     """Receives messages and gives them to a function, in batches.
 
     Parameters

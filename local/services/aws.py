@@ -8,10 +8,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from local.account import ACCOUNT, region_of
 from local.errors import CannotServeError
-from local.runtime.environment import ACCOUNT
-from local.runtime.pool import region_of
-from local.services.process_guard import Tethered, TetherError
+from local.services.process_guard import GuardedProcess, ProcessStartError
 from local.settings import ROOT
 from local.template import Queue
 
@@ -56,7 +55,7 @@ class LocalAws:
         self._log = log
         self._region = region_of(os.environ)
         self._listener = socket.socket()
-        self._process: Tethered | None = None
+        self._process: GuardedProcess | None = None
 
     @property
     def endpoint(self) -> str:
@@ -81,10 +80,10 @@ class LocalAws:
         command = [sys.executable, "-m", "local.services.moto_process", str(descriptor), self._region]
         try:
             with self._log.open("ab") as log:
-                self._process = Tethered(
+                self._process = GuardedProcess(
                     [*command, json.dumps(self._attributes())], cwd=ROOT, stdout=log, stderr=log, pass_fds=[descriptor]
                 )
-        except (OSError, TetherError) as error:
+        except (OSError, ProcessStartError) as error:
             raise CannotServeError(f"{self.name}: {error}") from error
         queue = {"QUEUE_URL": self.queue_url(self._work_queue), "AWS_ENDPOINT_URL_SQS": self.endpoint}
         if os.environ.get("INPUTS_BUCKET"):

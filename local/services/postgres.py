@@ -37,7 +37,7 @@ from urllib.parse import quote
 
 import psutil
 
-from local.services.process_guard import Tethered, TetherError
+from local.services.process_guard import GuardedProcess, ProcessStartError
 
 SYSTEM_USER = "onnx-ledger"
 DATABASE = "ledger"
@@ -120,7 +120,7 @@ class EmbeddedPostgres:
         self._socket_directory = self._cluster
         self._account: tuple[int, int] | None = None  # uid and gid to run as, where that is not ourselves
         self._lock: int | None = None
-        self._process: Tethered | None = None
+        self._process: GuardedProcess | None = None
         self._password: str | None = None
 
     @property
@@ -166,7 +166,7 @@ class EmbeddedPostgres:
         """
         try:
             return self._start()
-        except (OSError, subprocess.SubprocessError, TetherError) as error:
+        except (OSError, subprocess.SubprocessError, ProcessStartError) as error:
             self.stop()
             raise PostgresError(f"PostgreSQL cannot be started in {self.data}: {_one_line(error)}") from error
         except BaseException:
@@ -373,7 +373,7 @@ class EmbeddedPostgres:
         uid, gid = self._account or (None, None)
         with self.log.open("ab") as log:
             beginning = log.tell()
-            self._process = process = Tethered(
+            self._process = process = GuardedProcess(
                 [postgres, "-D", self._cluster, *(f"--{name}={value}" for name, value in settings.items())],
                 stop=_SHUTDOWN,
                 cwd=Path("/"),

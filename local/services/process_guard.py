@@ -1,6 +1,6 @@
 """Child processes that cannot outlive the process that started them, not even when that one dies by ``kill -9``.
 
-A `Tethered` command runs under a guard: a second, tiny Python process that holds the read end of a pipe. The owner
+A `GuardedProcess` runs under a guard: a second, tiny Python process that holds the read end of a pipe. The owner
 holds the write end and never writes. When the owner closes it, or dies in whatever way, the guard reads end-of-file: it
 stops the command, politely first, and exits. Guard and command each have a session of their own, so the terminal's
 Ctrl-C reaches the owner alone, which then stops its services in the order it wants.
@@ -27,7 +27,7 @@ TERMINATE: tuple[tuple[int, float], ...] = ((signal.SIGTERM, 2.0),)
 _LAST_WAIT = 2.0  # seconds for the kernel to take a process away after SIGKILL, and for the guard to say so
 
 
-class TetherError(Exception):
+class ProcessStartError(Exception):
     """A command could not be started; the message is one line that says why."""
 
 
@@ -42,7 +42,7 @@ class _Order(TypedDict):
     status: int  # where the guard writes the command's process id, or why there is none
 
 
-class Tethered:
+class GuardedProcess:
     """A running command that ends with its owner.
 
     Parameters
@@ -67,7 +67,7 @@ class Tethered:
 
     Raises
     ------
-    TetherError
+    ProcessStartError
         If the command cannot be executed.
     """
 
@@ -120,7 +120,7 @@ class Tethered:
         if not line.isdigit():
             os.close(lifeline)
             self._guard.wait()
-            raise TetherError(line or f"cannot start {command[0]}")
+            raise ProcessStartError(line or f"cannot start {command[0]}")
         self.pid = int(line)
 
     def poll(self) -> int | None:
@@ -151,7 +151,7 @@ class Tethered:
                 os.killpg(self.pid, signal.SIGKILL)
             return self._guard.wait()
 
-    def __enter__(self) -> "Tethered":
+    def __enter__(self) -> "GuardedProcess":
         """Return itself: leaving the block stops the command."""
         return self
 

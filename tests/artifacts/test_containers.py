@@ -25,7 +25,7 @@ from functions.shared.ledger.ledger import Ledger
 from infra.migrations import upgrade
 from local.sample_events import USER
 from local.services.postgres import EmbeddedPostgres
-from local.services.process_guard import Tethered
+from local.services.process_guard import GuardedProcess
 from tests.artifacts.conftest import (
     DIGIT,
     EVENTS,
@@ -112,7 +112,7 @@ def api(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[in
     # sam removes its containers when it is interrupted, and takes a while.
     with (
         log.open("wb") as output,
-        Tethered(
+        GuardedProcess(
             command, stop=((signal.SIGINT, 30.0),), cwd=template.parent, env=ENVIRONMENT, stdout=output, stderr=output
         ) as sam,
     ):

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any
 
 from infra.build import PYTHON
-from local.services.process_guard import Tethered
+from local.services.process_guard import GuardedProcess
 from local.template import Function
 
 _ROOT = Path(__file__).parents[2]
@@ -89,7 +89,7 @@ class Emulator:
         }
         with log.open("ab") as output:
             command = [find_emulator(), *addresses, "--log-level", "warn", *client]
-            self._process = Tethered(command, cwd=package, env=environment, stdout=output, stderr=output)
+            self._process = GuardedProcess(command, cwd=package, env=environment, stdout=output, stderr=output)
         _wait_until_it_listens(self._port)
 
     def invoke(self, event: Mapping[str, Any]) -> tuple[Any, float]:

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import uvloop
 
-from local.gateway.integration import new_identifiers
-from local.runtime.pool import FunctionError, FunctionPool, FunctionTimeoutError, Invocation, Surroundings
+from local.runtime.invocation import FunctionError, FunctionTimeoutError, Invocation, new_identifiers
+from local.runtime.pool import FunctionPool, RuntimeConfiguration
 from local.template import Function
 from tests.support.local_server import PROJECT
 
@@ -26,7 +26,9 @@ def in_pool(tmp_path: Path) -> InPool:
 
     def run(use: Use, *, size: int, timeout: float = 10.0) -> None:
         function = Function("Sleep", "Sleep", "handlers.sleep", timeout)
-        pool = FunctionPool(function, Surroundings(PROJECT, {}, tmp_path / "functions.log", lambda _: None), size)
+        pool = FunctionPool(
+            function, RuntimeConfiguration(PROJECT, {}, tmp_path / "functions.log", lambda _: None), size
+        )
 
         async def main() -> None:
             try:

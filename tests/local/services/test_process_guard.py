@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from local.services.process_guard import Tethered, TetherError
+from local.services.process_guard import GuardedProcess, ProcessStartError
 from tests.support.waiting import soon
 
 ROOT = Path(__file__).parents[3]
@@ -21,8 +21,8 @@ DEAF = [
 ]
 OWNER = """
 import sys, time
-from local.services.process_guard import Tethered
-print(Tethered(sys.argv[1:]).pid, flush=True)
+from local.services.process_guard import GuardedProcess
+print(GuardedProcess(sys.argv[1:]).pid, flush=True)
 time.sleep(60)
 """
 
@@ -65,7 +65,7 @@ def test_ctrl_c_reaches_the_owner_alone() -> None:
 def test_a_stopped_command_is_told_politely() -> None:
     polite = "import signal, sys, time; signal.signal(15, lambda *_: sys.exit(7)); print(flush=True); time.sleep(60)"
     read, write = os.pipe()
-    command = Tethered([sys.executable, "-c", polite], stdout=write)
+    command = GuardedProcess([sys.executable, "-c", polite], stdout=write)
     os.read(read, 1)
     assert command.stop() == 7
     assert gone(command.pid)
@@ -76,7 +76,7 @@ def test_a_stopped_command_is_told_politely() -> None:
 
 def test_a_command_that_does_not_listen_is_killed() -> None:
     read, write = os.pipe()
-    command = Tethered(DEAF, stop=[(signal.SIGTERM, 0.1)], stdout=write)
+    command = GuardedProcess(DEAF, stop=[(signal.SIGTERM, 0.1)], stdout=write)
     os.read(read, 1)
     started = time.monotonic()
     assert command.stop() == 128 + signal.SIGKILL
@@ -88,7 +88,7 @@ def test_a_command_that_does_not_listen_is_killed() -> None:
 def test_what_a_command_has_started_ends_with_it() -> None:
     parent = "import subprocess, sys, time; print(subprocess.Popen(sys.argv[1:]).pid, flush=True); time.sleep(60)"
     read, write = os.pipe()
-    command = Tethered([sys.executable, "-c", parent, *SLEEP], stdout=write)
+    command = GuardedProcess([sys.executable, "-c", parent, *SLEEP], stdout=write)
     grandchild = int(os.read(read, 20))
     command.stop()
     assert soon(lambda: gone(grandchild))
@@ -97,13 +97,13 @@ def test_what_a_command_has_started_ends_with_it() -> None:
 
 
 def test_a_command_that_ends_by_itself_gives_its_exit_status() -> None:
-    with Tethered([sys.executable, "-c", "raise SystemExit(3)"]) as command:
+    with GuardedProcess([sys.executable, "-c", "raise SystemExit(3)"]) as command:
         assert command.wait(10) == 3
         assert command.poll() == 3
 
 
 def test_a_command_that_was_killed_says_by_which_signal() -> None:
-    with Tethered(SLEEP) as command:
+    with GuardedProcess(SLEEP) as command:
         assert command.poll() is None
         os.kill(command.pid, signal.SIGKILL)
         assert command.wait(10) == 128 + signal.SIGKILL
@@ -121,8 +121,8 @@ def test_a_terminated_guard_takes_its_command_along() -> None:
 
 @pytest.mark.parametrize("program", ["/no/such/program", str(ROOT)], ids=["missing", "a folder"])
 def test_a_command_that_cannot_be_executed_says_so_in_one_line(program: str) -> None:
-    with pytest.raises(TetherError) as refused:
-        Tethered([program])
+    with pytest.raises(ProcessStartError) as refused:
+        GuardedProcess([program])
     assert str(refused.value).startswith(f"cannot start {program}: ")
     assert "\n" not in str(refused.value)
 
@@ -130,7 +130,7 @@ def test_a_command_that_cannot_be_executed_says_so_in_one_line(program: str) -> 
 def test_a_socket_that_is_passed_on_ends_with_the_command() -> None:
     ours, theirs = socket.socketpair()
     echo = "import socket, sys; s = socket.socket(fileno=int(sys.argv[1])); s.sendall(s.recv(9).upper())"
-    with ours, Tethered([sys.executable, "-c", echo, str(theirs.fileno())], pass_fds=[theirs.fileno()]):
+    with ours, GuardedProcess([sys.executable, "-c", echo, str(theirs.fileno())], pass_fds=[theirs.fileno()]):
         theirs.close()
         ours.settimeout(10)
         ours.sendall(b"hello")

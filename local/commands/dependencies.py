@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from functions.shared.inference.errors import InferenceError
 from functions.shared.inference.location import resolve
 from functions.shared.inference.package import ModelPackage
-from local.commands.console import complain
+from local.commands.console import to_stderr
 from local.errors import CannotServeError
-from local.runtime.pool import Report, Surroundings
+from local.runtime.pool import Report, RuntimeConfiguration
 from local.services.aws import LocalAws
-from local.services.database import EmbeddedDatabase, GivenDatabase, Service
+from local.services.database import EmbeddedDatabase, GivenDatabase
+from local.services.service import Service
 from local.settings import Settings
 from local.template import Function, read_queues
 from local.waiting import in_thread, unless_stopped
@@ -23,11 +24,11 @@ _LARGEST_LOG = 10 * 1024 * 1024  # bytes, at a start
 
 
 @dataclass(frozen=True)
-class Ground:
+class Dependencies:
     """What functions stand on."""
 
     services: Sequence[Service]
-    surroundings: Surroundings
+    configuration: RuntimeConfiguration
     package: ModelPackage | None
     """The model that is served; None where no function has one."""
 
@@ -41,7 +42,7 @@ async def prepare(
     cleanup: contextlib.AsyncExitStack,
     stop: asyncio.Event,
     report: Report,
-) -> Ground:
+) -> Dependencies:
     """Start everything that functions need: the model fetched, the services running, the database migrated.
 
     Parameters
@@ -86,7 +87,8 @@ async def prepare(
     log = settings.ledger_home.absolute() / "logs" / "functions.log"
     if log.exists() and log.stat().st_size > _LARGEST_LOG:
         log.replace(log.with_suffix(".log.1"))
-    return Ground(services, Surroundings(settings.template.absolute().parent, variables, log, complain), package, aws)
+    configuration = RuntimeConfiguration(settings.template.absolute().parent, variables, log, to_stderr)
+    return Dependencies(services, configuration, package, aws)
 
 
 def _uses(variable: str, functions: Sequence[Function]) -> bool:
