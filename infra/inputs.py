@@ -26,8 +26,8 @@ from functions.shared.ledger.errors import LedgerError
 from functions.shared.ledger.identifiers import FIRST_ID
 from functions.shared.ledger.ledger import Ledger
 from functions.shared.ledger.records import InputInDatabase
-from functions.shared.objects.errors import ObjectMissingError, ObjectStoreError
-from functions.shared.objects.store import PARALLEL, NewObject, ObjectStore, StoredObject, input_id_of, key_of
+from functions.shared.object_storage.bucket import PARALLEL, NewObject, ObjectStore, StoredObject, input_id_of, key_of
+from functions.shared.object_storage.errors import ObjectMissingError, ObjectStoreError
 
 OLDER_THAN: Final = 24.0
 """Hours that an object may be there before its row: an upload is predicted when its owner gets round to it."""

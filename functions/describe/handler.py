@@ -11,10 +11,8 @@ from fastapi.responses import HTMLResponse, JSONResponse
 
 from functions.shared.api.app import create_app, create_handler
 from functions.shared.api.documentation import problems
-from functions.shared.api.log import logger
 from functions.shared.api.negotiation import quality, require_accepts
 from functions.shared.api.problems import RETRY_AFTER_SECONDS, Problem
-from functions.shared.api.settings import DescribeSettings, on_lambda
 from functions.shared.inference.content_types import SUPPORTED_CONTENT_TYPES
 from functions.shared.inference.errors import InferenceError
 from functions.shared.inference.location import resolve
@@ -22,6 +20,8 @@ from functions.shared.inference.package import ModelPackage
 from functions.shared.ledger.errors import LedgerError
 from functions.shared.ledger.ledger import Ledger
 from functions.shared.ledger.secret import resolve_database_url
+from functions.shared.log import logger
+from functions.shared.settings import DescribeSettings, on_lambda
 
 router = APIRouter(tags=["description"])
 

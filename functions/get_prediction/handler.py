@@ -16,12 +16,12 @@ from functions.shared.api.auth import caller
 from functions.shared.api.documentation import problems
 from functions.shared.api.negotiation import require_accepts
 from functions.shared.api.representations import PredictionWithInput, members
-from functions.shared.api.settings import GetSettings, on_lambda
 from functions.shared.ledger.ledger import Ledger
 from functions.shared.ledger.records import PredictionRecord, StoredInput
 from functions.shared.ledger.secret import resolve_database_url
-from functions.shared.objects.errors import ObjectStoreUnavailableError
-from functions.shared.objects.store import NewObject, ObjectStore, key_of
+from functions.shared.object_storage.bucket import NewObject, ObjectStore, key_of
+from functions.shared.object_storage.errors import ObjectStoreUnavailableError
+from functions.shared.settings import GetSettings, on_lambda
 
 MAX_INPUT_BYTES: Final = 4_400_000
 """The largest input, in bytes, that an answer holds: Lambda gives back 6 MB, in base64."""

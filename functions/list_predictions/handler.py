@@ -13,10 +13,10 @@ from functions.shared.api.auth import caller, require_own
 from functions.shared.api.documentation import problems
 from functions.shared.api.negotiation import require_accepts
 from functions.shared.api.representations import PredictionPage, members
-from functions.shared.api.settings import FunctionSettings, on_lambda
 from functions.shared.ledger.ledger import Ledger
 from functions.shared.ledger.records import Page, PredictionFilter
 from functions.shared.ledger.secret import resolve_database_url
+from functions.shared.settings import FunctionSettings, on_lambda
 
 router = APIRouter()
 

@@ -12,21 +12,18 @@ from uuid import UUID
 from fastapi import APIRouter, Request, Response
 from pydantic_core import to_json
 
+from functions.predict.batch_problems import ProblemsOfMany
 from functions.predict.documentation import IDEMPOTENCY, MANY_INPUTS, ONE_INPUT, PREFER
-from functions.predict.inputs import Limits, ReceivedInput, ReceivedRequest, receive
-from functions.predict.objects import ObjectsOfCommit, fetch_upload, new_input
-from functions.predict.problems_of_many import ProblemsOfMany
+from functions.predict.request_body import Limits, ReceivedInput, ReceivedRequest, receive
 from functions.shared.api.app import MAX_RESPONSE_BYTES, DirectRoute, create_app, create_handler
 from functions.shared.api.auth import caller, require_own
 from functions.shared.api.documentation import problems
 from functions.shared.api.fields import ANONYMOUS
 from functions.shared.api.idempotency import REPLAYED, idempotency_key
-from functions.shared.api.log import logger
 from functions.shared.api.negotiation import require_accepts
 from functions.shared.api.preferences import APPLIED, prefers_async
 from functions.shared.api.problems import Problem
 from functions.shared.api.representations import Accepted, Prediction, Predictions, members
-from functions.shared.api.settings import PredictSettings, before_snapshot, on_lambda
 from functions.shared.inference.errors import InputError
 from functions.shared.inference.model import Instance, Model
 from functions.shared.inference.prediction import Prediction as ModelPrediction
@@ -41,10 +38,13 @@ from functions.shared.ledger.records import (
     Replay,
 )
 from functions.shared.ledger.secret import resolve_database_url
-from functions.shared.objects.store import ObjectStore
+from functions.shared.log import logger
+from functions.shared.object_storage.bucket import ObjectStore
+from functions.shared.prediction.input_objects import ObjectsOfCommit, fetch_upload, new_input
+from functions.shared.prediction.serving import load_model
 from functions.shared.queue.errors import QueueUnavailableError
 from functions.shared.queue.predictions import PredictionQueue
-from functions.shared.serving import load_model
+from functions.shared.settings import PredictSettings, before_snapshot, on_lambda
 
 router = APIRouter(tags=["predictions"], route_class=DirectRoute)
 

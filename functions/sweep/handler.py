@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Final, Protocol, TypedDict
 
-from functions.shared.api.log import logger
-from functions.shared.api.settings import SweepSettings, on_lambda
 from functions.shared.ledger.identifiers import FIRST_ID
 from functions.shared.ledger.ledger import Ledger
 from functions.shared.ledger.secret import resolve_database_url
+from functions.shared.log import logger
 from functions.shared.queue.predictions import PredictionQueue
+from functions.shared.settings import SweepSettings, on_lambda
 
 TIME_FOR_A_PORTION: Final = 15_000
 """Milliseconds that one round is given: the longest it takes where the queue answers at all."""

@@ -21,13 +21,13 @@ from functions.shared.api.fields import (
 )
 from functions.shared.api.negotiation import require_accepts
 from functions.shared.api.problems import Problem
-from functions.shared.api.settings import UploadSettings, on_lambda
 from functions.shared.inference.content_types import SUPPORTED_CONTENT_TYPES
 from functions.shared.ledger.identifiers import new_id
 from functions.shared.ledger.ledger import Ledger
 from functions.shared.ledger.records import Upload
 from functions.shared.ledger.secret import resolve_database_url
-from functions.shared.objects.store import ObjectStore, key_of
+from functions.shared.object_storage.bucket import ObjectStore, key_of
+from functions.shared.settings import UploadSettings, on_lambda
 
 router = APIRouter(tags=["predictions"])
 

@@ -14,18 +14,18 @@ from time import perf_counter
 from typing import Final, Protocol, TypedDict
 from uuid import UUID
 
-from functions.shared.api.log import logger
-from functions.shared.api.settings import WorkerSettings, on_lambda
 from functions.shared.inference.model import Model
 from functions.shared.ledger.errors import LedgerUnavailableError
 from functions.shared.ledger.ledger import Ledger
 from functions.shared.ledger.records import ClaimedPrediction, Failure, ModelIdentity, Success
 from functions.shared.ledger.secret import resolve_database_url
-from functions.shared.objects.errors import ObjectMissingError, ObjectStoreUnavailableError
-from functions.shared.objects.store import PARALLEL, ObjectStore
-from functions.shared.serving import load_model
-from functions.worker.outcomes import outcomes_of
-from functions.worker.pace import Pace
+from functions.shared.log import logger
+from functions.shared.object_storage.bucket import PARALLEL, ObjectStore
+from functions.shared.object_storage.errors import ObjectMissingError, ObjectStoreUnavailableError
+from functions.shared.prediction.pace import Pace
+from functions.shared.prediction.serving import load_model
+from functions.shared.prediction.worker_batch import outcomes_of
+from functions.shared.settings import WorkerSettings, on_lambda
 
 LEASE_MARGIN: Final = 1.0
 """Seconds that a statement may still be under way after Lambda has ended its function."""

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from functions.shared.api.settings import PredictSettings
+from functions.shared.settings import PredictSettings
 from tests.e2e.conftest import Serve
 from tests.functions.conftest import ROOT
 

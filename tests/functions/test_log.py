@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from functions.shared.api.log import StructuredLog
+from functions.shared.log import StructuredLog
 from tests.functions.conftest import ROOT
 
 FULL = Path("/dev/full")
@@ -104,7 +104,7 @@ def test_what_is_no_json_is_written_as_text(capsys: pytest.CaptureFixture[str], 
 @pytest.mark.skipif(not FULL.exists(), reason="no /dev/full on this system")
 def test_a_line_that_cannot_be_written_is_lost_and_nothing_else() -> None:
     # A line is written when a prediction is committed: it must not become a 500 because a disk is full.
-    program = "from functions.shared.api.log import logger; logger.info('lost'); raise SystemExit(3)"
+    program = "from functions.shared.log import logger; logger.info('lost'); raise SystemExit(3)"
     with FULL.open("wb") as full:
         done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, stdout=full, env=os.environ)
     assert done.returncode in (3, 120)  # 120: Python itself could not flush it at the end either

@@ -17,7 +17,7 @@ from functions.shared.ledger.connection import Connection, parse_database_url
 from functions.shared.ledger.errors import LedgerUnavailableError, NoAnswerError
 from functions.shared.ledger.ledger import Ledger
 from functions.shared.ledger.pool import Pool
-from functions.shared.objects import store
+from functions.shared.object_storage import bucket as store
 from tests.functions.asynchronous.conftest import AWS, Queue
 from tests.functions.conftest import ROOT, forget_environment
 from tests.support.buckets import Bucket, make_bucket

@@ -2,8 +2,8 @@
 
 import pytest
 
-from functions.shared.api.settings import SweepSettings
 from functions.shared.queue import predictions
+from functions.shared.settings import SweepSettings
 from functions.sweep.handler import TIME_FOR_A_PORTION
 from functions.worker.handler import LEASE_MARGIN
 from local.settings import ROOT

@@ -10,7 +10,7 @@ from moto import mock_aws
 
 from functions.shared.ledger.ledger import Ledger
 from functions.shared.ledger.records import NewInput, QueuedPrediction
-from functions.shared.objects.store import NewObject, ObjectStore, key_of
+from functions.shared.object_storage.bucket import NewObject, ObjectStore, key_of
 from infra.inputs import main
 
 BUCKET = "inputs-of-tests"

@@ -14,9 +14,9 @@ from mangum.handlers import HTTPGateway
 from mangum.types import Response as MangumResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from functions.shared.api.log import logger
 from functions.shared.api.problems import CONTENT_TYPE, answer_problems
-from functions.shared.api.settings import on_lambda
+from functions.shared.log import logger
+from functions.shared.settings import on_lambda
 
 if on_lambda():
     # FastAPI loads pydantic's first version to tell that a route has no model of it: a twentieth of a cold start.

@@ -13,7 +13,6 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
-from functions.shared.api.log import logger
 from functions.shared.inference.errors import (
     ImageTooLargeError,
     InputError,
@@ -27,7 +26,8 @@ from functions.shared.ledger.errors import (
     RecordNotFoundError,
     UnstorableValueError,
 )
-from functions.shared.objects.errors import ObjectMissingError, ObjectStoreUnavailableError
+from functions.shared.log import logger
+from functions.shared.object_storage.errors import ObjectMissingError, ObjectStoreUnavailableError
 from functions.shared.queue.errors import QueueUnavailableError
 
 RETRY_AFTER_SECONDS = 5

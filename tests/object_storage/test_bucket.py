@@ -11,8 +11,8 @@ from botocore.awsrequest import AWSPreparedRequest
 from botocore.exceptions import EndpointConnectionError
 from moto import mock_aws
 
-from functions.shared.objects.errors import ObjectMissingError, ObjectStoreUnavailableError
-from functions.shared.objects.store import NewObject, ObjectStore, input_id_of, key_of
+from functions.shared.object_storage.bucket import NewObject, ObjectStore, input_id_of, key_of
+from functions.shared.object_storage.errors import ObjectMissingError, ObjectStoreUnavailableError
 
 BUCKET = "inputs-of-tests"
 

@@ -10,15 +10,15 @@ from dataclasses import replace
 from http import HTTPStatus
 from uuid import UUID
 
-from functions.predict.inputs import ReceivedInput
-from functions.shared.api.log import logger
+from functions.predict.request_body import ReceivedInput
 from functions.shared.api.problems import Problem
 from functions.shared.ledger.errors import LedgerError, LedgerUnavailableError, RecordNotFoundError
 from functions.shared.ledger.identifiers import new_id
 from functions.shared.ledger.ledger import Ledger
 from functions.shared.ledger.records import NewInput, Replay
-from functions.shared.objects.errors import ObjectMissingError, ObjectStoreUnavailableError
-from functions.shared.objects.store import NewObject, ObjectStore, key_of
+from functions.shared.log import logger
+from functions.shared.object_storage.bucket import NewObject, ObjectStore, key_of
+from functions.shared.object_storage.errors import ObjectMissingError, ObjectStoreUnavailableError
 
 
 def fetch_upload(

@@ -5,11 +5,11 @@ from collections.abc import Iterable, Mapping
 from time import perf_counter
 from uuid import UUID
 
-from functions.shared.api.log import logger
 from functions.shared.inference.errors import InputError, ModelRunError
 from functions.shared.inference.model import Instance, Model
 from functions.shared.inference.prediction import Prediction
 from functions.shared.ledger.records import ClaimedPrediction, Failure, Success
+from functions.shared.log import logger
 
 
 def outcomes_of(model: Model, claimed: Iterable[ClaimedPrediction | Failure]) -> list[Success | Failure]:

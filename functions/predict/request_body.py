@@ -12,10 +12,10 @@ from uuid import UUID
 from fastapi import Request
 from starlette.requests import ClientDisconnect
 
-from functions.predict.json_source import Source, decode, parse_items, parse_members
+from functions.predict.batch_problems import ProblemsOfMany
 from functions.predict.multipart import Part, parse_form
-from functions.predict.problems_of_many import ProblemsOfMany
 from functions.shared.api.fields import check_filename, check_metadata, check_user_id
+from functions.shared.api.json_source import Source, decode, parse_items, parse_members
 from functions.shared.api.problems import Problem
 from functions.shared.inference.content_types import SUPPORTED_CONTENT_TYPES, sniff_contenttype
 
