@@ -1,54 +1,37 @@
-"""Several inputs, and everything that is wrong with any of them, as one problem."""
+"""What is wrong with the inputs of a batch, as one problem document that points at each bad one."""
 
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from http import HTTPStatus
 
 from functions.shared.api.problems import Problem, problem_of_input
-from functions.shared.inference.errors import InputError
-
-_RAISED_AS_IT_IS = nullcontext()
+from functions.shared.prediction.errors import RefusedInputsError
 
 
-class ProblemsOfMany:
-    """Collects what is wrong with each of several inputs. One bad input refuses them all."""
+class BatchProblems:
+    """Collects what is wrong with each input of a batch. One bad input refuses them all."""
 
     def __init__(self) -> None:
         self._statuses: set[HTTPStatus] = set()
         self._details: list[str] = []
         self._errors: list[tuple[str, str]] = []
 
-    def at(self, pointer: str) -> AbstractContextManager[None]:
-        """Collect what is wrong with the input at `pointer`, and go on.
-
-        Parameters
-        ----------
-        pointer
-            Where the input stands in the body; empty for the one input of a request, whose problem is raised as it is.
-        """
-        return self._collect(pointer) if pointer else _RAISED_AS_IT_IS
-
     @contextmanager
-    def _collect(self, pointer: str) -> Iterator[None]:
+    def at(self, pointer: str) -> Iterator[None]:
+        """Collect the problem of the input at a JSON pointer into the body, and go on with the next input."""
         try:
             yield
-        except InputError as error:
-            self._add(pointer, problem_of_input(error))
         except Problem as problem:
-            self._add(pointer, problem)
+            self.add(pointer, problem)
 
-    def _add(self, pointer: str, problem: Problem) -> None:
+    def add(self, pointer: str, problem: Problem) -> None:
+        """Collect the problem of the input at a JSON pointer."""
         self._statuses.add(problem.status)
         self._details.append(problem.detail)
         self._errors += [(pointer + inner, detail) for inner, detail in problem.errors] or [(pointer, problem.detail)]
 
-    @property
-    def found(self) -> bool:
-        """Whether anything is wrong so far."""
-        return bool(self._details)
-
     def raise_any(self) -> None:
-        """Refuse the request if anything is wrong with any of its inputs.
+        """Refuse the batch if anything is wrong with any of its inputs.
 
         Raises
         ------
@@ -62,3 +45,26 @@ class ProblemsOfMany:
         if len(self._details) > 1:
             detail = f"{len(self._details)} of the inputs cannot be predicted. The first: {detail}"
         raise Problem(status, detail, errors=self._errors)
+
+
+def raise_refused(error: RefusedInputsError, pointers: Sequence[str] | None) -> None:
+    """Refuse a request for what is wrong with its inputs.
+
+    Parameters
+    ----------
+    error
+        What is wrong, by the inputs' positions.
+    pointers
+        Where in the body each input stands; None for a request that is one input, whose problem is the request's.
+
+    Raises
+    ------
+    Problem
+        Always.
+    """
+    if pointers is None:
+        raise problem_of_input(error.errors[0]) from error
+    problems = BatchProblems()
+    for position, one in error.errors.items():
+        problems.add(pointers[position], problem_of_input(one))
+    problems.raise_any()

@@ -81,13 +81,13 @@ def forget_environment() -> None:
     """End the execution environment: the next event finds new settings, a new pool and a model loaded anew."""
     for function in ("predict", "worker", "sweep", "upload", "list_predictions", "get_prediction", "describe"):
         module = importlib.import_module(f"functions.{function}.handler")
-        for name in ("environment", "ledger", "settings", "package", "objects", "uploads"):
+        for name in ("environment", "package"):
             cached: Any = getattr(module, name, None)
             if cached is not None and cached.cache_info().currsize:
                 made = cached()
-                for ledger in (made, getattr(made, "ledger", None)):
-                    if isinstance(ledger, Ledger):
-                        ledger.close()
+                ledger = getattr(getattr(made, "serving", made), "ledger", None)
+                if isinstance(ledger, Ledger):
+                    ledger.close()
                 cached.cache_clear()
 
 

@@ -17,7 +17,7 @@ from functions.shared.ledger.connection import Connection, parse_database_url
 from functions.shared.ledger.errors import LedgerUnavailableError, NoAnswerError
 from functions.shared.ledger.ledger import Ledger
 from functions.shared.ledger.pool import Pool
-from functions.shared.object_storage import bucket as store
+from functions.shared.object_storage import bucket as bucket_module
 from tests.functions.asynchronous.conftest import AWS, Queue
 from tests.functions.conftest import ROOT, forget_environment
 from tests.support.buckets import Bucket, make_bucket
@@ -180,7 +180,7 @@ def test_without_s3_nothing_is_stored_and_the_caller_may_come_back(
 def test_an_s3_that_never_answers_is_given_up(
     api: httpx.Client, aws: pytest.MonkeyPatch, digit: bytes, database_url: str
 ) -> None:
-    aws.setattr(store, "READ_TIMEOUT", 0.2)
+    aws.setattr(bucket_module, "READ_TIMEOUT", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         aws.setenv("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{silent.getsockname()[1]}")
 

@@ -29,6 +29,7 @@ class Context:
     """What Lambda hands over beside the event."""
 
     milliseconds: int = 900_000
+    aws_request_id: str = "8f5b1b0e-0000-4000-8000-000000000000"
 
     def get_remaining_time_in_millis(self) -> int:
         return self.milliseconds

@@ -39,6 +39,7 @@ from functions.shared.ledger.records import (
     Sweep,
     Upload,
 )
+from functions.shared.ledger.secret import DatabaseSettings, resolve_database_url
 
 _FOREIGN_KEY_VIOLATION, _UNIQUE_VIOLATION = "23503", "23505"
 _MODEL_KEY, _IDEMPOTENCY_KEY = "predictions_model_id_fkey", "idempotency_keys_pkey"
@@ -101,6 +102,11 @@ class Ledger:
         """
         address = parse_database_url(database_url)
         return cls(Pool(lambda: Connection(address), size=pool_size))
+
+    @classmethod
+    def configured(cls, settings: DatabaseSettings) -> "Ledger":
+        """Return the ledger that a function's settings name. Raises as `resolve_database_url` and `at` do."""
+        return cls.at(resolve_database_url(settings.database_url, settings.database_secret_arn))
 
     def close(self) -> None:
         """Close the open connections, as before a snapshot. The ledger stays usable and opens new ones."""

@@ -78,7 +78,7 @@ class StoredObject(NamedTuple):
     modified: datetime
 
 
-class ObjectStore:
+class Bucket:
     """The objects of one bucket.
 
     Parameters

@@ -5,92 +5,38 @@ promise. So an object is removed only where it is certain that no row names it.
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
-from dataclasses import replace
-from http import HTTPStatus
+from collections.abc import Iterable
+from types import TracebackType
+from typing import Self
 from uuid import UUID
 
-from functions.predict.request_body import ReceivedInput
-from functions.shared.api.problems import Problem
 from functions.shared.ledger.errors import LedgerError, LedgerUnavailableError, RecordNotFoundError
 from functions.shared.ledger.identifiers import new_id
 from functions.shared.ledger.ledger import Ledger
-from functions.shared.ledger.records import NewInput, Replay
+from functions.shared.ledger.records import NewInput
 from functions.shared.log import logger
-from functions.shared.object_storage.bucket import NewObject, ObjectStore, key_of
-from functions.shared.object_storage.errors import ObjectMissingError, ObjectStoreUnavailableError
+from functions.shared.object_storage.bucket import Bucket, NewObject, key_of
+from functions.shared.object_storage.errors import ObjectStoreUnavailableError
+from functions.shared.prediction.requests import Input
 
 
-def fetch_upload(
-    one: ReceivedInput, input_id: UUID, ledger: Ledger, uploads: ObjectStore | None, *, user_id: str, most_bytes: int
-) -> ReceivedInput:
-    """Return an input as it was uploaded before.
-
-    Parameters
-    ----------
-    one
-        The input as the request names it.
-    input_id
-        Its id.
-    ledger
-        Knows what was to be uploaded, and by whom.
-    uploads
-        Where it was uploaded to.
-    user_id
-        Whose it must be.
-    most_bytes
-        The largest that is taken.
-
-    Raises
-    ------
-    Problem
-        404, if this user has no such upload; 413, if it is too large; 422, if it has not been uploaded, or is not what
-        was announced.
-    """
-    try:
-        upload = ledger.upload(input_id, user_id=user_id)
-    except RecordNotFoundError:
-        # The same words whether there is no such upload or it is somebody else's.
-        raise Problem(HTTPStatus.NOT_FOUND, "There is no upload with this input_id.") from None
-    if upload.size > most_bytes:
-        detail = f"The upload has {upload.size} bytes: at most {most_bytes} are taken."
-        raise Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail)
-    if uploads is None:
-        raise _refuse("this deployment has nowhere to upload to any more: send the image itself")
-    try:
-        key = uploads.key(upload.uri)
-        size = uploads.size(key)
-        if size != upload.size:
-            raise _refuse(f"the upload was announced with {upload.size} bytes, and has {size}")
-        content = uploads.get(key)
-    except ObjectMissingError:
-        raise _refuse("the upload is not there yet: PUT it to the URL of a POST /upload, before that expires") from None
-    if upload.sha256 is not None and hashlib.sha256(content).digest() != upload.sha256:
-        raise _refuse("the upload's SHA-256 is not the one that was announced")
-    return replace(one, contenttype=upload.contenttype, content=content, filename=upload.filename, uri=upload.uri)
-
-
-def _refuse(detail: str) -> Problem:
-    return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, f"{detail}.", errors=[("/input_id", detail)])
-
-
-def new_input(one: ReceivedInput, objects: ObjectStore | None, user_id: str) -> NewInput:
+def new_input(one: Input, bucket: Bucket | None, user_id: str) -> NewInput:
     """Return an input as it is to be stored.
 
     Parameters
     ----------
     one
-        The input. An upload's bytes are there.
-    objects
+        The input.
+    bucket
         Where inputs are kept; None where the ledger keeps them itself.
     user_id
         Whose it is.
     """
     input_id = one.input_id or new_id()
     uri = None
-    if objects is not None and one.content is not None:
+    if bucket is not None and one.content is not None:
         # What was uploaded to another bucket is not for us to keep there: its bytes go into the row.
-        place = objects.uri(key_of(user_id, input_id))
+        place = bucket.uri(key_of(user_id, input_id))
         uri = place if one.uri in (None, place) else None
     return NewInput(
         content=one.content,
@@ -102,90 +48,78 @@ def new_input(one: ReceivedInput, objects: ObjectStore | None, user_id: str) -> 
     )
 
 
-class ObjectsOfCommit:
-    """The objects that the rows of one commit will name.
+class InputObjects:
+    """The objects that the rows of one commit name: a context manager around that commit.
+
+    Entering puts the objects. Leaving with an error removes them, unless the rows may have been committed. If the
+    database fell silent during the commit, it is asked once more: rows that are there end the block without the error.
 
     Parameters
     ----------
-    objects
+    bucket
         Where inputs are kept; None where the ledger keeps them itself.
-    received, inputs
-        The inputs as they were sent and as they are to be stored, in the same order. One that was uploaded is where it
-        belongs, and stays there whatever happens here: other predictions may have it as their input.
+    inputs
+        The inputs that the rows will name. Those without a URI are kept in their rows. What a caller has uploaded does
+        not belong here: it stays, since other predictions may have it as their input.
+    ledger
+        Where the rows are written to.
+    prediction_id
+        The prediction of one of the rows.
+
+    Raises
+    ------
+    ObjectStoreUnavailableError
+        On entering, if the objects cannot be put. None of them is left then.
     """
 
-    def __init__(
-        self, objects: ObjectStore | None, received: Sequence[ReceivedInput], inputs: Sequence[NewInput]
-    ) -> None:
-        self._objects = objects
-        self._new = []
-        if objects is not None:
-            self._new = [
-                NewObject(objects.key(new.uri), new.content, new.contenttype, hashlib.sha256(new.content).digest())
-                for one, new in zip(received, inputs, strict=True)
-                if new.uri is not None and new.content is not None and one.uri is None
+    def __init__(self, bucket: Bucket | None, inputs: Iterable[NewInput], ledger: Ledger, prediction_id: UUID) -> None:
+        self._bucket = bucket
+        self._ledger = ledger
+        self._prediction_id = prediction_id
+        self._objects: list[NewObject] = []
+        if bucket is not None:
+            self._objects = [
+                NewObject(bucket.key(new.uri), new.content, new.contenttype, hashlib.sha256(new.content).digest())
+                for new in inputs
+                if new.uri is not None and new.content is not None
             ]
 
-    def commit(self, write: Callable[[], Replay | None], ledger: Ledger, prediction_id: UUID) -> Replay | None:
-        """Put the objects, then write the rows.
-
-        Parameters
-        ----------
-        write
-            Commits all the rows or none.
-        ledger
-            Where they are written to.
-        prediction_id
-            One of them.
-
-        Returns
-        -------
-        Replay or None
-            What `write` returns. After a replay, the objects are gone again.
-
-        Raises
-        ------
-        ObjectStoreUnavailableError, LedgerError
-            If the objects cannot be put, or the rows cannot be written. The objects are gone again then, but for one
-            case: the database has fallen silent, and does not say what it has committed.
-        """
-        if self._objects is None or not self._new:
-            return write()
-        try:
-            self._objects.put(self._new)
-        except ObjectStoreUnavailableError:
-            self.remove()  # it may have got there, and only the answer have been lost
-            raise
-        try:
-            replay = write()
-        except LedgerUnavailableError as error:
-            if not error.in_doubt:
-                self.remove()
+    def __enter__(self) -> Self:
+        """Put the objects."""
+        if self._bucket is not None and self._objects:
+            try:
+                self._bucket.put(self._objects)
+            except ObjectStoreUnavailableError:
+                self.remove()  # it may have got there, and only the answer have been lost
                 raise
-            if _is_there(ledger, prediction_id):
-                return None
-            logger.warning("objects were left, since their rows may be there", objects=self._keys)
-            raise
-        except LedgerError:
+        return self
+
+    def __exit__(
+        self, _type: type[BaseException] | None, error: BaseException | None, _traceback: TracebackType | None
+    ) -> bool:
+        """Remove the objects after an error of the ledger, unless their rows may be there."""
+        if not self._objects or not isinstance(error, LedgerError):
+            return False
+        if not (isinstance(error, LedgerUnavailableError) and error.in_doubt):
             self.remove()
-            raise
-        if replay is not None:
-            self.remove()
-        return replay
+            return False
+        if self._is_stored():
+            return True
+        logger.warning("objects were left, since their rows may be there", objects=self._keys)
+        return False
 
     def remove(self) -> None:
         """Remove the objects: for when it is certain that no row names them."""
-        if self._objects is not None and self._new and not self._objects.remove_quietly(self._keys):
+        if self._bucket is not None and self._objects and not self._bucket.remove_quietly(self._keys):
             logger.warning("objects without a row could not be removed", objects=self._keys)
 
     @property
     def _keys(self) -> list[str]:
-        return [one.key for one in self._new]
+        return [one.key for one in self._objects]
 
-
-def _is_there(ledger: Ledger, prediction_id: UUID) -> bool:
-    try:
-        ledger.get_input(prediction_id)
-    except (LedgerUnavailableError, RecordNotFoundError):
-        return False
-    return True
+    def _is_stored(self) -> bool:
+        try:
+            self._ledger.get_input(self._prediction_id)
+        except (LedgerUnavailableError, RecordNotFoundError):
+            return False
+        return True
