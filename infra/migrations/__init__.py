@@ -21,13 +21,9 @@ from alembic.util.exc import CommandError
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
-from functions.shared.ledger.connection import (
-    APPLICATION_NAME,
-    DatabaseAddress,
-    parse_database_url,
-    start_session,
-)
+from functions.shared.ledger.database_url import DatabaseAddress, parse_database_url
 from functions.shared.ledger.errors import LedgerError, refusal
+from functions.shared.ledger.login import APPLICATION_NAME, start_session
 
 # Any number, as long as nothing else takes an advisory lock of that number in this database.
 _LOCK = 0x1ED6E7

@@ -23,9 +23,10 @@ import numpy as np
 import pg8000.native
 from numpy.typing import NDArray
 
-from functions.shared.ledger.connection import parse_database_url, start_session
 from functions.shared.ledger.cursor import encode_cursor
+from functions.shared.ledger.database_url import parse_database_url
 from functions.shared.ledger.ledger import Ledger
+from functions.shared.ledger.login import start_session
 from functions.shared.ledger.records import ModelIdentity, NewInput, NewPrediction, PredictionFilter
 from infra.migrations import upgrade
 from local.postgres import DATABASE, EmbeddedPostgres

@@ -13,7 +13,8 @@ import pytest
 import requests
 from moto import mock_aws
 
-from functions.shared.ledger.connection import Connection, parse_database_url
+from functions.shared.ledger.connection import Connection
+from functions.shared.ledger.database_url import parse_database_url
 from functions.shared.ledger.errors import LedgerUnavailableError, NoAnswerError
 from functions.shared.ledger.ledger import Ledger
 from functions.shared.ledger.pool import Pool

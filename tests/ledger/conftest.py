@@ -10,7 +10,8 @@ from uuid import uuid4
 
 import pytest
 
-from functions.shared.ledger.connection import Connection, parse_database_url
+from functions.shared.ledger.connection import Connection
+from functions.shared.ledger.database_url import parse_database_url
 from functions.shared.ledger.ledger import Ledger
 from tests.ledger.wire import Proxy
 

@@ -13,8 +13,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from functions.shared.ledger import connection as connection_module
-from functions.shared.ledger.connection import Connection, parse_database_url
+from functions.shared.ledger import login
+from functions.shared.ledger.connection import Connection
+from functions.shared.ledger.database_url import parse_database_url
 from functions.shared.ledger.errors import (
     LedgerNotMigratedError,
     LedgerUnavailableError,
@@ -133,11 +134,11 @@ def test_the_server_gives_a_statement_up_before_the_client_gives_the_server_up(c
     ((timeout,),) = connection.run(
         "SELECT setting::float8 / 1000 FROM pg_settings WHERE name = 'statement_timeout'", {}
     )
-    assert 0 < timeout < connection_module.ANSWER_TIMEOUT
+    assert 0 < timeout < login.ANSWER_TIMEOUT
 
 
 def test_a_server_that_does_not_answer_is_given_up(proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection_module, "ANSWER_TIMEOUT", 0.2)
+    monkeypatch.setattr(login, "ANSWER_TIMEOUT", 0.2)
     opened = Connection(parse_database_url(proxy.url))
     proxy.next_flights(Fate.SILENCE)
     started = time.monotonic()

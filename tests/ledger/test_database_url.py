@@ -1,6 +1,6 @@
 import pytest
 
-from functions.shared.ledger.connection import parse_database_url
+from functions.shared.ledger.database_url import parse_database_url
 from functions.shared.ledger.errors import DatabaseUrlError
 
 

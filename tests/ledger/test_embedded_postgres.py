@@ -11,7 +11,8 @@ from tempfile import TemporaryDirectory
 import psutil
 import pytest
 
-from functions.shared.ledger.connection import Connection, parse_database_url
+from functions.shared.ledger.connection import Connection
+from functions.shared.ledger.database_url import parse_database_url
 from functions.shared.ledger.errors import LedgerUnavailableError
 from local.postgres import EmbeddedPostgres, PostgresError
 from tests.ledger.waiting import soon
@@ -22,7 +23,8 @@ ROOT = Path(__file__).parents[2]
 OWNER = """
 import sys
 from pathlib import Path
-from functions.shared.ledger.connection import Connection, parse_database_url
+from functions.shared.ledger.connection import Connection
+from functions.shared.ledger.database_url import parse_database_url
 from local.postgres import EmbeddedPostgres
 server = EmbeddedPostgres(Path(sys.argv[1]))
 connection = Connection(parse_database_url(server.start()))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from functions.shared.ledger import connection
+from functions.shared.ledger import login
 from functions.shared.ledger.errors import LedgerUnavailableError
 from functions.shared.ledger.ledger import Ledger
 from functions.shared.ledger.records import NewInput, QueuedPrediction
@@ -46,7 +46,7 @@ def test_nor_where_the_database_cannot_be_reached_any_more(
     def refuse(*_: object) -> None:
         raise LedgerUnavailableError("gone")
 
-    monkeypatch.setattr(connection.DatabaseAddress, "open_socket", refuse)
+    monkeypatch.setattr(login, "open_socket", refuse)
     with pytest.raises(LedgerUnavailableError) as caught:
         proxied.enqueue(queued())
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from functions.shared.ledger.connection import Connection, parse_database_url
+from functions.shared.ledger.connection import Connection
+from functions.shared.ledger.database_url import parse_database_url
 from functions.shared.ledger.ledger import Ledger
 from infra.migrations import MigrationError, UnknownRevisionError, current, upgrade
 from tests.ledger.samples import MODEL, prediction

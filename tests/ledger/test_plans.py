@@ -8,7 +8,8 @@ import pg8000.native
 import pytest
 
 from functions.shared.ledger import statements
-from functions.shared.ledger.connection import Connection, parse_database_url
+from functions.shared.ledger.connection import Connection
+from functions.shared.ledger.database_url import parse_database_url
 from functions.shared.ledger.identifiers import FIRST_ID, LAST_ID, first_id_at
 from functions.shared.ledger.ledger import _OUTCOME_COLUMNS
 
