@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import alembic.command
-import pg8000.dbapi
 import sqlalchemy
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
@@ -22,8 +21,9 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
 from functions.shared.ledger.database_url import DatabaseAddress, parse_database_url
+from functions.shared.ledger.driver import DbapiSession
 from functions.shared.ledger.errors import LedgerError, refusal
-from functions.shared.ledger.login import APPLICATION_NAME, start_session
+from functions.shared.ledger.login import start_session
 
 # Any number, as long as nothing else takes an advisory lock of that number in this database.
 _LOCK = 0x1ED6E7
@@ -130,6 +130,6 @@ def _connected(database_url: str) -> Iterator[tuple[sqlalchemy.Connection, bool]
 
 
 def _open(address: DatabaseAddress) -> Any:  # noqa: ANN401  # pg8000 has no types
-    session, connected = start_session(pg8000.dbapi.connect, address, application_name=f"{APPLICATION_NAME} migrations")
+    session, connected = start_session(DbapiSession, address, application_name=f"{address.application_name} migrations")
     connected.settimeout(None)  # an index over ten million rows takes its time
     return session

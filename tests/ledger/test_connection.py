@@ -1,17 +1,9 @@
-import socket
-import ssl
-import threading
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
-from urllib.parse import parse_qs
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from functions.shared.ledger import login
 from functions.shared.ledger.connection import Connection
@@ -24,8 +16,6 @@ from functions.shared.ledger.errors import (
     UnstorableValueError,
 )
 from functions.shared.ledger.identifiers import new_id
-from functions.shared.ledger.ledger import Ledger
-from infra.migrations import MigrationError, upgrade
 from tests.ledger.wire import Fate, Proxy
 
 
@@ -179,121 +169,3 @@ def test_a_refused_login_says_why(database_url: str) -> None:
     )
     with pytest.raises(LedgerUnavailableError, match=r"no_such_one.*3D000"):
         Connection(address)
-
-
-def certificate(folder: Path, name: str) -> tuple[ssl.SSLContext, Path]:
-    """A server's TLS with a certificate that only itself vouches for."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(datetime.now(UTC) - timedelta(days=1))
-        .not_valid_after(datetime.now(UTC) + timedelta(days=1))
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    certificate_file, key_file = folder / f"{name}.pem", folder / f"{name}.key"
-    certificate_file.write_bytes(made.public_bytes(serialization.Encoding.PEM))
-    key_file.write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate_file, key_file)
-    return context, certificate_file
-
-
-def test_tls_is_spoken_with_a_server_whose_certificate_is_trusted(database_url: str, short_folder: Path) -> None:
-    context, authority = certificate(short_folder, "localhost")
-    with Proxy(parse_database_url(database_url), short_folder, tls=context) as server:
-        url = server.url.replace("127.0.0.1", "localhost")
-        opened = Connection(parse_database_url(f"{url}&sslrootcert={authority}"))
-        for size in (1, 1_000_000):
-            assert opened.run("SELECT :content::bytea", {"content": bytes(size)}) == [[bytes(size)]]
-        assert opened.is_usable()
-        opened.close()
-
-
-def test_a_certificate_that_nobody_vouches_for_is_refused(database_url: str, short_folder: Path) -> None:
-    context, _ = certificate(short_folder, "localhost")
-    with Proxy(parse_database_url(database_url), short_folder, tls=context) as server:
-        url = server.url.replace("127.0.0.1", "localhost")
-        with pytest.raises(LedgerUnavailableError, match="CERTIFICATE_VERIFY_FAILED"):
-            Connection(parse_database_url(url))
-
-
-def test_a_certificate_for_another_name_is_refused(database_url: str, short_folder: Path) -> None:
-    context, authority = certificate(short_folder, "db.example")
-    with Proxy(parse_database_url(database_url), short_folder, tls=context) as server:
-        url = server.url.replace("127.0.0.1", "localhost")
-        with pytest.raises(LedgerUnavailableError, match="CERTIFICATE_VERIFY_FAILED"):
-            Connection(parse_database_url(f"{url}&sslrootcert={authority}"))
-
-
-def keep_passwords(listener: socket.socket, tls: ssl.SSLContext, passwords: list[str]) -> None:
-    """Ask each client for its password in clear text, keep it, and refuse ("Message Flow" in PostgreSQL's manual)."""
-    fields = b"SFATAL\0C28P01\0Mno\0\0"
-    while True:
-        try:
-            plain, _ = listener.accept()
-        except OSError:
-            return
-        plain.recv(8, socket.MSG_WAITALL)
-        plain.sendall(b"S")
-        with tls.wrap_socket(plain, server_side=True) as client, client.makefile("rb") as received:
-            received.read(int.from_bytes(received.read(4)) - 4)
-            client.sendall(b"R" + (8).to_bytes(4) + (3).to_bytes(4))
-            assert received.read(1) == b"p"
-            passwords.append(received.read(int.from_bytes(received.read(4)) - 4).rstrip(b"\0").decode())
-            client.sendall(b"E" + (4 + len(fields)).to_bytes(4) + fields)
-
-
-@pytest.fixture
-def _credentials(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "testing")
-    monkeypatch.setenv("AWS_REGION", "eu-central-1")
-
-
-@pytest.mark.usefixtures("_credentials")
-def test_each_connection_logs_in_with_an_iam_token_of_its_own(
-    short_folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    tls, authority = certificate(short_folder, "localhost")
-    passwords: list[str] = []
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-        threading.Thread(target=keep_passwords, args=(listener, tls, passwords), daemon=True).start()
-        url = f"postgresql://anna@localhost:{port}/ledger?auth=iam&sslmode=verify-full&sslrootcert={authority}"
-        address = parse_database_url(url)
-        ledger = Ledger.at(url)
-        now = datetime(2026, 11, 22, 10, 38, tzinfo=UTC)
-        monkeypatch.setattr("botocore.auth.get_current_datetime", lambda **_: now)
-        for log_in in (lambda: Connection(address), ledger.ping, lambda: upgrade(url)):
-            with pytest.raises((LedgerUnavailableError, MigrationError), match="28P01"):
-                log_in()
-            now += timedelta(minutes=1)
-        listener.shutdown(socket.SHUT_RDWR)
-    signed = [(password.partition("?")[0], parse_qs(password.partition("?")[2])) for password in passwords]
-    assert {where for where, _ in signed} == {f"localhost:{port}/"}
-    for minute, (_, query) in enumerate(signed):
-        assert (query["Action"], query["DBUser"]) == (["connect"], ["anna"])
-        assert query["X-Amz-Date"] == [f"20261122T10{38 + minute}00Z"]
-        assert "/eu-central-1/rds-db/" in query["X-Amz-Credential"][0]
-    assert len({query["X-Amz-Signature"][0] for _, query in signed}) == 3
-
-
-@pytest.mark.usefixtures("_credentials")
-def test_without_credentials_no_token_is_signed_and_the_reason_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("AWS_CONFIG_FILE", "/dev/null")
-    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    monkeypatch.setenv("AWS_REGION", "eu-north-1")  # another client than the test's above, which has credentials
-    with pytest.raises(LedgerUnavailableError, match=r"auth=iam.*credentials"):
-        Connection(parse_database_url("postgresql://anna@db.example/ledger?auth=iam"))

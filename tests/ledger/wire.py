@@ -45,7 +45,7 @@ class Proxy:
         self._tls = tls
         self._fates: deque[Fate | None] = deque()
         self._sockets: set[socket.socket] = set()
-        login = quote(server.user) + (f":{quote(server.password)}" if server.password else "")
+        login = quote(server.user) + (f":{quote(server.password, safe='')}" if server.password else "")
         if tls is None:
             self._listener = socket.socket(socket.AF_UNIX)
             self._listener.bind(str(folder / ".s.PGSQL.5432"))

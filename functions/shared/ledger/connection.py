@@ -17,18 +17,23 @@ from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
-import pg8000.native
-from pg8000.core import Context
-
 from functions.shared.ledger.arrays import Array, encode_array
 from functions.shared.ledger.database_url import DatabaseAddress
+from functions.shared.ledger.driver import (
+    Context,
+    NativeSession,
+    error_fields,
+    message_handlers,
+    to_statement,
+    transaction_status,
+)
 from functions.shared.ledger.errors import (
     NoAnswerError,
     StatementInterruptedError,
     UnstorableValueError,
     refusal,
 )
-from functions.shared.ledger.login import STATEMENT_TIMEOUT, start_session
+from functions.shared.ledger.login import STATEMENT_TIMEOUT, close_socket, start_session
 
 _UUID_OID, _BYTEA_OID = 2950, 17
 _IDLE = (None, b"I")  # transaction status in ReadyForQuery: not in a transaction block; None before the first statement
@@ -88,15 +93,16 @@ class Connection:
                 "jit": "off",
                 "max_parallel_workers_per_gather": "0",
             }
-        self._pg, self._socket = start_session(pg8000.native.Connection, address, startup_params=settings)
+        self._pg, self._socket = start_session(NativeSession, address, settings=settings)
         self._pg.register_in_adapter(_UUID_OID, UUID)
-        self._pg.message_types[b"D"] = _read_row
+        self._handlers = message_handlers(self._pg)
+        self._handlers[b"D"] = _read_row
         self._readable = select.poll()
         self._readable.register(self._socket, select.POLLIN)
 
     def is_idle(self) -> bool:
         """Whether all that was asked has been answered: not broken under a statement, not inside a transaction."""
-        return self._usable and self._pg._transaction_status in _IDLE  # noqa: SLF001  # pg8000 has no other way
+        return self._usable and transaction_status(self._pg) in _IDLE
 
     def is_usable(self) -> bool:
         """Whether the next statement can be sent, as far as one can tell without asking the server.
@@ -166,7 +172,7 @@ class Connection:
             raise StatementInterruptedError(f"the connection to the database broke: {error}") from error
         except OSError as error:
             raise StatementInterruptedError(f"the connection to the database broke: {error}") from error
-        refused = None if context.error is None else refusal(context.error.args[0])
+        refused = None if context.error is None else refusal(error_fields(context.error))
         if not complete and refused is None:
             raise StatementInterruptedError("the database has closed the connection")
         self._usable = complete and not isinstance(refused, StatementInterruptedError)
@@ -178,7 +184,7 @@ class Connection:
 
         pg8000 itself reads each message in two pieces, which for a page of records takes longer than the query.
         """
-        handlers = self._pg.message_types
+        handlers = self._handlers
         unread = bytearray()
         wanted = _HEADER
         while received := self._socket.recv(_RECEIVED_AT_ONCE):
@@ -203,15 +209,16 @@ class Connection:
     def close(self) -> None:
         """Close the connection, without waiting for anything."""
         if self._usable:
+            self._usable = False
             with contextlib.suppress(OSError):
                 self._socket.sendall(_TERMINATE)
-        self._socket.close()
+        close_socket(self._socket)
 
 
 @lru_cache(maxsize=256)
 def _compiled(sql: str) -> tuple[str, tuple[str, ...]]:
     """Number the parameters of a statement: its text for the server, and the names in order."""
-    text, values_in_order = pg8000.native.to_statement(sql)
+    text, values_in_order = to_statement(sql)
     return text, tuple(values_in_order(_Names()))
 
 
