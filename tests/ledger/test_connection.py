@@ -1,5 +1,7 @@
+import os
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,6 +18,8 @@ from functions.shared.ledger.errors import (
     UnstorableValueError,
 )
 from functions.shared.ledger.identifiers import new_id
+from tests.ledger.conftest import Query
+from tests.ledger.waiting import soon
 from tests.ledger.wire import Fate, Proxy
 
 
@@ -87,6 +91,87 @@ def test_a_statement_that_was_refused_the_first_time_can_be_run_again(connection
     assert connection.is_usable()
 
 
+@pytest.fixture
+def widening(proxy: Proxy, query: Query) -> Iterator[Connection]:
+    """A connection with two prepared statements about a table, one of whose columns is then widened."""
+    query("CREATE TABLE counts (count int, unit text)")
+    query("INSERT INTO counts VALUES (7, 'mm')")
+    opened = Connection(parse_database_url(proxy.url))
+    for _ in range(2):
+        assert opened.run(COUNT, {}) == [[7]]
+        assert opened.run(UNIT, {}) == [["mm"]]
+    query("ALTER TABLE counts ALTER COLUMN count TYPE bigint")
+    yield opened
+    opened.close()
+    query("DROP TABLE counts")
+
+
+COUNT, UNIT = "SELECT count FROM counts", "SELECT unit FROM counts"
+
+
+def test_a_statement_whose_column_was_widened_is_prepared_anew(widening: Connection, proxy: Proxy) -> None:
+    for round_trips in (2, 1):
+        with proxy.counted(round_trips):
+            assert widening.run(COUNT, {}) == [[7]]
+        with proxy.counted(1):
+            assert widening.run(UNIT, {}) == [["mm"]]
+    assert widening.is_usable()
+
+
+def test_a_widened_column_takes_what_its_former_type_could_not_hold(widening: Connection, query: Query) -> None:
+    insert = "INSERT INTO counts (count) VALUES (:count)"
+    query("ALTER TABLE counts ALTER COLUMN count TYPE int")
+    widening.run(insert, {"count": 1})
+    query("ALTER TABLE counts ALTER COLUMN count TYPE bigint")
+    widening.run(insert, {"count": 2**40})
+    assert query("SELECT count FROM counts ORDER BY count") == [[1], [7], [2**40]]
+
+
+def test_a_statement_is_prepared_anew_once_and_not_for_ever(proxy: Proxy) -> None:
+    with closing(Connection(parse_database_url(proxy.url))) as opened:
+        opened.run("SELECT :x::int", {"x": 1})
+        with proxy.counted(2), pytest.raises(UnstorableValueError, match="22003"):
+            opened.run("SELECT :x::int", {"x": 2**40})
+        assert opened.run("SELECT :x::int", {"x": 2}) == [[2]]
+
+
+def test_a_statement_that_the_server_no_longer_has_is_prepared_anew(connection: Connection) -> None:
+    for _ in range(3):
+        assert connection.run("SELECT :x::int", {"x": 1}) == [[1]]
+        connection.run("DEALLOCATE ALL", {}, keep=False)
+
+
+def test_inside_a_transaction_an_outdated_statement_is_refused_as_what_it_is(widening: Connection) -> None:
+    widening.run("BEGIN", {}, keep=False)
+    with pytest.raises(StatementRefusedError) as refused:
+        widening.run(COUNT, {})
+    assert refused.value.sqlstate == "0A000"
+
+
+def test_a_closed_connection_is_gone_at_once(database_url: str, query: Query) -> None:
+    opened = Connection(parse_database_url(database_url))
+    ((backend,),) = opened.run("SELECT pg_backend_pid()", {})
+    descriptor = opened._socket.fileno()
+    opened.close()
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(descriptor)
+    assert soon(lambda: not query("SELECT 1 FROM pg_stat_activity WHERE pid = :pid", pid=backend))
+    opened.close()
+    assert not opened.is_usable()
+
+
+def test_a_connection_that_broke_is_gone_at_once_when_it_is_closed(proxy: Proxy) -> None:
+    opened = Connection(parse_database_url(proxy.url))
+    descriptor = opened._socket.fileno()
+    proxy.next_flights(Fate.REPLY_LOST)
+    with pytest.raises(StatementInterruptedError) as interrupted:
+        opened.run("SELECT 1", {})
+    opened.close()
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(descriptor)
+    assert interrupted
+
+
 def test_a_violated_constraint_is_named(connection: Connection) -> None:
     with pytest.raises(StatementRefusedError) as refused:
         connection.run(
@@ -118,6 +203,14 @@ def test_a_statement_that_takes_too_long_is_given_up_and_the_connection_stays(co
     with pytest.raises(LedgerUnavailableError, match="57014"):
         connection.run("SELECT pg_sleep(5)", {})
     assert connection.is_usable()
+
+
+def test_a_transaction_that_takes_too_long_is_given_up_and_has_done_nothing(connection: Connection) -> None:
+    connection.run("SET transaction_timeout = '50ms'", {})
+    with pytest.raises(LedgerUnavailableError, match="25P04") as given_up:
+        connection.run("SELECT pg_sleep(5)", {})
+    assert not given_up.value.in_doubt
+    assert not connection.is_usable()
 
 
 def test_the_server_gives_a_statement_up_before_the_client_gives_the_server_up(connection: Connection) -> None:

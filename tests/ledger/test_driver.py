@@ -19,7 +19,7 @@ from functions.shared.ledger import driver
 from functions.shared.ledger.database_url import parse_database_url
 from functions.shared.ledger.login import open_socket
 
-_SYNC = b"S\0\0\0\4"
+_QUERY = b"Q\0\0\0\x0dSELECT 1\0"
 
 
 @contextlib.contextmanager
@@ -93,8 +93,8 @@ def test_connection_transaction_status_is_that_of_the_last_ready_for_query(postg
 
 def test_connection_sock_has_read_nothing_ahead_of_the_log_ins_end(postgres: str) -> None:
     with logged_in(postgres) as (_, connected):
-        connected.sendall(_SYNC)
-        assert connected.recv(1024) == b"Z\0\0\0\5I"
+        connected.sendall(_QUERY)
+        assert connected.recv(1) == b"T"  # RowDescription: neither is it read already nor is anything before it
 
 
 @pytest.mark.parametrize("kind", [pg8000.native.Connection, pg8000.dbapi.Connection])

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,17 @@ def test_a_second_time_there_is_nothing_to_do_and_nothing_is_lost(new_database: 
     assert said == [f"{LATEST} is the latest, nothing to do"]
     assert ledger.get(new.prediction_id)[0] == new.record(MODEL)
     ledger.close()
+
+
+def test_a_migration_that_widens_a_column_is_not_noticed_by_a_ledger_in_use(new_database: Callable[[], str]) -> None:
+    url = new_database()
+    upgrade(url)
+    with closing(Ledger.at(url, pool_size=1)) as ledger, closing(Connection(parse_database_url(url))) as administrator:
+        for _ in range(2):
+            new = prediction()
+            ledger.store(MODEL, [new])
+            assert ledger.get(new.prediction_id)[0] == new.record(MODEL)
+            administrator.run("ALTER TABLE predictions ALTER COLUMN likely_class TYPE bigint", {}, keep=False)
 
 
 def test_two_at_once_migrate_once(new_database: Callable[[], str]) -> None:

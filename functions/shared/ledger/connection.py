@@ -8,6 +8,7 @@ PostgreSQL's manual); ``bytes`` and ids travel in binary.
 """
 
 import contextlib
+import hashlib
 import select
 import struct
 from collections.abc import Callable, Mapping, Sequence
@@ -28,6 +29,7 @@ from functions.shared.ledger.driver import (
     transaction_status,
 )
 from functions.shared.ledger.errors import (
+    LedgerError,
     NoAnswerError,
     StatementInterruptedError,
     UnstorableValueError,
@@ -50,13 +52,20 @@ _HEADER = 5  # bytes: a code, and the length of the message without that code
 _RECEIVED_AT_ONCE = 1 << 18  # bytes
 _TEXT, _BINARY = _int16(0), _int16(1)  # format codes
 _ALL_TEXT = _int16(0)  # no format codes
+# SQLSTATEs that a statement may be refused with because the tables are no longer what they were when it was prepared.
+_OUTDATED = {
+    "0A000",  # cached plan must not change result type
+    "22003",  # out of range, of a column's former type
+    "26000",  # no such prepared statement: DEALLOCATE ALL, or another connection of the server's behind a pooler
+    "42804",  # data type mismatch
+    "42883",  # no such operator, for a column's former type
+}
 
 
 @dataclass(frozen=True, slots=True)
 class _Prepared:
     """A statement that the server keeps for this connection."""
 
-    name: bytes
     result_formats: bytes  # as Bind wants them: how many, then the codes
     converters: list[Callable[[str], Any] | None]  # one a column; None takes the bytes as they are
 
@@ -115,6 +124,8 @@ class Connection:
     def run(self, sql: str, parameters: Mapping[str, object], *, keep: bool = True) -> list[list[Any]]:
         """Run one statement, in one round trip.
 
+        A prepared statement that no longer suits the tables, as after a migration, is prepared and sent once more.
+
         Parameters
         ----------
         sql : str
@@ -139,27 +150,39 @@ class Connection:
         LedgerError
             As `errors.refusal` says, if the server refused it. It then had no effect.
         """
-        text, names = _compiled(sql)
+        text, names, own_name = _compiled(sql)
         values = [parameters[name] for name in names]
         known = self._statements.get(sql)
         try:
             if known is None:
                 keep = keep and self._prepare
-                name = b"ledger_%d" % len(self._statements) if keep else b""
+                name = own_name if keep else b""
                 packet = _parse(name, text) + _bind(name, values, _ALL_TEXT) + _DESCRIBE_PORTAL + _EXECUTE + _SYNC
                 context = Context(text)
             else:
-                packet = _bind(known.name, values, known.result_formats) + _EXECUTE + _SYNC
+                packet = _bind(own_name, values, known.result_formats) + _EXECUTE + _SYNC
                 context = Context(text, columns=[], input_funcs=known.converters)
         except UnicodeEncodeError as error:
             raise UnstorableValueError(f"a text that is not Unicode: {error.reason}") from error
         except struct.error as error:
             raise UnstorableValueError(f"a number out of range: {error}") from error
-        self._exchange(packet, context)
+        try:
+            self._exchange(packet, context)
+        except LedgerError:
+            if known is None or not self._is_outdated(context):
+                raise
+            # The server has refused it and done nothing: it is certain that the statement does not take effect twice.
+            del self._statements[sql]
+            return self.run(sql, parameters, keep=keep)
         if known is None and keep:
-            self._statements[sql] = _Prepared(name, *_bytes_in_binary(context))
+            self._statements[sql] = _Prepared(*_bytes_in_binary(context))
         rows: list[list[Any]] = context.rows or []
         return rows
+
+    def _is_outdated(self, context: Context) -> bool:
+        """Whether a statement may have been refused for no more than having been prepared too long ago."""
+        error = context.error
+        return error is not None and error_fields(error).get("C") in _OUTDATED and self.is_idle()
 
     def _exchange(self, packet: bytes, context: Context) -> None:
         self._usable = False  # whatever interrupts us leaves answers unread
@@ -216,10 +239,15 @@ class Connection:
 
 
 @lru_cache(maxsize=256)
-def _compiled(sql: str) -> tuple[str, tuple[str, ...]]:
-    """Number the parameters of a statement: its text for the server, and the names in order."""
+def _compiled(sql: str) -> tuple[str, tuple[str, ...], bytes]:
+    """Number the parameters of a statement: its text for the server, their names in order, and its own name.
+
+    No two statements have the same name, on no connection: behind a pooler that shares the server's connections, and
+    that `DatabaseAddress.prepared` does not know of, a name can be missing then, but never stand for another statement.
+    """
     text, values_in_order = to_statement(sql)
-    return text, tuple(values_in_order(_Names()))
+    digest = hashlib.sha256(text.encode()).hexdigest()[:32]
+    return text, tuple(values_in_order(_Names())), f"ledger_{digest}".encode()
 
 
 class _Names(dict[str, str]):
