@@ -21,7 +21,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
 from functions.shared.ledger.database_url import DatabaseAddress, parse_database_url
-from functions.shared.ledger.driver import DbapiSession
+from functions.shared.ledger.driver import DbapiSession, error_fields
 from functions.shared.ledger.errors import LedgerError, refusal
 from functions.shared.ledger.login import start_session
 
@@ -122,8 +122,8 @@ def _connected(database_url: str) -> Iterator[tuple[sqlalchemy.Connection, bool]
         with engine.connect() as connection:
             yield connection, address.prepared
     except DBAPIError as error:
-        fields = error.orig.args[0] if error.orig is not None and error.orig.args else None
-        reason = refusal(fields) if isinstance(fields, dict) else error.orig
+        fields = error_fields(error.orig or error)
+        reason = refusal(fields) if "C" in fields else fields["M"]
         raise MigrationError(f"the database refuses: {reason}") from error
     except LedgerError as error:
         raise MigrationError(str(error)) from error

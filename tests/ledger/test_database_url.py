@@ -132,6 +132,7 @@ def test_statements_are_prepared_unless_a_pooler_is_named() -> None:
         ("postgresql://anna:hunter2@db.example/ledger?port=²", "port"),
         ("postgresql://anna:hunter2@db.example/ledger?port=70000", "port"),
         ("postgresql://anna:hunter2@db.example:70000/ledger", "not a URL"),
+        ("postgresql://anna:12?hunter2=x@db.example/ledger", "user"),
         ("postgresql://anna:hunter2#x@db.example/ledger", "percent-encoded"),
         ("postgresql://anna:hunter2@one.example,two.example/ledger", "name one"),
         ("postgresql://anna:hunter2@one.example:5432,two.example:5432/ledger", "name one"),

@@ -122,6 +122,7 @@ def test_database_error_carries_the_fields_of_the_refusal(postgres: str) -> None
     with pytest.raises(driver.DatabaseError) as refused, logged_in(postgres) as (session, _):
         session.run("SELECT 1 / 0")
     assert driver.error_fields(refused.value)["C"] == "22012"
+    assert driver.error_fields(pg8000.native.InterfaceError("network error")) == {"M": "network error"}
 
 
 @pytest.mark.parametrize(

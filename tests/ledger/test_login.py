@@ -59,6 +59,16 @@ def test_what_providers_show_to_copy_logs_in_bound_to_its_tls_connection(tls_url
 
 
 @needs_tls
+def test_a_closed_connection_is_gone_at_once_under_tls_too(tls_url: str) -> None:
+    address = parse_database_url(tls_url + "&sslmode=require")
+    with closing(Connection(address)) as observer:
+        opened = Connection(address)
+        ((backend,),) = opened.run("SELECT pg_backend_pid()", {})
+        opened.close()
+        assert soon(lambda: not observer.run("SELECT 1 FROM pg_stat_activity WHERE pid = :pid", {"pid": backend}))
+
+
+@needs_tls
 def test_so_do_the_migrations(tls_url: str) -> None:
     with closing(Connection(parse_database_url(tls_url))) as opened:
         opened.run("CREATE DATABASE bound", {}, keep=False)

@@ -160,9 +160,9 @@ def parse_database_url(url: str) -> DatabaseAddress:
             "special characters in a user's name or password are percent-encoded"
         ) from None
     option = {name: values[-1] for name, values in options.items()}
-    _refuse_unknown(option)
     if not parts.username:
         raise DatabaseUrlError("DATABASE_URL names no user")
+    _refuse_unknown(option)
     database = unquote(parts.path.removeprefix("/"))
     if not database:
         raise DatabaseUrlError("DATABASE_URL names no database")

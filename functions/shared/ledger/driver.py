@@ -46,21 +46,21 @@ message_handlers: Final[Callable[[Any], dict[bytes, Callable[[bytes, Context], N
 """A session's own handlers of the server's messages, by the message's code. They fill the `Context` of a statement."""
 
 
-def error_fields(error: Exception) -> dict[str, str]:
+def error_fields(error: BaseException) -> dict[str, str]:
     """Return the fields of the server's ErrorResponse that pg8000 has made `error` of.
 
     Parameters
     ----------
-    error : DatabaseError
+    error : BaseException
         As pg8000 raises it, or as it is in `Context.error`.
 
     Returns
     -------
     dict
-        The fields by their one-letter codes.
+        The fields by their one-letter codes; the message alone, and no SQLSTATE, where the error is pg8000's own.
     """
-    fields: dict[str, str] = error.args[0]
-    return fields
+    fields = error.args[0] if error.args else None
+    return fields if isinstance(fields, dict) else {"M": str(error)}
 
 
 class ChannelBindingError(pg8000.native.InterfaceError):  # type: ignore[misc]  # pg8000 has no types
@@ -76,7 +76,6 @@ class _ChannelBinding:
     Left to itself, pg8000 takes SCRAM-SHA-256-PLUS where the server offers it, and anything else where it does not.
     """
 
-    password: bytes
     auth: Any  # scramp's client, from the server's list of mechanisms on
 
     def __init__(self, *arguments: Any, channel_binding_required: bool = False, **options: Any) -> None:  # noqa: ANN401

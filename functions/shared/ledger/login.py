@@ -92,11 +92,11 @@ def start_session(
         )
         raise LedgerUnavailableError(f"the database cannot be reached: {error}; {advice}") from error
     except (DatabaseError, *BROKEN) as error:
-        raise _no_way_in(error) from error
+        raise _no_way_in(error, address) from error
     return session, connected
 
 
-def _no_way_in(error: Exception) -> LedgerUnavailableError:
+def _no_way_in(error: Exception, address: DatabaseAddress) -> LedgerUnavailableError:
     # A server that refuses hangs up. pg8000 tries to say goodbye nevertheless, and its failure to do so hides why.
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, (DatabaseError, ChannelBindingError, KeyError, struct.error)):
@@ -104,7 +104,7 @@ def _no_way_in(error: Exception) -> LedgerUnavailableError:
     if isinstance(cause, DatabaseError):
         fields = error_fields(cause)
         advice = ""
-        if fields.get("C") == _PROTOCOL_VIOLATION:
+        if fields.get("C") == _PROTOCOL_VIOLATION and address.prepared:
             advice = "; a pooler in transaction mode wants pooler=transaction in DATABASE_URL"
         return LedgerUnavailableError(f"the database refuses the connection: {refusal(fields)}{advice}")
     if isinstance(cause, ChannelBindingError):
