@@ -7,7 +7,8 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from functions.shared.ledger.connection import Connection, parse_database_url
+from functions.shared.ledger.connection import Connection
+from functions.shared.ledger.database_url import parse_database_url
 
 # Three times as fast as TRUNCATE where there are a few rows, and in any order, since no foreign key is checked.
 _EMPTY = """

@@ -14,17 +14,22 @@ from functions.shared.inference.content_types import SUPPORTED_CONTENT_TYPES
 
 JSON: Final = "application/json"
 
+_SHA256_BYTES: Final = 32
+
 ONE_ANNOUNCEMENT: Final[dict[str, Any]] = {
     "requestBody": {"required": True, "content": {JSON: {"schema": {"$ref": "#/components/schemas/Announcement"}}}}
 }
 """`openapi_extra` of the route. `python -m infra.openapi` adds the schema."""
 
 
-def _sha256(value: object) -> object:
+def _sha256(value: object) -> bytes:
     try:
-        return bytes.fromhex(value) if isinstance(value, str) else value
+        digest = bytes.fromhex(value) if isinstance(value, str) else b""
     except ValueError:
-        raise PydanticCustomError("sha256", "sha256 must be 64 hexadecimal digits") from None
+        digest = b""
+    if len(digest) != _SHA256_BYTES:
+        raise PydanticCustomError("sha256", "must be 64 hexadecimal digits")
+    return digest
 
 
 class Announcement(BaseModel):
@@ -37,8 +42,6 @@ class Announcement(BaseModel):
     filename: Any = Field(default=None, json_schema_extra={"type": "string", "maxLength": MAX_FILENAME_LENGTH})
     sha256: Annotated[bytes | None, BeforeValidator(_sha256)] = Field(
         default=None,
-        min_length=32,
-        max_length=32,
         description="Nothing else can be uploaded then.",
         json_schema_extra={"type": "string", "pattern": "^[0-9a-fA-F]{64}$"},
     )

@@ -128,7 +128,8 @@ class Floor:
         from PIL import Image
 
         from functions.shared.ledger import statements
-        from functions.shared.ledger.connection import Connection, parse_database_url
+        from functions.shared.ledger.connection import Connection
+        from functions.shared.ledger.database_url import parse_database_url
         from functions.shared.ledger.identifiers import FIRST_ID, LAST_ID, created_at, new_id
 
         options = onnxruntime.SessionOptions()

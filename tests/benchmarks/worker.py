@@ -44,7 +44,8 @@ def measure() -> dict[str, float]:
     """Measure in this process: how many a second, and the median milliseconds of a batch and of a request."""
     import functions.predict.handler as predict_function
     import functions.worker.handler as worker_function
-    from functions.shared.ledger.connection import Connection, parse_database_url
+    from functions.shared.ledger.connection import Connection
+    from functions.shared.ledger.database_url import parse_database_url
     from functions.shared.ledger.records import NewInput, QueuedPrediction
 
     size = batch_size()

@@ -9,7 +9,8 @@ from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 
-from functions.shared.ledger.connection import Connection, parse_database_url
+from functions.shared.ledger.connection import Connection
+from functions.shared.ledger.database_url import parse_database_url
 
 _numbers = count(1)
 

@@ -16,7 +16,8 @@ from moto import mock_aws
 
 from functions.migrate import answer, function_user, handler
 from functions.migrate.answer import CustomResourceRequest
-from functions.shared.ledger.connection import Connection, parse_database_url
+from functions.shared.ledger.connection import Connection
+from functions.shared.ledger.database_url import parse_database_url
 from functions.shared.ledger.errors import LedgerError
 from infra import migrations
 from tests.infra.conftest import CloudFormation, in_database, run

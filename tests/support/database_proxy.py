@@ -12,7 +12,8 @@ from pathlib import Path
 from types import TracebackType
 from urllib.parse import quote
 
-from functions.shared.ledger.connection import DatabaseAddress
+from functions.shared.ledger.database_url import DatabaseAddress
+from functions.shared.ledger.login import open_socket
 
 _READY_FOR_QUERY = b"Z\0\0\0\5"
 _SSL_REQUEST_SIZE = 8
@@ -44,7 +45,7 @@ class Proxy:
         self._tls = tls
         self._fates: deque[Fate | None] = deque()
         self._sockets: set[socket.socket] = set()
-        login = quote(server.user) + (f":{quote(server.password)}" if server.password else "")
+        login = quote(server.user) + (f":{quote(server.password, safe='')}" if server.password else "")
         if tls is None:
             self._listener = socket.socket(socket.AF_UNIX)
             self._listener.bind(str(folder / ".s.PGSQL.5432"))
@@ -69,9 +70,9 @@ class Proxy:
 
     def cut(self) -> None:
         """Break all connections, and wait until both ends have been told."""
-        for open_socket in list(self._sockets):
+        for forwarding in list(self._sockets):
             with contextlib.suppress(OSError):
-                open_socket.shutdown(socket.SHUT_RDWR)
+                forwarding.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         """Break all connections and accept no more."""
@@ -105,7 +106,7 @@ class Proxy:
                 client = self._tls.wrap_socket(client, server_side=True)
             except OSError:
                 return
-        with client, self._server.open_socket() as server:
+        with client, open_socket(self._server) as server:
             self._sockets |= {client, server}
             with contextlib.suppress(OSError):
                 self._forward(client, server)

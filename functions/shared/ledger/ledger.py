@@ -9,8 +9,9 @@ from uuid import UUID
 
 from functions.shared.ledger import arrays, statements
 from functions.shared.ledger.arrays import Array, ElementType
-from functions.shared.ledger.connection import Connection, parse_database_url
+from functions.shared.ledger.connection import Connection
 from functions.shared.ledger.cursor import decode_cursor, encode_cursor
+from functions.shared.ledger.database_url import parse_database_url
 from functions.shared.ledger.errors import (
     IdempotencyConflictError,
     LedgerUnavailableError,
@@ -91,7 +92,7 @@ class Ledger:
         Parameters
         ----------
         database_url : str
-            As `connection.parse_database_url` takes it.
+            As `database_url.parse_database_url` takes it.
         pool_size : int
             Most connections at a time.
 

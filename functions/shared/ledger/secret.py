@@ -33,7 +33,7 @@ def resolve_database_url(url: str | None, secret_arn: str | None) -> str:
     Returns
     -------
     str
-        For `connection.parse_database_url`.
+        For `database_url.parse_database_url`.
 
     Raises
     ------

@@ -11,7 +11,8 @@ from tempfile import TemporaryDirectory
 import psutil
 import pytest
 
-from functions.shared.ledger.connection import Connection, parse_database_url
+from functions.shared.ledger.connection import Connection
+from functions.shared.ledger.database_url import parse_database_url
 from functions.shared.ledger.errors import LedgerUnavailableError
 from local.services.postgres import EmbeddedPostgres, PostgresError
 from tests.support.waiting import soon
@@ -22,7 +23,8 @@ ROOT = Path(__file__).parents[3]
 OWNER = """
 import sys
 from pathlib import Path
-from functions.shared.ledger.connection import Connection, parse_database_url
+from functions.shared.ledger.connection import Connection
+from functions.shared.ledger.database_url import parse_database_url
 from local.services.postgres import EmbeddedPostgres
 server = EmbeddedPostgres(Path(sys.argv[1]))
 connection = Connection(parse_database_url(server.start()))
