@@ -1,13 +1,11 @@
 """The whole project as its user runs it: `python -m local` with the real functions, models and database."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.support.local_server import LocalServer
-
-Serve = Callable[..., LocalServer]
+from tests.support.local_server import LocalServer, Serve
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from functions.shared.api.log import StructuredLog
-from tests.functions.conftest import ROOT
+from tests.support.repository import ROOT
 
 FULL = Path("/dev/full")
 

@@ -19,7 +19,8 @@ from functions.migrate.answer import CustomResourceRequest
 from functions.shared.ledger.connection import Connection, parse_database_url
 from functions.shared.ledger.errors import LedgerError
 from infra import migrations
-from tests.infra.conftest import CloudFormation, in_database, run
+from tests.support.cloudformation import CloudFormation
+from tests.support.database import in_database, run
 
 SECRET = "tr0ub4dor"
 

@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 from urllib.parse import urlsplit
 from uuid import uuid4
 
@@ -12,9 +11,8 @@ import pytest
 
 from functions.shared.ledger.connection import Connection, parse_database_url
 from functions.shared.ledger.ledger import Ledger
+from tests.support.database import Query
 from tests.support.database_proxy import Proxy
-
-Query = Callable[..., list[list[Any]]]
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from functions.shared.ledger import connection
 from functions.shared.ledger.errors import LedgerUnavailableError
 from functions.shared.ledger.ledger import Ledger
 from functions.shared.ledger.records import NewInput, QueuedPrediction
-from tests.ledger.conftest import Query
+from tests.support.database import Query
 from tests.support.database_proxy import Fate, Proxy
 
 

@@ -7,7 +7,7 @@ import pytest
 from functions.shared.ledger.connection import Connection, parse_database_url
 from functions.shared.ledger.errors import LedgerUnavailableError, StatementRefusedError
 from functions.shared.ledger.pool import Pool
-from tests.ledger.conftest import Query
+from tests.support.database import Query
 from tests.support.database_proxy import Fate, Proxy
 
 WHO = "SELECT pg_backend_pid()"

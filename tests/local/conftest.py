@@ -1,15 +1,13 @@
 """Servers for the tests: one that all share, and one's own."""
 
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 
-from tests.support.local_server import PROJECT, LocalServer
-
-Serve = Callable[..., LocalServer]
+from tests.support.local_server import PROJECT, LocalServer, Serve
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import platform
 import socket
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -120,6 +120,10 @@ class Emulator:
     ) -> None:
         """End the environment."""
         self._process.stop()
+
+
+Start = Callable[..., Emulator]
+"""Starts an emulator for a function, with environment variables."""
 
 
 def _free_ports() -> tuple[int, int]:

@@ -4,15 +4,19 @@ import contextlib
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from uuid import uuid4
 
+import httpx
 import psutil
 
-ROOT = Path(__file__).parents[2]
+from tests.support.repository import ROOT
+
 PROJECT = ROOT / "tests" / "local" / "project"
 
 _READY = re.compile(r"ready on (http://\S+)")
@@ -113,6 +117,15 @@ class LocalServer:
             time.sleep(0.02)
         return left
 
+    def kill_everything(self) -> None:
+        """Kill the server, its functions and PostgreSQL, so that none of them can clean up."""
+        processes = self.processes()
+        assert any(process.name().startswith("postgres") for process in processes)
+        for process in processes:
+            with contextlib.suppress(psutil.NoSuchProcess):  # it ended with one that was killed before
+                process.kill()
+        psutil.wait_procs(processes, timeout=5)
+
     def clean_up(self) -> None:
         """End whatever is left of it."""
         for process in self.processes():
@@ -128,3 +141,18 @@ class LocalServer:
             ) or str(self.home) in " ".join(process.cmdline())
         except (psutil.NoSuchProcess, psutil.AccessDenied):
             return False
+
+
+Serve = Callable[..., LocalServer]
+"""Makes a server, with environment variables."""
+
+
+def exchange(server: LocalServer, request: bytes) -> bytes:
+    """Send bytes to a server and return the bytes that come back until it has answered."""
+    url = httpx.URL(server.address)
+    with socket.create_connection((url.host, url.port), timeout=10) as connection:
+        connection.sendall(request)
+        received = b""
+        while not re.search(rb"\r\n\r\n.*\}\Z", received, re.DOTALL) and (chunk := connection.recv(65536)):
+            received += chunk
+    return received

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.local_server import PROJECT, ROOT
+from tests.support.local_server import PROJECT
+from tests.support.repository import ROOT
 
 
 def invoke(

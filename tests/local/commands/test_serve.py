@@ -10,8 +10,7 @@ import httpx
 import psutil
 import pytest
 
-from tests.local.conftest import Serve
-from tests.support.local_server import PROJECT, LocalServer
+from tests.support.local_server import PROJECT, LocalServer, Serve
 
 # A second would do on a machine that has nothing else to do; the issue allows five.
 SOON = 5.0

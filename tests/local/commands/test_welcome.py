@@ -10,8 +10,8 @@ import pytest
 from functions.shared.inference.feature_input import FeatureColumn, FeatureInput
 from functions.shared.inference.package import ModelPackage
 from local.commands.welcome import SAMPLE, curl_lines
-from tests.local.conftest import Serve
-from tests.support.local_server import PROJECT, ROOT
+from tests.support.local_server import PROJECT, Serve
+from tests.support.repository import ROOT
 
 ADDRESS = "http://127.0.0.1:3000"
 

@@ -19,8 +19,7 @@ from local.errors import CannotServeError
 from local.gateway.issuer import AUDIENCE, ISSUER, Issuer, make_issuer, read_issuer
 from local.settings import ROOT, Settings
 from local.template import read_template
-from tests.local.conftest import Serve
-from tests.support.local_server import PROJECT, LocalServer
+from tests.support.local_server import PROJECT, LocalServer, Serve
 
 OPEN = ("/", "/health", "/openapi.json", "/docs")
 

@@ -12,8 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.local.gateway.test_events import exchange
-from tests.support.local_server import LocalServer
+from tests.support.local_server import LocalServer, exchange
 
 LAMBDA_LIMIT = 6 * 1024 * 1024
 GATEWAY_LIMIT = 10 * 1024 * 1024

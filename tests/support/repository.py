@@ -1,0 +1,9 @@
+"""Where the repository is, and the image that it ships."""
+
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+"""The repository's root."""
+
+DIGIT = ROOT / "local" / "samples" / "mnist_sample.png"
+"""The sample image, a 7."""
