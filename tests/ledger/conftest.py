@@ -1,4 +1,4 @@
-"""An empty ledger for each test, and a proxy in front of its database."""
+"""An empty ledger for each test, and a proxy between the two."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
