@@ -95,16 +95,16 @@ def _start_triggers(
     if dependencies.aws is None:
         return []
     pools = [FunctionPool(function, dependencies.configuration, environments) for function in functions]
-    sources = [
+    mappings = [
         EventSourceMapping(pool.function.source, pool, dependencies.aws, to_stderr)
         for pool in pools
         if pool.function.source is not None
     ]
-    lost = sources[0].lost if sources else asyncio.Event()
+    lost = mappings[0].lost if mappings else asyncio.Event()
     schedules = [Schedule(pool, lost, to_stderr) for pool in pools if pool.function.period is not None]
     for pool in pools:
         cleanup.callback(pool.stop)
-    triggers = [asyncio.create_task(run) for run in [one.run() for one in sources] + [one.run() for one in schedules]]
+    triggers = [asyncio.create_task(run) for run in [one.run() for one in mappings] + [one.run() for one in schedules]]
     cleanup.push_async_callback(_cancel, triggers)
     return triggers
 
