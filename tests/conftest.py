@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -9,6 +10,8 @@ import pytest
 
 from functions.shared.ledger.connection import Connection
 from functions.shared.ledger.database_url import parse_database_url
+from tests.support.cloudformation import CloudFormation, serve_cloudformation
+from tests.support.database import in_database, run
 
 # Three times as fast as TRUNCATE where there are a few rows, and in any order, since no foreign key is checked.
 _EMPTY = """
@@ -19,6 +22,9 @@ DO $$ DECLARE name text; BEGIN
     END LOOP;
 END $$
 """
+
+
+_numbers = count(1)
 
 
 @pytest.fixture(scope="session")
@@ -49,3 +55,25 @@ def database_url(migrated: str) -> str:
     connection.run(_EMPTY, {})
     connection.close()
     return migrated
+
+
+@pytest.fixture
+def owner_url(postgres: str) -> str:
+    """DATABASE_URL of an empty database that belongs to `ledger_owner`, who has the rights of a master user on RDS."""
+    if not run(postgres, "SELECT 1 FROM pg_roles WHERE rolname = 'ledger_owner'"):
+        run(
+            postgres,
+            "CREATE ROLE rds_iam NOLOGIN",
+            "CREATE ROLE ledger_owner LOGIN CREATEROLE CREATEDB",
+            "GRANT rds_iam TO ledger_owner WITH ADMIN OPTION",
+        )
+    name = f"migrated_{next(_numbers)}"
+    run(postgres, f"CREATE DATABASE {name} OWNER ledger_owner")
+    return in_database(postgres, name, "ledger_owner")
+
+
+@pytest.fixture
+def cloudformation() -> Iterator[CloudFormation]:
+    """The side of CloudFormation that a custom resource answers to."""
+    with serve_cloudformation() as served:
+        yield served

@@ -1,4 +1,4 @@
-"""What functions need besides themselves, each a service that is started before them and stopped after them."""
+"""The database as a service: an embedded PostgreSQL, or the one that `DATABASE_URL` names."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,12 +8,12 @@ from local.services.postgres import EmbeddedPostgres, PostgresError
 
 
 class EmbeddedDatabase:
-    """The database in the home folder.
+    """A PostgreSQL in the home folder.
 
     Parameters
     ----------
     folder
-        Where its data is; made if missing.
+        The folder of its data; made if missing.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -22,7 +22,7 @@ class EmbeddedDatabase:
 
     @property
     def opened(self) -> tuple[Path, ...]:
-        """Folders that were made searchable for its system user at the start. Empty unless run as root."""
+        """Folders that the start made searchable for PostgreSQL's system user. Empty unless run as root."""
         return self._postgres.opened
 
     def start(self) -> Mapping[str, str]:
@@ -37,17 +37,17 @@ class EmbeddedDatabase:
         return self._postgres.pid is not None
 
     def stop(self) -> None:
-        """Stop PostgreSQL; what was committed is kept."""
+        """Stop PostgreSQL. Committed data stays."""
         self._postgres.stop()
 
 
 class GivenDatabase:
-    """A database that somebody else runs.
+    """A database that the user runs.
 
     Parameters
     ----------
     url
-        Where it is.
+        Its URL.
     """
 
     name = "the database of DATABASE_URL"
@@ -56,12 +56,12 @@ class GivenDatabase:
         self._url = url
 
     def start(self) -> Mapping[str, str]:
-        """Do nothing: whether it answers shows when it is migrated."""
+        """Do nothing. The migration, which comes next, reports a database that does not answer."""
         return {"DATABASE_URL": self._url}
 
     def running(self) -> bool:
-        """Leave that to whoever runs it."""
+        """Return true: the user runs the database, and the server does not restart it."""
         return True
 
     def stop(self) -> None:
-        """Leave that to whoever runs it."""
+        """Do nothing: the user runs the database."""

@@ -1,59 +1,20 @@
 """The packages of `sam build`, an emulator to run them under, and a ledger with the record that the samples ask for."""
 
-import json
 import platform
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any
-from uuid import UUID
 
 import pytest
 
-from functions.shared.ledger.ledger import Ledger
-from functions.shared.ledger.records import ModelIdentity, NewInput, NewPrediction, QueuedPrediction
 from infra.build import PYTHON, find_lambda_python, install
-from local.gateway.integration import Response, read_result
-from local.sample_events import FOLDER, PREDICTION_ID, QUEUED_ID, USER
-from local.template import Function, read_template
-from tests.infra.conftest import cloudformation, owner_url  # noqa: F401 - fixtures
-from tests.support.emulator import Emulator
+from local.template import Function
+from tests.support.emulator import Emulator, Start
+from tests.support.repository import ROOT
+from tests.support.sample_events import Timing, store_sample
 
-ROOT = Path(__file__).parents[2]
 BUILD = ROOT / ".aws-sam" / "build"
-DIGIT = ROOT / "local" / "samples" / "mnist_sample.png"
-FUNCTIONS = {function.logical_id: function for function in read_template(ROOT / "template.yaml")}
-EVENTS = {path.stem: json.loads(path.read_bytes()) for path in sorted(FOLDER.glob("*.json"))}
-VARIABLES = {
-    "predict_features": {"MODEL": "model_artifacts/diabetes"},
-    "upload": {"UPLOADS_BUCKET": "uploads", "AWS_ACCESS_KEY_ID": "sample", "AWS_SECRET_ACCESS_KEY": "sample"},
-    "sweep": {"QUEUE_URL": "https://sqs.us-east-1.amazonaws.com/123456789012/predictions"},  # nothing is sent there
-}
-"""What a function needs to be told for a sample event, besides where the ledger is."""
-
-Start = Callable[..., Emulator]
-
-
-def function_of(name: str) -> Function:
-    """Return the function that a sample event is for."""
-    key = EVENTS[name].get("routeKey")
-    if key is None:
-        return FUNCTIONS[f"{name.title()}Function"]
-    [function] = [one for one in FUNCTIONS.values() if any(route.key == key for route in one.routes)]
-    return function
-
-
-def check_result(name: str, result: dict[str, Any]) -> Response | None:
-    """Check that a sample event went well; return the response where it was a request."""
-    event = EVENTS[name]
-    if "routeKey" not in event:
-        assert result == {"worker": {"batchItemFailures": []}, "sweep": {"sent": 0, "failed": 0}}[name]
-        return None
-    response = read_result(result)
-    assert response.status == (201 if event["requestContext"]["http"]["method"] == "POST" else 200), response.body
-    return response
 
 
 @pytest.fixture(scope="session")
@@ -121,43 +82,6 @@ def sampled_ledger(database_url: str) -> str:
     """DATABASE_URL of a ledger with the one record that the sample events ask for."""
     store_sample(database_url)
     return database_url
-
-
-def store_sample(database_url: str) -> None:
-    """Store the record that the sample events ask for."""
-    ledger = Ledger.at(database_url)
-    model = ModelIdentity("sample", "1", "0" * 64, ("no", "yes"), "classification", "CPUExecutionProvider")
-    sample = NewPrediction(
-        prediction_id=UUID(PREDICTION_ID),
-        input=NewInput(DIGIT.read_bytes(), "image/png", DIGIT.name),
-        output=[0.25, 0.75],
-        likely_class=1,
-        label="yes",
-        confidence=0.75,
-        predicted_value="yes",
-        duration_ms=0.1,
-        user_id=USER,
-    )
-    ledger.store(model, [sample])
-    ledger.close()
-
-
-def queue_sample(database_url: str) -> None:
-    """Queue the prediction that the sample event of `worker` is to make."""
-    ledger = Ledger.at(database_url)
-    digit = NewInput(DIGIT.read_bytes(), "image/png", DIGIT.name)
-    ledger.enqueue(QueuedPrediction(prediction_id=UUID(QUEUED_ID), input=digit, user_id=USER))
-    ledger.close()
-
-
-@dataclass(frozen=True)
-class Timing:
-    """How long a sample event took, in seconds."""
-
-    event: str
-    function: str
-    cold: float
-    warm: list[float]
 
 
 TIMINGS = pytest.StashKey[list[Timing]]()

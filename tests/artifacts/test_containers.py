@@ -26,11 +26,10 @@ from infra.migrations import upgrade
 from local.sample_events import USER
 from local.services.postgres import EmbeddedPostgres
 from local.services.process_guard import GuardedProcess
-from tests.artifacts.conftest import (
-    DIGIT,
+from tests.support.repository import DIGIT, ROOT
+from tests.support.sample_events import (
     EVENTS,
     FUNCTIONS,
-    ROOT,
     VARIABLES,
     check_result,
     function_of,

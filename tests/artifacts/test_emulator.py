@@ -10,18 +10,10 @@ import pytest
 
 from functions.shared.ledger.ledger import Ledger
 from local.sample_events import QUEUED_ID, USER
-from tests.artifacts.conftest import (
-    DIGIT,
-    EVENTS,
-    FUNCTIONS,
-    VARIABLES,
-    Start,
-    Timing,
-    check_result,
-    function_of,
-    queue_sample,
-)
-from tests.infra.conftest import CloudFormation
+from tests.support.cloudformation import CloudFormation
+from tests.support.emulator import Start
+from tests.support.repository import DIGIT
+from tests.support.sample_events import EVENTS, FUNCTIONS, VARIABLES, Timing, check_result, function_of, queue_sample
 
 _WARM = 5
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from infra.build import LEFT_OUT, MEGABYTE, MODELS, PACKAGES, PYTHON, function_folder, measure
-from tests.artifacts.conftest import FUNCTIONS, ROOT
+from tests.support.repository import ROOT
+from tests.support.sample_events import FUNCTIONS
 
 _UNCHECKED_HASH = 0b01  # PEP 552: hash-based, and the source is not looked at
 

@@ -27,9 +27,7 @@ from PIL import Image
 from functions.shared.ledger.connection import Connection
 from functions.shared.ledger.database_url import parse_database_url
 from local.settings import ROOT
-from tests.e2e.conftest import Serve
-from tests.e2e.test_durability import kill_everything
-from tests.support.local_server import LocalServer
+from tests.support.local_server import LocalServer, Serve
 
 PREDICTIONS = int(os.environ.get("ASYNC_PREDICTIONS", "300"))
 KILLS = int(os.environ.get("ASYNC_KILLS", "3"))
@@ -198,7 +196,7 @@ def test_what_was_queued_when_everything_was_killed_is_made_after_the_next_start
     server = serve(**hurried).start()
     with httpx.Client(base_url=server.address, timeout=60) as client:
         queued = queue_all(client, images, 100)
-    kill_everything(server)
+    server.kill_everything()
     server = serve(**hurried).start()
 
     with httpx.Client(base_url=server.address, timeout=60) as client:

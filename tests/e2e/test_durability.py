@@ -8,9 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import psutil
 
-from tests.e2e.conftest import Serve
-from tests.functions.conftest import DIGIT
-from tests.support.local_server import LocalServer
+from tests.support.local_server import Serve
+from tests.support.repository import DIGIT
 
 
 def listed(client: httpx.Client) -> list[str]:
@@ -38,22 +37,12 @@ def predict_until_refused(address: str, count: int) -> list[str]:
     return answered
 
 
-def kill_everything(server: LocalServer) -> None:
-    """Kill the server, its functions and PostgreSQL, none of which gets to say goodbye."""
-    processes = server.processes()
-    assert any(process.name().startswith("postgres") for process in processes)
-    for process in processes:
-        with contextlib.suppress(psutil.NoSuchProcess):  # it went with one that was killed before
-            process.send_signal(signal.SIGKILL)
-    psutil.wait_procs(processes, timeout=5)
-
-
 def test_every_prediction_that_was_answered_is_there_after_everything_was_killed(serve: Serve) -> None:
     server = serve().start()
     answered = predict_until_refused(server.address, 200)
     assert len(answered) == 200
 
-    kill_everything(server)
+    server.kill_everything()
     server = serve().start()
 
     with httpx.Client(base_url=server.address, timeout=30) as client:
@@ -67,7 +56,7 @@ def test_a_kill_in_the_middle_of_the_work_loses_nothing_that_was_answered(serve:
         with httpx.Client(base_url=server.address, timeout=30) as client:
             while len(client.get("/predictions?limit=50").json()["predictions"]) < 50:
                 pass
-        kill_everything(server)
+        server.kill_everything()
         answered = [prediction_id for client_ in clients for prediction_id in client_.result()]
     server = serve().start()
 

@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 from functions.shared.settings import PredictSettings
-from tests.e2e.conftest import Serve
-from tests.functions.conftest import ROOT
+from tests.support.local_server import Serve
+from tests.support.repository import ROOT
 
 README = (ROOT / "README.md").read_text("utf-8")
 ADDRESS = "http://127.0.0.1:3000"

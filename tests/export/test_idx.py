@@ -8,7 +8,7 @@ import pytest
 
 from model_artifacts.errors import IdxError
 from model_artifacts.idx import read_digits, read_idx
-from tests.export.conftest import made_up_digits, write_idx
+from tests.support.idx import made_up_digits, write_idx
 
 
 def test_images_and_labels_come_back_as_they_were_written(idx_folder: Path) -> None:

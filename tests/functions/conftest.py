@@ -1,94 +1,12 @@
 """The API as API Gateway calls it: HTTP requests become events of payload format 2.0, for the real handlers."""
 
-import importlib
-import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
-from uuid import uuid4
 
 import httpx
 import pytest
 
-from functions.shared.api.app import Handler
-from functions.shared.ledger.ledger import Ledger
-from local.gateway.integration import make_event, read_result
-from local.gateway.routing import Router
-from local.runtime.invocation import new_identifiers
-from local.template import read_template
-
-ROOT = Path(__file__).parents[2]
-DIGIT = ROOT / "local" / "samples" / "mnist_sample.png"
-
-
-@dataclass(frozen=True)
-class Context:
-    """What Lambda hands over beside the event."""
-
-    aws_request_id: str = field(default_factory=lambda: str(uuid4()))
-    milliseconds: int = 30_000
-
-    def get_remaining_time_in_millis(self) -> int:
-        """All of the time, at any time."""
-        return self.milliseconds
-
-
-class EventTransport(httpx.BaseTransport):
-    """Answers HTTP requests by way of events, through the routes of template.yaml.
-
-    Parameters
-    ----------
-    subject
-        The user that an authorizer vouches for; None where the API has none.
-    """
-
-    def __init__(self, subject: str | None = None) -> None:
-        functions = read_template(ROOT / "template.yaml")
-        self._router = Router((route, function.handler) for function in functions for route in function.routes)
-        self._subject = subject
-
-    def handle_request(self, request: httpx.Request) -> httpx.Response:
-        """Make the event, call the handler, read its result."""
-        match = self._router.match(request.method, request.url.path)
-        if match is None:
-            return httpx.Response(404, json={"message": "Not Found"})
-        event = make_event(
-            {
-                "method": request.method,
-                "path": request.url.path,
-                "query_string": request.url.query,
-                "http_version": "1.1",
-                "headers": [(name.lower(), value) for name, value in request.headers.raw],
-                "client": ("127.0.0.1", 50000),
-            },
-            request.read(),
-            route_key=match.route_key,
-            path_parameters=match.path_parameters,
-            identifiers=new_identifiers(),
-            port=443,
-        )
-        if self._subject is not None:
-            event["requestContext"]["authorizer"] = {"jwt": {"claims": {"sub": self._subject}, "scopes": None}}
-        event = json.loads(json.dumps(event))
-        module, _, name = match.target.rpartition(".")
-        handler: Handler = getattr(importlib.import_module(module), name)
-        answer = read_result(json.loads(json.dumps(handler(event, Context()))))
-        return httpx.Response(answer.status, headers=list(answer.headers), content=answer.body)
-
-
-def forget_environment() -> None:
-    """End the execution environment: the next event finds new settings, a new pool and a model loaded anew."""
-    for function in ("predict", "worker", "sweep", "upload", "list_predictions", "get_prediction", "describe"):
-        module = importlib.import_module(f"functions.{function}.handler")
-        for name in ("environment", "package"):
-            cached: Any = getattr(module, name, None)
-            if cached is not None and cached.cache_info().currsize:
-                made = cached()
-                ledger = getattr(getattr(made, "serving", made), "ledger", None)
-                if isinstance(ledger, Ledger):
-                    ledger.close()
-                cached.cache_clear()
+from tests.support.event_transport import EventTransport, forget_environment
+from tests.support.repository import DIGIT, ROOT
 
 
 @pytest.fixture

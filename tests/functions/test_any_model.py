@@ -18,7 +18,7 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from tests.functions.conftest import ROOT
+from tests.support.repository import ROOT
 
 Serve = Callable[[Path], httpx.Client]
 

@@ -12,7 +12,7 @@ from functions.shared.api.app import DirectRoute, Handler, create_app, create_ha
 from functions.shared.api.problems import Problem
 from local.gateway.integration import make_event
 from local.runtime.invocation import new_identifiers
-from tests.functions.conftest import Context
+from tests.support.event_transport import Context
 
 SECRET = "hunter2"
 

@@ -3,7 +3,7 @@
 import httpx
 import pytest
 
-from tests.functions.conftest import EventTransport
+from tests.support.event_transport import EventTransport
 
 
 @pytest.fixture

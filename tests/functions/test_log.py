@@ -13,7 +13,7 @@ import pytest
 
 from functions.shared.log import StructuredLog, logger, start_logging
 from functions.shared.settings import LedgerSettings, SettingsError
-from tests.functions.conftest import ROOT
+from tests.support.repository import ROOT
 
 FULL = Path("/dev/full")
 

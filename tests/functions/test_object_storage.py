@@ -13,15 +13,15 @@ import pytest
 import requests
 from moto import mock_aws
 
-from functions.shared.ledger.connection import Connection
-from functions.shared.ledger.database_url import parse_database_url
 from functions.shared.ledger.errors import LedgerUnavailableError, NoAnswerError
 from functions.shared.ledger.ledger import Ledger
 from functions.shared.ledger.pool import Pool
 from functions.shared.object_storage import bucket as bucket_module
-from tests.functions.asynchronous.conftest import AWS, Queue
-from tests.functions.conftest import ROOT, forget_environment
 from tests.support.buckets import Bucket, make_bucket
+from tests.support.database import inputs, predictions
+from tests.support.event_transport import forget_environment
+from tests.support.prediction_queue import AWS, Queue
+from tests.support.repository import ROOT
 
 BUCKET = "inputs-of-tests"
 
@@ -64,22 +64,6 @@ def predict(api: httpx.Client, content: bytes, **headers: str) -> httpx.Response
     """Send an image of anna's."""
     files = {"file": ("seven.png", content, "image/png")}
     return api.post("/prediction", files=files, data={"user_id": "anna"}, headers=headers)
-
-
-def inputs(database_url: str) -> list[list[Any]]:
-    """Return what the database has of each input."""
-    connection = Connection(parse_database_url(database_url))
-    rows = connection.run("SELECT uri, content, size, encode(sha256, 'hex') FROM inputs", {})
-    connection.close()
-    return rows
-
-
-def predictions(database_url: str) -> int:
-    """Return how many predictions there are."""
-    connection = Connection(parse_database_url(database_url))
-    [[count]] = connection.run("SELECT count(*) FROM predictions", {})
-    connection.close()
-    return int(count)
 
 
 def test_the_bytes_are_an_object_and_the_row_says_where(

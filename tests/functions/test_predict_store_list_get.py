@@ -7,7 +7,7 @@ from json import loads
 import httpx
 import pytest
 
-from tests.functions.conftest import ROOT
+from tests.support.repository import ROOT
 
 VERSION = loads((ROOT / "model_artifacts" / "mnist" / "model.json").read_text())["version"]
 

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from tests.functions.conftest import ROOT
+from tests.support.repository import ROOT
 
 PROGRAM = "from functions.predict.handler import environment; print(len(environment().serving.ledger._pool._idle))"
 

@@ -13,34 +13,9 @@ from onnx import TensorProto, helper
 from functions.shared.inference.errors import ModelPackageError
 from functions.shared.inference.onnx_file import TensorSpec, read_signature
 from tests.support import graphs
+from tests.support.onnx_signature import assert_agrees_with_the_runtime
 
 SHIPPED = Path(onnxruntime.__file__).parent / "datasets"
-
-
-def _runtime_signature(path: Path) -> tuple[list[tuple[object, ...]], list[tuple[object, ...]]]:
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    return (
-        [(one.name, one.type, tuple(one.shape)) for one in session.get_inputs()],
-        [(one.name, one.type, tuple(one.shape)) for one in session.get_outputs()],
-    )
-
-
-_RUNTIME_NAMES = {"float32": "float", "float64": "double"}
-
-
-def assert_agrees_with_the_runtime(path: Path) -> None:
-    def named(dtype: str) -> str:
-        return _RUNTIME_NAMES.get(dtype, dtype)
-
-    signature = read_signature(path)
-    inputs, outputs = _runtime_signature(path)
-    assert [(one.name, f"tensor({named(one.dtype)})", one.shape) for one in signature.inputs] == inputs
-    assert [
-        (one.name, f"seq(map({one.key_dtype},tensor({named(one.dtype)})))", ())
-        if one.key_dtype
-        else (one.name, f"tensor({named(one.dtype)})", one.shape)
-        for one in signature.outputs
-    ] == outputs
 
 
 @pytest.mark.parametrize("path", sorted(SHIPPED.glob("*.onnx")), ids=lambda path: path.stem)

@@ -20,7 +20,8 @@ from functions.shared.ledger.connection import Connection
 from functions.shared.ledger.database_url import parse_database_url
 from functions.shared.ledger.errors import LedgerError
 from infra import migrations
-from tests.infra.conftest import CloudFormation, in_database, run
+from tests.support.cloudformation import CloudFormation
+from tests.support.database import in_database, run
 
 SECRET = "tr0ub4dor"
 

@@ -1,11 +1,10 @@
-"""An empty ledger for each test, and a proxy in front of its database."""
+"""An empty ledger for each test, and a proxy between the two."""
 
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 from urllib.parse import urlsplit
 from uuid import uuid4
 
@@ -15,9 +14,8 @@ from functions.shared.ledger.connection import Connection
 from functions.shared.ledger.database_url import parse_database_url
 from functions.shared.ledger.ledger import Ledger
 from local.services.postgres import EmbeddedPostgres
+from tests.support.database import Query
 from tests.support.database_proxy import Proxy
-
-Query = Callable[..., list[list[Any]]]
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from functions.shared.ledger.records import (
     Success,
     Sweep,
 )
-from tests.ledger.conftest import Query
+from tests.support.database import Query
 from tests.support.database_proxy import Fate, Proxy
 from tests.support.predictions import MODEL, prediction
 

@@ -18,7 +18,7 @@ from functions.shared.ledger.errors import (
     UnstorableValueError,
 )
 from functions.shared.ledger.identifiers import new_id
-from tests.ledger.conftest import Query
+from tests.support.database import Query
 from tests.support.database_proxy import Fate, Proxy
 from tests.support.waiting import soon
 

@@ -7,7 +7,7 @@ import pytest
 from functions.shared.ledger.errors import IdempotencyConflictError, UnstorableValueError
 from functions.shared.ledger.ledger import Ledger
 from functions.shared.ledger.records import Failure, IdempotencyKey, NewInput, QueuedPrediction, Replay
-from tests.ledger.conftest import Query
+from tests.support.database import Query
 from tests.support.database_proxy import Fate, Proxy
 from tests.support.predictions import MODEL, prediction
 

@@ -12,7 +12,7 @@ from functions.shared.ledger.errors import LedgerUnavailableError, refusal
 from functions.shared.ledger.ledger import Ledger
 from functions.shared.ledger.records import NewInput, QueuedPrediction
 from infra.migrations import upgrade
-from tests.ledger.conftest import Query
+from tests.support.database import Query
 from tests.support.database_proxy import Fate, Proxy
 
 

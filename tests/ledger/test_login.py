@@ -19,7 +19,7 @@ from functions.shared.ledger.driver import DbapiSession, NativeSession
 from functions.shared.ledger.errors import DatabaseUrlError, LedgerUnavailableError
 from functions.shared.ledger.ledger import Ledger
 from infra.migrations import MigrationError, upgrade
-from tests.ledger.conftest import Query
+from tests.support.database import Query
 from tests.support.database_proxy import Proxy
 from tests.support.tls import certificate, find_postgres, postgres_with_tls
 from tests.support.waiting import soon

@@ -12,7 +12,7 @@ from functions.shared.ledger.errors import (
 from functions.shared.ledger.identifiers import new_id
 from functions.shared.ledger.ledger import Ledger
 from functions.shared.ledger.records import NewInput, PredictionFilter
-from tests.ledger.conftest import Query
+from tests.support.database import Query
 from tests.support.database_proxy import Fate, Proxy
 from tests.support.predictions import MODEL, PNG, prediction
 

@@ -1,4 +1,4 @@
-"""Settings: defaults, and errors that name the variable."""
+"""The defaults of the settings, and errors that name the variable."""
 
 from pathlib import Path
 

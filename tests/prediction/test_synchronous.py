@@ -21,7 +21,7 @@ from functions.shared.prediction.requests import Input, PredictionRequest
 from functions.shared.prediction.serving import Serving
 from functions.shared.prediction.synchronous import Predicted, Refusal, predict, store
 from functions.shared.settings import WorkerSettings
-from tests.functions.conftest import DIGIT, ROOT
+from tests.support.repository import DIGIT, ROOT
 
 
 @pytest.fixture

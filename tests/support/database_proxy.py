@@ -1,4 +1,4 @@
-"""A man in the middle between the ledger and PostgreSQL: it counts round trips and loses what it is told to lose."""
+"""A proxy between the ledger and PostgreSQL that counts round trips, and loses messages on demand."""
 
 import contextlib
 import select
@@ -20,11 +20,11 @@ _SSL_REQUEST_SIZE = 8
 
 
 class Fate(Enum):
-    """What happens to the client's next flight of messages."""
+    """What the proxy does with a flight: the messages that a client sends before it waits for an answer."""
 
-    REQUEST_LOST = auto()  # the connection breaks before the server sees it
-    REPLY_LOST = auto()  # the server does what it is told, then the connection breaks
-    SILENCE = auto()  # nothing is forwarded, nothing is closed
+    REQUEST_LOST = auto()  # break the connection before the server gets the messages
+    REPLY_LOST = auto()  # let the server answer, then break the connection
+    SILENCE = auto()  # forward nothing, and close nothing
 
 
 class Proxy:
@@ -33,9 +33,9 @@ class Proxy:
     Attributes
     ----------
     flights : int
-        Times that a client sent something after it last received something: round trips, the log-in's included.
+        Round trips so far, including those of logging in.
     sessions : int
-        Connections accepted.
+        Connections so far.
     """
 
     def __init__(self, server: DatabaseAddress, folder: Path, *, tls: ssl.SSLContext | None = None) -> None:
@@ -58,24 +58,24 @@ class Proxy:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def next_flights(self, *fates: Fate | None) -> None:
-        """Decide what happens to the next flights, on whichever connection. Logging in is a flight too."""
+        """Set the fates of the next flights of all connections. Logging in is a flight, too."""
         self._fates.extend(fates)
 
     @contextlib.contextmanager
     def counted(self, expected: int) -> Iterator[None]:
-        """Assert how many round trips the block takes."""
+        """Check the number of round trips that the block takes."""
         before = self.flights
         yield
         assert self.flights - before == expected
 
     def cut(self) -> None:
-        """Break all connections, and wait until both ends have been told."""
+        """Shut all connections down, on both sides."""
         for forwarding in list(self._sockets):
             with contextlib.suppress(OSError):
                 forwarding.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
-        """Break all connections and accept no more."""
+        """Shut all connections down, and accept no more."""
         self._listener.close()
         if self._listener.family == socket.AF_UNIX:
             Path(self.url.rpartition("=")[2], ".s.PGSQL.5432").unlink(missing_ok=True)

@@ -18,9 +18,9 @@ from functions.shared.ledger.database_url import parse_database_url
 from functions.shared.ledger.ledger import Ledger
 from functions.shared.ledger.records import PredictionFilter
 from functions.shared.queue import predictions
-from tests.functions.asynchronous.conftest import Queue, listed, predict, work
-from tests.functions.conftest import ROOT
 from tests.support.database_proxy import Proxy
+from tests.support.prediction_queue import Queue, listed, predict, work
+from tests.support.repository import ROOT
 
 OUTCOME = ("prediction", "likely_class", "label", "confidence", "predicted_value", "model")
 

@@ -11,8 +11,8 @@ from functions.shared.ledger.ledger import Ledger
 from functions.shared.ledger.records import NewInput, QueuedPrediction
 from functions.shared.queue.errors import QueueUnavailableError
 from functions.sweep.handler import Event, handler
-from tests.functions.asynchronous.conftest import Queue
-from tests.functions.conftest import Context
+from tests.support.event_transport import Context
+from tests.support.prediction_queue import Queue
 
 SCHEDULED: Any = {"source": "aws.events", "detail-type": "Scheduled Event", "detail": {}}
 LOST: Event = {"queue_lost": True}

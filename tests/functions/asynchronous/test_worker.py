@@ -21,9 +21,10 @@ from functions.shared.ledger.ledger import Ledger
 from functions.shared.prediction.worker_batch import LEASE_MARGIN
 from functions.worker.handler import environment
 from local.runtime.sqs_event import Message
-from tests.functions.asynchronous.conftest import Queue, listed, predict, work
-from tests.functions.conftest import ROOT, Context
+from tests.support.event_transport import Context
 from tests.support.graphs import graph, linear, package, tensor
+from tests.support.prediction_queue import Queue, listed, predict, work
+from tests.support.repository import ROOT
 
 
 def message(body: str) -> Message:

@@ -1,4 +1,4 @@
-"""What the server prints once it is ready, and what it makes of MODEL."""
+"""What the server prints when it is ready, and how it uses MODEL."""
 
 import dataclasses
 import json
@@ -10,20 +10,20 @@ import pytest
 from functions.shared.inference.feature_input import FeatureColumn, FeatureInput
 from functions.shared.inference.package import ModelPackage
 from local.commands.welcome import SAMPLE, curl_lines
-from tests.local.conftest import Serve
-from tests.support.local_server import PROJECT, ROOT
+from tests.support.local_server import PROJECT, Serve
+from tests.support.repository import ROOT
 
 ADDRESS = "http://127.0.0.1:3000"
 
 
 @pytest.fixture
 def features() -> ModelPackage:
-    """Return a package of the repository that takes features with names."""
+    """Return a package of the repository whose features have names."""
     return ModelPackage.load(ROOT / "model_artifacts" / "diabetes")
 
 
 def body(package: ModelPackage) -> object:
-    """Return what the first of the commands sends."""
+    """Return the body that the first command sends."""
     words = shlex.split(curl_lines(ADDRESS, package)[0][1])
     assert words[0] == "curl"
     assert words[-1] == f"{ADDRESS}/prediction"

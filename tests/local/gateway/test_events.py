@@ -1,9 +1,8 @@
-"""What a function gets: the request as an event of payload format 2.0, and a context object."""
+"""The event for a request, in payload format 2.0, and the context object."""
 
 import base64
 import json
 import re
-import socket
 import time
 from pathlib import Path
 from typing import Any
@@ -12,24 +11,13 @@ from uuid import UUID
 import httpx
 import pytest
 
-from tests.support.local_server import PROJECT, LocalServer
+from tests.support.local_server import PROJECT, LocalServer, exchange
 
 GOLDEN = Path(__file__).parent / "golden"
 
 
-def exchange(server: LocalServer, request: bytes) -> bytes:
-    """Send bytes to a server and return the bytes that come back until it has answered."""
-    url = httpx.URL(server.address)
-    with socket.create_connection((url.host, url.port), timeout=10) as connection:
-        connection.sendall(request)
-        received = b""
-        while not re.search(rb"\r\n\r\n.*\}\Z", received, re.DOTALL) and (chunk := connection.recv(65536)):
-            received += chunk
-    return received
-
-
 def seen(response: httpx.Response) -> Any:
-    """Return what the function `Echo` saw."""
+    """Return what the function `Echo` got."""
     assert response.status_code == 200, response.text
     return response.json()
 

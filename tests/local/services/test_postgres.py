@@ -19,7 +19,7 @@ from tests.support.waiting import soon
 
 ROOT = Path(__file__).parents[3]
 
-# Starts PostgreSQL in argv[1] and commits rows one by one, saying so after each.
+# Starts PostgreSQL in argv[1], and prints each row's number after its commit.
 OWNER = """
 import sys
 from pathlib import Path
@@ -48,7 +48,7 @@ def ask(url: str, sql: str) -> list[list[object]]:
 
 @pytest.fixture(scope="module")
 def data() -> Iterator[Path]:
-    """A cluster that each test starts, and leaves in order."""
+    """The folder of a cluster that each test starts and stops."""
     with TemporaryDirectory() as folder:
         with EmbeddedPostgres(Path(folder) / "postgres", durable=False):
             pass
@@ -57,7 +57,7 @@ def data() -> Iterator[Path]:
 
 @pytest.fixture
 def owner(data: Path) -> Iterator[Callable[[], tuple[subprocess.Popen[str], int]]]:
-    """Start processes that run PostgreSQL on `data`; each with its postmaster's process id."""
+    """Return a function that starts a process which runs PostgreSQL, and returns it with the postmaster's id."""
     started = []
 
     def start() -> tuple[subprocess.Popen[str], int]:
@@ -182,7 +182,7 @@ def test_what_an_interrupted_first_start_has_left_is_in_nobodys_way() -> None:
 
 @pytest.fixture
 def long(data: Path) -> Iterator[Path]:
-    """Another name of the same folder, too long for a socket's and with whatever a name may hold."""
+    """Another path of the same folder, too long for a socket and with unusual characters."""
     name = data.parent / ("a long and winding road " * 5) / "é?&#%20"
     name.parent.mkdir()
     name.symlink_to(data)

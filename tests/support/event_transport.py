@@ -1,0 +1,86 @@
+"""An HTTP transport that calls the real handlers, with requests as events of payload format 2.0."""
+
+import importlib
+import json
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import uuid4
+
+import httpx
+
+from functions.shared.api.app import Handler
+from functions.shared.ledger.ledger import Ledger
+from local.gateway.integration import make_event, read_result
+from local.gateway.routing import Router
+from local.runtime.invocation import new_identifiers
+from local.template import read_template
+from tests.support.repository import ROOT
+
+
+@dataclass(frozen=True)
+class Context:
+    """The context object, a handler's second argument."""
+
+    aws_request_id: str = field(default_factory=lambda: str(uuid4()))
+    milliseconds: int = 30_000
+
+    def get_remaining_time_in_millis(self) -> int:
+        """Return the same time at every call."""
+        return self.milliseconds
+
+
+class EventTransport(httpx.BaseTransport):
+    """Turns HTTP requests into events, and passes them to the handlers by the routes of template.yaml.
+
+    Parameters
+    ----------
+    subject
+        The user of the token that an authorizer has checked; None if the API has no authorizer.
+    """
+
+    def __init__(self, subject: str | None = None) -> None:
+        functions = read_template(ROOT / "template.yaml")
+        self._router = Router((route, function.handler) for function in functions for route in function.routes)
+        self._subject = subject
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """Make the event, call the handler, and read its result."""
+        match = self._router.match(request.method, request.url.path)
+        if match is None:
+            return httpx.Response(404, json={"message": "Not Found"})
+        event = make_event(
+            {
+                "method": request.method,
+                "path": request.url.path,
+                "query_string": request.url.query,
+                "http_version": "1.1",
+                "headers": [(name.lower(), value) for name, value in request.headers.raw],
+                "client": ("127.0.0.1", 50000),
+            },
+            request.read(),
+            route_key=match.route_key,
+            path_parameters=match.path_parameters,
+            identifiers=new_identifiers(),
+            port=443,
+        )
+        if self._subject is not None:
+            event["requestContext"]["authorizer"] = {"jwt": {"claims": {"sub": self._subject}, "scopes": None}}
+        event = json.loads(json.dumps(event))
+        module, _, name = match.target.rpartition(".")
+        handler: Handler = getattr(importlib.import_module(module), name)
+        answer = read_result(json.loads(json.dumps(handler(event, Context()))))
+        return httpx.Response(answer.status, headers=list(answer.headers), content=answer.body)
+
+
+def forget_environment() -> None:
+    """End the execution environment: the next event reads the settings, connects and loads the model again."""
+    for function in ("predict", "worker", "sweep", "upload", "list_predictions", "get_prediction", "describe"):
+        module = importlib.import_module(f"functions.{function}.handler")
+        for name in ("environment", "package"):
+            cached: Any = getattr(module, name, None)
+            if cached is not None and cached.cache_info().currsize:
+                made = cached()
+                ledger = getattr(getattr(made, "serving", made), "ledger", None)
+                if isinstance(ledger, Ledger):
+                    ledger.close()
+                cached.cache_clear()
