@@ -60,5 +60,6 @@ def load_model(settings: ServingSettings) -> tuple[Model, ModelIdentity]:
         labels=package.labels,
         task=package.task,
         provider=model.provider,
+        settings=package.settings,
     )
     return model, identity

@@ -19,7 +19,7 @@ SAMPLES = ROOT / "local" / "samples"
 
 
 @pytest.mark.parametrize("folder", PACKAGES, ids=lambda folder: folder.name)
-def test_a_shipped_file_is_the_one_that_its_model_json_records(folder: Path) -> None:
+def test_a_shipped_model_is_the_one_that_its_model_json_records(folder: Path) -> None:
     recorded = json.loads((folder / "model.json").read_bytes())["sha256"]
     assert ModelPackage.load(folder).sha256 == recorded
 
