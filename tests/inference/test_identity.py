@@ -302,6 +302,13 @@ def test_a_file_may_be_named_in_several_ways_and_by_several_tensors(tmp_path: Pa
     package = ModelPackage.load(tmp_path)
     assert [file.name for file in package.files] == ["model.onnx", "w.bin"]
     Model.load(package).warm_up()
+    whole = (tmp_path / "w.bin").read_bytes()
+    (tmp_path / "w.bin").write_bytes(whole[:-1])
+    for _ in range(2):  # whichever of the two is named first, it is the later end that counts
+        with pytest.raises(ModelPackageError, match=rf"has {len(whole) - 1} bytes, .* up to byte {len(whole)}"):
+            ModelPackage.load(tmp_path)
+        model.graph.initializer.reverse()
+        path.write_bytes(model.SerializeToString())
 
 
 def test_hugging_faces_cache_of_symbolic_links_is_a_package(tmp_path: Path) -> None:
