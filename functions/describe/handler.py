@@ -1,5 +1,6 @@
 """Say what is served, whether it is well, and how to call it. Never loads the inference runtime."""
 
+import json
 from dataclasses import dataclass
 from functools import cache
 from http import HTTPStatus
@@ -93,13 +94,19 @@ async def describe(request: Request) -> Response:
 
 @router.get("/model", responses=problems(406, 503))
 async def get_model(request: Request) -> dict[str, Any]:
-    """Name, version, SHA-256, task, signature and labels of the model, and the execution provider it last ran on."""
+    """Name, version, SHA-256, task, signature and labels of the model, and the execution provider it last ran on.
+
+    `sha256` is the model's identity, a digest over `files` and `settings`. The settings are all that can change an
+    answer beside the files, with the defaults of model.json.
+    """
     require_accepts(request.headers.get("accept"))
     model = _package_or_problem()
     return {
         "name": model.name,
         "version": model.version,
         "sha256": model.sha256,
+        "files": [{"name": file.name, "size": file.size, "sha256": file.sha256} for file in model.files],
+        "settings": json.loads(model.settings),
         "task": model.task,
         "labels": model.labels,
         **model.describe_input(),

@@ -42,7 +42,7 @@ PAGE: Final = 50
 DEEP_PAGE, DEEP_PAGE_LENGTH = 1000, 10
 USERS: Final = 100
 LABELS: Final = tuple("0123456789")
-MODEL: Final = ModelIdentity("benchmark", "1", "ab" * 32, LABELS, "classification", "CPUExecutionProvider")
+MODEL: Final = ModelIdentity("benchmark", "1", "ab" * 32, LABELS, "classification", "CPUExecutionProvider", "{}")
 FEATURES: Final = [f"[{number:03d}, 0.5]".replace("[0", "[1") for number in range(1000)]
 OUTPUT: Final = [0.01] * 9 + [0.91]
 

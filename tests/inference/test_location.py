@@ -128,11 +128,30 @@ def left(cache: Path) -> list[str]:
 def test_a_wrong_hash_is_refused_and_nothing_kept(tmp_path: Path, put: Put) -> None:
     found, wanted = hashlib.sha256(MODEL).hexdigest(), "0" * 64
     put(model__onnx=MODEL, model__json=json.dumps({"sha256": wanted}).encode())
-    with pytest.raises(ModelPackageError, match=f"sha256: is {wanted}, but that of model.onnx as fetched is {found}"):
+    with pytest.raises(ModelPackageError, match=f"sha256: is {wanted}, but that of the model .* is {found}"):
         resolve(LOCATION, tmp_path)
     assert left(tmp_path) == []
     put(model__json=json.dumps({"sha256": found}).encode())
     assert resolve(LOCATION, tmp_path).is_dir()
+
+
+def test_a_package_is_known_by_the_weights_beside_its_file(tmp_path: Path, put: Put) -> None:
+    def upload(weights: float) -> None:
+        (tmp_path / "w.bin").unlink(missing_ok=True)
+        model = graphs.linear(np.full((64, 3), weights))
+        onnx.save(model, tmp_path / "model.onnx", save_as_external_data=True, location="w.bin", size_threshold=0)
+        put(model__onnx=(tmp_path / "model.onnx").read_bytes(), w__bin=(tmp_path / "w.bin").read_bytes())
+
+    upload(1)
+    ones = ModelPackage.load(resolve(LOCATION, tmp_path / "cache"))
+    assert ones.sha256 == ModelPackage.load(tmp_path).sha256
+    put(model__json=json.dumps({"sha256": ones.sha256}).encode())
+    assert ModelPackage.load(resolve(LOCATION, tmp_path / "cache")).sha256 == ones.sha256
+    upload(2)
+    kept = left(tmp_path / "cache")
+    with pytest.raises(ModelPackageError, match=f"sha256: is {ones.sha256}, but that of the model"):
+        resolve(LOCATION, tmp_path / "cache")
+    assert left(tmp_path / "cache") == kept
 
 
 @pytest.mark.usefixtures("s3")

@@ -102,13 +102,6 @@ def test_no_folder_is_refused(tmp_path: Path) -> None:
         ModelPackage.load(tmp_path / "nowhere")
 
 
-def test_the_hash_in_model_json_is_compared(load: Load) -> None:
-    sha256 = load(TEN_OF_FOUR).sha256
-    assert load(TEN_OF_FOUR, sha256=sha256.upper()).sha256 == sha256
-    with pytest.raises(ModelPackageError, match=f"sha256: is {'0' * 64}, but that of model.onnx is {sha256}"):
-        load(TEN_OF_FOUR, sha256="0" * 64)
-
-
 # --- model.json by itself --------------------------------------------------------------------------------------------
 
 

@@ -11,6 +11,7 @@ MODEL = ModelIdentity(
     labels=tuple("0123456789"),
     task="classification",
     provider="CPUExecutionProvider",
+    settings='{"activation": "none", "rescale_factor": 0.00392156862745098}',
 )
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256))
 

@@ -45,7 +45,7 @@ def check_result(name: str, result: dict[str, Any]) -> Response | None:
 def store_sample(database_url: str) -> None:
     """Store the record that the sample events ask for."""
     ledger = Ledger.at(database_url)
-    model = ModelIdentity("sample", "1", "0" * 64, ("no", "yes"), "classification", "CPUExecutionProvider")
+    model = ModelIdentity("sample", "1", "0" * 64, ("no", "yes"), "classification", "CPUExecutionProvider", "{}")
     sample = NewPrediction(
         prediction_id=UUID(PREDICTION_ID),
         input=NewInput(DIGIT.read_bytes(), "image/png", DIGIT.name),

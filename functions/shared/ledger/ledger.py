@@ -149,6 +149,7 @@ class Ledger:
                 "labels": None if model.labels is None else json_text(list(model.labels)),
                 "task": model.task,
                 "provider": model.provider,
+                "settings": model.settings,
             },
         )
         self._registered.add(model)
@@ -565,7 +566,7 @@ def _model_id(model: ModelIdentity) -> int:
     Not a number that the database hands out: a process that outlives its database (restored, emptied) would go on to
     store predictions under a number that means another model by then.
     """
-    said = [model.name, model.version, model.sha256.lower(), model.labels, model.task, model.provider]
+    said = list(model._replace(sha256=model.sha256.lower()))
     return int.from_bytes(hashlib.sha256(json.dumps(said).encode()).digest()[:8], "big") >> 1
 
 

@@ -133,4 +133,5 @@ def _identity(model: Model) -> ModelIdentity:
         labels=package.labels,
         task=package.task,
         provider=model.provider,
+        settings=package.settings,
     )
