@@ -1,3 +1,5 @@
+import gc
+import os
 import socket
 import ssl
 import threading
@@ -155,6 +157,20 @@ def test_a_connection_that_breaks_under_a_statement_is_not_usable(proxy: Proxy) 
         opened.run("SELECT 1", {})
     assert not opened.is_usable()
     opened.close()
+
+
+def test_a_closed_connection_has_hung_up_at_once_and_without_the_garbage_collector(database_url: str) -> None:
+    opened = Connection(parse_database_url(database_url))
+    descriptor = opened._socket.fileno()
+    gc.disable()
+    try:
+        opened.close()
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(descriptor)
+    finally:
+        gc.enable()
+    assert not opened.is_usable()
+    opened.close()  # once more is no error
 
 
 def test_a_connection_that_the_server_has_ended_is_seen_to_be_of_no_use(

@@ -312,7 +312,7 @@ def start_session(
                 **options,
             )
         except BaseException:
-            connected.close()
+            hang_up(connected)
             raise
     except (pg8000.native.DatabaseError, *_BROKEN) as error:
         # A server that refuses hangs up. pg8000 tries to say goodbye nevertheless, and its failure to do so hides why.
@@ -323,6 +323,16 @@ def start_session(
             raise LedgerUnavailableError(f"the database refuses the connection: {refusal(cause.args[0])}") from error
         raise LedgerUnavailableError(f"the database cannot be reached: {error}") from error
     return session, connected
+
+
+def hang_up(connected: socket.socket) -> None:
+    """Close the socket under a session, at once.
+
+    pg8000 has made a file of it. `socket.close` would wait until that file is closed too, which it is only when the
+    garbage collector comes to it: until then the server keeps the session.
+    """
+    if connected.fileno() != -1:
+        os.close(connected.detach())
 
 
 _UUID_OID, _BYTEA_OID = 2950, 17
@@ -500,7 +510,8 @@ class Connection:
         if self._usable:
             with contextlib.suppress(OSError):
                 self._socket.sendall(_TERMINATE)
-        self._socket.close()
+        self._usable = False
+        hang_up(self._socket)
 
 
 @lru_cache(maxsize=256)
