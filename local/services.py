@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
+from local.console import complain
 from local.errors import CannotServeError
 from local.postgres import EmbeddedPostgres, PostgresError
 
@@ -48,17 +49,15 @@ class EmbeddedDatabase:
         self.name = f"PostgreSQL in {folder}"
         self._postgres = EmbeddedPostgres(folder)
 
-    @property
-    def opened(self) -> tuple[Path, ...]:
-        """Folders that were made searchable for its system user at the start. Empty unless run as root."""
-        return self._postgres.opened
-
     def start(self) -> Mapping[str, str]:
-        """Start PostgreSQL."""
+        """Start PostgreSQL, and say what stays of it on the machine besides the folder."""
         try:
-            return {"DATABASE_URL": self._postgres.start()}
+            url = self._postgres.start()
         except PostgresError as error:
             raise CannotServeError(str(error)) from error
+        while self._postgres.left_behind:
+            complain(f"root       {self._postgres.left_behind.pop(0)}")
+        return {"DATABASE_URL": url}
 
     def running(self) -> bool:
         """Tell whether PostgreSQL runs."""

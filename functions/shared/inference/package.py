@@ -80,6 +80,8 @@ class ModelPackage:
             A file is missing or is not what its name says, model.json has an unknown key or a value of the wrong type,
             it contradicts the ONNX file, or the model takes something that is neither one image nor features.
         """
+        if folder.is_file():
+            raise ModelPackageError(f"{folder.name}: is a file: name the folder that holds it, {folder.parent}")
         if not folder.is_dir():
             raise ModelPackageError(f"{folder.name or folder}: there is no such folder")
         path = find_model(folder)
