@@ -48,7 +48,7 @@ def install(project: Path, python: str | Path | None = sys.executable) -> subpro
 
 
 def works(project: Path) -> bool:
-    asked = [project / ".venv" / "bin" / "python", "-m", "pip", "--version"]
+    asked = [str(project / ".venv" / "bin" / "python"), "-m", "pip", "--version"]
     return subprocess.run(asked, capture_output=True, check=False).returncode == 0
 
 
