@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 
 # What installs into the virtual environment of a stamp, and what makes a stamp count for nothing: that its Python has
 # gone, or is not the one that was asked for.
-install = sh infra/virtualenv.sh install $(@D) '$(or $(ASKED),$(PYTHON))'
+install = ASKED='$(ASKED)' sh infra/virtualenv.sh install $(@D) '$(PYTHON)'
 unless-works = $(shell sh infra/virtualenv.sh works $(1) '$(ASKED)' || echo always)
 .PHONY: always
 

@@ -5,7 +5,8 @@
 #     infra/virtualenv.sh works VENV [PYTHON]                             tell whether there is one that can be used
 #
 # `install` makes VENV first where there is none that works, and anew where its making or an installation was cut off:
-# pip cannot tell a package that it has half written from a whole one. PYTHON is looked at before anything is made.
+# pip cannot tell a package that it has half written from a whole one. PYTHON is looked at before anything is made. ASKED
+# is PYTHON where somebody has asked for it: a VENV of another version is then made anew.
 set -eu
 
 say() { echo "onnx-ledger: $*" >&2; }
@@ -36,7 +37,7 @@ look_at() {
 install() {
   venv=$1 python=$2 requirements=$3 unfinished=$1/unfinished
   shift 3
-  if [ -e "$unfinished" ] || ! works "$venv" "$python"; then
+  if [ -e "$unfinished" ] || ! works "$venv" "${ASKED:-}"; then
     look_at "$python"
     echo "making a virtual environment in $venv ($python)"
     rm -rf "$venv"

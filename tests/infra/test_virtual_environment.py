@@ -38,12 +38,16 @@ def pretender(folder: Path, version: tuple[int, int, int]) -> Path:
     return program
 
 
-def install(project: Path, python: str | Path | None = sys.executable) -> subprocess.CompletedProcess[str]:
+def install(
+    project: Path, python: str | Path | None = sys.executable, *, first_on_path: Path | None = None
+) -> subprocess.CompletedProcess[str]:
     """Do what `make serve` does before it serves."""
     environment = {name: value for name, value in os.environ.items() if name not in {"PYTHON", "MAKEFLAGS", "VENV"}}
     command = ["make", ".venv/serve.installed", *([] if python is None else [f"PYTHON={python}"])]
     # Nothing is asked of a package index.
     environment |= {"PIP_NO_INDEX": "1"}
+    if first_on_path is not None:
+        environment["PATH"] = f"{first_on_path}:{environment['PATH']}"
     return subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, check=False)
 
 
@@ -78,6 +82,11 @@ def test_what_is_installed_stays_and_another_python_makes_it_anew(project: Path)
         assert MAKING not in again.stdout
     too_old = install(project, pretender(project, (3, 10, 13)))
     assert too_old.returncode != 0
+    assert mine.exists()
+
+    (project / ".venv" / "serve.installed").unlink()  # something more is to be installed
+    found = pretender(project, (3, 98, 0)).rename(project / "python3")
+    assert MAKING not in install(project, None, first_on_path=found.parent).stdout
     assert mine.exists()
 
     another = install(project, pretender(project, (3, 99, 0)))
