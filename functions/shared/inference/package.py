@@ -93,6 +93,8 @@ class ModelPackage:
             of the wrong type, it contradicts the ONNX file, or the model takes something that is neither one image nor
             features.
         """
+        if folder.is_file():
+            raise ModelPackageError(f"{folder.name}: is a file: name the folder that holds it, {folder.parent}")
         if not folder.is_dir():
             raise ModelPackageError(f"{folder.name or folder}: there is no such folder")
         path = find_model(folder)

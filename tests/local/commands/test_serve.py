@@ -132,6 +132,8 @@ def test_a_second_server_in_the_same_home_is_refused_in_one_line(serve: Serve) -
     ("variable", "value", "line"),
     [
         ("PORT", "http", "PORT='http': it must be a whole number from 0 to 65535"),
+        ("ENVIRONMENTS", "0", "ENVIRONMENTS='0': it must be a whole number from 1 to 64"),
+        ("AUTH", "yes", "AUTH='yes': it must be off or on"),
         ("HOST", "192.0.2.1", "HOST=192.0.2.1: this machine does not have that address"),
         ("HOST", "no such host", "HOST=no such host: no such address"),
         ("LEDGER_HOME", "/dev/null/x", "LEDGER_HOME=/dev/null/x: Not a directory"),
