@@ -37,6 +37,8 @@ class LocalAws:
         The queues to have in it.
     log
         The file that it writes to.
+    listener
+        A socket that is bound, where it is to listen elsewhere.
 
     Raises
     ------
@@ -46,16 +48,17 @@ class LocalAws:
 
     name = "moto's server, as AWS"
 
-    def __init__(self, queues: Sequence[Queue], log: Path) -> None:
+    def __init__(self, queues: Sequence[Queue], log: Path, listener: socket.socket | None = None) -> None:
         self._queues = queues
         dead_letters = {queue.dead_letters for queue in queues}
         names = [queue.logical_id for queue in queues if queue.logical_id not in dead_letters]
         if len(names) != 1:
             raise CannotServeError(f"the template must have one queue for work, and has {len(names)}")
-        self._work_queue = names[0]
+        self.work_queue = names[0]
         self._log = log
         self._region = region_of(os.environ)
-        self._listener = socket.socket()
+        self._listener = listener or socket.socket()
+        self._is_bound = listener is not None
         self._process: Tethered | None = None
 
     @property
@@ -75,7 +78,8 @@ class LocalAws:
     def start(self) -> Mapping[str, str]:
         """Start it, and do not wait until it works."""
         if self._process is None:
-            self._listener.bind(("127.0.0.1", 0))
+            if not self._is_bound:
+                self._listener.bind(("127.0.0.1", 0))
             self._listener.listen(_BACKLOG)
         descriptor = self._listener.fileno()
         command = [sys.executable, "-m", "local.moto_process", str(descriptor), self._region]
@@ -86,7 +90,7 @@ class LocalAws:
                 )
         except (OSError, TetherError) as error:
             raise CannotServeError(f"{self.name}: {error}") from error
-        queue = {"QUEUE_URL": self.queue_url(self._work_queue), "AWS_ENDPOINT_URL_SQS": self.endpoint}
+        queue = {"QUEUE_URL": self.queue_url(self.work_queue), "AWS_ENDPOINT_URL_SQS": self.endpoint}
         if os.environ.get("INPUTS_BUCKET"):
             return queue  # a bucket of one's own, which is where it always is, with credentials of one's own
         return {**queue, **CREDENTIALS, "AWS_ENDPOINT_URL": self.endpoint, "UPLOADS_BUCKET": UPLOADS_BUCKET}

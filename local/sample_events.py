@@ -4,7 +4,8 @@
 
 Made by the local gateway out of requests, so that the events are what it and the real one send. They are those of a
 user whom an authorizer has let in. `--check` writes nothing, and fails where a file is not as it would be written.
-`migrate` has none: its events say where CloudFormation waits for the answer.
+
+What they ask for is made by `local.sam` before it invokes them: a record to read, a prediction that is queued.
 """
 
 import base64
@@ -15,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from local.aws import UPLOADS_BUCKET
 from local.environment import ACCOUNT
 from local.gateway import Identifiers, make_event
 from local.routing import Router
@@ -34,7 +36,16 @@ QUEUED_ID: Final = "019ab000-0000-7000-8000-000000000002"
 USER: Final = "sample-user"
 """Whose token the events came with."""
 
-_SAMPLES = ROOT / "local" / "samples"
+THIS_MACHINE: Final = "host.docker.internal"
+"""What a container calls the machine that it runs on."""
+
+AWS_PORT: Final = 4566
+"""Where on that machine containers of `local.sam` find AWS: the port that LocalStack has made known for that."""
+
+SAMPLE: Final = ROOT / "local" / "samples" / "mnist_sample.png"
+"""The image of all these events."""
+
+_SAMPLES = SAMPLE.parent
 _BOUNDARY = "sample-boundary"
 _IDENTIFIERS = Identifiers(
     request_id="c2FtcGxlLXJlcXVlc3Q=",
@@ -58,7 +69,7 @@ class Request:
 
 def sample_requests() -> dict[str, Request]:
     """Return the requests behind the events, by the name of the event's file."""
-    image = (_SAMPLES / "mnist_sample.png").read_bytes()
+    image = SAMPLE.read_bytes()
     data_uri = f"data:image/png;base64,{base64.b64encode(image).decode()}"
     as_json = {"content-type": "application/json"}
     as_form = {"content-type": f"multipart/form-data; boundary={_BOUNDARY}"}
@@ -67,6 +78,9 @@ def sample_requests() -> dict[str, Request]:
     return {
         "predict": Request("POST", "/prediction", headers=as_form, body=_form("mnist_sample.png", image)),
         "predict_raw": Request("POST", "/prediction", headers={"content-type": "image/png"}, body=image),
+        "predict_async": Request(
+            "POST", "/prediction", headers={"content-type": "image/png", "prefer": "respond-async"}, body=image
+        ),
         "predict_data_uri": Request("POST", "/prediction", headers=as_json, body=_json(one)),
         "predict_features": Request(
             "POST", "/prediction", headers=as_json, body=(_SAMPLES / "diabetes.json").read_bytes()
@@ -156,12 +170,25 @@ def _sweep_event() -> dict[str, Any]:
     }
 
 
+def _migrate_event() -> dict[str, Any]:
+    """Return what CloudFormation sends for a custom resource (AWS, "Custom resource request objects")."""
+    return {
+        "RequestType": "Create",
+        "ResponseURL": f"http://{THIS_MACHINE}:{AWS_PORT}/{UPLOADS_BUCKET}/cloudformation-response",
+        "StackId": f"arn:aws:cloudformation:us-east-1:{ACCOUNT}:stack/sample/{_IDENTIFIERS.invocation_id}",
+        "RequestId": _IDENTIFIERS.invocation_id,
+        "ResourceType": "Custom::Migration",
+        "LogicalResourceId": "Migration",
+        "ResourceProperties": {"MakeFunctionUser": "false"},
+    }
+
+
 def sample_files() -> dict[str, str]:
     """Return what every file in `local/events/` has to hold, by its name."""
     functions = read_template(ROOT / "template.yaml")
     router = Router((route, function) for function in functions for route in function.routes)
     events = {name: sample_event(request, router) for name, request in sample_requests().items()}
-    events |= {"worker": _worker_event(), "sweep": _sweep_event()}
+    events |= {"worker": _worker_event(), "sweep": _sweep_event(), "migrate": _migrate_event()}
     return {f"{name}.json": json.dumps(event, indent=2, ensure_ascii=False) + "\n" for name, event in events.items()}
 
 

@@ -33,6 +33,13 @@ def test_this_machine_is_verified_on_request_only(host: str) -> None:
     assert parse_database_url(f"postgresql://anna@{host}/ledger?sslmode=verify-full").verify_tls
 
 
+def test_the_machine_of_a_container_is_verified_unless_tls_is_disabled() -> None:
+    url = "postgresql://anna@host.docker.internal/ledger"
+    assert parse_database_url(url).verify_tls
+    assert parse_database_url(f"{url}?sslmode=prefer").verify_tls
+    assert not parse_database_url(f"{url}?sslmode=disable").verify_tls
+
+
 def test_a_file_of_authorities_to_trust_can_be_named() -> None:
     assert parse_database_url("postgresql://a@db.example/ledger?sslrootcert=/etc/rds.pem").ca_file == "/etc/rds.pem"
 
@@ -59,6 +66,8 @@ def test_statements_are_prepared_unless_a_pooler_is_named() -> None:
         ("postgresql://anna:hunter2@db.example:port/ledger", "not a URL"),
         ("postgresql://anna:hunter2@[::1/ledger", "not a URL"),
         ("postgresql://anna:hunter2@db.example/ledger?sslmode=disable", "sslmode=disable"),
+        ("postgresql://anna:hunter2@host.docker.internal.example/ledger?sslmode=disable", "sslmode=disable"),
+        ("postgresql://anna@host.docker.internal/ledger?auth=iam&sslmode=disable", "auth=iam needs TLS"),
         ("postgresql://anna:hunter2@db.example/ledger?sslmode=sometimes", "sometimes"),
         ("postgresql://anna:hunter2@db.example/ledger?pool=9", "'pool'"),
         ("postgresql://anna:hunter2@db.example/ledger?port=x", "port"),

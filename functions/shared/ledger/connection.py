@@ -48,6 +48,7 @@ UNACKNOWLEDGED_TIMEOUT = 5.0
 _SCHEMES = ("postgresql", "postgres")
 _OPTIONS = ("host", "port", "sslmode", "sslrootcert", "auth", "pooler")
 _DEFAULT_PORT = 5432
+_THIS_MACHINE = "host.docker.internal"  # Docker's name for the machine that a container runs on
 _SSL_REQUEST = struct.pack("!ii", 8, 80877103)
 
 
@@ -154,7 +155,8 @@ def parse_database_url(url: str) -> DatabaseAddress:
 
     Over TCP to another machine the connection is always encrypted and verified, as ``sslmode=verify-full`` does in
     libpq: weaker modes are strengthened to it, ``disable`` is refused. To a loopback address or a unix socket TLS is
-    used only where ``sslmode`` is ``verify-full`` or ``verify-ca`` (TCP).
+    used only where ``sslmode`` is ``verify-full`` or ``verify-ca`` (TCP). ``host.docker.internal`` is the machine that
+    a container runs on: what is sent there leaves the container, but not the machine, and so ``disable`` is taken.
 
     ``auth=iam`` logs in to RDS with an IAM token, signed anew for each connection with the credentials that boto3 finds
     and for the region that the environment variable ``AWS_REGION`` names. It needs TLS, and goes with no password.
@@ -239,6 +241,8 @@ def _must_verify(host: str, sslmode: str | None) -> bool:
     if _is_loopback(host):
         return sslmode in ("verify-ca", "verify-full")
     if sslmode == "disable":
+        if host == _THIS_MACHINE:
+            return False
         raise DatabaseUrlError(f"DATABASE_URL: sslmode=disable is for this machine only, not for {host}")
     return True
 
