@@ -4,8 +4,9 @@ A container has no way to this machine's unix sockets and loopback addresses. It
 name that samconfig.toml gives the machine itself in every container of `sam local`:
 
 - With Docker Engine on Linux that name is the address of Docker's bridge. PostgreSQL listens there and asks for a
-  password, which is a new one at each start. moto asks for none, so its socket is bound to the bridge: it takes what
-  comes from containers, and nothing that comes from a network. (A firewall of the machine has to let containers in.)
+  password, which is a new one at each start. moto asks for none, so its socket is bound to the bridge's interface:
+  other machines, which can reach the address by a route of their own making, are refused. A firewall on this machine
+  must let containers in.
 - With Docker Desktop it leads to this machine's loopback address, and both listen there.
 
 Neither of the two has TLS. What is sent stays on this machine, and `sslmode=disable` is allowed for this name.

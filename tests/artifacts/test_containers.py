@@ -6,8 +6,6 @@ Needs Docker (`DOCKER_HOST`); `make test-sam` runs this alone.
 import contextlib
 import json
 import os
-import shlex
-import shutil
 import signal
 import socket
 import subprocess
@@ -28,6 +26,7 @@ from local.postgres import EmbeddedPostgres
 from local.sample_events import QUEUED_ID, USER
 from local.tether import Tethered
 from tests.artifacts.conftest import EVENTS, FUNCTIONS, ROOT, function_of
+from tests.e2e.test_readme import commands, run
 
 # What an event asks for that is not there by itself.
 _VARIABLES = {"predict_features": {"MODEL": "model_artifacts/diabetes"}}
@@ -161,6 +160,17 @@ def _call(port: int, method: str, path: str, body: str | None = None) -> tuple[i
         return response.status, json.loads(response.read())
 
 
+def test_the_readmes_lines_are_those_that_are_tried_here() -> None:
+    invoke, serve, _ = commands("Run it in containers")
+    assert invoke.split() == ["make", "sam-invoke", "FUNCTION=PredictFunction", "EVENT=predict"]
+    assert serve.split() == ["make", "sam-api"]
+
+
+def test_start_api_takes_an_image_as_the_readme_sends_it(api: int) -> None:
+    *_, send = commands("Run it in containers")
+    assert json.loads(run(send, f"http://127.0.0.1:{api}"))["label"] == "7"
+
+
 def test_start_api_stores_an_image_that_comes_as_a_data_uri_and_gives_it_back(api: int) -> None:
     event = EVENTS["predict_data_uri"]
     status, answer = _call(api, "POST", "/prediction", event["body"])
@@ -178,18 +188,13 @@ def test_start_api_answers_a_route_that_gives_json(api: int, path: str) -> None:
     assert status == 200
 
 
-def _compose() -> list[str]:
-    """The command of Docker Compose: Docker's plugin, or the program from before there was one."""
-    plugin = ["docker", "compose"]
-    known = subprocess.run([*plugin, "version"], capture_output=True, check=False).returncode == 0
-    command = plugin if known else [shutil.which("docker-compose") or pytest.fail("there is no Docker Compose")]
-    return [*command, "-f", "local/compose.yaml", "-p", "onnx-ledger-test"]
+_COMPOSE = ["docker", "compose", "-f", "local/compose.yaml", "-p", "onnx-ledger-test"]
 
 
 def test_compose_starts_the_functions_and_a_database_that_they_store_in() -> None:
-    compose = _compose()
     try:
-        done = subprocess.run([*compose, "up", "--build", "--detach"], cwd=ROOT, capture_output=True, text=True)
+        up = [*_COMPOSE, "up", "--build", "--detach"]
+        done = subprocess.run(up, cwd=ROOT, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
         answer = _emulated(9001, "predict")
         record = _emulated(9003, "get_prediction", answer["prediction_id"])
@@ -199,7 +204,7 @@ def test_compose_starts_the_functions_and_a_database_that_they_store_in() -> Non
         ]
         assert _emulated(9004, "model")["name"] == "mnist"
     finally:
-        subprocess.run([*compose, "down", "--volumes"], cwd=ROOT, capture_output=True, check=True)
+        subprocess.run([*_COMPOSE, "down", "--volumes"], cwd=ROOT, capture_output=True, check=False)
 
 
 def _emulated(port: int, name: str, prediction_id: str | None = None) -> Any:
@@ -216,8 +221,7 @@ def _emulated(port: int, name: str, prediction_id: str | None = None) -> Any:
 
 
 def test_the_image_for_gpus_serves_the_api_on_the_cpu_as_well() -> None:
-    flags = shlex.split(os.environ.get("DOCKER_BUILD_FLAGS", ""))
-    command = ["docker", "build", *flags, "-f", "local/Dockerfile.gpu", "-t", "onnx-ledger-gpu", "."]
+    command = ["docker", "build", "-f", "local/Dockerfile.gpu", "-t", "onnx-ledger-gpu", "."]
     built = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert built.returncode == 0, built.stdout[-4000:] + built.stderr[-4000:]
     port = _free_port()
