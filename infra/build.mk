@@ -26,7 +26,7 @@ test-sam: $(VENV)/test.installed $(VENV)/build.installed .venv-deploy/deploy.ins
 sam-invoke: $(VENV)/serve.installed  ## Run an event in a container: FUNCTION=PredictFunction EVENT=predict.
 	@test -n "$(FUNCTION)" -a -f "local/events/$(EVENT).json" || { \
 		echo "usage: make sam-invoke FUNCTION=PredictFunction EVENT=predict" >&2; \
-		echo "functions:" $$(sed -n 's/^  \([A-Za-z]*Function\):$$/\1/p' template.yaml) >&2; \
+		echo "functions:" $$(sed -n 's/^  \([A-Za-z][A-Za-z]*Function\):$$/\1/p' template.yaml) >&2; \
 		echo "events:" $$(basename -s .json local/events/*.json) >&2; exit 2; }
 	@exec $(BIN)/python -m local sam invoke $(FUNCTION) --event local/events/$(EVENT).json $(SAM_FLAGS)
 

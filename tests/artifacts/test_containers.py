@@ -213,9 +213,17 @@ def _emulated(port: int, name: str, prediction_id: str | None = None) -> Any:
     if prediction_id is not None:
         event["rawPath"] = event["requestContext"]["http"]["path"] = f"/prediction/{prediction_id}"
         event["pathParameters"]["prediction_id"] = prediction_id
-    with contextlib.closing(HTTPConnection("127.0.0.1", port, timeout=60)) as connection:
-        connection.request("POST", "/2015-03-31/functions/function/invocations", json.dumps(event))
-        response = read_result(json.loads(connection.getresponse().read()))
+    until = time.monotonic() + _START_TIMEOUT
+    while True:
+        # Docker answers in place of an emulator that does not listen yet, and hangs up.
+        with contextlib.closing(HTTPConnection("127.0.0.1", port, timeout=60)) as connection:
+            try:
+                connection.request("POST", "/2015-03-31/functions/function/invocations", json.dumps(event))
+                response = read_result(json.loads(connection.getresponse().read()))
+                break
+            except ConnectionError:
+                assert time.monotonic() < until, f"nothing listens on port {port}"
+        time.sleep(0.2)
     assert response.status in {200, 201}, response.body
     return json.loads(response.body)
 
