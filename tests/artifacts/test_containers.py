@@ -77,7 +77,7 @@ def _invoke(home: Path, function: str, event: str, **variables: str) -> subproce
 
 @pytest.mark.parametrize("name", EVENTS)
 def test_a_sample_event_is_answered_and_stored(home: Path, name: str) -> None:
-    before = _succeeded(home)
+    before = _succeeded(home) if name in _NEW_RECORDS else 0
     done = _invoke(home, function_of(name).logical_id, name, **_VARIABLES.get(name, {}))
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
