@@ -4,14 +4,16 @@
 `sam local invoke`, with a database that its containers reach.
 """
 
+import os
 import signal
 import sys
 
 if __name__ == "__main__":
-    # Until the event loop watches for signals nothing has been started, and a request to stop is no error.
+    # A request to stop during the imports is no error, and nothing has been started that would have to be stopped.
+    # `sys.exit` would not do: an extension module that runs Python code may turn its exception into one of its own.
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: sys.exit(0))
+        signal.signal(number, lambda *_: os._exit(0))
 
-    from local.commands import main
+    from local.commands.command_line import main
 
     sys.exit(main(sys.argv[1:]))

@@ -5,7 +5,7 @@
 Made by the local gateway out of requests, so that the events are what it and the real one send. They are those of a
 user whom an authorizer has let in. `--check` writes nothing, and fails where a file is not as it would be written.
 
-What they ask for is made by `local.sam` before it invokes them: a record to read, a prediction that is queued.
+What they ask for is made by `local.commands.sam` before it invokes them: a record to read, a prediction that is queued.
 """
 
 import base64
@@ -16,13 +16,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from local.aws import UPLOADS_BUCKET
-from local.environment import ACCOUNT
-from local.gateway import Identifiers, make_event
-from local.routing import Router
+from local.account import ACCOUNT
+from local.gateway.integration import make_event
+from local.gateway.routing import Router
+from local.runtime.invocation import Identifiers
+from local.runtime.sqs_event import Message
+from local.runtime.sqs_event import make_event as queue_event
+from local.services.aws import UPLOADS_BUCKET
 from local.settings import ROOT
-from local.sqs import Message
-from local.sqs import make_event as queue_event
 from local.template import Function, read_template
 
 FOLDER: Final = ROOT / "local" / "events"
@@ -40,7 +41,7 @@ THIS_MACHINE: Final = "host.docker.internal"
 """What a container calls the machine that it runs on."""
 
 AWS_PORT: Final = 4566
-"""Where on that machine containers of `local.sam` find AWS: the port that LocalStack has made known for that."""
+"""The port where containers find AWS on that machine: the one that LocalStack has made known for it."""
 
 SAMPLE: Final = ROOT / "local" / "samples" / "mnist_sample.png"
 """The image of all these events."""

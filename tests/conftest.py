@@ -26,7 +26,7 @@ def postgres() -> Iterator[str]:
     if given := os.environ.get("TEST_DATABASE_URL"):
         yield given
         return
-    from local.postgres import EmbeddedPostgres
+    from local.services.postgres import EmbeddedPostgres
 
     with TemporaryDirectory() as folder, EmbeddedPostgres(Path(folder), durable=False) as server:
         yield server.superuser_url

@@ -15,11 +15,11 @@ import pytest
 from functions.shared.ledger.ledger import Ledger
 from functions.shared.ledger.records import ModelIdentity, NewInput, NewPrediction, QueuedPrediction
 from infra.build import PYTHON, find_lambda_python, install
-from local.gateway import Response, read_result
+from local.gateway.integration import Response, read_result
 from local.sample_events import FOLDER, PREDICTION_ID, QUEUED_ID, USER
 from local.template import Function, read_template
-from tests.artifacts.emulator import Emulator
 from tests.infra.conftest import cloudformation, owner_url  # noqa: F401 - fixtures
+from tests.support.emulator import Emulator
 
 ROOT = Path(__file__).parents[2]
 BUILD = ROOT / ".aws-sam" / "build"

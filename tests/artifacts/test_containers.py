@@ -21,10 +21,10 @@ import pytest
 
 from functions.shared.ledger.ledger import Ledger
 from functions.shared.ledger.records import PredictionFilter
-from local.gateway import read_result
-from local.postgres import EmbeddedPostgres
+from local.gateway.integration import read_result
 from local.sample_events import QUEUED_ID, USER
-from local.tether import Tethered
+from local.services.postgres import EmbeddedPostgres
+from local.services.process_guard import GuardedProcess
 from tests.artifacts.conftest import EVENTS, FUNCTIONS, ROOT, function_of
 from tests.e2e.test_readme import commands, run
 
@@ -123,7 +123,7 @@ def api(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     # sam removes its containers when it is interrupted, and takes a while.
     with (
         log.open("wb") as output,
-        Tethered(
+        GuardedProcess(
             ["make", "--silent", "sam-api", f"PORT={port}"],
             stop=((signal.SIGTERM, 30.0),),
             cwd=ROOT,

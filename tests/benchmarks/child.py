@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from infra.migrations import upgrade
-from local.postgres import EmbeddedPostgres
+from local.services.postgres import EmbeddedPostgres
 from tests.benchmarks.measure import MODEL, ROOT
 
 RESULT = "BENCHMARK_RESULT"

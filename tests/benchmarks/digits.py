@@ -7,7 +7,8 @@ from uuid import uuid4
 
 from PIL import Image, ImageChops
 
-from local.gateway import make_event, new_identifiers
+from local.gateway.integration import make_event
+from local.runtime.invocation import new_identifiers
 from tests.benchmarks.measure import ROOT
 
 SAMPLE = ROOT / "local" / "samples" / "mnist_sample.png"

@@ -14,7 +14,7 @@ from statistics import median
 from typing import Any
 
 from functions.shared.ledger.connection import Connection, parse_database_url
-from local.postgres import EmbeddedPostgres
+from local.services.postgres import EmbeddedPostgres
 from tests.benchmarks.child import ChildError, plain_environment
 from tests.benchmarks.digits import write_digits
 from tests.benchmarks.measure import MODEL, ROOT, Progress, Row

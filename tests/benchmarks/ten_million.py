@@ -28,7 +28,7 @@ from functions.shared.ledger.cursor import encode_cursor
 from functions.shared.ledger.ledger import Ledger
 from functions.shared.ledger.records import ModelIdentity, NewInput, NewPrediction, PredictionFilter
 from infra.migrations import upgrade
-from local.postgres import DATABASE, EmbeddedPostgres
+from local.services.postgres import DATABASE, EmbeddedPostgres
 from tests.benchmarks.measure import Row, interleave, machine
 from tests.benchmarks.pictures import draw
 from tests.benchmarks.report import RESULTS, print_table, write_results

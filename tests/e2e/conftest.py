@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.local.server import LocalServer
+from tests.support.local_server import LocalServer
 
 Serve = Callable[..., LocalServer]
 

@@ -28,7 +28,7 @@ from functions.shared.ledger.connection import Connection, parse_database_url
 from local.settings import ROOT
 from tests.e2e.conftest import Serve
 from tests.e2e.test_durability import kill_everything
-from tests.local.server import LocalServer
+from tests.support.local_server import LocalServer
 
 PREDICTIONS = int(os.environ.get("ASYNC_PREDICTIONS", "300"))
 KILLS = int(os.environ.get("ASYNC_KILLS", "3"))
@@ -211,7 +211,7 @@ def test_a_queue_that_is_killed_comes_back_and_loses_nothing(
     server = serve(**hurried).start()
     with httpx.Client(base_url=server.address, timeout=60) as client:
         queue_all(client, images, 50)
-        [process] = processes_of(server, "local.moto_process")
+        [process] = processes_of(server, "local.services.moto_process")
         process.send_signal(signal.SIGKILL)
         queue_all(client, images, 50)
 

@@ -10,7 +10,7 @@ import psutil
 
 from tests.e2e.conftest import Serve
 from tests.functions.conftest import DIGIT
-from tests.local.server import LocalServer
+from tests.support.local_server import LocalServer
 
 
 def listed(client: httpx.Client) -> list[str]:

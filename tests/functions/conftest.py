@@ -13,8 +13,9 @@ import pytest
 
 from functions.shared.api.app import Handler
 from functions.shared.ledger.ledger import Ledger
-from local.gateway import make_event, new_identifiers, read_result
-from local.routing import Router
+from local.gateway.integration import make_event, read_result
+from local.gateway.routing import Router
+from local.runtime.invocation import new_identifiers
 from local.template import read_template
 
 ROOT = Path(__file__).parents[2]

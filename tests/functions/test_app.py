@@ -10,7 +10,8 @@ from fastapi import APIRouter, Request, Response
 
 from functions.shared.api.app import DirectRoute, Handler, create_app, create_handler
 from functions.shared.api.problems import Problem
-from local.gateway import make_event, new_identifiers
+from local.gateway.integration import make_event
+from local.runtime.invocation import new_identifiers
 from tests.functions.conftest import Context
 
 SECRET = "hunter2"

@@ -19,8 +19,8 @@ from functions.shared.ledger.ledger import Ledger
 from functions.shared.ledger.pool import Pool
 from functions.shared.objects import store
 from tests.functions.asynchronous.conftest import AWS, Queue
-from tests.functions.buckets import Bucket, make_bucket
 from tests.functions.conftest import ROOT, forget_environment
+from tests.support.buckets import Bucket, make_bucket
 
 BUCKET = "inputs-of-tests"
 

@@ -14,9 +14,9 @@ from moto import mock_aws
 from functions.shared.ledger.errors import LedgerUnavailableError
 from functions.shared.ledger.ledger import Ledger
 from tests.functions.asynchronous.conftest import AWS, Queue
-from tests.functions.buckets import Bucket, make_bucket, put
 from tests.functions.conftest import EventTransport, forget_environment
 from tests.functions.test_object_storage import inputs, predictions
+from tests.support.buckets import Bucket, make_bucket, put
 
 BUCKET = "uploads-of-tests"
 UNKNOWN = "019a0000-0000-7000-8000-000000000000"

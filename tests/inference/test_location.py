@@ -19,7 +19,7 @@ from functions.shared.inference.errors import ModelPackageError, ModelUnavailabl
 from functions.shared.inference.location import resolve
 from functions.shared.inference.model import Model
 from functions.shared.inference.package import ModelPackage
-from tests.inference import graphs
+from tests.support import graphs
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

@@ -24,7 +24,7 @@ from functions.shared.inference.errors import (
 from functions.shared.inference.model import Instance, Model
 from functions.shared.inference.package import ModelPackage
 from functions.shared.inference.prediction import Prediction
-from tests.inference import graphs
+from tests.support import graphs
 
 Load = Callable[..., Model]
 

@@ -12,7 +12,7 @@ from onnx import TensorProto, helper
 
 from functions.shared.inference.errors import ModelPackageError
 from functions.shared.inference.onnx_file import TensorSpec, read_signature
-from tests.inference import graphs
+from tests.support import graphs
 
 SHIPPED = Path(onnxruntime.__file__).parent / "datasets"
 

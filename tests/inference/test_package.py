@@ -16,7 +16,7 @@ from functions.shared.inference.errors import ModelPackageError
 from functions.shared.inference.feature_input import FeatureColumn, FeatureInput, FeatureTensor
 from functions.shared.inference.image_input import ImageInput
 from functions.shared.inference.package import ModelPackage
-from tests.inference import graphs
+from tests.support import graphs
 
 TEN_OF_FOUR = graphs.linear(np.ones((4, 10)), then=["Softmax"])
 DIGITS = graphs.conv_net()

@@ -33,8 +33,8 @@ from sklearn.svm import SVC
 from functions.shared.inference.model import Model
 from functions.shared.inference.package import ModelPackage
 from functions.shared.inference.prediction import Prediction
-from tests.inference import graphs
 from tests.inference.test_onnx_file import assert_agrees_with_the_runtime
+from tests.support import graphs
 
 # skl2onnx and onnxmltools lean on names that numpy, onnx and scikit-learn have renamed.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")

@@ -125,7 +125,7 @@ def test_a_handler_is_imported_out_of_its_package(tmp_path: Path) -> None:
     import_handler("toy", _toy(tmp_path, "def handler(event, context): ..."), PYTHON)
 
 
-@pytest.mark.parametrize("elsewhere", ["fastapi", "local.gateway", "tests"])
+@pytest.mark.parametrize("elsewhere", ["fastapi", "local.gateway.integration", "tests"])
 def test_a_handler_that_needs_what_its_package_lacks_fails_the_build(tmp_path: Path, elsewhere: str) -> None:
     package = _toy(tmp_path, f"import {elsewhere}\ndef handler(event, context): ...")
     with pytest.raises(BuildError, match=f"No module named '{elsewhere.partition('.')[0]}'"):

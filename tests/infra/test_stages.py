@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.infra.stack import ROOT, Stack, read
+from tests.support.stack import ROOT, Stack, read
 
 SAMCONFIG: dict[str, Any] = tomllib.loads((ROOT / "samconfig.toml").read_text("utf-8"))
 STAGES = sorted(name for name, commands in SAMCONFIG.items() if isinstance(commands, dict) and "deploy" in commands)

@@ -17,7 +17,7 @@ from functions.shared.api.settings import (
     UploadSettings,
     WorkerSettings,
 )
-from tests.infra.stack import ROOT, Stack, read, translated
+from tests.support.stack import ROOT, Stack, read, translated
 
 SECRET = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:ledger-a1b2c3"
 

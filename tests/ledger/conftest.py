@@ -12,7 +12,7 @@ import pytest
 
 from functions.shared.ledger.connection import Connection, parse_database_url
 from functions.shared.ledger.ledger import Ledger
-from tests.ledger.wire import Proxy
+from tests.support.database_proxy import Proxy
 
 Query = Callable[..., list[list[Any]]]
 

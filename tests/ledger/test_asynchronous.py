@@ -16,8 +16,8 @@ from functions.shared.ledger.records import (
     Sweep,
 )
 from tests.ledger.conftest import Query
-from tests.ledger.samples import MODEL, prediction
-from tests.ledger.wire import Fate, Proxy
+from tests.support.database_proxy import Fate, Proxy
+from tests.support.predictions import MODEL, prediction
 
 LEASE = 60.0
 

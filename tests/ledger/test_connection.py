@@ -25,7 +25,7 @@ from functions.shared.ledger.errors import (
 from functions.shared.ledger.identifiers import new_id
 from functions.shared.ledger.ledger import Ledger
 from infra.migrations import MigrationError, upgrade
-from tests.ledger.wire import Fate, Proxy
+from tests.support.database_proxy import Fate, Proxy
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ from functions.shared.ledger.errors import IdempotencyConflictError, UnstorableV
 from functions.shared.ledger.ledger import Ledger
 from functions.shared.ledger.records import Failure, IdempotencyKey, NewInput, QueuedPrediction, Replay
 from tests.ledger.conftest import Query
-from tests.ledger.samples import MODEL, prediction
-from tests.ledger.wire import Fate, Proxy
+from tests.support.database_proxy import Fate, Proxy
+from tests.support.predictions import MODEL, prediction
 
 
 def key(name: str = "order-17", *, asks: str = "a seven", user_id: str = "anna") -> IdempotencyKey:

@@ -7,7 +7,7 @@ from functions.shared.ledger.errors import LedgerUnavailableError
 from functions.shared.ledger.ledger import Ledger
 from functions.shared.ledger.records import NewInput, QueuedPrediction
 from tests.ledger.conftest import Query
-from tests.ledger.wire import Fate, Proxy
+from tests.support.database_proxy import Fate, Proxy
 
 
 def queued() -> QueuedPrediction:

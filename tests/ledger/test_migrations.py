@@ -11,7 +11,7 @@ import pytest
 from functions.shared.ledger.connection import Connection, parse_database_url
 from functions.shared.ledger.ledger import Ledger
 from infra.migrations import MigrationError, UnknownRevisionError, current, upgrade
-from tests.ledger.samples import MODEL, prediction
+from tests.support.predictions import MODEL, prediction
 
 ROOT = Path(__file__).parents[2]
 REVISIONS = sorted(file.name[:4] for file in (ROOT / "infra" / "migrations" / "versions").glob("[0-9]*.py"))

@@ -10,7 +10,7 @@ from functions.shared.ledger.errors import InvalidCursorError
 from functions.shared.ledger.identifiers import created_at
 from functions.shared.ledger.ledger import Ledger
 from functions.shared.ledger.records import NewPrediction, PredictionFilter, PredictionRecord
-from tests.ledger.samples import MODEL, prediction
+from tests.support.predictions import MODEL, prediction
 
 EVERYTHING = PredictionFilter()
 

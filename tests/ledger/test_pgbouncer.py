@@ -19,7 +19,7 @@ from functions.shared.ledger.ledger import Ledger
 from functions.shared.ledger.records import IdempotencyKey, PredictionFilter, Replay
 from infra.migrations import current, upgrade
 from tests.ledger.conftest import Query
-from tests.ledger.samples import MODEL, PNG, prediction
+from tests.support.predictions import MODEL, PNG, prediction
 
 # Debian puts it where only root looks.
 PGBOUNCER = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")

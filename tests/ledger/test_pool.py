@@ -8,7 +8,7 @@ from functions.shared.ledger.connection import Connection, parse_database_url
 from functions.shared.ledger.errors import LedgerUnavailableError, StatementRefusedError
 from functions.shared.ledger.pool import Pool
 from tests.ledger.conftest import Query
-from tests.ledger.wire import Fate, Proxy
+from tests.support.database_proxy import Fate, Proxy
 
 WHO = "SELECT pg_backend_pid()"
 

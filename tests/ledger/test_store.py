@@ -13,8 +13,8 @@ from functions.shared.ledger.identifiers import new_id
 from functions.shared.ledger.ledger import Ledger
 from functions.shared.ledger.records import NewInput, PredictionFilter
 from tests.ledger.conftest import Query
-from tests.ledger.samples import MODEL, PNG, prediction
-from tests.ledger.wire import Fate, Proxy
+from tests.support.database_proxy import Fate, Proxy
+from tests.support.predictions import MODEL, PNG, prediction
 
 HOSTILE = [
     "'; DROP TABLE predictions; --",

@@ -10,8 +10,8 @@ from functions.shared.ledger.errors import LedgerUnavailableError
 from functions.shared.ledger.ledger import Ledger
 from functions.shared.ledger.records import IdempotencyKey, NewInput, QueuedPrediction
 from tests.ledger.conftest import Query
-from tests.ledger.samples import MODEL, prediction
-from tests.ledger.wire import Fate, Proxy
+from tests.support.database_proxy import Fate, Proxy
+from tests.support.predictions import MODEL, prediction
 
 
 def key(name: str = "order-17") -> IdempotencyKey:

@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.local.server import PROJECT, LocalServer
+from tests.support.local_server import PROJECT, LocalServer
 
 Serve = Callable[..., LocalServer]
 

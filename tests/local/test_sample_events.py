@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from infra.build import function_folder
-from local.routing import Router
+from local.gateway.routing import Router
 from local.sample_events import FOLDER, USER, Request, sample_event, sample_files, wrong_files
 from local.template import read_template
 

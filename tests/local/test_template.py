@@ -7,7 +7,7 @@ import pytest
 from local.errors import CannotServeError
 from local.settings import ROOT
 from local.template import Function, Route, read_template
-from tests.local.server import PROJECT
+from tests.support.local_server import PROJECT
 
 
 @pytest.fixture

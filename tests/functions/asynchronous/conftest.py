@@ -10,7 +10,7 @@ import httpx
 import pytest
 from moto import mock_aws
 
-from local.sqs import Message, make_event, messages_done
+from local.runtime.sqs_event import Message, make_event, messages_done
 from tests.functions.conftest import Context
 
 if TYPE_CHECKING:

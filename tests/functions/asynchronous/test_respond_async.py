@@ -19,7 +19,7 @@ from functions.shared.ledger.records import PredictionFilter
 from functions.shared.queue import predictions
 from tests.functions.asynchronous.conftest import Queue, listed, predict, work
 from tests.functions.conftest import ROOT
-from tests.ledger.wire import Proxy
+from tests.support.database_proxy import Proxy
 
 OUTCOME = ("prediction", "likely_class", "label", "confidence", "predicted_value", "model")
 

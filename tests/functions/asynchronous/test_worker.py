@@ -19,10 +19,10 @@ from functions.shared.inference.model import Model
 from functions.shared.ledger.errors import LedgerUnavailableError
 from functions.shared.ledger.ledger import Ledger
 from functions.worker.handler import LEASE_MARGIN, environment
-from local.sqs import Message
+from local.runtime.sqs_event import Message
 from tests.functions.asynchronous.conftest import Queue, listed, predict, work
 from tests.functions.conftest import ROOT, Context
-from tests.inference.graphs import graph, linear, package, tensor
+from tests.support.graphs import graph, linear, package, tensor
 
 
 def message(body: str) -> Message:

@@ -1,0 +1,1 @@
+"""The commands of `python -m local`: serve the API, invoke a function, print a token."""

@@ -1,0 +1,47 @@
+"""The command line of the local server."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from local.errors import CannotServeError
+from local.settings import Settings
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run a command and return its exit status: 0 also when it was asked to stop, 1 when something does not work."""
+    parser = argparse.ArgumentParser(prog="python -m local", description="Serve the API of template.yaml locally.")
+    commands = parser.add_subparsers(dest="command", title="commands")
+    invoke_parser = commands.add_parser("invoke", help="run one event through one function and print its result")
+    invoke_parser.add_argument("function", help="the function's name in template.yaml")
+    invoke_parser.add_argument("-e", "--event", type=Path, required=True, help="file with the event, as JSON")
+    token_parser = commands.add_parser("token", help="print a token for a user, for a server with AUTH=on")
+    token_parser.add_argument("user", help="the user that it names, in its claim sub")
+    token_parser.add_argument("--seconds", type=int, default=3600, help="how long it is valid (default: %(default)s)")
+    sam_parser = commands.add_parser("sam", help="run `sam local`, with a database that its containers reach")
+    sam_parser.add_argument("arguments", nargs=argparse.REMAINDER, help="what comes after `sam local`")
+    chosen = parser.parse_args(arguments)
+    try:
+        settings = Settings.from_environment()
+        if chosen.command == "sam":
+            from local.commands.sam import sam_local
+
+            return sam_local(settings, chosen.arguments, os.environ)
+        if chosen.command == "invoke":
+            from local.commands.invoke import invoke
+
+            return invoke(settings, chosen.function, chosen.event)
+        if chosen.command == "token":
+            from local.gateway.issuer import read_issuer
+
+            print(read_issuer(settings.ledger_home).token(chosen.user, chosen.seconds))
+            return 0
+        from local.commands.serve import serve
+
+        serve(settings)
+    except CannotServeError as error:
+        print(f"onnx-ledger: {error}", file=sys.stderr)
+        return 1
+    return 0

@@ -1,0 +1,1 @@
+"""The services that functions use, each run by this machine: PostgreSQL, and moto in place of SQS and S3."""

@@ -1,0 +1,71 @@
+"""What the server prints once it is ready, and what it makes of MODEL."""
+
+import dataclasses
+import json
+import shlex
+
+import httpx
+import pytest
+
+from functions.shared.inference.feature_input import FeatureColumn, FeatureInput
+from functions.shared.inference.package import ModelPackage
+from local.commands.welcome import SAMPLE, curl_lines
+from tests.local.conftest import Serve
+from tests.support.local_server import PROJECT, ROOT
+
+ADDRESS = "http://127.0.0.1:3000"
+
+
+@pytest.fixture
+def features() -> ModelPackage:
+    """Return a package of the repository that takes features with names."""
+    return ModelPackage.load(ROOT / "model_artifacts" / "diabetes")
+
+
+def body(package: ModelPackage) -> object:
+    """Return what the first of the commands sends."""
+    words = shlex.split(curl_lines(ADDRESS, package)[0][1])
+    assert words[0] == "curl"
+    assert words[-1] == f"{ADDRESS}/prediction"
+    return json.loads(words[words.index("-d") + 1])
+
+
+def test_an_image_model_is_sent_the_image_that_the_repository_ships() -> None:
+    package = ModelPackage.load(ROOT / "model_artifacts" / "mnist")
+    assert curl_lines(ADDRESS, package)[0][1] == f"curl -F file=@{SAMPLE} {ADDRESS}/prediction"
+    assert (ROOT / SAMPLE).is_file()
+
+
+def test_a_model_of_named_features_is_sent_each_by_its_name(features: ModelPackage) -> None:
+    assert features.feature_names is not None
+    assert body(features) == {"features": dict.fromkeys(features.feature_names, 1.5)}
+
+
+def test_a_model_of_nameless_features_is_sent_a_list_of_their_types(features: ModelPackage) -> None:
+    columns = tuple(FeatureColumn(None, dtype) for dtype in ("float32", "int64", "bool", "string"))
+    nameless = dataclasses.replace(features, input=FeatureInput(columns, (), None, unbatched=False))
+    assert body(nameless) == {"features": [1.5, 1, True, "a"]}
+
+
+def test_a_model_of_any_number_of_features_is_sent_several(features: ModelPackage) -> None:
+    anything = dataclasses.replace(features, input=FeatureInput(None, (), None, unbatched=False))
+    assert body(anything) == {"features": [1.5, 1.5, 1.5, 1.5]}
+
+
+def test_a_quote_in_a_features_name_survives_the_shell(features: ModelPackage) -> None:
+    awkward = FeatureInput((FeatureColumn("it's $HOME", "float32"),), (), None, unbatched=False)
+    assert body(dataclasses.replace(features, input=awkward)) == {"features": {"it's $HOME": 1.5}}
+
+
+def test_functions_are_told_of_the_model_where_it_is_and_the_curl_lines_fit_it(serve: Serve) -> None:
+    server = serve(TEMPLATE=str(PROJECT / "model.yaml"), MODEL="model_artifacts/diabetes").start()
+    environment = httpx.get(f"{server.address}/echo").json()["environment"]
+    assert environment["MODEL"] == str(ROOT / "model_artifacts" / "diabetes")
+    assert "model      diabetes 1, for features" in server.output
+    server.wait_for(f'"features": .* {server.address}/prediction')
+
+
+def test_a_model_that_cannot_be_served_is_one_line(serve: Serve) -> None:
+    server = serve(TEMPLATE=str(PROJECT / "model.yaml"), MODEL="no/such/model").launch()
+    assert server.wait() == 1
+    assert server.output == "onnx-ledger: MODEL=no/such/model: model: there is no such folder\n"

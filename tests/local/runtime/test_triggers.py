@@ -1,0 +1,184 @@
+"""A queue and a schedule call functions as on AWS: batches, partial failures, dead letters."""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import boto3
+import httpx
+import pytest
+
+from local.errors import CannotServeError
+from local.template import Queue, QueueSource, read_queues, read_template
+from tests.support.local_server import PROJECT, LocalServer
+
+if TYPE_CHECKING:
+    from mypy_boto3_sqs import SQSClient
+
+TEMPLATE = PROJECT / "queue.yaml"
+PATIENCE = 20.0  # seconds; moto takes some to start
+
+
+@dataclass(frozen=True)
+class Running:
+    """A server with a queue, and the queue."""
+
+    server: LocalServer
+    environment: dict[str, str]
+    sqs: "SQSClient"
+
+    def send(self, *bodies: str) -> None:
+        entries: Any = [{"Id": str(at), "MessageBody": body} for at, body in enumerate(bodies)]
+        self.sqs.send_message_batch(QueueUrl=self.environment["QUEUE_URL"], Entries=entries)
+
+    def calls(self, function: str) -> list[dict[str, Any]]:
+        """Return the events that a function has been called with."""
+        lines = [json.loads(line) for line in self.server.functions_log.splitlines() if line.startswith("{")]
+        return [line[function] for line in lines if function in line]
+
+    def deliveries(self, body: str) -> list[dict[str, Any]]:
+        """Return the records that a message has come in, each time."""
+        return [one for event in self.calls("take") for one in event["Records"] if one["body"] == body]
+
+    def dead(self) -> list[str]:
+        url = self.environment["QUEUE_URL"].replace("/Work", "/DeadLetters")
+        return [message["Body"] for message in self.sqs.receive_message(QueueUrl=url).get("Messages", [])]
+
+
+def wait_until(condition: Callable[[], object]) -> None:
+    until = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    server = LocalServer(tmp_path_factory.mktemp("queue") / "home", TEMPLATE=str(TEMPLATE), ENVIRONMENTS="1").start()
+    try:
+        environment = httpx.get(f"{server.address}/echo").json()["environment"]
+        sqs = boto3.client(
+            "sqs",
+            endpoint_url=environment["AWS_ENDPOINT_URL"],
+            region_name=environment["AWS_REGION"],
+            aws_access_key_id="x",
+            aws_secret_access_key="x",
+        )
+        yield Running(server, environment, sqs)
+        assert server.stop() == 0
+        assert server.processes() == []
+    finally:
+        server.clean_up()
+
+
+def test_a_message_comes_as_lambda_gives_it_and_once(running: Running) -> None:
+    running.send("one")
+
+    wait_until(lambda: running.deliveries("one"))
+    time.sleep(1.5)
+
+    [record] = running.deliveries("one")
+    assert record["eventSource"] == "aws:sqs"
+    assert record["eventSourceARN"] == "arn:aws:sqs:us-east-1:123456789012:Work"
+    assert record["awsRegion"] == "us-east-1"
+    assert record["attributes"]["ApproximateReceiveCount"] == "1"
+    assert record["attributes"]["SentTimestamp"].isdigit()
+    assert record["messageAttributes"] == {}
+    assert {"messageId", "receiptHandle", "md5OfBody"} < set(record)
+
+
+def test_messages_that_come_together_are_one_batch_up_to_its_size(running: Running) -> None:
+    running.send(*[f"first {number}" for number in range(10)])
+    running.send(*[f"second {number}" for number in range(10)])
+
+    wait_until(lambda: all(running.deliveries(f"{which} {n}") for which in ("first", "second") for n in range(10)))
+
+    sizes = [
+        len(event["Records"])
+        for event in running.calls("take")
+        if event["Records"][0]["body"].startswith(("first", "second"))
+    ]
+    assert max(sizes) == 12
+    assert sum(sizes) == 20
+
+
+def test_a_message_that_fails_comes_again_and_its_neighbours_do_not(running: Running) -> None:
+    running.send("good", "bad")
+
+    wait_until(lambda: "bad" in running.dead())
+
+    assert [one["attributes"]["ApproximateReceiveCount"] for one in running.deliveries("bad")] == ["1", "2"]
+    assert len(running.deliveries("good")) == 1
+
+
+@pytest.mark.parametrize(("body", "says"), [("raise", "Take: ValueError: as asked"), ("die", "SIGKILL")])
+def test_where_the_function_fails_the_whole_batch_comes_again(running: Running, body: str, says: str) -> None:
+    running.send(body, f"beside {body}")
+
+    wait_until(lambda: body in running.dead())
+
+    assert len(running.deliveries(f"beside {body}")) == 2
+    assert says in running.server.output
+
+
+def test_the_schedule_runs_its_function_and_says_that_the_queue_is_new(running: Running) -> None:
+    wait_until(lambda: running.calls("tick"))
+
+    [event] = running.calls("tick")
+    assert (event["source"], event["detail-type"], event["detail"]) == ("aws.events", "Scheduled Event", {})
+    assert event["queue_lost"] is True
+
+
+def test_a_queue_that_ends_comes_back_at_the_same_address_and_the_schedule_is_told(running: Running) -> None:
+    before = len(running.calls("tick"))
+    [moto] = [process for process in running.server.processes() if "local.services.moto_process" in process.cmdline()]
+
+    moto.kill()
+
+    wait_until(lambda: len(running.calls("tick")) > before)
+    assert running.calls("tick")[-1]["queue_lost"] is True
+    running.send("after")
+    wait_until(lambda: running.deliveries("after"))
+
+
+def test_functions_have_what_boto3_asks_for(running: Running) -> None:
+    assert running.environment["QUEUE_URL"].startswith(running.environment["AWS_ENDPOINT_URL"])
+    assert running.environment["AWS_ENDPOINT_URL"].startswith("http://127.0.0.1:")
+    assert running.environment["AWS_ACCESS_KEY_ID"]
+    assert running.environment["AWS_SECRET_ACCESS_KEY"]
+
+
+# --- what the template says ------------------------------------------------------------------------------------------
+
+
+def test_queues_and_what_they_call_are_read() -> None:
+    functions = {function.logical_id: function for function in read_template(TEMPLATE)}
+
+    assert functions["Take"].source == QueueSource("Work", batch_size=12, window=1, reports_failures=True)
+    assert functions["Tick"].period == 60
+    assert (functions["Echo"].source, functions["Echo"].period) == (None, None)
+    assert read_queues(TEMPLATE) == (
+        Queue("Work", visibility_timeout=1, dead_letters="DeadLetters", receives=2),
+        Queue("DeadLetters"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("event", "says"),
+    [
+        ("{Type: Schedule, Properties: {Schedule: 'cron(0 12 * * ? *)'}}", "rate"),
+        ("{Type: SQS, Properties: {Queue: work}}", "GetAtt"),
+        ("{Type: SQS, Properties: {Queue: !GetAtt Work.Arn, BatchSize: 0}}", "BatchSize"),
+    ],
+)
+def test_what_cannot_be_done_here_is_refused(tmp_path: Path, event: str, says: str) -> None:
+    path = tmp_path / "template.yaml"
+    path.write_text(
+        f"Resources: {{F: {{Type: 'AWS::Serverless::Function', Properties: {{Handler: f.h, Events: {{E: {event}}}}}}}}}"
+    )
+
+    with pytest.raises(CannotServeError, match=says):
+        read_template(path)

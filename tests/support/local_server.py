@@ -1,0 +1,130 @@
+"""`python -m local` as a process of its own, for tests that need the whole server."""
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from uuid import uuid4
+
+import psutil
+
+ROOT = Path(__file__).parents[2]
+PROJECT = ROOT / "tests" / "local" / "project"
+
+_READY = re.compile(r"ready on (http://\S+)")
+_PATIENCE = 30.0  # seconds; a first start makes a database
+
+
+class LocalServer:
+    """A local server, with all the processes that it starts.
+
+    Parameters
+    ----------
+    home
+        Its `LEDGER_HOME`; what it prints goes to a file beside it.
+    **environment
+        Environment variables on top of the test's own. Without `TEMPLATE` it serves the project's template, without
+        `PORT` it takes any free port.
+
+    Attributes
+    ----------
+    process
+        The process, once it was launched.
+    """
+
+    def __init__(self, home: Path, **environment: str) -> None:
+        self.home = home
+        self._mark = str(uuid4())
+        self._environment = {
+            **{name: value for name, value in os.environ.items() if name not in {"DATABASE_URL", "MODEL"}},
+            "PORT": "0",
+            "LEDGER_HOME": str(home),
+            **environment,
+            "LOCAL_SERVER_MARK": self._mark,
+        }
+        self._out = home.with_name(f"{home.name}.{self._mark}.out")
+
+    def launch(self, *arguments: str) -> "LocalServer":
+        """Start the process and return at once."""
+        with self._out.open("w") as out:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "local", *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                cwd=ROOT,
+                env=self._environment,
+                start_new_session=True,
+            )
+        return self
+
+    def start(self) -> "LocalServer":
+        """Start the process and wait until it serves."""
+        self.launch()
+        self.wait_for(_READY.pattern)
+        return self
+
+    @property
+    def address(self) -> str:
+        """Where it serves, such as `http://127.0.0.1:40001`."""
+        found = _READY.search(self.output)
+        assert found, self.output
+        return found[1]
+
+    @property
+    def output(self) -> str:
+        """What it has printed so far, on standard output and standard error."""
+        return self._out.read_text()
+
+    @property
+    def functions_log(self) -> str:
+        """What its functions have written."""
+        return (self.home / "logs" / "functions.log").read_text()
+
+    def wait_for(self, pattern: str) -> None:
+        """Wait until it has printed something that matches a pattern."""
+        until = time.monotonic() + _PATIENCE
+        while not re.search(pattern, self.output):
+            assert self.process.poll() is None, self.output
+            assert time.monotonic() < until, self.output
+            time.sleep(0.02)
+
+    def wait(self) -> int:
+        """Wait until the process ends, and return its exit status."""
+        return self.process.wait(_PATIENCE)
+
+    def stop(self, number: signal.Signals = signal.SIGINT) -> int:
+        """Ask it to stop, and return its exit status."""
+        self.process.send_signal(number)
+        return self.wait()
+
+    def processes(self) -> list[psutil.Process]:
+        """Return every process that is left of it: itself, its functions, its database."""
+        return [process for process in psutil.process_iter() if self._is_ours(process)]
+
+    def wait_until_gone(self, seconds: float) -> list[psutil.Process]:
+        """Wait until no process of it is left; return those that are left after some seconds."""
+        until = time.monotonic() + seconds
+        while (left := self.processes()) and time.monotonic() < until:
+            time.sleep(0.02)
+        return left
+
+    def clean_up(self) -> None:
+        """End whatever is left of it."""
+        for process in self.processes():
+            with contextlib.suppress(psutil.NoSuchProcess):  # it went with one that was killed before
+                process.kill()
+        if hasattr(self, "process"):
+            self.process.wait()
+
+    def _is_ours(self, process: psutil.Process) -> bool:
+        try:
+            return (
+                process.status() != psutil.STATUS_ZOMBIE and process.environ().get("LOCAL_SERVER_MARK") == self._mark
+            ) or str(self.home) in " ".join(process.cmdline())
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            return False
