@@ -2,32 +2,12 @@
 
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 from functions.shared.settings import PredictSettings
 from tests.support.local_server import Serve
+from tests.support.readme import ADDRESS, README, commands, run
 from tests.support.repository import ROOT
-
-README = (ROOT / "README.md").read_text("utf-8")
-ADDRESS = "http://127.0.0.1:3000"
-
-
-def commands(section: str) -> list[str]:
-    """Return the shell commands of a section, one for each fenced block."""
-    text = re.split(rf"^## {re.escape(section)}$", README, flags=re.MULTILINE)[1]
-    text = re.split(r"^## ", text, flags=re.MULTILINE)[0]
-    return [re.sub(r"(?m)^ {3}", "", block) for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL)]
-
-
-def run(command: str, address: str) -> str:
-    """Run a command from the repository's root, with the server at `address`; it must succeed."""
-    command = command.replace(ADDRESS, address).replace(".venv/bin/python", sys.executable)
-    command = re.sub(r"\bpython3\b", sys.executable, command)
-    done = subprocess.run(["bash", "-euo", "pipefail", "-c", command], capture_output=True, text=True, cwd=ROOT)
-    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
-    return done.stdout
 
 
 def test_the_commands_of_the_first_ten_minutes_work_as_they_stand(serve: Serve) -> None:
