@@ -37,7 +37,7 @@ class EventTransport(httpx.BaseTransport):
         The user of the token that an authorizer has checked; None if the API has no authorizer.
     """
 
-    def __init__(self, subject: str | None = None) -> None:
+    def __init__(self, subject: object = None) -> None:
         functions = read_template(ROOT / "template.yaml")
         self._router = Router((route, function.handler) for function in functions for route in function.routes)
         self._subject = subject
