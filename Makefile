@@ -9,13 +9,16 @@ BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
 include infra/build.mk
 
-.PHONY: help serve test test-export bench lint format openapi requirements clean
+.PHONY: help serve psql test test-export bench lint format openapi requirements clean
 
 help:  ## Show this list.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
 serve: $(VENV)/serve.installed  ## Serve the API on http://127.0.0.1:3000, with a database of its own.
 	@exec $(BIN)/python -m local
+
+psql: $(VENV)/serve.installed  ## Open the ledger's database with psql; ARGS="-c 'SELECT ...'" runs a statement.
+	@$(BIN)/python -m local psql $(ARGS)
 
 test: $(VENV)/test.installed  ## Run the tests, against a real PostgreSQL and real ONNX files.
 	@$(BIN)/python -m pytest -n 2 --ignore tests/export --ignore tests/artifacts $(ARGS)

@@ -1,6 +1,6 @@
 """`python -m local`: serve the API. `python -m local invoke FunctionName -e event.json`: run one event.
 
-`python -m local token anna`: print a token that `AUTH=on` asks for.
+`python -m local token anna`: print a token that `AUTH=on` asks for. `python -m local psql`: open the database.
 """
 
 import os

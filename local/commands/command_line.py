@@ -19,7 +19,12 @@ def main(arguments: Sequence[str]) -> int:
     token_parser = commands.add_parser("token", help="print a token for a user, for a server with AUTH=on")
     token_parser.add_argument("user", help="the user that it names, in its claim sub")
     token_parser.add_argument("--seconds", type=int, default=3600, help="how long it is valid (default: %(default)s)")
-    chosen = parser.parse_args(arguments)
+    commands.add_parser(
+        "psql", help="open the ledger's database with psql, which gets all other arguments", add_help=False
+    )
+    chosen, others = parser.parse_known_args(arguments)
+    if others and chosen.command != "psql":
+        parser.error(f"unrecognized arguments: {' '.join(others)}")
     try:
         settings = Settings.from_environment()
         if chosen.command == "invoke":
@@ -31,6 +36,10 @@ def main(arguments: Sequence[str]) -> int:
 
             print(read_issuer(settings.ledger_home).token(chosen.user, chosen.seconds))
             return 0
+        if chosen.command == "psql":
+            from local.commands.psql import psql
+
+            return psql(settings, others)
         from local.commands.serve import serve
 
         serve(settings)
