@@ -90,11 +90,11 @@ def test_a_database_that_a_newer_version_has_migrated_is_left_alone_and_said_so(
     assert command("upgrade", database_url=url).stderr == f"migrations: {unknown.value}\n"
 
 
-def test_every_table_is_explained_in_the_database(migrated: str) -> None:
+def test_every_table_and_view_is_explained_in_the_database(migrated: str) -> None:
     connection = Connection(parse_database_url(migrated))
     rows = connection.run(
         "SELECT relname, obj_description(oid) IS NOT NULL FROM pg_class "
-        "WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace AND relname <> 'alembic_version'",
+        "WHERE relkind IN ('r', 'v') AND relnamespace = 'public'::regnamespace AND relname <> 'alembic_version'",
         {},
     )
     connection.close()
