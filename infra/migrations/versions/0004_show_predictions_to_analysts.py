@@ -14,7 +14,7 @@ for none of its columns, and so does not read the inputs to count labels.
 from alembic import op
 
 revision = "0004"
-down_revision = "0002"
+down_revision = "0003"
 
 _STATEMENTS = (
     """
