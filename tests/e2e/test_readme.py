@@ -1,32 +1,42 @@
 """The README is run as a stranger would run it: every command in it, in its order."""
 
+import csv
 import json
+import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
+import httpx
+
 from functions.shared.api.settings import PredictSettings
 from tests.support.local_server import Serve
-from tests.support.repository import ROOT
+from tests.support.make import MAKE
+from tests.support.readme import README, blocks
+from tests.support.repository import DIGIT, ROOT
 
-README = (ROOT / "README.md").read_text("utf-8")
 ADDRESS = "http://127.0.0.1:3000"
 
 
 def commands(section: str) -> list[str]:
     """Return the shell commands of a section, one for each fenced block."""
-    text = re.split(rf"^## {re.escape(section)}$", README, flags=re.MULTILINE)[1]
-    text = re.split(r"^## ", text, flags=re.MULTILINE)[0]
-    return [re.sub(r"(?m)^ {3}", "", block) for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL)]
+    return blocks(section, "sh")
 
 
-def run(command: str, address: str) -> str:
-    """Run a command from the repository's root, with the server at `address`; it must succeed."""
+def run(command: str, address: str, cwd: Path = ROOT, **environment: str) -> str:
+    """Run a command with the server at `address`, which must succeed and complain of nothing that psql would."""
     command = command.replace(ADDRESS, address).replace(".venv/bin/python", sys.executable)
-    command = re.sub(r"\bpython3\b", sys.executable, command)
-    done = subprocess.run(["bash", "-euo", "pipefail", "-c", command], capture_output=True, text=True, cwd=ROOT)
+    command = re.sub(r"\bpython3\b", sys.executable, command).replace("make psql", f"{MAKE} psql")
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", command],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env={**os.environ, **environment},
+    )
     assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+    assert "ERROR" not in done.stderr, f"{command}\n{done.stderr}"
     return done.stdout
 
 
@@ -62,6 +72,44 @@ def test_a_model_of_ones_own_is_checked_and_served_as_the_readme_says(serve: Ser
 
     assert record["model"]["name"] == Path(found[1]).name
     assert isinstance(record["predicted_value"], float)
+
+
+def test_the_ledger_answers_the_queries_of_the_readme_whether_the_server_runs_or_not(
+    serve: Serve, tmp_path: Path
+) -> None:
+    digits, patients = serve(), serve(MODEL="model_artifacts/diabetes")
+    httpx.post(f"{digits.start().address}/prediction", files={"file": DIGIT.read_bytes()}, timeout=30)
+    digits.stop()
+    patient = json.loads((ROOT / "local" / "samples" / "diabetes.json").read_text("utf-8"))
+    httpx.post(f"{patients.start().address}/prediction", json=patient, timeout=30)
+
+    def ask(command: str) -> str:
+        return run(command, patients.address, tmp_path, LEDGER_HOME=str(patients.home))
+
+    columns, *queries, export = commands("Query the ledger")
+    assert "predicted_value::float8 computes with it" in ask(columns)
+    csv_queries = [query.replace("make psql", "make psql ARGS=--csv") for query in queries]
+    shares, least_confident, features = [list(csv.DictReader(ask(query).splitlines())) for query in csv_queries]
+    assert [(row["label"], row["count"], row["share"]) for row in shares] == [("7", "1", "1.000")]
+    assert [row["label"] for row in least_confident] == ["7"]
+    assert [(row["age"], row["body_mass_index"]) for row in features] == [("62", "28.9")]
+    assert float(features[0]["progression"]) > 0
+
+    patients.stop()
+    ask(export)
+    with (tmp_path / "predictions.csv").open(newline="") as file:
+        assert [row["model_name"] for row in csv.DictReader(file)] == ["mnist", "diabetes"]
+
+
+def test_an_error_of_a_function_is_a_problem_and_one_of_the_gateway_is_a_message(serve: Serve) -> None:
+    server = serve().start()
+
+    refused = httpx.post(f"{server.address}/prediction", content=b"", timeout=30)
+    no_such_route = httpx.get(f"{server.address}/predict")
+
+    assert refused.headers["content-type"] == "application/problem+json"
+    assert {"title", "detail"} <= refused.json().keys()
+    assert (no_such_route.status_code, no_such_route.json()) == (404, {"message": "Not Found"})
 
 
 def test_every_setting_of_the_functions_is_in_the_configuration_table() -> None:
