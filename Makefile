@@ -1,12 +1,20 @@
 # Two commands matter: `make serve` and `make test`. Both need Python >= 3.11 and nothing else.
 
-# The first Python that is new enough; PYTHON=... overrides.
-PYTHON ?= $(shell for candidate in python3 python3.13 python3.12 python3.11; do \
+# The first Python that is new enough. PYTHON=... overrides: a virtual environment of another one is then made anew.
+ASKED := $(PYTHON)
+PYTHON ?= $(shell for candidate in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$candidate -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$candidate && break; done)
 VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
+
+# What installs into the virtual environment of a stamp, and what makes a stamp count for nothing: that its Python has
+# gone, or is not the one that was asked for.
+install = ASKED='$(ASKED)' sh infra/virtualenv.sh install $(@D) '$(PYTHON)'
+unless-works = $(shell sh infra/virtualenv.sh works $(1) '$(ASKED)' || echo always)
+.PHONY: always
+
 include infra/build.mk
 
 .PHONY: help serve psql test test-export test-snippets bench lint format openapi requirements clean
@@ -52,22 +60,16 @@ requirements: $(VENV)/build.installed  ## Compile pyproject.toml's dependency gr
 	@$(BIN)/python -m infra.requirements
 
 clean:  ## Remove what was installed and built; the data in .ledger/ stays.
-	rm -rf .venv .venv-train .venv-plain .venv-deploy .aws-sam .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf .venv .venv-lambda .venv-train .venv-plain .venv-deploy .aws-sam .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
 # One virtual environment for everything but training: each set holds the one before, at the same versions.
-$(VENV)/%.installed: requirements/%.txt
-	@test -n "$(PYTHON)" || { echo "onnx-ledger needs Python 3.11 or newer: none found. Set PYTHON=..." >&2; exit 1; }
-	@test -x $(BIN)/python || { echo "making a virtual environment in $(VENV) ($(PYTHON))"; $(PYTHON) -m venv $(VENV); }
-	@echo "installing requirements/$*.txt"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+$(VENV)/%.installed: requirements/%.txt $(call unless-works,$(VENV))
+	@$(install) $<
 	@touch $@
 
-# TensorFlow stays out of it: what needs it has a virtual environment of its own.
-.venv-train/train.installed: requirements/train.txt
-.venv-plain/plain_app.installed: requirements/plain_app.txt
+# TensorFlow stays out of it: what needs it has a virtual environment of its own. 1.7 GB installed.
+.venv-train/train.installed: requirements/train.txt $(call unless-works,.venv-train)
+.venv-plain/plain_app.installed: requirements/plain_app.txt $(call unless-works,.venv-plain)
 .venv-train/train.installed .venv-plain/plain_app.installed:
-	@test -n "$(PYTHON)" || { echo "onnx-ledger needs Python 3.11 or newer: none found. Set PYTHON=..." >&2; exit 1; }
-	@test -x $(@D)/bin/python || { echo "making a virtual environment in $(@D)"; $(PYTHON) -m venv $(@D); }
-	@echo "installing $< (TensorFlow, 1.7 GB installed)"
-	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@$(install) $<
 	@touch $@

@@ -30,10 +30,7 @@ build-%: $(VENV)/build.installed
 	@$(BIN)/python -m infra.build $* '$(ARTIFACTS_DIR)'
 
 # Its own virtual environment: sam pins what the project wants newer. The set is complete, and --no-deps keeps older pips
-# from taking a package that is pinned without its extras for one that is not pinned.
-.venv-deploy/deploy.installed: requirements/deploy.txt
-	@test -n "$(PYTHON)" || { echo "onnx-ledger needs Python 3.11 or newer: none found. Set PYTHON=..." >&2; exit 1; }
-	@test -x .venv-deploy/bin/python || { echo "making a virtual environment in .venv-deploy"; $(PYTHON) -m venv .venv-deploy; }
-	@echo "installing requirements/deploy.txt (aws-sam-cli, 340 MB installed)"
-	@.venv-deploy/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $<
+# from taking a package that is pinned without its extras for one that is not pinned. 340 MB installed.
+.venv-deploy/deploy.installed: requirements/deploy.txt $(call unless-works,.venv-deploy)
+	@$(install) $< --no-deps
 	@touch $@

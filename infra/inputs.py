@@ -26,8 +26,8 @@ from functions.shared.ledger.errors import LedgerError
 from functions.shared.ledger.identifiers import FIRST_ID
 from functions.shared.ledger.ledger import Ledger
 from functions.shared.ledger.records import InputInDatabase
-from functions.shared.objects.errors import ObjectMissingError, ObjectStoreError
-from functions.shared.objects.store import PARALLEL, NewObject, ObjectStore, StoredObject, input_id_of, key_of
+from functions.shared.object_storage.bucket import PARALLEL, Bucket, NewObject, StoredObject, input_id_of, key_of
+from functions.shared.object_storage.errors import ObjectMissingError, ObjectStoreError
 
 OLDER_THAN: Final = 24.0
 """Hours that an object may be there before its row: an upload is predicted when its owner gets round to it."""
@@ -56,14 +56,14 @@ class Reconciled:
     removed: int = 0
 
 
-def reconcile(ledger: Ledger, objects: ObjectStore, *, older_than: timedelta, delete: bool) -> Reconciled:
+def reconcile(ledger: Ledger, bucket: Bucket, *, older_than: timedelta, delete: bool) -> Reconciled:
     """Compare objects with rows.
 
     Parameters
     ----------
     ledger
         The rows.
-    objects
+    bucket
         The objects. Their ids are held in memory: 100 MB for a million.
     older_than
         A newer object is left out: its row may be about to be committed, or its upload to be predicted.
@@ -79,7 +79,7 @@ def reconcile(ledger: Ledger, objects: ObjectStore, *, older_than: timedelta, de
     there: set[bytes] = set()
     orphans: list[StoredObject] = []
     removed = 0
-    for some in _in_lots(objects.list()):
+    for some in _in_lots(bucket.list()):
         ids = {one.key: input_id_of(one.key) for one in some}
         there.update(one.bytes for one in ids.values() if one is not None)
         old = [one for one in some if one.modified <= newest and ids[one.key] is not None]
@@ -87,13 +87,13 @@ def reconcile(ledger: Ledger, objects: ObjectStore, *, older_than: timedelta, de
         found = [one for one in old if ids[one.key] not in known]
         orphans += found
         if delete:
-            objects.remove([one.key for one in found])
+            bucket.remove([one.key for one in found])
             removed += len(found)
     lost = [
         # An object may have come after the listing went by its place.
         (input_id, uri)
         for input_id, uri in _rows(ledger)
-        if input_id.bytes not in there and not _is_there(objects, uri)
+        if input_id.bytes not in there and not _is_there(bucket, uri)
     ]
     return Reconciled(orphans, lost, removed)
 
@@ -110,9 +110,9 @@ def _rows(ledger: Ledger) -> Iterator[tuple[UUID, str]]:
         after = rows[-1][0]
 
 
-def _is_there(objects: ObjectStore, uri: str) -> bool:
+def _is_there(bucket: Bucket, uri: str) -> bool:
     try:
-        return objects.has(objects.key(uri))
+        return bucket.has(bucket.key(uri))
     except ObjectMissingError:
         return False  # in another bucket, which functions do not read
 
@@ -121,7 +121,7 @@ class MoveError(Exception):
     """An input cannot be moved. The message says which and why; it is still where it was."""
 
 
-def move(ledger: Ledger, objects: ObjectStore) -> Iterator[tuple[int, int]]:
+def move(ledger: Ledger, bucket: Bucket) -> Iterator[tuple[int, int]]:
     """Move inputs from the database to a bucket, and yield how many and how many bytes, every few of them.
 
     Raises
@@ -136,19 +136,19 @@ def move(ledger: Ledger, objects: ObjectStore) -> Iterator[tuple[int, int]]:
         while found := ledger.inputs_in_database(after=after):
             # Of one upload, there may be several predictions.
             inputs = {one.input_id: one for one in found}.values()
-            list(threads.map(lambda one: _move(ledger, objects, one), inputs))
+            list(threads.map(lambda one: _move(ledger, bucket, one), inputs))
             after = found[-1].prediction_id
             yield len(inputs), sum(len(one.content) for one in inputs)
 
 
-def _move(ledger: Ledger, objects: ObjectStore, one: InputInDatabase) -> None:
+def _move(ledger: Ledger, bucket: Bucket, one: InputInDatabase) -> None:
     if sha256(one.content).digest() != one.sha256:
         raise MoveError(f"input {one.input_id} is damaged: its bytes have another SHA-256 than its row says")
     key = key_of(one.user_id, one.input_id)
-    objects.put([NewObject(key, one.content, one.contenttype, one.sha256)])
-    if objects.get(key) != one.content:
+    bucket.put([NewObject(key, one.content, one.contenttype, one.sha256)])
+    if bucket.get(key) != one.content:
         raise MoveError(f"input {one.input_id} came back from the bucket as something else")
-    ledger.move_input(one.input_id, objects.uri(key))
+    ledger.move_input(one.input_id, bucket.uri(key))
 
 
 class _Progress:
@@ -175,9 +175,9 @@ class _Progress:
             sys.stderr.write("\n")
 
 
-def _run_reconcile(ledger: Ledger, objects: ObjectStore, arguments: argparse.Namespace) -> int:
+def _run_reconcile(ledger: Ledger, bucket: Bucket, arguments: argparse.Namespace) -> int:
     hours: float = arguments.older_than
-    found = reconcile(ledger, objects, older_than=timedelta(hours=hours), delete=arguments.delete)
+    found = reconcile(ledger, bucket, older_than=timedelta(hours=hours), delete=arguments.delete)
     _list(
         "object without a row", (f"{one.key}\t{one.size} bytes\t{one.modified:%FT%TZ}" for one in found.without_a_row)
     )
@@ -194,18 +194,18 @@ def _list(what: str, lines: Iterable[str]) -> None:
         print(f"{what}\t{line}")
 
 
-def _run_move(ledger: Ledger, objects: ObjectStore, _: argparse.Namespace) -> int:
+def _run_move(ledger: Ledger, bucket: Bucket, _: argparse.Namespace) -> int:
     total, size = ledger.count_inputs_in_database()
     print(f"{total} inputs with {size / 1e6:.1f} MB are in the database", flush=True)
     progress = _Progress(total)
     moved = moved_size = 0
     try:
-        for count, some in move(ledger, objects):
+        for count, some in move(ledger, bucket):
             moved, moved_size = moved + count, moved_size + some
             progress.tell(moved, moved_size)
     finally:
         progress.end()
-        print(f"{moved} inputs with {moved_size / 1e6:.1f} MB moved to {objects.uri('')}", flush=True)
+        print(f"{moved} inputs with {moved_size / 1e6:.1f} MB moved to {bucket.uri('')}", flush=True)
     return 0
 
 
@@ -242,7 +242,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     try:
         with closing(Ledger.at(settings["DATABASE_URL"])) as ledger:
-            code: int = chosen.run(ledger, ObjectStore(settings["INPUTS_BUCKET"]), chosen)
+            code: int = chosen.run(ledger, Bucket(settings["INPUTS_BUCKET"]), chosen)
     except (LedgerError, ObjectStoreError, MoveError) as error:
         print(f"infra.inputs: {error}", file=sys.stderr)
         return 1

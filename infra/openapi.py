@@ -14,19 +14,22 @@ from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 
 from functions.describe import handler as describe
+from functions.describe import pages
 from functions.get_prediction import handler as get_prediction
 from functions.list_predictions import handler as list_predictions
 from functions.predict import handler as predict
 from functions.shared.api.app import TITLE, VERSION, create_app
 from functions.shared.api.documentation import ProblemDocument
 from functions.upload import handler as upload
+from functions.upload.announcement import Announcement
 
 DOCUMENT = Path(describe.__file__).parent / "openapi.json"
 
 
 def build() -> dict[str, Any]:
     """Return one OpenAPI 3.1 document over all the routes."""
-    app = create_app(predict.router, upload.router, list_predictions.router, get_prediction.router, describe.router)
+    functions = (predict, upload, list_predictions, get_prediction, describe, pages)
+    app = create_app(*(function.router for function in functions))
     document = get_openapi(
         title=TITLE,
         version=VERSION,
@@ -38,7 +41,10 @@ def build() -> dict[str, Any]:
     # FastAPI adds its own shape of a validation error to every route; ours answer a problem document instead.
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)
-    _, definitions = models_json_schema([(ProblemDocument, "validation")], ref_template="#/components/schemas/{model}")
+    # What FastAPI does not see: what every error looks like, and a body that the route reads by itself.
+    _, definitions = models_json_schema(
+        [(ProblemDocument, "validation"), (Announcement, "validation")], ref_template="#/components/schemas/{model}"
+    )
     schemas.update(definitions["$defs"])
     document["components"]["schemas"] = dict(sorted(schemas.items()))
     return document

@@ -1,5 +1,5 @@
-"""What can keep the local server from starting."""
+"""The error that ends the local server."""
 
 
 class CannotServeError(Exception):
-    """The local server cannot start, or cannot go on. The message is one line for the person who started it."""
+    """The local server cannot start or go on. The message is one line for the person who started it."""

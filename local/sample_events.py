@@ -1,10 +1,10 @@
-"""Write `local/events/`: one event for each route of template.yaml, and one for each function that is called otherwise.
+"""Writes `local/events/`: a sample event for each route of template.yaml, and for each function with another trigger.
 
     python -m local.sample_events [--check]
 
-Made by the local gateway out of requests, so that the events are what it and the real one send. They are those of a
-user whom an authorizer has let in. `--check` writes nothing, and fails where a file is not as it would be written.
-`migrate` has none: its events say where CloudFormation waits for the answer.
+The local gateway makes the events from requests, so they are what a function gets from it and from API Gateway. An
+authorizer has let their user in. `--check` writes nothing, and fails if a file differs from what would be written.
+`migrate` has no sample event: CloudFormation's events name a URL that waits for the answer.
 """
 
 import base64
@@ -27,13 +27,13 @@ from local.template import Function, read_template
 FOLDER: Final = ROOT / "local" / "events"
 
 PREDICTION_ID: Final = "019ab000-0000-7000-8000-000000000001"
-"""The record that the events of `get_prediction` ask for; it has to be stored first."""
+"""The prediction that the events of `get_prediction` ask for. Store it first."""
 
 QUEUED_ID: Final = "019ab000-0000-7000-8000-000000000002"
-"""The prediction that the event of `worker` is to make; it has to be queued first."""
+"""The prediction that the event of `worker` asks for. Queue it first."""
 
 USER: Final = "sample-user"
-"""Whose token the events came with."""
+"""The user of the events."""
 
 _SAMPLES = ROOT / "local" / "samples"
 _BOUNDARY = "sample-boundary"
@@ -43,12 +43,12 @@ _IDENTIFIERS = Identifiers(
     trace_id="Root=1-69200000-000000000000000000000001",
 )
 _TIME = {"time": "22/Nov/2025:12:00:00 +0000", "timeEpoch": 1763812800000}
-_PUBLIC = {"/", "/health", "/openapi.json", "/docs"}  # no token is asked for
+_PUBLIC = {"/", "/health", "/openapi.json", "/docs"}  # these routes need no token
 
 
 @dataclass(frozen=True)
 class Request:
-    """What a client sends."""
+    """A request of a client."""
 
     method: str
     path: str
@@ -58,7 +58,7 @@ class Request:
 
 
 def sample_requests() -> dict[str, Request]:
-    """Return the requests behind the events, by the name of the event's file."""
+    """Return the request of each event, by the name of the event's file."""
     image = (_SAMPLES / "mnist_sample.png").read_bytes()
     data_uri = f"data:image/png;base64,{base64.b64encode(image).decode()}"
     as_json = {"content-type": "application/json"}
@@ -88,7 +88,7 @@ def sample_requests() -> dict[str, Request]:
 
 
 def _form(filename: str, content: bytes) -> bytes:
-    """Return a form with one file, as RFC 7578 writes it."""
+    """Return a multipart form with one file (RFC 7578)."""
     head = f'Content-Disposition: form-data; name="file"; filename="{filename}"\r\nContent-Type: image/png'
     return f"--{_BOUNDARY}\r\n{head}\r\n\r\n".encode() + content + f"\r\n--{_BOUNDARY}--\r\n".encode()
 
@@ -98,16 +98,16 @@ def _json(value: object) -> bytes:
 
 
 def sample_event(request: Request, router: Router[Function]) -> dict[str, Any]:
-    """Return the event of a request, the same each time.
+    """Return the event of a request. Its ids and times are always the same.
 
     Raises
     ------
     LookupError
-        If no route takes the request.
+        If no route matches the request.
     """
     match = router.match(request.method, request.path)
     if match is None:
-        raise LookupError(f"no route takes {request.method} {request.path}")
+        raise LookupError(f"no route matches {request.method} {request.path}")
     headers = {"host": "127.0.0.1:3000", "accept": "*/*"} | request.headers
     event = make_event(
         {
@@ -158,7 +158,7 @@ def _sweep_event() -> dict[str, Any]:
 
 
 def sample_files() -> dict[str, str]:
-    """Return what every file in `local/events/` has to hold, by its name."""
+    """Return the content of every file in `local/events/`, by its name."""
     functions = read_template(ROOT / "template.yaml")
     router = Router((route, function) for function in functions for route in function.routes)
     events = {name: sample_event(request, router) for name, request in sample_requests().items()}
@@ -167,7 +167,7 @@ def sample_files() -> dict[str, str]:
 
 
 def wrong_files(folder: Path) -> list[str]:
-    """Return the names of the events in a folder that are missing, superfluous or not as they would be written."""
+    """Return the names of the files in a folder that are missing, superfluous or different."""
     wanted = sample_files()
     there = {path.name: path.read_text(encoding="utf-8") for path in folder.glob("*.json")}
     return sorted(name for name in {**there, **wanted} if there.get(name) != wanted.get(name))
@@ -177,7 +177,9 @@ def main(arguments: list[str]) -> None:
     """Write the events, or check them."""
     if arguments == ["--check"]:
         if wrong := wrong_files(FOLDER):
-            sys.exit(f"local/events is not what local/sample_events.py writes: {', '.join(wrong)}. Run `make events`.")
+            sys.exit(
+                f"local/events differs from what local/sample_events.py writes: {', '.join(wrong)}. Run `make events`."
+            )
         return
     FOLDER.mkdir(exist_ok=True)
     files = sample_files()

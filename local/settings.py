@@ -1,4 +1,4 @@
-"""Settings of the local server: a typed class, read from the environment once."""
+"""The settings of the local server, read from environment variables once."""
 
 import os
 from collections.abc import Mapping
@@ -9,54 +9,54 @@ from typing import Self
 from local.errors import CannotServeError
 
 ROOT = Path(__file__).resolve().parents[1]
-"""The project's root: where `template.yaml` and the functions are."""
+"""The project's root, with `template.yaml` and the functions."""
 
 _LARGEST_PORT = 65535
 _MOST_ENVIRONMENTS = 64
 
 
 def default_environments() -> int:
-    """Return how many execution environments of one function this machine can keep busy: one a core, 2 to 8."""
+    """Return how many execution environments of one function this machine can keep busy: one per core, 2 to 8."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(max(cores, 2), 8)
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What `python -m local` can be told. A field's name in capitals is its environment variable."""
+    """The settings of `python -m local`. A field's name in capitals is its environment variable."""
 
     host: str = "127.0.0.1"
     """Address to listen on."""
 
     port: int = 3000
-    """Port to listen on; 0 takes any free one."""
+    """Port to listen on; 0 is any free port."""
 
     ledger_home: Path = Path(".ledger")
-    """Folder for all that is kept: the database and the logs."""
+    """Folder for the database, the logs and the key of the local issuer."""
 
     database_url: str | None = field(default=None, repr=False)
-    """The database to use instead of the embedded one. Carries a password, so it is never printed."""
+    """The database to use instead of the embedded one. It has a password, so it is never printed."""
 
     model: str = "model_artifacts/mnist"
     """The model package: a folder, or `s3://bucket/prefix`."""
 
     environments: int = field(default_factory=default_environments)
-    """At most so many execution environments of one function run side by side."""
+    """The largest number of execution environments of one function."""
 
     template: Path = ROOT / "template.yaml"
     """The SAM template to serve."""
 
     auth: bool = False
-    """Whether to ask for a token where the template's authorizer does, and to tell functions so; `on` or `off`."""
+    """Whether routes that the template protects ask for a token, and functions know of it; `on` or `off`."""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
-        """Read the settings; an empty variable counts as one that is not set.
+        """Read the settings. An empty variable counts as not set.
 
         Raises
         ------
         CannotServeError
-            If a variable has a value that it cannot have. The message names it.
+            If a variable has a value that is not allowed. The message names the variable.
         """
         return cls(
             host=environment.get("HOST") or cls.host,
@@ -83,7 +83,7 @@ def _whole_number(environment: Mapping[str, str], name: str, default: int, *, le
     text = environment.get(name)
     if not text:
         return default
-    # isdecimal() alone would let other scripts' digits through, and int() would let " 1_0" through.
+    # isdecimal() alone would accept digits of other scripts, and int() alone would accept " 1_0".
     if not (text.isascii() and text.isdecimal() and least <= int(text) <= most):
         raise CannotServeError(f"{name}={text!r}: it must be a whole number from {least} to {most}")
     return int(text)

@@ -1,8 +1,8 @@
-"""Functions, routes and queues, as `template.yaml` declares them.
+"""Reads functions, routes and queues from `template.yaml`.
 
-Only what the local server needs is read: of each `AWS::Serverless::Function` its handler, limits, environment variables
-and its `HttpApi`, `SQS` and `Schedule` events (AWS SAM specification, "AWS::Serverless::Function" and "Globals
-section"), and of each `AWS::SQS::Queue` when its messages come again, and when no more.
+The local server needs a part of it. For each `AWS::Serverless::Function` that is the handler, the limits, the
+environment variables and the events `HttpApi`, `SQS` and `Schedule` (AWS SAM specification, "AWS::Serverless::Function"
+and "Globals section"). For each `AWS::SQS::Queue` it is the visibility timeout and the redrive policy.
 """
 
 import re
@@ -15,10 +15,10 @@ import yaml
 
 from local.errors import CannotServeError
 
-_DEFAULT_TIMEOUT = 3.0  # seconds, Lambda's own default
-_DEFAULT_MEMORY = 128  # MB, likewise
-_DEFAULT_BATCH = 10  # messages, likewise
-_DEFAULT_VISIBILITY = 30.0  # seconds, SQS's own default
+_DEFAULT_TIMEOUT = 3.0  # seconds, Lambda's default
+_DEFAULT_MEMORY = 128  # MB, Lambda's default
+_DEFAULT_BATCH = 10  # messages, Lambda's default
+_DEFAULT_VISIBILITY = 30.0  # seconds, SQS's default
 _ANY = "ANY"
 _RATE = re.compile(r"rate\((\d+) (minute|hour|day)s?\)")
 _SECONDS = {"minute": 60, "hour": 3600, "day": 86400}
@@ -26,84 +26,84 @@ _SECONDS = {"minute": 60, "hour": 3600, "day": 86400}
 
 @dataclass(frozen=True)
 class Route:
-    """One route of the HTTP API. Without a path it is the `$default` route, which takes what no other takes."""
+    """A route of the HTTP API. Without a path it is the `$default` route, which matches what no other route matches."""
 
     method: str
     path: str | None
 
     needs_token: bool = field(default=False, kw_only=True)
-    """Whether the API's authorizer stands before it."""
+    """Whether the API's authorizer protects it."""
 
     @property
     def key(self) -> str:
-        """The route as API Gateway writes it: `GET /prediction/{prediction_id}`."""
+        """The route key in API Gateway's form: `GET /prediction/{prediction_id}`."""
         return "$default" if self.path is None else f"{self.method} {self.path}"
 
 
 @dataclass(frozen=True)
 class QueueSource:
-    """A queue whose messages a function is given: an event source mapping."""
+    """An event source mapping from a queue to a function."""
 
     queue: str
     """The queue's name in the template."""
 
     batch_size: int = _DEFAULT_BATCH
-    """Messages that one event has at most."""
+    """The largest number of messages in one event."""
 
     window: float = 0.0
-    """Seconds to wait for so many."""
+    """Seconds to wait for a full batch."""
 
     reports_failures: bool = False
-    """Whether the function says which messages it failed on; otherwise it fails on all of a batch or on none."""
+    """Whether the function reports the messages that failed. If not, a batch fails or succeeds as a whole."""
 
 
 @dataclass(frozen=True)
 class Queue:
-    """One SQS queue."""
+    """An SQS queue."""
 
     logical_id: str
     """Its name in the template."""
 
     visibility_timeout: float = _DEFAULT_VISIBILITY
-    """Seconds after which a message that was received and not deleted can be received again."""
+    """Seconds after which SQS delivers a message again that was received and not deleted."""
 
     dead_letters: str | None = None
-    """The queue, by its name in the template, for messages that were received too often."""
+    """The name in the template of the dead-letter queue, for messages that were received too often."""
 
-    receives: int | None = None
-    """How often is often enough."""
+    max_receives: int | None = None
+    """The number of receives after which a message goes to the dead-letter queue."""
 
 
 @dataclass(frozen=True)
 class Function:
-    """One Lambda function."""
+    """A Lambda function."""
 
     logical_id: str
     """Its name in the template."""
 
     name: str
-    """Its name on Lambda: `FunctionName`, or the logical id."""
+    """Its name on Lambda: `FunctionName`, or else the logical id."""
 
     handler: str
     """`package.module.function`."""
 
     timeout: float = _DEFAULT_TIMEOUT
-    """Seconds that one invocation may take."""
+    """Its timeout for one invocation, in seconds."""
 
     memory: int = _DEFAULT_MEMORY
-    """Memory in MB. Told to the function, not enforced."""
+    """Memory in MB. The function sees the number; nothing enforces it."""
 
     environment: Mapping[str, str | None] = field(default_factory=dict)
-    """Environment variables; None where only a deployment knows the value."""
+    """Environment variables; None if only a deployment knows the value."""
 
     routes: tuple[Route, ...] = ()
-    """What of the API it answers."""
+    """The routes that it answers."""
 
     source: QueueSource | None = None
-    """The queue whose messages it is given."""
+    """The event source mapping that invokes it, if there is one."""
 
     period: float | None = None
-    """Seconds from one run on its schedule to the next; None where it has no schedule."""
+    """Seconds from one scheduled run to the next; None if it has no schedule."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -117,7 +117,7 @@ def _intrinsic(loader: yaml.SafeLoader, suffix: str, node: yaml.Node) -> dict[st
     elif isinstance(node, yaml.SequenceNode):
         value = loader.construct_sequence(node, deep=True)
     else:
-        value = loader.construct_scalar(node)  # type: ignore[arg-type]  # a node of the third and last kind
+        value = loader.construct_scalar(node)  # type: ignore[arg-type]  # there is no other kind of node
     return {suffix if suffix in {"Ref", "Condition"} else f"Fn::{suffix}": value}
 
 
@@ -130,7 +130,7 @@ def read_template(path: Path) -> tuple[Function, ...]:
     Raises
     ------
     CannotServeError
-        If there is no such file, it is no YAML, or what it says of a function is not what SAM allows.
+        If the file is missing or not YAML, or SAM does not allow what it says of a function.
     """
     document, parameters = _read(path)
     shared = document.get("Globals", {}).get("Function", {})
@@ -156,7 +156,7 @@ def read_queues(path: Path) -> tuple[Queue, ...]:
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, object]]:
-    """Return a template and the defaults of its parameters."""
+    """Return a template, and the defaults of its parameters."""
     try:
         document = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 - _Loader is a SafeLoader
     except OSError as error:
@@ -164,7 +164,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, object]]:
     except yaml.YAMLError as error:
         raise CannotServeError(f"{path}: {' '.join(str(error).split())}") from error
     if not isinstance(document, dict) or not isinstance(document.get("Resources"), dict):
-        raise CannotServeError(f"{path}: it is no SAM template, it has no Resources")
+        raise CannotServeError(f"{path}: it is not a SAM template: it has no Resources")
     parameters = {
         name: parameter["Default"]
         for name, parameter in document.get("Parameters", {}).items()
@@ -174,7 +174,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, object]]:
 
 
 def _closed_apis(document: Mapping[str, Any]) -> frozenset[str | None]:
-    """Return the HTTP APIs with a default authorizer, by logical id; None is the one that SAM makes by itself."""
+    """Return the logical ids of HTTP APIs with a default authorizer. None stands for the API that SAM adds itself."""
     apis: dict[str | None, Mapping[str, Any]] = {None: document.get("Globals", {}).get("HttpApi", {})}
     for logical_id, resource in document["Resources"].items():
         if isinstance(resource, dict) and resource.get("Type") == "AWS::Serverless::HttpApi":
@@ -231,7 +231,7 @@ def _source(properties: Mapping[str, Any], parameters: Mapping[str, object]) -> 
 def _period(properties: Mapping[str, Any]) -> float:
     match = _RATE.fullmatch(str(properties.get("Schedule")))
     if match is None:
-        raise CannotServeError("only a Schedule like rate(5 minutes) can be run here")
+        raise CannotServeError("the local server runs only a Schedule like rate(5 minutes)")
     return int(match[1]) * _SECONDS[match[2]]
 
 
@@ -242,12 +242,12 @@ def _queue(logical_id: str, properties: Mapping[str, Any], parameters: Mapping[s
         logical_id=logical_id,
         visibility_timeout=_number("VisibilityTimeout", visibility, _DEFAULT_VISIBILITY),
         dead_letters=_resource(redrive["deadLetterTargetArn"]) if redrive else None,
-        receives=int(redrive["maxReceiveCount"]) if redrive else None,
+        max_receives=int(redrive["maxReceiveCount"]) if redrive else None,
     )
 
 
 def _resource(value: object) -> str:
-    """Return the name of the resource whose ARN is meant by `!GetAtt Name.Arn`."""
+    """Return `Name` of `!GetAtt Name.Arn`."""
     attribute = value.get("Fn::GetAtt") if isinstance(value, dict) else None
     name, _, what = (".".join(attribute) if isinstance(attribute, list) else str(attribute)).partition(".")
     if what != "Arn":
@@ -264,12 +264,12 @@ def _route(properties: Mapping[str, Any], closed: Container[str | None]) -> Rout
     if path is None and method is None:
         return Route(_ANY, None, needs_token=needs_token)
     if not isinstance(path, str) or not path.startswith("/") or not isinstance(method, str):
-        raise CannotServeError("an HttpApi event needs a Path that starts with / and a Method, or neither")
+        raise CannotServeError("an HttpApi event needs both a Path that starts with / and a Method, or neither")
     return Route(_ANY if method == "*" else method.upper(), path, needs_token=needs_token)
 
 
 def _resolve(value: object, parameters: Mapping[str, object]) -> object:
-    """Return a plain value as it is, a reference as its parameter's default, None for all else."""
+    """Return a plain value unchanged, a parameter's default for a reference to it, and None for anything else."""
     if not isinstance(value, dict):
         return value
     return parameters.get(value["Ref"]) if set(value) == {"Ref"} else None
@@ -277,7 +277,7 @@ def _resolve(value: object, parameters: Mapping[str, object]) -> object:
 
 def _text(value: object) -> str | None:
     if isinstance(value, bool):
-        return "true" if value else "false"  # as YAML writes them, and so as CloudFormation passes them on
+        return "true" if value else "false"  # as CloudFormation passes booleans on
     return str(value) if isinstance(value, str | int | float) else None
 
 

@@ -1,4 +1,4 @@
-"""Waiting: for signals, for work that can be given up, for work that blocks."""
+"""Waiting for signals, for work that a request to stop cancels, and for work that blocks."""
 
 import asyncio
 import contextlib
@@ -11,14 +11,14 @@ Result = TypeVar("Result")
 
 
 class StopRequestedError(Exception):
-    """Somebody asked the process to stop while it was starting."""
+    """The process was asked to stop while it was starting."""
 
 
 def stop_on_signals() -> asyncio.Event:
-    """Return an event that is set when the process is asked to stop, as often as it is asked."""
+    """Return an event that SIGINT, SIGTERM or SIGHUP sets."""
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        # A shell ignores SIGINT for what it starts in the background, but who sends it means it. nohup means it too.
+        # nohup ignores SIGHUP on purpose. A shell ignores SIGINT for background processes, yet a sender means it.
         if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
             loop.add_signal_handler(number, stop.set)
     return stop
@@ -27,9 +27,21 @@ def stop_on_signals() -> asyncio.Event:
 async def unless_stopped(
     stop: asyncio.Event, work: Coroutine[None, None, Result], *, patiently: bool = False
 ) -> Result:
-    """Await some work, unless the server is asked to stop meanwhile.
+    """Await some work. Cancel it if the server is asked to stop meanwhile.
 
-    Work that is done `patiently` gets to its end even then: it is short, and could not be undone half-way.
+    Parameters
+    ----------
+    stop
+        Set when the server is asked to stop.
+    work
+        The work.
+    patiently
+        Let the work finish first. For short work that cannot be undone halfway.
+
+    Raises
+    ------
+    StopRequestedError
+        If the server was asked to stop.
     """
     doing, stopping = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
     await asyncio.wait([doing] if patiently else [doing, stopping], return_when=asyncio.FIRST_COMPLETED)
@@ -42,7 +54,7 @@ async def unless_stopped(
 
 
 async def in_thread(work: Callable[..., Result], *arguments: object) -> Result:
-    """Run something that blocks in a thread that does not keep the process from ending, unlike `asyncio.to_thread`."""
+    """Run a blocking call in a daemon thread. Unlike `asyncio.to_thread`, it does not keep the process from ending."""
     loop = asyncio.get_running_loop()
     result: asyncio.Future[Result] = loop.create_future()
 
@@ -58,9 +70,9 @@ async def in_thread(work: Callable[..., Result], *arguments: object) -> Result:
         value, error = None, None
         try:
             value = work(*arguments)
-        except BaseException as raised:  # noqa: BLE001 - it is raised again where it is awaited
+        except BaseException as raised:  # noqa: BLE001 - the awaiting task raises it again
             error = raised
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+        with contextlib.suppress(RuntimeError):  # the loop is closed, and nobody waits any more
             loop.call_soon_threadsafe(finish, value, error)
 
     threading.Thread(target=run, daemon=True).start()

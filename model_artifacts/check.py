@@ -81,7 +81,7 @@ def check(folder: Path, *, image: Path | None = None, features: str | None = Non
 
 def _print_package(package: ModelPackage) -> None:
     print(f"{package.name}, version {package.version}: {package.task}")
-    print(f"  file        {package.path} ({package.path.stat().st_size} bytes)")
+    print(f"  folder      {package.path.parent}")
     print(f"  sha256      {package.sha256}")
     if package.labels is not None:
         rest = len(package.labels) - _SHOWN_LABELS
@@ -89,6 +89,8 @@ def _print_package(package: ModelPackage) -> None:
         print(f"  labels      {', '.join(package.labels[:_SHOWN_LABELS])}{more}")
     print(f"  activation  {package.activation}")
 
+    print("\nFiles")
+    _print_table([(file.name, f"{file.size} bytes", f"sha256 {file.sha256}") for file in package.files])
     rows = [("input", each.name, each.dtype, written(each.shape)) for each in package.signature.inputs]
     for output in package.signature.outputs:
         if output.key_dtype is None:

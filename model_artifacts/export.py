@@ -3,7 +3,6 @@
 Imports Keras and TensorFlow, which take seconds: import this module only in a command that needs it.
 """
 
-import hashlib
 import json
 import warnings
 from collections.abc import Iterator, Sequence
@@ -16,6 +15,7 @@ import onnx
 import onnxruntime
 from numpy.typing import NDArray
 
+from functions.shared.inference.package import ModelPackage
 from model_artifacts.errors import ExportError, ParityError
 
 TOLERANCE = 1e-5
@@ -42,7 +42,7 @@ def export_package(
     folder : Path
         Made if missing; `model.onnx` and `model.json` in it are replaced.
     description : dict
-        The content of `model.json`, without `sha256`, which is added.
+        The content of `model.json`. What it says of `sha256`, the model before, is left out.
     samples : sequence of numpy.ndarray
         One array per input of the model, each [N, ...], what the two are compared on.
 
@@ -76,18 +76,39 @@ def export_package(
                 f"ONNX Runtime and Keras differ by {difference:.2g} on {len(samples[0])} inputs, "
                 f"more than {TOLERANCE:.0e}: nothing was exported"
             )
-        description = {**description, "sha256": hashlib.sha256(partial.read_bytes()).hexdigest()}
-        (folder / "model.json").write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+        _write_json(folder, {key: value for key, value in description.items() if key != "sha256"})
         partial.replace(folder / "model.onnx")
     finally:
         partial.unlink(missing_ok=True)
     return difference
 
 
+def record_digest(folder: Path) -> None:
+    """Add a package's digest to its `model.json`, so that nothing else is served in its place.
+
+    Parameters
+    ----------
+    folder : Path
+        The package, whose `model.json` says all that is to be said.
+
+    Raises
+    ------
+    ModelPackageError
+        The package cannot be served.
+    """
+    description = json.loads((folder / "model.json").read_bytes())
+    _write_json(folder, {**description, "sha256": ModelPackage.load(folder).sha256})
+
+
+def _write_json(folder: Path, description: dict[str, Any]) -> None:
+    (folder / "model.json").write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+
+
 def export_keras_file(keras_file: Path, folder: Path) -> float:
     """Export a saved Keras model, compared with Keras on 200 rows of made-up input.
 
-    A `model.json` that is there already is kept, but for its `sha256`; else one is written with the folder's name.
+    A `model.json` that is there already is kept, but for its `sha256`, which is removed: it is the digest of the model
+    before. Else one is written with the folder's name.
 
     Parameters
     ----------

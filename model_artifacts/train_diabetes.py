@@ -12,7 +12,7 @@ from keras import layers
 from numpy.typing import NDArray
 from sklearn.datasets import load_diabetes
 
-from model_artifacts.export import export_package
+from model_artifacts.export import export_package, record_digest
 
 DEFAULT_EPOCHS = 50
 
@@ -42,7 +42,7 @@ DESCRIPTION = {
     "task": "regression",
     "feature_names": list(FEATURE_NAMES),
 }
-"""The package's `model.json`, without the file's SHA-256."""
+"""The package's `model.json`, without its SHA-256."""
 
 
 def train(output: Path, epochs: int = DEFAULT_EPOCHS) -> float:
@@ -89,6 +89,7 @@ def train(output: Path, epochs: int = DEFAULT_EPOCHS) -> float:
     r_squared = float(1 - residual / np.square(progression[held_out] - progression[held_out].mean()).sum())
     print(f"Validation R squared: {r_squared:.3f} on {len(held_out)} patients.")
     difference = export_package(model, output, DESCRIPTION, [measurements])
+    record_digest(output)
     print(f"ONNX Runtime and Keras agree on {len(measurements)} patients to {difference:.1e} (relative).")
     print(f"Wrote {output / 'model.onnx'} ({(output / 'model.onnx').stat().st_size} bytes) and model.json.")
     return r_squared

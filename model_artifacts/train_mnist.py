@@ -13,7 +13,7 @@ from keras import layers
 from numpy.typing import NDArray
 
 from model_artifacts.distort import distort
-from model_artifacts.export import export_package
+from model_artifacts.export import export_package, record_digest
 from model_artifacts.idx import read_digits
 
 DEFAULT_EPOCHS = 40
@@ -36,7 +36,7 @@ DESCRIPTION = {
     "rescale_factor": _RESCALE_FACTOR,
     "color": "grey",
 }
-"""The package's `model.json`, without the file's SHA-256."""
+"""The package's `model.json`, without its SHA-256."""
 
 
 def train(idx_folder: Path | None, output: Path, epochs: int = DEFAULT_EPOCHS, keras_file: Path | None = None) -> float:
@@ -101,6 +101,7 @@ def train(idx_folder: Path | None, output: Path, epochs: int = DEFAULT_EPOCHS, k
     _, accuracy = model.evaluate(*validation, verbose=0)
     print(f"Validation accuracy: {accuracy:.2%} of {len(held_out)} images.")
     difference = export_package(model, output, DESCRIPTION, [validation[0]])
+    record_digest(output)
     print(f"ONNX Runtime and Keras agree on {len(held_out)} images to {difference:.1e}.")
     print(f"Wrote {output / 'model.onnx'} ({(output / 'model.onnx').stat().st_size} bytes) and model.json.")
     return float(accuracy)

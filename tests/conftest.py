@@ -8,7 +8,8 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from functions.shared.ledger.connection import Connection, parse_database_url
+from functions.shared.ledger.connection import Connection
+from functions.shared.ledger.database_url import parse_database_url
 from tests.support.cloudformation import CloudFormation, serve_cloudformation
 from tests.support.database import in_database, run
 

@@ -1,52 +1,52 @@
 """Say what is served, whether it is well, and how to call it. Never loads the inference runtime."""
 
+import json
+from dataclasses import dataclass
 from functools import cache
 from http import HTTPStatus
-from importlib.util import find_spec
-from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse
 
+from functions.describe import pages
 from functions.shared.api.app import create_app, create_handler
 from functions.shared.api.documentation import problems
-from functions.shared.api.log import logger
 from functions.shared.api.negotiation import quality, require_accepts
 from functions.shared.api.problems import RETRY_AFTER_SECONDS, Problem
-from functions.shared.api.settings import DescribeSettings, on_lambda
+from functions.shared.execution_environment import on_lambda
 from functions.shared.inference.content_types import SUPPORTED_CONTENT_TYPES
 from functions.shared.inference.errors import InferenceError
 from functions.shared.inference.location import resolve
 from functions.shared.inference.package import ModelPackage
 from functions.shared.ledger.errors import LedgerError
 from functions.shared.ledger.ledger import Ledger
-from functions.shared.ledger.secret import resolve_database_url
+from functions.shared.log import logger, start_logging
+from functions.shared.settings import DescribeSettings
 
 router = APIRouter(tags=["description"])
 
-HERE: Final = Path(__file__).parent
 
-DOCS_ASSETS: Final = {"swagger-ui.css": "text/css", "swagger-ui-bundle.js": "text/javascript"}
-"""What the page at `/docs` loads, shipped with the function: it works where no content delivery network does."""
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """What an execution environment makes once and every event uses."""
 
-
-@cache
-def settings() -> DescribeSettings:
-    """Read the settings, the first time."""
-    return DescribeSettings.from_environment()
+    settings: DescribeSettings
+    ledger: Ledger
 
 
 @cache
-def ledger() -> Ledger:
+def environment() -> Environment:
     """Make the connection pool, the first time."""
-    return Ledger.at(resolve_database_url(settings().database_url, settings().database_secret_arn))
+    settings = DescribeSettings.from_environment()
+    start_logging(settings.log_level)
+    return Environment(settings, Ledger.configured(settings))
 
 
 @cache
 def package() -> ModelPackage:
     """Read the model's signature, the first time. A failure is not remembered."""
-    return ModelPackage.load(resolve(settings().model))
+    return ModelPackage.load(resolve(environment().settings.model))
 
 
 def _package_or_problem() -> ModelPackage:
@@ -72,7 +72,7 @@ async def describe(request: Request) -> Response:
     accept = request.headers.get("accept")
     vary = {"Vary": "Accept"}
     if quality(accept, "text/html") > quality(accept, "application/json"):
-        return HTMLResponse((HERE / "page.html").read_text("utf-8"), headers=vary)
+        return HTMLResponse((pages.HERE / "page.html").read_text("utf-8"), headers=vary)
     require_accepts(accept)
     model = _package_or_problem()
     takes = ["multipart/form-data", *SUPPORTED_CONTENT_TYPES] if model.takes == "image" else []
@@ -94,13 +94,19 @@ async def describe(request: Request) -> Response:
 
 @router.get("/model", responses=problems(406, 503))
 async def get_model(request: Request) -> dict[str, Any]:
-    """Name, version, SHA-256, task, signature and labels of the model, and the execution provider it last ran on."""
+    """Name, version, SHA-256, task, signature and labels of the model, and the execution provider it last ran on.
+
+    `sha256` is the model's identity, a digest over `files` and `settings`. The settings are all that can change an
+    answer beside the files, with the defaults of model.json.
+    """
     require_accepts(request.headers.get("accept"))
     model = _package_or_problem()
     return {
         "name": model.name,
         "version": model.version,
         "sha256": model.sha256,
+        "files": [{"name": file.name, "size": file.size, "sha256": file.sha256} for file in model.files],
+        "settings": json.loads(model.settings),
         "task": model.task,
         "labels": model.labels,
         **model.describe_input(),
@@ -112,7 +118,7 @@ async def get_model(request: Request) -> dict[str, Any]:
 def _served_provider(model: ModelPackage) -> str | None:
     """Return the execution provider that `predict` registered the model with; None before it did."""
     try:
-        return ledger().served_provider(model.name, model.version, model.sha256)
+        return environment().ledger.served_provider(model.name, model.version, model.sha256)
     except LedgerError as error:
         # The rest of the answer stands without the database.
         logger.warning("the execution provider cannot be read", reason=str(error))
@@ -131,7 +137,7 @@ async def health(request: Request) -> dict[str, str]:
         logger.error("the model cannot be read", reason=str(error))
         failures.append(("/model", "the model cannot be read"))
     try:
-        ledger().ping()
+        environment().ledger.ping()
     except LedgerError as error:
         logger.error("the database does not answer", reason=str(error))
         failures.append(("/database", "the database does not answer"))
@@ -140,37 +146,7 @@ async def health(request: Request) -> dict[str, str]:
     return {"status": "ok", "model": "ok", "database": "ok"}
 
 
-@router.get("/openapi.json", include_in_schema=False)
-async def openapi() -> Response:
-    """One OpenAPI 3.1 document over all the routes, generated from the code."""
-    return Response((HERE / "openapi.json").read_bytes(), media_type="application/json")
-
-
-@router.get("/docs", include_in_schema=False)
-async def docs() -> HTMLResponse:
-    """An interactive page over the OpenAPI document."""
-    return HTMLResponse((HERE / "docs.html").read_text("utf-8"))
-
-
-@router.get("/docs/{asset}", include_in_schema=False)
-async def docs_asset(asset: str) -> Response:
-    """A style sheet or script of the page at `/docs`."""
-    if asset not in DOCS_ASSETS:
-        raise Problem(HTTPStatus.NOT_FOUND, f"There are {' and '.join(DOCS_ASSETS)}.")
-    content = (_assets() / asset).read_bytes()
-    return Response(content, media_type=DOCS_ASSETS[asset], headers={"Cache-Control": "public, max-age=86400"})
-
-
-@cache
-def _assets() -> Path:
-    # Found, not imported: importing fastapi_offline would patch nothing we need and cost start-up time.
-    spec = find_spec("fastapi_offline")
-    if spec is None or spec.origin is None:
-        raise FileNotFoundError("fastapi_offline is not installed")
-    return Path(spec.origin).parent / "static"
-
-
-handler = create_handler(create_app(router))
+handler = create_handler(create_app(router, pages.router))
 
 if on_lambda():
-    ledger()
+    environment()

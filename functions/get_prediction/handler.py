@@ -1,63 +1,54 @@
 """One prediction with its input, or the input alone, as it was uploaded."""
 
-from base64 import b64encode
+from dataclasses import dataclass
 from functools import cache
 from http import HTTPStatus
-from json import loads
-from typing import Annotated, Any, Final
+from typing import Annotated
 from urllib.parse import quote
 from uuid import UUID
 
 from fastapi import APIRouter, Path, Request, Response
 from pydantic_core import to_json
 
+from functions.get_prediction.stored_input import StoredInputs
 from functions.shared.api.app import create_app, create_handler
 from functions.shared.api.auth import caller
 from functions.shared.api.documentation import problems
 from functions.shared.api.negotiation import require_accepts
 from functions.shared.api.representations import PredictionWithInput, members
-from functions.shared.api.settings import GetSettings, on_lambda
+from functions.shared.execution_environment import on_lambda
 from functions.shared.ledger.ledger import Ledger
-from functions.shared.ledger.records import PredictionRecord, StoredInput
-from functions.shared.ledger.secret import resolve_database_url
-from functions.shared.objects.errors import ObjectStoreUnavailableError
-from functions.shared.objects.store import NewObject, ObjectStore, key_of
-
-MAX_INPUT_BYTES: Final = 4_400_000
-"""The largest input, in bytes, that an answer holds: Lambda gives back 6 MB, in base64."""
-
-REDIRECT_SECONDS: Final = 60
-"""How long the URL can be used that a larger one is found at."""
+from functions.shared.log import start_logging
+from functions.shared.object_storage.bucket import Bucket
+from functions.shared.settings import GetSettings
 
 router = APIRouter()
 
 PredictionId = Annotated[UUID, Path(description="The `prediction_id` of a record.")]
 
 
-@cache
-def settings() -> GetSettings:
-    """Read the settings, the first time."""
-    return GetSettings.from_environment()
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """What an execution environment makes once and every event uses."""
+
+    token_required: bool
+    ledger: Ledger
+    inputs: StoredInputs
 
 
 @cache
-def ledger() -> Ledger:
+def environment() -> Environment:
     """Make the connection pool, the first time."""
-    return Ledger.at(resolve_database_url(settings().database_url, settings().database_secret_arn))
-
-
-@cache
-def objects() -> ObjectStore | None:
-    """Where inputs are that are not in the ledger; None where all are."""
-    bucket = settings().inputs_bucket
-    return ObjectStore(bucket) if bucket else None
-
-
-@cache
-def uploads() -> ObjectStore | None:
-    """Where callers upload to; None where they cannot."""
-    bucket = settings().bucket_for_uploads
-    return ObjectStore(bucket) if bucket else None
+    settings = GetSettings.from_environment()
+    start_logging(settings.log_level)
+    ledger = Ledger.configured(settings)
+    inputs = StoredInputs(
+        ledger,
+        Bucket(settings.inputs_bucket) if settings.inputs_bucket else None,
+        Bucket(settings.bucket_for_uploads) if settings.bucket_for_uploads else None,
+        settings.max_inline_bytes,
+    )
+    return Environment(settings.token_required, ledger, inputs)
 
 
 @router.get(
@@ -73,33 +64,11 @@ async def get_prediction(request: Request, prediction_id: PredictionId) -> Respo
     `features`.
     """
     require_accepts(request.headers.get("accept"))
-    subject = caller(request, required=settings().token_required)
-    record, stored = ledger().get(prediction_id, user_id=subject)
-    return Response(to_json(members(record) | _input_members(record, stored)), media_type="application/json")
-
-
-def _input_members(record: PredictionRecord, stored: StoredInput) -> dict[str, Any]:
-    if stored.features is not None:
-        return {"features": loads(stored.features)}
-    if stored.size > settings().max_inline_bytes:
-        return {"input_url": f"/prediction/{record.prediction_id}/input"}
-    return {"image": f"data:{stored.contenttype};base64,{b64encode(_content(stored)).decode()}"}
-
-
-def _content(stored: StoredInput) -> bytes:
-    if stored.features is not None:
-        return stored.features.encode()
-    if stored.content is not None:
-        return stored.content
-    store, key = _place(stored.uri or "")
-    return store.get(key)
-
-
-def _place(uri: str) -> tuple[ObjectStore, str]:
-    store = objects()
-    if store is None:
-        raise ObjectStoreUnavailableError("INPUTS_BUCKET is not set")
-    return store, store.key(uri)
+    env = environment()
+    subject = caller(request, required=env.token_required)
+    record, stored = env.ledger.get(prediction_id, user_id=subject)
+    content = to_json(members(record) | env.inputs.members(prediction_id, stored))
+    return Response(content, media_type="application/json")
 
 
 @router.get(
@@ -117,12 +86,12 @@ def _place(uri: str) -> tuple[ObjectStore, str]:
 )
 async def get_input(request: Request, prediction_id: PredictionId) -> Response:
     """The input as it was uploaded: the same bytes, the same content type. A large one is a redirect away."""
-    subject = caller(request, required=settings().token_required)
-    stored = ledger().get_input(prediction_id, user_id=subject)
-    if (url := _elsewhere(prediction_id, stored)) is not None:
-        return Response(
-            status_code=HTTPStatus.TEMPORARY_REDIRECT, headers={"Location": url, "Cache-Control": "no-store"}
-        )
+    env = environment()
+    subject = caller(request, required=env.token_required)
+    stored = env.ledger.get_input(prediction_id, user_id=subject)
+    if (url := env.inputs.presigned_url(prediction_id, stored)) is not None:
+        headers = {"Location": url, "Cache-Control": "no-store"}
+        return Response(status_code=HTTPStatus.TEMPORARY_REDIRECT, headers=headers)
     headers = {
         # A stored input is somebody else's bytes: a browser must take it for what it says it is, and run none of it.
         "X-Content-Type-Options": "nosniff",
@@ -132,29 +101,10 @@ async def get_input(request: Request, prediction_id: PredictionId) -> Response:
     }
     if stored.filename is not None:
         headers["Content-Disposition"] = f"inline; filename*=UTF-8''{quote(stored.filename, safe='')}"  # RFC 6266
-    return Response(_content(stored), headers=headers, media_type=stored.contenttype)
-
-
-def _elsewhere(prediction_id: UUID, stored: StoredInput) -> str | None:
-    """Return a URL to read a large input from; None for one that the answer has room for."""
-    if stored.size <= MAX_INPUT_BYTES:
-        return None
-    if stored.uri is not None:
-        store, key = _place(stored.uri)
-        return store.presigned_get(key, seconds=REDIRECT_SECONDS)
-    lent = uploads()
-    if lent is None or stored.content is None:
-        return None
-    # The ledger has it, and Lambda cannot hand it over. So it is lent where it was uploaded to, for as long as
-    # `python -m infra.inputs reconcile` leaves objects there that are nobody's input.
-    record, _ = ledger().get(prediction_id)
-    key = key_of(record.user_id, record.input_id)
-    if not lent.has(key):
-        lent.put([NewObject(key, stored.content, stored.contenttype, bytes.fromhex(stored.sha256))])
-    return lent.presigned_get(key, seconds=REDIRECT_SECONDS)
+    return Response(env.inputs.content(stored), headers=headers, media_type=stored.contenttype)
 
 
 handler = create_handler(create_app(router))
 
 if on_lambda():
-    ledger()
+    environment()

@@ -1,5 +1,6 @@
 """List predictions, newest first, a page at a time."""
 
+from dataclasses import dataclass
 from functools import cache
 from typing import Annotated
 from urllib.parse import urlencode
@@ -13,10 +14,11 @@ from functions.shared.api.auth import caller, require_own
 from functions.shared.api.documentation import problems
 from functions.shared.api.negotiation import require_accepts
 from functions.shared.api.representations import PredictionPage, members
-from functions.shared.api.settings import FunctionSettings, on_lambda
+from functions.shared.execution_environment import on_lambda
 from functions.shared.ledger.ledger import Ledger
 from functions.shared.ledger.records import Page, PredictionFilter
-from functions.shared.ledger.secret import resolve_database_url
+from functions.shared.log import start_logging
+from functions.shared.settings import FunctionSettings
 
 router = APIRouter()
 
@@ -41,16 +43,20 @@ class PageQuery(BaseModel):
     until: AwareDatetime | None = Field(default=None, description="Created before this time (RFC 3339).")
 
 
-@cache
-def settings() -> FunctionSettings:
-    """Read the settings, the first time."""
-    return FunctionSettings.from_environment()
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """What an execution environment makes once and every event uses."""
+
+    token_required: bool
+    ledger: Ledger
 
 
 @cache
-def ledger() -> Ledger:
+def environment() -> Environment:
     """Make the connection pool, the first time."""
-    return Ledger.at(resolve_database_url(settings().database_url, settings().database_secret_arn))
+    settings = FunctionSettings.from_environment()
+    start_logging(settings.log_level)
+    return Environment(settings.token_required, Ledger.configured(settings))
 
 
 @router.get(
@@ -65,10 +71,11 @@ async def list_predictions(request: Request, query: Annotated[PageQuery, Query()
     A page that would not fit into one answer ends earlier than `limit` says; `next_cursor` goes on from there.
     """
     require_accepts(request.headers.get("accept"))
-    subject = caller(request, required=settings().token_required)
+    env = environment()
+    subject = caller(request, required=env.token_required)
     require_own(query.user_id, subject)
     wanted = PredictionFilter(
-        user_id=subject or query.user_id,
+        user_id=query.user_id if subject is None else subject,
         model=query.model,
         version=query.version,
         label=query.label,
@@ -77,7 +84,7 @@ async def list_predictions(request: Request, query: Annotated[PageQuery, Query()
         since=query.since,
         until=query.until,
     )
-    page = ledger().list(wanted, limit=query.limit, cursor=query.cursor)
+    page = env.ledger.list(wanted, limit=query.limit, cursor=query.cursor)
     content = _json(page)
     while len(content) > MAX_RESPONSE_BYTES and len(page.records) > 1:
         page = page.first_half()
@@ -100,4 +107,4 @@ def _next_url(query: PageQuery, cursor: str) -> str:
 handler = create_handler(create_app(router))
 
 if on_lambda():
-    ledger()
+    environment()

@@ -11,6 +11,7 @@ import time
 from http.client import HTTPException
 from threading import Lock
 from typing import Final, Literal, NotRequired, TypedDict
+from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 logger = logging.getLogger(__name__)
@@ -86,6 +87,8 @@ class Answer:
                         self._arrived = True
                 except (OSError, HTTPException) as error:
                     logger.warning("attempt %d to answer CloudFormation failed: %s", attempt, error)
+                    if isinstance(error, HTTPError):
+                        error.close()  # it is the response, with its connection
                     if attempt < ATTEMPTS:
                         time.sleep(SECONDS_BETWEEN_ATTEMPTS)
             if not self._arrived:

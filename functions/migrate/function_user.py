@@ -5,7 +5,8 @@ Only where the stack makes the database itself. In a database of your own, users
 
 from typing import Final
 
-from functions.shared.ledger.connection import Connection, parse_database_url
+from functions.shared.ledger.connection import Connection
+from functions.shared.ledger.database_url import parse_database_url
 
 FUNCTION_USER: Final = "ledger_function"
 """Its name, which `infra/database.yaml` puts into the functions' `DATABASE_URL`."""

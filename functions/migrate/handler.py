@@ -9,10 +9,11 @@ import os
 import time
 from collections.abc import Mapping
 from threading import Timer
-from typing import Final, Protocol
+from typing import Final
 
 from functions.migrate.answer import Answer, CustomResourceRequest
 from functions.migrate.function_user import make_function_user
+from functions.shared.execution_environment import LambdaContext
 from functions.shared.ledger.errors import LedgerError, LedgerUnavailableError
 from functions.shared.ledger.secret import resolve_database_url
 from infra.migrations import MigrationError, UnknownRevisionError, upgrade
@@ -29,13 +30,6 @@ SECONDS_BETWEEN_TRIES: Final = 5.0
 
 SECONDS_TO_ANSWER: Final = 30.0
 """What is left of the function's time when it stops waiting for a migration and reports a failure."""
-
-
-class LambdaContext(Protocol):
-    """What is read of the context object (AWS, "Using the Lambda context object")."""
-
-    def get_remaining_time_in_millis(self) -> int:
-        """Milliseconds until Lambda ends the invocation."""
 
 
 def handler(event: CustomResourceRequest, context: LambdaContext) -> None:

@@ -61,6 +61,9 @@ _UPLOADED: dict[str, Any] = {
 
 _BESIDE_INSTANCES = {"user_id": _USER_ID, "metadata": _METADATA}
 
+LOCATION: Final[dict[str, Any]] = {"Location": {"description": "The record's path.", "schema": {"type": "string"}}}
+"""The headers of an answer that is about one record."""
+
 IDEMPOTENCY: Final[dict[str, Any]] = {
     "parameters": [
         {

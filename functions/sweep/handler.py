@@ -6,14 +6,14 @@ in processing for long has used up its deliveries, each of them to a worker that
 
 from dataclasses import dataclass
 from functools import cache
-from typing import Final, Protocol, TypedDict
+from typing import Final, TypedDict
 
-from functions.shared.api.log import logger
-from functions.shared.api.settings import SweepSettings, on_lambda
+from functions.shared.execution_environment import LambdaContext, on_lambda
 from functions.shared.ledger.identifiers import FIRST_ID
 from functions.shared.ledger.ledger import Ledger
-from functions.shared.ledger.secret import resolve_database_url
+from functions.shared.log import logger, start_logging
 from functions.shared.queue.predictions import PredictionQueue
+from functions.shared.settings import SweepSettings
 
 TIME_FOR_A_PORTION: Final = 15_000
 """Milliseconds that one round is given: the longest it takes where the queue answers at all."""
@@ -24,17 +24,6 @@ class Event(TypedDict, total=False):
 
     queue_lost: bool
     """Whether the queue has lost its messages (purged, replaced): everything unfinished is sent again, however new."""
-
-
-class LambdaContext(Protocol):
-    """What is read of the context object (AWS, "Using the Lambda context object")."""
-
-    @property
-    def aws_request_id(self) -> str:
-        """The id of this invocation."""
-
-    def get_remaining_time_in_millis(self) -> int:
-        """Milliseconds until Lambda ends the invocation."""
 
 
 class Swept(TypedDict):
@@ -57,11 +46,8 @@ class Environment:
 def environment() -> Environment:
     """Make the connection pool, the first time."""
     settings = SweepSettings.from_environment()
-    return Environment(
-        settings,
-        Ledger.at(resolve_database_url(settings.database_url, settings.database_secret_arn)),
-        PredictionQueue(settings.queue_url),
-    )
+    start_logging(settings.log_level)
+    return Environment(settings, Ledger.configured(settings), PredictionQueue(settings.queue_url))
 
 
 def handler(event: Event, context: LambdaContext) -> Swept:
@@ -74,8 +60,8 @@ def handler(event: Event, context: LambdaContext) -> Swept:
     QueueUnavailableError
         If the queue cannot. What was not sent is found again when it has been queued for long once more.
     """
-    logger.request_id = context.aws_request_id
     env = environment()
+    logger.request_id = context.aws_request_id
     lost = event.get("queue_lost", False)
     swept: Swept = {"sent": 0, "failed": 0}
     after = FIRST_ID

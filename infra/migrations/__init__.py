@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import alembic.command
-import pg8000.dbapi
 import sqlalchemy
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
@@ -21,13 +20,10 @@ from alembic.util.exc import CommandError
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
-from functions.shared.ledger.connection import (
-    APPLICATION_NAME,
-    DatabaseAddress,
-    parse_database_url,
-    start_session,
-)
+from functions.shared.ledger.database_url import DatabaseAddress, parse_database_url
+from functions.shared.ledger.driver import DbapiSession, error_fields
 from functions.shared.ledger.errors import LedgerError, refusal
+from functions.shared.ledger.login import start_session
 
 # Any number, as long as nothing else takes an advisory lock of that number in this database.
 _LOCK = 0x1ED6E7
@@ -126,14 +122,14 @@ def _connected(database_url: str) -> Iterator[tuple[sqlalchemy.Connection, bool]
         with engine.connect() as connection:
             yield connection, address.prepared
     except DBAPIError as error:
-        fields = error.orig.args[0] if error.orig is not None and error.orig.args else None
-        reason = refusal(fields) if isinstance(fields, dict) else error.orig
+        fields = error_fields(error.orig or error)
+        reason = refusal(fields) if "C" in fields else fields["M"]
         raise MigrationError(f"the database refuses: {reason}") from error
     except LedgerError as error:
         raise MigrationError(str(error)) from error
 
 
 def _open(address: DatabaseAddress) -> Any:  # noqa: ANN401  # pg8000 has no types
-    session, connected = start_session(pg8000.dbapi.connect, address, application_name=f"{APPLICATION_NAME} migrations")
+    session, connected = start_session(DbapiSession, address, application_name=f"{address.application_name} migrations")
     connected.settimeout(None)  # an index over ten million rows takes its time
     return session

@@ -10,14 +10,14 @@ from local.settings import Settings
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run a command and return its exit status: 0 also when it was asked to stop, 1 when something does not work."""
+    """Run a command and return its exit status: 0 after success or a request to stop, 1 after a failure."""
     parser = argparse.ArgumentParser(prog="python -m local", description="Serve the API of template.yaml locally.")
     commands = parser.add_subparsers(dest="command", title="commands")
     invoke_parser = commands.add_parser("invoke", help="run one event through one function and print its result")
     invoke_parser.add_argument("function", help="the function's name in template.yaml")
     invoke_parser.add_argument("-e", "--event", type=Path, required=True, help="file with the event, as JSON")
     token_parser = commands.add_parser("token", help="print a token for a user, for a server with AUTH=on")
-    token_parser.add_argument("user", help="the user that it names, in its claim sub")
+    token_parser.add_argument("user", help="the user, for the claim sub")
     token_parser.add_argument("--seconds", type=int, default=3600, help="how long it is valid (default: %(default)s)")
     commands.add_parser(
         "psql", help="open the ledger's database with psql, which gets all other arguments", add_help=False

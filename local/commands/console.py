@@ -1,13 +1,13 @@
-"""Lines for the person who started the server."""
+"""Prints lines for the person who started the server."""
 
 import sys
 
 
 def to_stdout(line: str) -> None:
-    """Tell how it goes, on standard output."""
+    """Print a line of progress."""
     print(line, flush=True)
 
 
 def to_stderr(line: str) -> None:
-    """Tell what goes wrong, on standard error."""
+    """Print a line about a failure."""
     print(line, file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""What functions stand on: the model, the services and the migrated database, prepared before they start."""
+"""The dependencies of functions: the model, the services and the migrated database, ready before a function starts."""
 
 import asyncio
 import contextlib
@@ -20,20 +20,20 @@ from local.settings import Settings
 from local.template import Function, read_queues
 from local.waiting import in_thread, unless_stopped
 
-_LARGEST_LOG = 10 * 1024 * 1024  # bytes, at a start
+_LARGEST_LOG = 10 * 1024 * 1024  # bytes; a larger log is rotated when the server starts
 
 
 @dataclass(frozen=True)
 class Dependencies:
-    """What functions stand on."""
+    """What functions need before they start."""
 
     services: Sequence[Service]
     configuration: RuntimeConfiguration
     package: ModelPackage | None
-    """The model that is served; None where no function has one."""
+    """The model that is served; None if no function uses one."""
 
     aws: LocalAws | None
-    """Where the queues are; None where no function has one."""
+    """The service that has the queues; None if no function uses one."""
 
 
 async def prepare(
@@ -43,25 +43,25 @@ async def prepare(
     stop: asyncio.Event,
     report: Report,
 ) -> Dependencies:
-    """Start everything that functions need: the model fetched, the services running, the database migrated.
+    """Fetch the model, start the services and migrate the database.
 
     Parameters
     ----------
     settings
-        What the server was told.
+        The server's settings.
     functions
-        The functions to prepare for: a service is started if the template tells one of them about it.
+        The functions to start. A service is started only if the template has a variable for it in one of them.
     cleanup
-        Gets what stops the services again, also if this fails.
+        Receives the callbacks that stop the services, even if a later step fails.
     stop
-        Set when somebody asks the server to stop.
+        Set when the server is asked to stop.
     report
-        Told what is done.
+        Called with a line for each step.
 
     Raises
     ------
     CannotServeError
-        If something does not start.
+        If a service does not start, or the model or the database cannot be used.
     """
     variables: dict[str, str] = {"AUTH": "on" if settings.auth else "off"}
     package = None
@@ -71,7 +71,7 @@ async def prepare(
     services: list[Service] = []
     if _uses("DATABASE_URL", functions):
         services.append(_database(settings))
-    # Alembic's 0.5 s of imports fit into the time that PostgreSQL takes to start.
+    # Importing Alembic takes 0.5 s, which fit into the time that PostgreSQL needs to start.
     importing = asyncio.ensure_future(in_thread(importlib.import_module, "infra.migrations")) if services else None
     aws = None
     if _uses("QUEUE_URL", functions):
@@ -102,7 +102,7 @@ def _database(settings: Settings) -> Service:
 
 
 class _Progress(logging.Handler):
-    """Reports what a logger is told."""
+    """Reports the records of a logger."""
 
     def __init__(self, report: Report) -> None:
         super().__init__(logging.INFO)
@@ -113,7 +113,7 @@ class _Progress(logging.Handler):
 
 
 def _load_model(location: str, report: Report) -> tuple[ModelPackage, str]:
-    """Fetch the model if it is elsewhere, and read its package before anything is started for it."""
+    """Fetch the model if it is remote. Read its package now, so that a bad one is reported before a service starts."""
     fetching = logging.getLogger(resolve.__module__)
     fetching.setLevel(logging.INFO)
     fetching.addHandler(_Progress(report))

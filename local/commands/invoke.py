@@ -1,4 +1,4 @@
-"""`python -m local invoke`: one event through one function, in a fresh execution environment."""
+"""`python -m local invoke`: runs one function on one event, in a new execution environment."""
 
 import asyncio
 import contextlib
@@ -25,33 +25,33 @@ from local.waiting import StopRequestedError, stop_on_signals, unless_stopped
 
 
 def invoke(settings: Settings, name: str, event: Path) -> int:
-    """Run one event and print the result as JSON on standard output, everything else on standard error.
+    """Run a function on one event. Print the result as JSON on standard output, and all else on standard error.
 
     Parameters
     ----------
     settings
-        As for the server, which must not run in the same home.
+        The settings of the server, which must not run in the same home folder meanwhile.
     name
-        The function's name, or logical id in the template.
+        The function's name, or its logical id in the template.
     event
-        File with the event.
+        The file with the event, as JSON.
 
     Returns
     -------
     int
-        Exit status: 0, or 1 where the function fails.
+        The exit status: 0, or 1 if the function fails.
 
     Raises
     ------
     CannotServeError
-        If there is no such function or no such event, or something that it needs does not start.
+        If there is no such function or file, or one of the function's dependencies does not start.
     """
     try:
         content = json.dumps(json.loads(event.read_bytes())).encode()
     except OSError as error:
         raise CannotServeError(f"{event}: {error.strerror}") from error
     except ValueError as error:
-        raise CannotServeError(f"{event}: it is no JSON: {error}") from error
+        raise CannotServeError(f"{event}: it is not JSON: {error}") from error
     with lock_home(settings.ledger_home), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(_invoke(settings, name, content))
 

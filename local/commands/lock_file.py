@@ -1,4 +1,4 @@
-"""What a server must have for itself: its port and its home folder."""
+"""The lock file of the home folder, which one process at a time may use."""
 
 import contextlib
 import fcntl
@@ -11,12 +11,12 @@ from local.errors import CannotServeError
 
 @contextlib.contextmanager
 def lock_home(home: Path) -> Iterator[None]:
-    """Hold the home folder, made if missing, for this process alone.
+    """Lock the home folder for this process, and make it if missing. Two servers must not share logs and keys.
 
     Raises
     ------
     CannotServeError
-        If another server holds it, or it cannot be made.
+        If another server has locked it, or it cannot be made.
     """
     try:
         (home / "logs").mkdir(parents=True, exist_ok=True)
@@ -30,7 +30,7 @@ def lock_home(home: Path) -> Iterator[None]:
         raise CannotServeError(
             f"another server uses {home}: stop it, or set LEDGER_HOME to another folder (and PORT to another port)"
         ) from None
-    # The kernel lets go of the lock when the process ends, in whatever way.
+    # The kernel releases the lock when the process ends, even by SIGKILL.
     try:
         yield
     finally:

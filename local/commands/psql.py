@@ -9,8 +9,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from functions.shared.ledger.connection import DatabaseAddress, parse_database_url
+from functions.shared.ledger.database_url import DatabaseAddress, parse_database_url
 from functions.shared.ledger.errors import LedgerError
+from functions.shared.ledger.login import password_now
 from local.errors import CannotServeError
 from local.services.postgres import EmbeddedPostgres, PostgresError, bundled_binaries
 from local.settings import Settings
@@ -71,9 +72,14 @@ def connection_environment(address: DatabaseAddress) -> Mapping[str, str]:
         "PGUSER": address.user,
         "PGDATABASE": address.database,
         "PGSSLMODE": "disable",
+        "PGTARGETSESSIONATTRS": address.target_session_attrs,
     }
-    if password := address.password_now():
+    if password := password_now(address):
         variables["PGPASSWORD"] = password
+    if address.options is not None:
+        variables["PGOPTIONS"] = address.options
+    if address.channel_binding_required:
+        variables["PGCHANNELBINDING"] = "require"
     if address.verify_tls:
         variables["PGSSLMODE"] = "verify-full"
         # `system` is OpenSSL's choice, as the functions have it; a libpq before 16 takes it for a file's name.

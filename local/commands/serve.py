@@ -1,4 +1,4 @@
-"""`python -m local`: the functions and all that they need, started in order, and stopped in order however it ends."""
+"""`python -m local`: starts the services, the functions and the gateway in order, and always stops them in order."""
 
 import asyncio
 import contextlib
@@ -23,20 +23,19 @@ from local.settings import Settings
 from local.template import Function, read_template
 from local.waiting import StopRequestedError, in_thread, stop_on_signals, unless_stopped
 
-_LOOK_AFTER_SERVICES = 0.5  # seconds from one look to the next
-_GRACE = 2.0  # seconds that requests under way get to be answered once the server is told to stop
-_LAST_WORDS = 0.05  # seconds for requests that failed by that to be answered
-_LAST_WAIT = 1.0  # seconds for uvicorn to notice that every connection is closed
+_CHECK_INTERVAL = 0.5  # seconds between two checks that the services run
+_GRACE = 2.0  # seconds to answer the requests in flight after the server was asked to stop
+_ERROR_GRACE = 0.05  # seconds to answer the requests that failed because their functions were stopped
+_CLOSE_TIMEOUT = 1.0  # seconds for uvicorn to notice that every connection is closed
 
 
 def serve(settings: Settings) -> None:
-    """Serve until told to stop by SIGINT, SIGTERM or SIGHUP.
+    """Serve until SIGINT, SIGTERM or SIGHUP.
 
     Raises
     ------
     CannotServeError
-        If something that is needed does not start, or goes away and cannot be started again. By then everything that
-        was started has been stopped.
+        If a part does not start, or ends and cannot be restarted. All other parts have been stopped by then.
     """
     began = time.monotonic()
     with (
@@ -56,8 +55,8 @@ async def _serve(settings: Settings, listener: socket.socket, began: float) -> N
     authorize = _authorize(settings)
     with contextlib.suppress(StopRequestedError):
         async with contextlib.AsyncExitStack() as cleanup:
-            called = [function for function in declared if function.source or function.period]
-            dependencies = await prepare(settings, [*functions, *called], cleanup, stop, to_stdout)
+            triggered = [function for function in declared if function.source or function.period]
+            dependencies = await prepare(settings, [*functions, *triggered], cleanup, stop, to_stdout)
             to_stdout(f"functions  {', '.join(function.name for function in functions)}")
             pools = [
                 FunctionPool(function, dependencies.configuration, settings.environments) for function in functions
@@ -73,41 +72,41 @@ async def _serve(settings: Settings, listener: socket.socket, began: float) -> N
             server = HttpServer(HttpApi(router, port, to_stderr, authorize))
             serving = asyncio.create_task(server.run_on(listener))
             cleanup.push_async_callback(_close, server, serving, pools)
-            calls = _call(called, dependencies, settings.environments, cleanup)
-            _welcome(settings, port, dependencies, time.monotonic() - began)
-            await _look_after(dependencies.services, [serving, *calls], stop)
+            triggers = _start_triggers(triggered, dependencies, settings.environments, cleanup)
+            _print_welcome(settings, port, dependencies, time.monotonic() - began)
+            await _supervise(dependencies.services, [serving, *triggers], stop)
             to_stdout("stopping")
     to_stdout("stopped")
 
 
 def _authorize(settings: Settings) -> Authorize | None:
-    """Return what checks tokens, where they are asked for."""
+    """Return the function that checks tokens, or None if the server asks for none."""
     if not settings.auth:
         return None
-    from local.gateway.issuer import make_issuer  # 0.2 s, for those only who asked for it
+    from local.gateway.issuer import make_issuer  # this takes 0.2 s, which only AUTH=on has to pay
 
     return make_issuer(settings.ledger_home).claims
 
 
-def _call(
+def _start_triggers(
     functions: Sequence[Function], dependencies: Dependencies, environments: int, cleanup: contextlib.AsyncExitStack
 ) -> list[asyncio.Task[None]]:
-    """Begin to call the functions that a queue or a schedule calls. Their environments start with their first event."""
+    """Start the triggers of functions that a queue or a schedule invokes. Environments start with the first event."""
     if dependencies.aws is None:
         return []
     pools = [FunctionPool(function, dependencies.configuration, environments) for function in functions]
-    sources = [
+    mappings = [
         EventSourceMapping(pool.function.source, pool, dependencies.aws, to_stderr)
         for pool in pools
         if pool.function.source is not None
     ]
-    lost = sources[0].lost if sources else asyncio.Event()
+    lost = mappings[0].lost if mappings else asyncio.Event()
     schedules = [Schedule(pool, lost, to_stderr) for pool in pools if pool.function.period is not None]
     for pool in pools:
         cleanup.callback(pool.stop)
-    calls = [asyncio.create_task(call) for call in [one.run() for one in sources] + [one.run() for one in schedules]]
-    cleanup.push_async_callback(_cancel, calls)
-    return calls
+    triggers = [asyncio.create_task(run) for run in [one.run() for one in mappings] + [one.run() for one in schedules]]
+    cleanup.push_async_callback(_cancel, triggers)
+    return triggers
 
 
 async def _cancel(tasks: Sequence[asyncio.Task[None]]) -> None:
@@ -116,36 +115,36 @@ async def _cancel(tasks: Sequence[asyncio.Task[None]]) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _look_after(services: Sequence[Service], tasks: Sequence[asyncio.Task[None]], stop: asyncio.Event) -> None:
-    """Wait for the end; until then start a service again that has ended by itself."""
+async def _supervise(services: Sequence[Service], tasks: Sequence[asyncio.Task[None]], stop: asyncio.Event) -> None:
+    """Wait until the server is to stop, and meanwhile restart services that have ended."""
     while not stop.is_set() and not any(task.done() for task in tasks):
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), _LOOK_AFTER_SERVICES)
+            await asyncio.wait_for(stop.wait(), _CHECK_INTERVAL)
         for service in services:
             if not stop.is_set() and not service.running():
-                to_stderr(f"{service.name} has ended and is started again")
+                to_stderr(f"{service.name} has ended and is restarted")
                 await in_thread(service.stop)
                 await in_thread(service.start)
     for task in tasks:
         if task.done():
-            task.result()  # none ends by itself, unless with an exception
+            task.result()  # a task ends before the server only by an exception, which this raises
 
 
 async def _close(server: HttpServer, serving: asyncio.Task[None], pools: Sequence[FunctionPool]) -> None:
-    """Take no more requests, give those under way a moment, end the rest."""
+    """Accept no more requests, give those in flight some time, and end the rest."""
     server.should_exit = True
     await asyncio.wait([serving], timeout=_GRACE)
     if not serving.done():
         for pool in pools:
             pool.stop()
-        await asyncio.sleep(_LAST_WORDS)
-        server.hang_up()
-        await asyncio.wait([serving], timeout=_LAST_WAIT)
+        await asyncio.sleep(_ERROR_GRACE)
+        server.close_connections()
+        await asyncio.wait([serving], timeout=_CLOSE_TIMEOUT)
 
 
-def _welcome(settings: Settings, port: int, dependencies: Dependencies, seconds: float) -> None:
-    # Nobody can connect to the address that stands for all of them.
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104 - it is not bound here
+def _print_welcome(settings: Settings, port: int, dependencies: Dependencies, seconds: float) -> None:
+    # A client cannot connect to the wildcard address.
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104 - nothing is bound here
     address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
     to_stdout(f"log        {dependencies.configuration.log}")
     to_stdout(f"\nonnx-ledger is ready on {address} after {seconds:.1f} s; Ctrl-C stops it.")

@@ -1,4 +1,4 @@
-"""What the server prints once it is ready: its address, and requests to paste."""
+"""The commands that the server prints when it is ready, to be pasted into a shell."""
 
 import json
 import shlex
@@ -10,16 +10,16 @@ from functions.shared.inference.package import ModelPackage
 from local.settings import ROOT, Settings
 
 SAMPLE = "local/samples/mnist_sample.png"
-"""The image that the repository ships, from the repository's root."""
+"""The path of the sample image, relative to the repository's root."""
 
 _MADE_UP: dict[FeatureType, object] = {"number": 1.5, "integer": 1, "boolean": True, "string": "a"}
-_SEVERAL = (FeatureColumn(None, "float32"),) * 4  # for a model that takes any number of features
+_SEVERAL = (FeatureColumn(None, "float32"),) * 4  # for a model that accepts any number of features
 
 _NEWEST_ID = 'import json, sys; print(json.load(sys.stdin)["predictions"][0]["prediction_id"])'
 
 
 def token_command(home: Path) -> str:
-    """Return a command that prints a token for the user anna, signed by the issuer of a home folder."""
+    """Return a command that prints a token for the user anna, signed with the key in a home folder."""
     python = Path(sys.executable)
     if python.is_relative_to(ROOT):
         python = python.relative_to(ROOT)
@@ -28,16 +28,16 @@ def token_command(home: Path) -> str:
 
 
 def curl_lines(address: str, package: ModelPackage, token: str | None = None) -> list[tuple[str, str]]:
-    """Return commands that work when pasted from the repository's root, each with what it does.
+    """Return pairs of a description and a command that works in the repository's root.
 
     Parameters
     ----------
     address
-        Where the server is, such as `http://127.0.0.1:3000`.
+        The server's address, such as `http://127.0.0.1:3000`.
     package
-        The model that it serves: an image model is sent the sample image, any other made-up features.
+        The model that it serves. An image model gets the sample image, any other model gets made-up features.
     token
-        A command that prints a token to send; None where none is asked for.
+        A command that prints a token to send; None if the server asks for none.
     """
     curl = "curl" if token is None else f'curl -H "Authorization: Bearer $({token})"'
     newest = f"$({curl} -s '{address}/predictions?limit=1' | python3 -c {shlex.quote(_NEWEST_ID)})"

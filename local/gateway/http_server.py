@@ -1,4 +1,4 @@
-"""The HTTP side: an ASGI application that stands where API Gateway stands, and the uvicorn server that runs it."""
+"""The HTTP server: an ASGI application that does what API Gateway does, and the uvicorn server that runs it."""
 
 import asyncio
 import contextlib
@@ -32,33 +32,35 @@ Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 Authorize = Callable[[str], dict[str, str] | None]
 
-_KEEP_ALIVE = 75  # seconds that an idle connection stays open: longer than clients keep theirs, so they close first
-# Answers that may be given before the body was read.
+# Seconds that an idle connection stays open: longer than clients keep theirs. If the server closed it first, a client's
+# next request could be lost.
+_KEEP_ALIVE = 75
+# Responses that may be sent before the body was read.
 _WITHOUT_THE_BODY = frozenset((integration.TOKEN_MISSING.status, integration.TOO_LARGE_STATUS))
 
 
 class _BodyTooLargeError(Exception):
-    """A body is over the limit of API Gateway."""
+    """A body is larger than API Gateway's limit."""
 
 
 class _ClientGoneError(Exception):
-    """The client hung up before its request was complete."""
+    """The client closed the connection before its request was complete."""
 
 
 class HttpApi:
-    """The application: every request becomes an event, every result a response.
+    """The application: turns every request into an event, and every result into a response.
 
     Parameters
     ----------
     router
         The routes, with the functions behind them.
     port
-        Port that requests come in by.
+        The port that the server listens on.
     report
-        Told when a function fails.
+        Called when a function fails.
     authorize
-        Takes a token and returns its claims, None if it is invalid; asked where a route needs a token. None where no
-        route is to ask for one.
+        Returns a token's claims, or None if the token is invalid; called for routes that need a token. If None, no
+        route needs one.
     """
 
     def __init__(
@@ -78,7 +80,8 @@ class HttpApi:
             return
         headers = [*response.headers, (b"apigw-requestid", identifiers.request_id.encode("ascii"))]
         if response.status in _WITHOUT_THE_BODY and _expects_continue(scope):
-            # The client never was told to send the body: without this it could not know where its next request begins.
+            # The client was not told to send the body. If the connection stayed open, client and server could disagree
+            # about where the next request begins.
             headers.append((b"connection", b"close"))
         await send({"type": "http.response.start", "status": response.status, "headers": headers})
         await send({"type": "http.response.body", "body": response.body})
@@ -100,7 +103,7 @@ class HttpApi:
         try:
             body = await _read_body(scope, receive)
         except _BodyTooLargeError:
-            return integration.too_large(f"The body is over the limit of {integration.LARGEST_BODY} bytes.")
+            return integration.too_large(f"The body is larger than the limit of {integration.LARGEST_BODY} bytes.")
         event = encode(
             integration.make_event(
                 scope,
@@ -114,8 +117,8 @@ class HttpApi:
         )
         if len(event) > LARGEST_PAYLOAD:
             return integration.too_large(
-                f"The body of {len(body)} bytes makes an event of {len(event)} bytes, over the limit of "
-                f"{LARGEST_PAYLOAD} bytes: a binary body takes 4/3 of its size there."
+                f"The body of {len(body)} bytes makes an event of {len(event)} bytes, and the limit is "
+                f"{LARGEST_PAYLOAD} bytes: a binary body grows by a third in the event."
             )
         return await self._invoke(match.target, Invocation(event, identifiers))
 
@@ -124,7 +127,7 @@ class HttpApi:
         alarm = asyncio.get_running_loop().call_later(
             integration.LONGEST_WAIT,
             invocation.fail,
-            FunctionTimeoutError(f"there was no answer in {integration.LONGEST_WAIT:g} seconds"),
+            FunctionTimeoutError(f"it did not answer within {integration.LONGEST_WAIT:g} seconds"),
         )
         try:
             pool.invoke(invocation)
@@ -134,18 +137,18 @@ class HttpApi:
             self._report(f"{name}: {error}")
             return integration.SERVICE_UNAVAILABLE
         except FunctionStartError:
-            pass  # reported by the pool, once and not for each request
+            pass  # the pool reports it once, rather than for every request
         except FunctionError as error:
             self._report(f"{name}: {error}")
         except integration.MalformedResultError as error:
-            self._report(f"{name}: its result is no response: {error}")
+            self._report(f"{name}: its result is not a response: {error}")
         finally:
             alarm.cancel()
         return integration.INTERNAL_SERVER_ERROR
 
 
 def _token(scope: integration.HttpScope) -> str:
-    """Return the token of a request, with or without `Bearer` before it; "" where it has none."""
+    """Return the token of a request, without the prefix `Bearer`; "" if there is none."""
     value = b",".join(value for name, value in scope["headers"] if name == b"authorization").decode("latin-1").strip()
     scheme, _, rest = value.partition(" ")
     return rest.strip() if scheme.lower() == "bearer" else value
@@ -153,7 +156,7 @@ def _token(scope: integration.HttpScope) -> str:
 
 async def _read_body(scope: integration.HttpScope, receive: Receive) -> bytes:
     for name, value in scope["headers"]:
-        # The server has checked that it is a number.
+        # uvicorn has checked that it is a number.
         if name == b"content-length" and int(value) > integration.LARGEST_BODY:
             raise _BodyTooLargeError
     message = await receive()
@@ -165,7 +168,7 @@ async def _read_body(scope: integration.HttpScope, receive: Receive) -> bytes:
             parts.append(message.get("body", b""))
             size += len(parts[-1])
             if size > integration.LARGEST_BODY:
-                # uvicorn reads and forgets the rest, so that the client gets to see the answer.
+                # uvicorn reads and drops the rest, so that the client reads the response before the connection closes.
                 raise _BodyTooLargeError
         body = b"".join(parts)
     if message["type"] == "http.disconnect":
@@ -178,9 +181,9 @@ def _expects_continue(scope: dict[str, Any]) -> bool:
 
 
 class _Corked:
-    """A transport that sends what is written in one go at the end of the event loop's turn.
+    """A transport that collects writes, and sends them together at the end of the event loop's iteration.
 
-    uvicorn writes the head and the body of a response separately. That would be two packets, and wake the client twice.
+    uvicorn writes the head and the body of a response separately: that would be two packets, and wake the client twice.
     """
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
@@ -197,7 +200,7 @@ class _Corked:
         self._flush()
         self._transport.close()
 
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the transport has
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - the transport's own attribute
         return getattr(self._transport, name)
 
     def _flush(self) -> None:
@@ -223,13 +226,13 @@ class _Protocol(HttpToolsProtocol):
             self.send_400_response("Invalid HTTP request received.")
 
     def _decline_upgrade(self, rest: bytes) -> None:
-        """Go on with a request that asks for another protocol as if it did not (RFC 9110, section 7.8).
+        """Answer a request that asks for another protocol as if it did not ask (RFC 9110, section 7.8).
 
-        Java's HTTP client asks for HTTP/2 in every first request, and sends a body with it. The parser stops before
-        that body, so another one reads it, which is shown those headers alone that say where the body ends.
+        Java's HTTP client asks for HTTP/2 in its first request, which may have a body. The parser stops before that
+        body. A second parser therefore reads it, and gets only the headers that say where the body ends.
         """
         framing = [header for header in self.headers if header[0] in {b"content-length", b"transfer-encoding"}]
-        self.cycle.keep_alive = False  # the second parser would not know what to do with another request
+        self.cycle.keep_alive = False  # the second parser cannot read another request
         if framing:
             self.cycle.more_body = True
             self.cycle.message_event.clear()
@@ -239,7 +242,7 @@ class _Protocol(HttpToolsProtocol):
 
 
 class _Body:
-    """What a parser may tell of a request whose head is known already."""
+    """The parser callbacks of a request whose head is already known."""
 
     def __init__(self, protocol: HttpToolsProtocol) -> None:
         self.on_body = protocol.on_body
@@ -247,13 +250,13 @@ class _Body:
 
 
 class HttpServer(uvicorn.Server):
-    """uvicorn, run by the local server: it leaves signals alone and can be told to hang up."""
+    """uvicorn, without its signal handlers, and with a way to close every connection."""
 
-    def __init__(self, front: HttpApi) -> None:
+    def __init__(self, application: HttpApi) -> None:
         logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
         super().__init__(
             uvicorn.Config(
-                front,
+                application,
                 http=_Protocol,
                 ws="none",
                 interface="asgi3",
@@ -268,26 +271,26 @@ class HttpServer(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Leave signals to the local server."""
+        """Install no signal handlers: the local server has its own."""
         yield
 
     async def run_on(self, listener: socket.socket) -> None:
-        """Serve on a socket that listens already, until `should_exit` is set and every request is answered."""
+        """Serve on a listening socket until `should_exit` is set and every request is answered."""
         await self.serve(sockets=[listener])
 
-    def hang_up(self) -> None:
-        """Close every connection, whatever it waits for."""
+    def close_connections(self) -> None:
+        """Close every connection, even one with an unanswered request."""
         for connection in list(self.server_state.connections):
             connection.transport.close()
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Return a socket that listens. Clients that connect before the server is ready wait in its backlog.
+    """Return a listening socket. Clients that connect before the server is ready wait in its backlog.
 
     Raises
     ------
     CannotServeError
-        If the address cannot be had. Says which variable to set.
+        If the address cannot be used. The message names the variable to set.
     """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
@@ -302,12 +305,12 @@ def listen(host: str, port: int) -> socket.socket:
             listener.close()
             raise
     except socket.gaierror as error:
-        raise CannotServeError(f"HOST={host}: there is no such address ({error.strerror})") from error
+        raise CannotServeError(f"HOST={host}: no such address ({error.strerror})") from error
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
-            reason = f"port {port} on {host} is taken: set PORT to another or stop the program that has it"
+            reason = f"port {port} on {host} is in use: set PORT to another port, or stop the program that uses it"
         elif error.errno == errno.EACCES:
-            reason = f"port {port} on {host} is not for ordinary users: set PORT to one from 1024"
+            reason = f"port {port} on {host} needs root: set PORT to 1024 or higher"
         elif error.errno == errno.EADDRNOTAVAIL:
             reason = f"HOST={host}: this machine does not have that address"
         else:

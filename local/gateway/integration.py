@@ -1,9 +1,9 @@
-"""HTTP to Lambda and back, as API Gateway's HTTP API does it with payload format 2.0.
+"""The Lambda proxy integration of an HTTP API, payload format 2.0: from request to event, from result to response.
 
 Nothing here does I/O. Sources: AWS, "Create AWS Lambda proxy integrations for HTTP APIs in API Gateway" (both formats),
-"Quotas for configuring and running an HTTP API" and "Lambda quotas" (the limits). Which bodies are text is documented
-nowhere; it is what others measured on the real one: `text/*`, JSON, XML and JavaScript, in UTF-8. A multipart form, an
-image and a body without a type all come base64-encoded.
+"Quotas for configuring and running an HTTP API" and "Lambda quotas" (the limits). Which bodies are text is not
+documented. Others have measured it: `text/*`, JSON, XML and JavaScript, in UTF-8. Multipart forms, images and bodies
+without a type are base64-encoded.
 """
 
 import base64
@@ -22,21 +22,21 @@ from local.runtime.invocation import Identifiers, encode
 API_ID = "local"
 
 LARGEST_BODY = 10 * 1024 * 1024
-"""Bytes of body that API Gateway takes; not adjustable."""
+"""API Gateway's limit for a body, in bytes. AWS does not raise it."""
 
 LONGEST_WAIT = 30.0
-"""Seconds that API Gateway waits for an integration; not adjustable for an HTTP API."""
+"""API Gateway's integration timeout, in seconds. AWS does not raise it for an HTTP API."""
 
-# RFC 9110, section 7.6.1: these are about one connection, so a gateway keeps them to itself, and answers `expect`.
+# RFC 9110, section 7.6.1: these headers concern one connection, so a gateway does not forward them.
 _HOP_BY_HOP = frozenset(
     (b"connection", b"expect", b"keep-alive", b"proxy-connection", b"te", b"trailer", b"transfer-encoding", b"upgrade")
 )
-# Set by us, whatever a handler says of them.
+# Headers that the server sets; a handler cannot.
 _OWN_HEADERS = frozenset(("connection", "content-length", "date", "keep-alive", "transfer-encoding", "upgrade"))
 
 _TEXT = frozenset(("application/json", "application/javascript", "application/xml"))
 
-# RFC 9110, sections 5.1 and 5.5: a header's name is a token, and its value has no control characters but the tab.
+# RFC 9110, sections 5.1 and 5.5: a header's name is a token, and its value has no control character except the tab.
 _HEADER_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
@@ -45,7 +45,7 @@ _WITHOUT_BODY = frozenset((204, 304))
 
 
 class HttpScope(TypedDict):
-    """What we read of ASGI's connection scope (ASGI specification, "HTTP & WebSocket", version 2.3)."""
+    """The members that we read of ASGI's connection scope (ASGI specification, "HTTP & WebSocket", version 2.3)."""
 
     method: str
     path: str
@@ -56,7 +56,7 @@ class HttpScope(TypedDict):
 
 
 class MalformedResultError(Exception):
-    """A handler returned what is no HTTP response."""
+    """A handler's result cannot be sent as an HTTP response."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ def make_event(
     port: int,
     claims: dict[str, str] | None = None,
 ) -> dict[str, Any]:
-    """Turn a request into an event, payload format 2.0.
+    """Return the event for a request, in payload format 2.0.
 
     Parameters
     ----------
@@ -87,19 +87,19 @@ def make_event(
     body
         Its whole body.
     route_key, path_parameters
-        The route that takes it.
+        The matched route.
     identifiers
-        What it is known by.
+        Its identifiers.
     port
-        The port that it came in by.
+        The port that it arrived at.
     claims
-        What its token says, where the API's authorizer has checked one.
+        The claims of its token, if the API's authorizer has checked one.
     """
     client = scope["client"]
     source = client[0] if client else ""
     headers, cookies = _headers(scope["headers"])
     if body:
-        headers["content-length"] = str(len(body))  # a chunked upload comes without one, an event never does
+        headers["content-length"] = str(len(body))  # a chunked request has no such header, but its event has
     forwarded = headers.get("x-forwarded-for")
     headers["x-amzn-trace-id"] = identifiers.trace_id
     headers["x-forwarded-for"] = f"{forwarded}, {source}" if forwarded else source
@@ -148,7 +148,7 @@ def make_event(
 
 
 def _headers(pairs: Iterable[tuple[bytes, bytes]]) -> tuple[dict[str, str], list[str]]:
-    """Join headers that come twice with a comma; cookies go into a list of their own."""
+    """Return the headers, repeated ones joined with a comma, and the cookies separately."""
     headers: dict[str, str] = {}
     cookies: list[str] = []
     for name, value in pairs:
@@ -174,7 +174,7 @@ def _query_parameters(query: str) -> dict[str, str]:
 
 
 def _body(body: bytes, content_type: str) -> tuple[str, bool]:
-    """Return the body as an event carries it, and whether that is base64."""
+    """Return the body as it stands in an event, and whether it is base64-encoded."""
     media_type, _, rest = content_type.lower().partition(";")
     media_type = media_type.strip()
     if media_type in _TEXT or media_type.startswith("text/"):
@@ -183,13 +183,13 @@ def _body(body: bytes, content_type: str) -> tuple[str, bool]:
             try:
                 return body.decode(), False
             except UnicodeDecodeError:
-                pass  # base64 keeps the bytes as they are, and the function says what is wrong with them
+                pass  # base64 keeps the bytes, and the function reports what is wrong with them
     return binascii.b2a_base64(body, newline=False).decode("ascii"), True
 
 
 @functools.lru_cache(maxsize=64)
 def _host_name(host: str) -> str:
-    """Return the host of a `Host` header, without its port; an IPv6 address has colons and brackets of its own."""
+    """Return the host of a `Host` header without its port. The colons of an IPv6 address stand in brackets."""
     return host.partition("]")[0] + "]" if host.startswith("[") else host.partition(":")[0]
 
 
@@ -199,14 +199,14 @@ def _common_log_time(seconds: int) -> str:
 
 
 def read_result(result: object) -> Response:
-    """Turn what a handler returned into a response.
+    """Return the response for a handler's result.
 
-    A result without `statusCode` is a body by itself: status 200, JSON, a string as it is.
+    A result without `statusCode` is the body of a JSON response with status 200. A string is sent unchanged.
 
     Raises
     ------
     MalformedResultError
-        If it is no response. API Gateway answers 500 then.
+        If the result cannot be a response. API Gateway answers 500 then.
     """
     if not isinstance(result, dict) or "statusCode" not in result:
         body = result.encode() if isinstance(result, str) else encode(result)
@@ -214,7 +214,7 @@ def read_result(result: object) -> Response:
     headers = result.get("headers") or {}
     cookies = result.get("cookies") or []
     if not isinstance(headers, dict) or not isinstance(cookies, list):
-        raise MalformedResultError("headers must be an object, and cookies a list")
+        raise MalformedResultError("headers must be an object, and cookies must be a list")
     pairs = [(name.lower(), _header_value(value)) for name, value in headers.items()]
     pairs += [("set-cookie", _header_value(cookie)) for cookie in cookies]
     body = _result_body(result)
@@ -259,7 +259,9 @@ def _response(status: int, pairs: Iterable[tuple[str, str]], body: bytes) -> Res
         if name in _OWN_HEADERS:
             continue
         if not _HEADER_NAME.fullmatch(name) or _CONTROL.search(value):
-            raise MalformedResultError(f"the header {name!r} is not one that HTTP can carry")
+            raise MalformedResultError(
+                f"HTTP cannot carry the header {name!r}: its name or its value has a forbidden character"
+            )
         headers.append((name.encode("ascii"), value.encode()))
     if status in _WITHOUT_BODY:
         return Response(status, headers, b"")
@@ -282,7 +284,7 @@ TOO_LARGE_STATUS = 413
 
 
 def too_large(detail: str) -> Response:
-    """Say that a request is over a limit: API Gateway's `message`, and all that a problem document has to have."""
+    """Return the response to a request over a limit: a problem document that also has API Gateway's `message`."""
     problem = {
         "type": "about:blank",
         "title": "Content Too Large",

@@ -1,7 +1,7 @@
-"""The local issuer: signs tokens for whichever user one names, and checks them as API Gateway's JWT authorizer does.
+"""The local issuer: signs tokens for any user, and checks them as API Gateway's JWT authorizer does.
 
-AWS, "Control access to HTTP APIs with JWT authorizers in API Gateway", says what is checked: a signature by an RSA key,
-the issuer, the audience, and the times. Only `AUTH=on` imports this module.
+The authorizer checks the RSA signature, the issuer, the audience and the times (AWS, "Control access to HTTP APIs with
+JWT authorizers in API Gateway"). The server imports this module only with `AUTH=on`.
 """
 
 import json
@@ -16,10 +16,10 @@ from joserfc.jwk import RSAKey
 from local.errors import CannotServeError
 
 ISSUER = "https://issuer.localhost"
-"""Claim `iss` of every token."""
+"""The claim `iss` of every token."""
 
 AUDIENCE = "onnx-ledger"
-"""Claim `aud` of every token."""
+"""The claim `aud` of every token."""
 
 _ALGORITHM = "RS256"
 _BITS = 2048
@@ -27,12 +27,12 @@ _FILE = "issuer.pem"
 
 
 class Issuer:
-    """Whoever has the key can be any user.
+    """Signs and checks tokens with one key. Whoever has the key can be any user.
 
     Parameters
     ----------
     key
-        The key that tokens are signed with.
+        The RSA key that signs the tokens.
     """
 
     def __init__(self, key: RSAKey) -> None:
@@ -46,36 +46,36 @@ class Issuer:
         )
 
     def token(self, user: str, seconds: int) -> str:
-        """Return a token that names a user, and expires after some seconds."""
+        """Return a token for a user that expires after the given number of seconds."""
         now = int(time.time())
         claims = {"iss": ISSUER, "aud": AUDIENCE, "sub": user, "iat": now, "exp": now + seconds, "scope": "openid"}
         return jwt.encode(self._header, claims, self._key)
 
     def claims(self, token: str) -> dict[str, str] | None:
-        """Return what a token says, every value as a string; None if it is not one of ours, or not one for now."""
+        """Return a token's claims, every value as a string. Return None if it is not ours, expired or not yet valid."""
         if token.partition(".")[0] != self._first_part:
-            return None  # whatever its header says, we did not: and so the library never reads a stranger's header
+            return None  # not our header, so not our token; the library never parses a header that we did not write
         try:
             claims = jwt.decode(token, self._key, algorithms=[_ALGORITHM]).claims
             self._rules.validate(claims)
-        except (JoseError, ValueError):  # ValueError: what follows the header is no base64
+        except (JoseError, ValueError):  # ValueError: what follows the header is not base64
             return None
         return {name: value if isinstance(value, str) else json.dumps(value) for name, value in claims.items()}
 
 
 def make_issuer(home: Path) -> Issuer:
-    """Return the issuer of a home folder that this process holds; its key is made if it has none.
+    """Return the issuer of a home folder that this process has locked, and make its key if there is none.
 
     Raises
     ------
     CannotServeError
-        If its key is none, or cannot be kept.
+        If the key file has no RSA key, or cannot be written.
     """
     path = home / _FILE
     if not path.exists():
         unfinished = path.with_suffix(".new")
         try:
-            unfinished.unlink(missing_ok=True)  # of a server that was killed: its permissions may be anything
+            unfinished.unlink(missing_ok=True)  # left by a server that was killed; its permissions may be wrong
             with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
                 file.write(RSAKey.generate_key(_BITS).as_pem(private=True))
             unfinished.replace(path)
@@ -90,16 +90,16 @@ def read_issuer(home: Path) -> Issuer:
     Raises
     ------
     CannotServeError
-        If it has none: no server with `AUTH=on` ever ran there.
+        If the folder has no key, because no server with `AUTH=on` has run there.
     """
     path = home / _FILE
     try:
         return Issuer(RSAKey.import_key(path.read_bytes()))
     except FileNotFoundError as error:
         raise CannotServeError(
-            f"{path}: there is no key to sign with: start a server with AUTH=on, and set LEDGER_HOME as it is set there"
+            f"{path}: no key to sign with: start the server with AUTH=on first, with the same LEDGER_HOME"
         ) from error
     except OSError as error:
         raise CannotServeError(f"{path}: {error.strerror}") from error
     except (JoseError, ValueError) as error:
-        raise CannotServeError(f"{path}: it is no RSA key: remove it, and a new one is made") from error
+        raise CannotServeError(f"{path}: it is not an RSA key: remove it, and the server makes a new one") from error

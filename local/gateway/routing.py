@@ -1,8 +1,8 @@
-"""Which route a request takes, by the rules of API Gateway's HTTP APIs.
+"""Selects the route of a request, by the rules of API Gateway's HTTP APIs.
 
-AWS, "Create routes for HTTP APIs in API Gateway": a full match comes before a path variable, a path variable before a
-greedy one (`{proxy+}`), and `$default` takes the rest. `ANY` takes the methods for which the path has no route of its
-own. Nothing is made up: no HEAD for a GET, no 405, and a path with a trailing slash is another path.
+A full match has priority over a path variable, a path variable over a greedy one (`{proxy+}`), and `$default` matches
+the rest (AWS, "Create routes for HTTP APIs in API Gateway"). `ANY` matches the methods for which the path has no route.
+As on AWS, a GET route does not answer HEAD, no response is 405, and a path with a trailing slash is another path.
 """
 
 import re
@@ -17,7 +17,7 @@ Target = TypeVar("Target")
 
 @dataclass(frozen=True, slots=True)
 class Match(Generic[Target]):
-    """A route that takes a request."""
+    """The route that matches a request."""
 
     route_key: str
     target: Target
@@ -26,12 +26,12 @@ class Match(Generic[Target]):
 
 
 class Router(Generic[Target]):
-    """The routes of an API, each with what answers it.
+    """The routes of an API, each with its target.
 
     Parameters
     ----------
     routes
-        Pairs of a route and its target.
+        Pairs of a route and its target, such as the function behind it.
     """
 
     def __init__(self, routes: Iterable[tuple[Route, Target]]) -> None:
@@ -49,7 +49,7 @@ class Router(Generic[Target]):
         ]
 
     def match(self, method: str, path: str) -> Match[Target] | None:
-        """Return the route for a request with this method and (decoded) path, None where there is none."""
+        """Return the route for a method and a decoded path, or None if no route matches."""
         methods = self._exact.get(path)
         if methods is not None and (match := methods.get(method) or methods.get("ANY")):
             return match
@@ -63,7 +63,7 @@ _VARIABLE = re.compile(r"\{([A-Za-z_]\w*)(\+?)\}")
 
 
 def _pattern(path: str) -> re.Pattern[str]:
-    # split() leaves literal text, name, plus, literal text, name, plus, ...
+    # split() returns literal text, name, plus, literal text, name, plus, ...
     literal, *rest = _VARIABLE.split(path)
     pattern = re.escape(literal)
     for name, plus, text in zip(rest[0::3], rest[1::3], rest[2::3], strict=True):
@@ -72,5 +72,5 @@ def _pattern(path: str) -> re.Pattern[str]:
 
 
 def _specificity(path: str) -> tuple[int, ...]:
-    """Sort key: segment by segment, literal text before a variable before a greedy variable."""
+    """Sort key, segment by segment: literal text, then a variable, then a greedy variable."""
     return tuple(2 if part.endswith("+}") else 1 if "{" in part else 0 for part in path.split("/"))

@@ -1,19 +1,20 @@
-"""One execution environment: a process that imports a handler once and then runs it, one event after the other.
+"""One execution environment: a process that imports a handler once, and then runs it on one event after another.
 
 `python -m local.runtime.environment package.module.function PERMITS`, started by `local.runtime.pool`. Standard input
 is a socket to the server, over which both sides send frames: four bytes with the length (big-endian), then that many
 bytes. `PERMITS` is the file descriptor of a pipe, not blocking.
 
-- To the environment: a line of JSON with what the context object says of the invocation (`id`, `trace`, and `timeout`
-  in seconds), then the event as JSON. It may come while another is run.
-- From the environment: one byte of `READY`, `FAILED_TO_START`, `RESULT` or `ERROR`, then JSON: nothing, an error, the
-  handler's result, an error. The first frame is one of the first two, and one answer follows each event that is begun.
+- The server sends a line of JSON with the data of the context object (`id`, `trace`, and `timeout` in seconds), then
+  the event as JSON. It may send an event while the environment runs another.
+- The environment sends one byte, then JSON. Its first frame is `READY` (with nothing) or `FAILED_TO_START` (with an
+  error). It answers each event that it begins with `RESULT` (the handler's result) or `ERROR` (an error).
 
-An event may be begun once its id was read from the pipe of permits: whatever was taken back has none there.
+The environment must read an event's id from the pipe of permits before it begins the event. An event that the server
+has taken back has no permit, and would run twice.
 
 An error is an object as Lambda's runtime makes it: `errorType`, `errorMessage` and, for an event, `stackTrace`.
 
-This module is what every cold start pays for first: it imports the standard library only, and little of that.
+Every cold start imports this module first, so it imports little, and nothing outside the standard library.
 """
 
 import importlib
@@ -45,7 +46,7 @@ _encode = json.JSONEncoder(ensure_ascii=False).encode
 
 
 class LambdaContext:
-    """What a handler gets as its second argument.
+    """The second argument of a handler.
 
     Source: AWS, "Using the Lambda context object to retrieve Python function information".
 
@@ -54,13 +55,13 @@ class LambdaContext:
     request_id
         Id of the invocation.
     deadline
-        When Lambda would stop it, in milliseconds since the epoch.
+        When Lambda would stop the invocation, in milliseconds since the epoch.
     """
 
     identity = None
     client_context = None
 
-    # Read once: the environment variables that say it do not change, and looking them up costs more than all the rest.
+    # Read once: these environment variables do not change, and reading them would cost more than the rest of the call.
     function_name = os.environ.get("AWS_LAMBDA_FUNCTION_NAME", "")
     function_version = os.environ.get("AWS_LAMBDA_FUNCTION_VERSION", "")
     memory_limit_in_mb = os.environ.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "")
@@ -99,7 +100,7 @@ def _answer(handler: Handler, invocation: dict[str, Any], event: bytes) -> bytes
     try:
         result = handler(json.loads(event), LambdaContext(invocation["id"], deadline))
         return RESULT + _encode(result).encode()
-    except Exception as error:  # noqa: BLE001 - whatever a handler raises is its answer, and the next event is served
+    except Exception as error:  # noqa: BLE001 - whatever a handler raises is its answer
         lines = traceback.format_exception(error)
         sys.stderr.write(f"[ERROR] {''.join(lines)}")
         report = {**_describe(error), "requestId": invocation["id"], "stackTrace": lines}
@@ -111,7 +112,7 @@ def _send(channel: socket.socket, payload: bytes) -> None:
 
 
 def _receive(stream: IO[bytes]) -> bytes | None:
-    """Return the next frame, None when the server is gone."""
+    """Return the next frame, or None if the server has ended."""
     head = stream.read(LENGTH_BYTES)
     if len(head) < LENGTH_BYTES:
         return None
@@ -121,29 +122,29 @@ def _receive(stream: IO[bytes]) -> bytes | None:
 
 
 def _next_permit(permits: int) -> str:
-    """Return the id of the first event that may be begun; "" if there is none."""
+    """Return the id of the next event that may begin, or "" if there is none."""
     try:
         return os.read(permits, PERMIT_BYTES).decode("ascii")
     except BlockingIOError:
         return ""
 
 
-def _end_with(channel: socket.socket) -> NoReturn:
-    """Wait until the server is gone and end the process, whatever its main thread is busy with."""
+def _exit_with_server(channel: socket.socket) -> NoReturn:
+    """End the process when the server ends, even while the main thread runs a handler."""
     watch = select.poll()
-    watch.register(channel, 0)  # no events: a hang-up is always reported
+    watch.register(channel, 0)  # no events: poll() always reports a closed peer
     watch.poll()
     os._exit(0)
 
 
 def main() -> None:
-    """Be an execution environment until the server hangs up."""
+    """Run events until the server closes the connection."""
     channel = socket.socket(fileno=os.dup(0))
     permits = int(sys.argv[2])
-    # A handler that reads standard input must find nothing there, rather than the next event.
+    # A handler that reads standard input must not read the next event, which would then be lost.
     with open(os.devnull) as nothing:  # noqa: PTH123 - pathlib would cost every cold start its import
         os.dup2(nothing.fileno(), 0)
-    threading.Thread(target=_end_with, args=(channel,), daemon=True).start()
+    threading.Thread(target=_exit_with_server, args=(channel,), daemon=True).start()
     for stream in (sys.stdout, sys.stderr):
         cast("io.TextIOWrapper", stream).reconfigure(line_buffering=True)
     root = os.environ["LAMBDA_TASK_ROOT"]
@@ -151,7 +152,7 @@ def main() -> None:
     sys.path[0] = root
     try:
         handler = _load(sys.argv[1])
-    except Exception as error:  # noqa: BLE001 - whatever the import raises goes to the server
+    except Exception as error:  # noqa: BLE001 - the server reports whatever the import raises
         traceback.print_exception(error)
         _send(channel, FAILED_TO_START + json.dumps(_describe(error)).encode())
         sys.exit(1)

@@ -1,4 +1,4 @@
-"""One event on its way through a function: what it is known by, and how it can end."""
+"""One invocation of a function: its identifiers, its event, and its outcome."""
 
 import asyncio
 import binascii
@@ -13,28 +13,28 @@ from pydantic_core import to_json
 from local.runtime.environment import ERROR
 
 LARGEST_PAYLOAD = 6 * 1024 * 1024
-"""Bytes of JSON that Lambda takes as an event, or gives back as a result, of a synchronous invocation."""
+"""Lambda's limit for a synchronous invocation: bytes of JSON in the event, and in the result."""
 
 encode: Callable[[object], bytes] = to_json
-"""JSON as it travels: compact, in UTF-8."""
+"""Return a value as compact JSON, in UTF-8."""
 
 
 @dataclass(frozen=True, slots=True)
 class Identifiers:
-    """What one request is known by."""
+    """The identifiers of one invocation."""
 
     request_id: str
-    """API Gateway's, in the header `apigw-requestid` and in the event's `requestContext`."""
+    """API Gateway's id of the request: the header `apigw-requestid`, and a member of the event's `requestContext`."""
 
     invocation_id: str
-    """Lambda's, `context.aws_request_id`: a random UUID."""
+    """Lambda's id of the invocation, a random UUID: `context.aws_request_id`."""
 
     trace_id: str
-    """X-Ray's tracing header."""
+    """The value of X-Ray's tracing header."""
 
 
 def new_identifiers() -> Identifiers:
-    """Make identifiers for one request."""
+    """Return new identifiers."""
     noise = os.urandom(39)
     digits = noise[:28].hex()
     version_4 = f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{'89ab'[noise[8] & 3]}{digits[17:20]}-{digits[20:32]}"
@@ -46,32 +46,32 @@ def new_identifiers() -> Identifiers:
 
 
 class FunctionError(Exception):
-    """An invocation ended without a result: the handler raised, or its process ended. Lambda's "function error"."""
+    """The handler raised an exception, or its process ended. Lambda calls it a function error."""
 
 
 class FunctionTimeoutError(Exception):
-    """An invocation took longer than its function may."""
+    """An invocation took longer than its function's timeout."""
 
 
 class FunctionStartError(Exception):
-    """A function's environment could not be started, or its handler could not be imported. One line that says why."""
+    """An environment could not be started, or could not import its handler. The message is one line that says why."""
 
 
 class Invocation:
-    """One event on its way through a function.
+    """One invocation of a function.
 
     Parameters
     ----------
     event
         The event, as JSON.
     identifiers
-        What it is known by.
+        Its identifiers.
 
     Attributes
     ----------
     result : asyncio.Future of bytes
-        The handler's result as JSON; or `FunctionError`, `FunctionTimeoutError`, `FunctionStartError`. Once it is
-        cancelled nobody waits for it: as long as no environment was given the event it is never begun.
+        The handler's result as JSON, or `FunctionError`, `FunctionTimeoutError` or `FunctionStartError`. Cancel it if
+        nobody waits any more: an event that no environment holds yet is then never begun.
     """
 
     __slots__ = ("event", "identifiers", "result")
@@ -82,20 +82,20 @@ class Invocation:
         self.result: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
 
     def end(self, kind: bytes, payload: bytes) -> None:
-        """End it with what the environment has answered."""
+        """Set its outcome to what the environment answered."""
         if kind == ERROR:
             self.fail(FunctionError(describe(json.loads(payload))))
         elif len(payload) > LARGEST_PAYLOAD:
-            self.fail(FunctionError(f"its result has {len(payload)} bytes, over the limit of {LARGEST_PAYLOAD}"))
+            self.fail(FunctionError(f"its result has {len(payload)} bytes; the limit is {LARGEST_PAYLOAD}"))
         elif not self.result.done():
             self.result.set_result(payload)
 
     def fail(self, error: Exception) -> None:
-        """End it without a result."""
+        """Set its outcome to an error."""
         if not self.result.done():
             self.result.set_exception(error)
 
 
 def describe(error: Mapping[str, str]) -> str:
-    """Return an error, as the environment reports it, in one line."""
+    """Return an error that an environment reported, in one line."""
     return " ".join(f"{error['errorType']}: {error['errorMessage']}".split())

@@ -1,12 +1,12 @@
-"""Execution environments, seen from the server: started, given one event at a time, replaced when they end.
+"""The execution environments of a function: the server starts them, sends them events and replaces those that end.
 
-As on Lambda, several environments of one function run side by side, and each takes one event at a time. Unlike there,
-their number is bounded by the machine: an event for which there is no free environment waits for one.
+As on Lambda, several environments of one function run side by side, and each runs one event at a time. Unlike on
+Lambda, the machine limits their number: an event waits until an environment is free.
 
-A busy environment is given its next event ahead, so that it finds it the moment it is done: an environment that waits
-for the server between any two events has lost the processor, and what the processor's caches knew of it. What was given
-ahead is taken back when another environment is free sooner. An event may be begun by whoever reads its permit, of which
-there is one, in a pipe: the environment, or the server to take it back.
+A busy environment prefetches its next event. Without it, the environment would wait for the server after every event,
+lose the processor, and find its caches cold. If another environment becomes free first, the server takes the prefetched
+event back. Each event has one permit in a pipe, and whoever reads the permit owns the event: the environment may begin
+it, or the server may send it elsewhere. Without the permit, an event could run twice.
 """
 
 import asyncio
@@ -39,27 +39,27 @@ from local.settings import ROOT
 from local.template import Function
 
 Report = Callable[[str], None]
-"""Takes a line for the person who watches the server."""
+"""Prints a line for the person who runs the server."""
 
-_LAST_WAIT = 2.0  # seconds for the kernel to take a process away after SIGKILL
-_GIVEN_AHEAD = 1  # events; with one more, none is there sooner, and more are in the wrong place
+_KILL_TIMEOUT = 2.0  # seconds for the kernel to end a process after SIGKILL
+_PREFETCH = 1  # events; a second one would arrive no sooner, and would more often have to be taken back
 
 
 @dataclass(frozen=True)
 class RuntimeConfiguration:
-    """What all execution environments have in common."""
+    """The settings that all execution environments share."""
 
     task_root: Path
-    """The folder that handlers are imported from, and their working directory."""
+    """The folder from which handlers are imported; it is their working directory, too."""
 
     variables: Mapping[str, str]
-    """Environment variables on top of the server's own and the template's, such as `DATABASE_URL`."""
+    """Environment variables that override the server's own and the template's, such as `DATABASE_URL`."""
 
     log: Path
-    """The file that handlers write to when they print or log."""
+    """The file that receives what handlers print and log."""
 
     report: Report
-    """Told when an environment does not start, or ends unasked."""
+    """Called when an environment does not start, or ends unexpectedly."""
 
 
 def environment_variables(
@@ -67,8 +67,8 @@ def environment_variables(
 ) -> dict[str, str]:
     """Return the environment variables of a function's process.
 
-    The caller's environment comes through (credentials, proxies, the search path), and so a variable that the template
-    gives a value is set to another by setting it for the server. On top come what the server itself provides and what
+    The function inherits the server's environment: credentials, proxies, the search path. A variable of the server
+    therefore overrides the template's value. The server's configuration overrides both, and so do the variables that
     Lambda sets (AWS, "Defined runtime environment variables").
     """
     region = region_of(caller)
@@ -99,13 +99,13 @@ class _Environment(asyncio.Protocol):
         self.ready = False
         self.start_error: str | None = None
         self.killed = False
-        self.began = 0.0  # when it was given what it runs, on the loop's clock
+        self.began = 0.0  # when its current event began, on the loop's clock
         self._pool = pool
         self._permits = permits
         self._transport: asyncio.Transport
         self._received = bytearray()
-        self._given: deque[Invocation] = deque()  # what it runs, and the one after that
-        self._alarm: asyncio.TimerHandle | None = None
+        self._assigned: deque[Invocation] = deque()  # the event that it runs, and the prefetched one
+        self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
@@ -119,34 +119,34 @@ class _Environment(asyncio.Protocol):
             kind = bytes(self._received[LENGTH_BYTES : LENGTH_BYTES + 1])
             payload = bytes(self._received[LENGTH_BYTES + 1 : end])
             del self._received[:end]
-            self._take(kind, payload)
+            self._handle(kind, payload)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the signature that asyncio asks for
         not_begun = []
         while invocation := self.take_back():
             not_begun.append(invocation)
-        for invocation in self._given:
+        for invocation in self._assigned:
             invocation.fail(FunctionError("the process ended"))
-        self._given.clear()
-        self._watch()
+        self._assigned.clear()
+        self._restart_timer()
         self._permits.close()
         self.kill()
-        self._pool.lost(self, not_begun)
+        self._pool.environment_ended(self, not_begun)
 
-    def can_take(self) -> bool:
-        """Whether an event can be given: to be run at once, or next."""
-        return self.ready and not self.killed and len(self._given) <= _GIVEN_AHEAD
+    def can_accept(self) -> bool:
+        """Whether it can be assigned another event, to run now or next."""
+        return self.ready and not self.killed and len(self._assigned) <= _PREFETCH
 
     def is_busy(self) -> bool:
         """Whether it runs an event."""
-        return bool(self._given)
+        return bool(self._assigned)
 
-    def has_more(self) -> bool:
-        """Whether it was given another event than the one that it runs."""
-        return len(self._given) > 1
+    def has_prefetched(self) -> bool:
+        """Whether it holds an event besides the one that it runs."""
+        return len(self._assigned) > 1
 
-    def give(self, invocation: Invocation) -> None:
-        """Give it an event, to be run at once or after the one that it runs."""
+    def assign(self, invocation: Invocation) -> None:
+        """Send it an event, which it runs now or after its current one."""
         identifiers = invocation.identifiers
         about = {
             "id": identifiers.invocation_id,
@@ -155,68 +155,68 @@ class _Environment(asyncio.Protocol):
         }
         head = encode(about) + b"\n"
         length = len(head) + len(invocation.event)
-        self._given.append(invocation)
+        self._assigned.append(invocation)
         self._permits.put(identifiers.invocation_id)
         self._transport.write(b"".join((length.to_bytes(LENGTH_BYTES, "big"), head, invocation.event)))
-        if len(self._given) == 1:
-            self._watch()
+        if len(self._assigned) == 1:
+            self._restart_timer()
 
     def take_back(self) -> Invocation | None:
-        """Take back the first event that it has not begun. None if it has begun all of them."""
+        """Take back the first event that it has not begun; return None if it has begun all of them."""
         while permit := self._permits.get():
-            for invocation in self._given:
+            for invocation in self._assigned:
                 if invocation.identifiers.invocation_id == permit:
-                    is_first = invocation is self._given[0]
-                    self._given.remove(invocation)
+                    is_first = invocation is self._assigned[0]
+                    self._assigned.remove(invocation)
                     if is_first:
-                        self._watch()
+                        self._restart_timer()
                     return invocation
         return None
 
     def kill(self) -> None:
-        """End the process and whatever it started. `connection_lost` follows."""
-        # It leads a process group of its own, whose id is not given to another as long as we have not waited for it.
+        """Kill the process and all that it started. asyncio calls `connection_lost` afterwards."""
+        # The process leads its own process group. The kernel does not reuse the group's id before we reap the process.
         if self.process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.process.pid, signal.SIGKILL)
 
-    def _watch(self) -> None:
-        """Begin to count the time that what it runs may take."""
-        if self._alarm is not None:
-            self._alarm.cancel()
-            self._alarm = None
-        if self._given:
+    def _restart_timer(self) -> None:
+        """Start the timer of the current event, if there is one."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._assigned:
             loop = asyncio.get_running_loop()
             self.began = loop.time()
-            self._alarm = loop.call_later(self._pool.function.timeout, self._time_out)
+            self._timer = loop.call_later(self._pool.function.timeout, self._time_out)
 
-    def _take(self, kind: bytes, payload: bytes) -> None:
+    def _handle(self, kind: bytes, payload: bytes) -> None:
         if kind == READY:
             self.ready = True
-            self._pool.started()
-            self._pool.free(self)
+            self._pool.environment_ready()
+            self._pool.environment_free(self)
         elif kind == FAILED_TO_START:
             self.start_error = describe(json.loads(payload))
-        elif not self.killed:  # else it came too late: the time-out was faster
-            invocation = self._given.popleft()
-            self._watch()
-            self._pool.free(self)
+        elif not self.killed:  # otherwise the answer came after the time-out
+            invocation = self._assigned.popleft()
+            self._restart_timer()
+            self._pool.environment_free(self)
             invocation.end(kind, payload)
 
     def _time_out(self) -> None:
-        invocation = self._given.popleft()
+        invocation = self._assigned.popleft()
         invocation.fail(FunctionTimeoutError(f"it timed out after {self._pool.function.timeout:g} seconds"))
         self.killed = True
         self.kill()
 
 
 class _Permits:
-    """The permits to begin events that one environment was given: a pipe, whose every item is read once, by one reader.
+    """A pipe with the permits to begin an environment's events. Each permit is read once, by one of the two readers.
 
     Raises
     ------
     OSError
-        If there can be no pipe.
+        If the pipe cannot be made.
     """
 
     def __init__(self) -> None:
@@ -224,11 +224,11 @@ class _Permits:
         os.set_blocking(self.read_end, False)
 
     def put(self, invocation_id: str) -> None:
-        """Permit an event to be begun."""
+        """Permit the environment to begin an event."""
         os.write(self._write_end, invocation_id.encode("ascii"))
 
     def get(self) -> str | None:
-        """Take the first permit that is left; None if there is none."""
+        """Read the next permit; return None if there is none."""
         try:
             return os.read(self.read_end, PERMIT_BYTES).decode("ascii")
         except BlockingIOError:
@@ -251,9 +251,9 @@ class FunctionPool:
     function
         The function.
     configuration
-        What its environments run in.
+        What its environments share.
     size
-        At most so many run side by side. One is started at first, the others when events have to wait.
+        The largest number of environments. The pool starts one, and the others when events have to wait.
     """
 
     def __init__(self, function: Function, configuration: RuntimeConfiguration, size: int) -> None:
@@ -274,63 +274,63 @@ class FunctionPool:
         Raises
         ------
         FunctionStartError
-            If it does not get ready.
+            If the environment does not start.
         """
         self._first = asyncio.get_running_loop().create_future()
         self._start_one()
         await self._first
 
     def invoke(self, invocation: Invocation) -> None:
-        """Run an event, now or as soon as an environment is free. `invocation.result` says how it ended."""
+        """Run an event, now or as soon as an environment is free. `invocation.result` gets its outcome."""
         if self._idle:
-            # The one that was free last has the warmest caches.
-            self._idle.pop().give(invocation)
+            # The environment that became free last has the warmest caches.
+            self._idle.pop().assign(invocation)
             return
-        # The one that has been busy longest is likely to be done first.
-        first = min((one for one in self._environments if one.can_take()), key=_BEGAN, default=None)
+        # The environment that has been busy longest is likely to finish first.
+        first = min((one for one in self._environments if one.can_accept()), key=_BEGAN, default=None)
         if first is not None and not self._waiting:
-            first.give(invocation)
+            first.assign(invocation)
         else:
             self._waiting.append(invocation)
-        self._grow()
+        self._start_another()
 
     def stop(self) -> None:
-        """End every environment. What is being run, or waits to be, fails."""
+        """Kill every environment. Events that run or wait fail."""
         self._stopped = True
         for environment in self._environments:
             environment.kill()
         self._fail(self._waiting, FunctionError("the server is stopping"))
         for environment in self._environments:
             with contextlib.suppress(subprocess.TimeoutExpired):
-                environment.process.wait(_LAST_WAIT)
+                environment.process.wait(_KILL_TIMEOUT)
 
-    def started(self) -> None:
-        """Take note that an environment has imported its handler."""
+    def environment_ready(self) -> None:
+        """Record that an environment has imported its handler."""
         self._starting -= 1
         if self._first is not None and not self._first.done():
             self._first.set_result(None)
 
-    def free(self, environment: _Environment) -> None:
-        """Take note that an environment can take an event: the one that has waited longest, or another's next one."""
+    def environment_free(self, environment: _Environment) -> None:
+        """Assign a free environment the event that has waited longest, or one that another environment prefetched."""
         while self._waiting:
             invocation = self._waiting.popleft()
             if not invocation.result.done():
-                environment.give(invocation)
-                if not environment.can_take():
+                environment.assign(invocation)
+                if not environment.can_accept():
                     break
         if self._waiting:
-            self._grow()
+            self._start_another()
         if environment.is_busy():
             return
         for other in sorted(self._environments, key=_BEGAN):
-            while other.has_more() and (taken_back := other.take_back()):
+            while other.has_prefetched() and (taken_back := other.take_back()):
                 if not taken_back.result.done():
-                    environment.give(taken_back)
+                    environment.assign(taken_back)
                     return
         self._idle.append(environment)
 
-    def lost(self, environment: _Environment, not_begun: Sequence[Invocation]) -> None:
-        """Take note that an environment's process has hung up, and what of that which it was given it has not begun."""
+    def environment_ended(self, environment: _Environment, not_begun: Sequence[Invocation]) -> None:
+        """Remove an environment whose process has ended, and run elsewhere the events that it had not begun."""
         self._environments.remove(environment)
         if environment in self._idle:
             self._idle.remove(environment)
@@ -340,39 +340,41 @@ class FunctionPool:
             self._fail(deque(not_begun), FunctionError("the server is stopping"))
         self._waiting.extendleft(reversed(not_begun))
         if self._waiting and self._idle:
-            self.free(self._idle.pop())
-        self._spawn(self._bury(environment))
+            self.environment_free(self._idle.pop())
+        self._create_task(self._reap(environment))
 
-    async def _bury(self, environment: _Environment) -> None:
+    async def _reap(self, environment: _Environment) -> None:
         status = await asyncio.to_thread(environment.process.wait)
         if self._stopped:
             return
         if not environment.ready:
-            self._not_started(environment.start_error or f"its process {_ending(status)} while it imported the handler")
+            self._start_failed(
+                environment.start_error or f"its process {_ending(status)} while it imported the handler"
+            )
             return
         if not environment.killed:
             self._configuration.report(
-                f"{self.function.name}: an execution environment {_ending(status)}, a new one starts"
+                f"{self.function.name}: an execution environment {_ending(status)}; a new one starts"
             )
         if self._waiting or not self._environments:
-            self._grow()
+            self._start_another()
 
-    def _not_started(self, reason: str) -> None:
+    def _start_failed(self, reason: str) -> None:
         error = FunctionStartError(f"{self.function.name} cannot start: {reason}")
         if self._first is not None and not self._first.done():
             self._first.set_exception(error)
         else:
             self._configuration.report(f"{error} (more in {self._configuration.log})")
         if not self._environments:
-            # As on Lambda: these events fail, and the next one tries to start an environment again.
+            # As on Lambda, these events fail, and the next event tries to start an environment again.
             self._fail(self._waiting, error)
 
     def _fail(self, invocations: deque[Invocation], error: Exception) -> None:
         while invocations:
             invocations.popleft().fail(error)
 
-    def _grow(self) -> None:
-        """Start one more environment, one at a time: most queues are gone before it is ready."""
+    def _start_another(self) -> None:
+        """Start one more environment, one at a time: most queues are empty before it is ready."""
         if not self._starting and len(self._environments) < self.size and not self._stopped:
             self._start_one()
 
@@ -389,31 +391,31 @@ class FunctionPool:
                     stderr=log,
                     cwd=ROOT,
                     env=environment_variables(self.function, self._configuration, os.environ),
-                    # The terminal's Ctrl-C is for the server, which ends its environments when it has to.
+                    # The terminal's Ctrl-C must reach the server alone, which then ends its environments in order.
                     start_new_session=True,
                 )
         except OSError as error:
             ours.close()
             permits.close()
-            self._not_started(str(error))
+            self._start_failed(str(error))
             return
         environment = _Environment(self, process, permits)
         self._environments.append(environment)
         self._starting += 1
-        self._spawn(self._connect(environment, ours))
+        self._create_task(self._connect(environment, ours))
 
     async def _connect(self, environment: _Environment, channel: socket.socket) -> None:
         loop = cast("asyncio.BaseEventLoop", asyncio.get_running_loop())
         await loop.create_unix_connection(lambda: environment, sock=channel)
 
-    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+    def _create_task(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)  # the loop itself keeps only weak references
+        self._tasks.add(task)  # the event loop keeps only weak references
         task.add_done_callback(self._tasks.discard)
 
 
 async def start_all(pools: Iterable[FunctionPool]) -> None:
-    """Start an environment of each function and wait until all are ready.
+    """Start one environment of each function and wait until all are ready.
 
     Raises
     ------
@@ -425,5 +427,5 @@ async def start_all(pools: Iterable[FunctionPool]) -> None:
 
 def _ending(status: int) -> str:
     if status < 0:
-        return f"was ended by {signal.Signals(-status).name}"
+        return f"was killed by {signal.Signals(-status).name}"
     return f"exited with status {status}"

@@ -1,4 +1,4 @@
-"""SQS to Lambda and back, as an event source mapping does it.
+"""The event that an event source mapping makes of SQS messages, and what it makes of the function's result.
 
 Nothing here does I/O. Source: AWS, "Using Lambda with Amazon SQS" and "Handling errors for an SQS event source in
 Lambda".
@@ -10,7 +10,7 @@ from typing import Any, TypedDict
 
 
 class Message(TypedDict):
-    """A message as `ReceiveMessage` gives it, with its attributes."""
+    """A message with its attributes, as `ReceiveMessage` returns it."""
 
     MessageId: str
     ReceiptHandle: str
@@ -20,14 +20,14 @@ class Message(TypedDict):
 
 
 def make_event(messages: Sequence[Message], *, queue_arn: str) -> dict[str, Any]:
-    """Turn received messages into an event.
+    """Return the event for received messages.
 
     Parameters
     ----------
     messages
         At least one.
     queue_arn
-        The queue that they come from.
+        The ARN of their queue.
     """
     region = queue_arn.split(":")[3]
     return {
@@ -49,17 +49,17 @@ def make_event(messages: Sequence[Message], *, queue_arn: str) -> dict[str, Any]
 
 
 def messages_done(messages: Sequence[Message], result: bytes) -> list[Message]:
-    """Return the messages that a result lets the queue forget; the others are delivered again.
+    """Return the messages that can be deleted because the function succeeded on them. SQS delivers the others again.
 
-    None of them is done where the result names a message that was not delivered, or none where it should, or is not
-    what `ReportBatchItemFailures` asks for.
+    As on AWS, the whole batch counts as failed if the result is not what `ReportBatchItemFailures` asks for: if it
+    names a message that was not in the batch, or a failure has no message id.
 
     Parameters
     ----------
     messages
-        What was delivered.
+        The batch that was delivered.
     result
-        What the handler returned, as JSON.
+        The handler's result, as JSON.
     """
     answer = json.loads(result)
     if answer is None:

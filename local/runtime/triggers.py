@@ -1,7 +1,8 @@
-"""What calls functions besides HTTP: the event source mapping of a queue, and a schedule.
+"""The triggers of a function besides HTTP: the event source mapping of a queue, and a schedule.
 
-As on AWS, a message that was received is out of sight for its queue's visibility time-out. It is deleted when the
-function is done with it; otherwise it is received again after that, and after some times goes to the dead-letter queue.
+As on AWS, a message that was received is invisible for its queue's visibility timeout. The mapping deletes it once the
+function has succeeded on it. Otherwise SQS delivers it again, and after too many receives moves it to the dead-letter
+queue.
 """
 
 import asyncio
@@ -30,27 +31,27 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
 _LONGEST_POLL = 20  # seconds, SQS's limit
-_MOST_AT_ONCE = 10  # messages in one request to SQS, likewise
-_PAUSE = 1.0  # seconds between tries to reach the queue
-_LONGER_PAUSE = 5.0  # seconds between tries to run a scheduled function
+_MOST_AT_ONCE = 10  # messages in one request to SQS, its limit as well
+_RECEIVE_PAUSE = 1.0  # seconds between attempts to reach the queue
+_SCHEDULE_PAUSE = 5.0  # seconds between attempts to run a scheduled function after the queue was lost
 
 LOST: Final = {"queue_lost": True}
-"""What the scheduled function is told when the queue is new, and its messages are gone."""
+"""Member of the scheduled event that tells the function that the queue is new, so that its messages are lost."""
 
 
 class EventSourceMapping:
-    """Receives messages and gives them to a function, in batches.
+    """Receives messages and invokes a function with them, in batches.
 
     Parameters
     ----------
     source
-        Which queue, and how large a batch.
+        The queue, and the size of a batch.
     pool
-        The function. As many batches are under way as there can be environments of it.
+        The function. Each of its environments can run a batch at the same time.
     aws
-        Where the queue is.
+        The service that has the queue.
     report
-        Told when a batch fails.
+        Called when a batch fails.
     """
 
     def __init__(self, source: QueueSource, pool: FunctionPool, aws: LocalAws, report: Report) -> None:
@@ -62,18 +63,18 @@ class EventSourceMapping:
         self._report = report
         self._answers = False
         self.lost = asyncio.Event()
-        """Set when the queue answers for the first time, or for the first time after it did not."""
+        """Set when the queue answers first, and when it answers again after a failure: its messages are lost then."""
 
     async def run(self) -> None:
-        """Deliver until cancelled."""
+        """Deliver messages until cancelled."""
         client = await in_thread(self._connect)
         free = asyncio.Semaphore(self._pool.size)
-        async with asyncio.TaskGroup() as deliveries:
+        async with asyncio.TaskGroup() as batches:
             while True:
                 await free.acquire()
                 messages = await self._next_batch(client)
-                delivery = deliveries.create_task(self._deliver(client, messages))
-                delivery.add_done_callback(lambda _: free.release())
+                batch = batches.create_task(self._deliver(client, messages))
+                batch.add_done_callback(lambda _: free.release())
 
     def _connect(self) -> "SQSClient":
         import boto3
@@ -89,7 +90,7 @@ class EventSourceMapping:
         )
 
     async def _next_batch(self, client: "SQSClient") -> list[Message]:
-        """Return a message, when there is one, and what has come in the window after it."""
+        """Wait for a message; return it with those that arrive within the batching window."""
         size = self._source.batch_size
         messages: list[Message] = []
         while not messages:
@@ -113,7 +114,7 @@ class EventSourceMapping:
             messages = await in_thread(receive)
         except _errors():
             self._answers = False
-            await asyncio.sleep(_PAUSE)
+            await asyncio.sleep(_RECEIVE_PAUSE)
             return []
         if not self._answers:
             self._answers = True
@@ -133,21 +134,21 @@ class EventSourceMapping:
         try:
             client.delete_message_batch(QueueUrl=self._url, Entries=entries)  # type: ignore[arg-type]  # plain dicts
         except _errors() as error:
-            # They come again, and the function will find that it has done them.
+            # SQS delivers them again, and the function finds that they are done.
             self._report(f"{len(messages)} messages of {self._source.queue} could not be deleted: {error}")
 
 
 class Schedule:
-    """Runs a function once in a period, and at once when a queue has lost its messages.
+    """Runs a function once a period, and at once when a queue has lost its messages.
 
     Parameters
     ----------
     pool
         The function.
     lost
-        Set when the messages are gone.
+        Set when the messages are lost.
     report
-        Told when the function fails.
+        Called when the function fails.
     """
 
     def __init__(self, pool: FunctionPool, lost: asyncio.Event, report: Report) -> None:
@@ -167,7 +168,7 @@ class Schedule:
             self._lost.clear()
             if await run_event(self._pool, {**_scheduled(), **LOST}, self._report) is None:
                 self._lost.set()
-                await asyncio.sleep(_LONGER_PAUSE)
+                await asyncio.sleep(_SCHEDULE_PAUSE)
 
 
 def _scheduled() -> dict[str, Any]:
@@ -187,13 +188,13 @@ def _scheduled() -> dict[str, Any]:
 
 
 async def run_event(pool: FunctionPool, event: dict[str, Any], report: Report) -> bytes | None:
-    """Run a function on an event that nobody waits for, and return its result as JSON; None if it failed."""
+    """Run a function on an event and return its result as JSON, or None if it fails. The failure is reported."""
     invocation = Invocation(encode(event), new_identifiers())
     pool.invoke(invocation)
     try:
         return await invocation.result
     except FunctionStartError:
-        pass  # reported by the pool
+        pass  # the pool has reported it
     except (FunctionError, FunctionTimeoutError) as error:
         report(f"{pool.function.name}: {error}")
     return None

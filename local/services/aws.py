@@ -1,4 +1,4 @@
-"""AWS on this machine: moto's server as a service, with the queues of the template in it."""
+"""AWS's look-alike: moto's server as a service, with the template's queues and a bucket for uploads."""
 
 import json
 import os
@@ -15,32 +15,31 @@ from local.settings import ROOT
 from local.template import Queue
 
 CREDENTIALS: Final = {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local"}
-"""What functions sign their requests with. Nobody checks it, but without any they look for it all over the machine."""
-
+"""The credentials with which functions sign requests. moto does not check them, but boto3 sends nothing without any."""
 
 UPLOADS_BUCKET: Final = "uploads"
-"""The bucket that callers upload to. What is predicted is copied into the database: moto forgets it all."""
+"""The bucket that clients upload to. moto keeps it in memory, so a predicted upload is copied to the database."""
 
-_BACKLOG = 256  # connections that wait while it starts
+_BACKLOG = 256  # connections that can wait while moto starts
 
 
 class LocalAws:
-    """moto's server, in a process of its own and on a port of its own.
+    """moto's server, in a separate process.
 
-    It takes two seconds to start, which it does when it is first asked for something; until then, requests wait in the
-    backlog of its socket. The socket is ours, so a server that is started again has the same address.
+    moto takes two seconds to start, and starts with the first request. Until then, requests wait in the backlog of its
+    socket. This process owns the socket, so that a restarted server keeps its address.
 
     Parameters
     ----------
     queues
-        The queues to have in it.
+        The queues to make.
     log
-        The file that it writes to.
+        The file that receives what moto prints.
 
     Raises
     ------
     CannotServeError
-        If there is not one queue, besides those for dead letters, to be `QUEUE_URL`.
+        If the template does not have exactly one queue besides dead-letter queues. That queue becomes `QUEUE_URL`.
     """
 
     name = "moto's server, as AWS"
@@ -50,7 +49,9 @@ class LocalAws:
         dead_letters = {queue.dead_letters for queue in queues}
         names = [queue.logical_id for queue in queues if queue.logical_id not in dead_letters]
         if len(names) != 1:
-            raise CannotServeError(f"the template must have one queue for work, and has {len(names)}")
+            raise CannotServeError(
+                f"the template must have one queue besides dead-letter queues, and it has {len(names)}"
+            )
         self._work_queue = names[0]
         self._log = log
         self._region = region_of(os.environ)
@@ -59,12 +60,12 @@ class LocalAws:
 
     @property
     def endpoint(self) -> str:
-        """Its address, once it was started."""
+        """The address of the server, after `start`."""
         host, port = self._listener.getsockname()
         return f"http://{host}:{port}"
 
     def queue_url(self, name: str) -> str:
-        """Return the URL of a queue, once it was started."""
+        """Return the URL of a queue, after `start`."""
         return f"{self.endpoint}/{ACCOUNT}/{name}"
 
     def queue_arn(self, name: str) -> str:
@@ -72,7 +73,7 @@ class LocalAws:
         return f"arn:aws:sqs:{self._region}:{ACCOUNT}:{name}"
 
     def start(self) -> Mapping[str, str]:
-        """Start it, and do not wait until it works."""
+        """Start the process, without waiting for moto."""
         if self._process is None:
             self._listener.bind(("127.0.0.1", 0))
             self._listener.listen(_BACKLOG)
@@ -87,27 +88,27 @@ class LocalAws:
             raise CannotServeError(f"{self.name}: {error}") from error
         queue = {"QUEUE_URL": self.queue_url(self._work_queue), "AWS_ENDPOINT_URL_SQS": self.endpoint}
         if os.environ.get("INPUTS_BUCKET"):
-            return queue  # a bucket of one's own, which is where it always is, with credentials of one's own
+            return queue  # the user's own bucket, on AWS and with the user's own credentials
         return {**queue, **CREDENTIALS, "AWS_ENDPOINT_URL": self.endpoint, "UPLOADS_BUCKET": UPLOADS_BUCKET}
 
     def running(self) -> bool:
-        """Tell whether it still runs."""
+        """Tell whether the process runs."""
         return self._process is not None and self._process.poll() is None
 
     def stop(self) -> None:
-        """Stop it. All that was in it is gone."""
+        """Stop the process. Its messages and objects are lost."""
         if self._process is not None:
             self._process.stop()
 
     def _attributes(self) -> dict[str, dict[str, str]]:
-        """Return each queue's attributes as SQS takes them, queues for dead letters first."""
+        """Return each queue's attributes in SQS's form, dead-letter queues first, since the others refer to them."""
         attributes = {}
         for queue in sorted(self._queues, key=lambda queue: queue.dead_letters is not None):
             attributes[queue.logical_id] = {"VisibilityTimeout": f"{queue.visibility_timeout:.0f}"}
             if queue.dead_letters is not None:
                 redrive = {
                     "deadLetterTargetArn": self.queue_arn(queue.dead_letters),
-                    "maxReceiveCount": queue.receives,
+                    "maxReceiveCount": queue.max_receives,
                 }
                 attributes[queue.logical_id]["RedrivePolicy"] = json.dumps(redrive)
         return attributes

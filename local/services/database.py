@@ -1,5 +1,6 @@
-"""What functions need besides themselves, each a service that is started before them and stopped after them."""
+"""The database as a service: an embedded PostgreSQL, or the one that `DATABASE_URL` names."""
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -8,46 +9,44 @@ from local.services.postgres import EmbeddedPostgres, PostgresError
 
 
 class EmbeddedDatabase:
-    """The database in the home folder.
+    """A PostgreSQL in the home folder.
 
     Parameters
     ----------
     folder
-        Where its data is; made if missing.
+        The folder of its data; made if missing.
     """
 
     def __init__(self, folder: Path) -> None:
         self.name = f"PostgreSQL in {folder}"
         self._postgres = EmbeddedPostgres(folder)
 
-    @property
-    def opened(self) -> tuple[Path, ...]:
-        """Folders that were made searchable for its system user at the start. Empty unless run as root."""
-        return self._postgres.opened
-
     def start(self) -> Mapping[str, str]:
-        """Start PostgreSQL."""
+        """Start PostgreSQL, and name what root's PostgreSQL leaves on the machine outside the folder."""
         try:
-            return {"DATABASE_URL": self._postgres.start()}
+            url = self._postgres.start()
         except PostgresError as error:
             raise CannotServeError(str(error)) from error
+        while self._postgres.left_behind:
+            print(f"root       {self._postgres.left_behind.pop(0)}", file=sys.stderr, flush=True)
+        return {"DATABASE_URL": url}
 
     def running(self) -> bool:
         """Tell whether PostgreSQL runs."""
         return self._postgres.pid is not None
 
     def stop(self) -> None:
-        """Stop PostgreSQL; what was committed is kept."""
+        """Stop PostgreSQL. Committed data stays."""
         self._postgres.stop()
 
 
 class GivenDatabase:
-    """A database that somebody else runs.
+    """A database that the user runs.
 
     Parameters
     ----------
     url
-        Where it is.
+        Its URL.
     """
 
     name = "the database of DATABASE_URL"
@@ -56,12 +55,12 @@ class GivenDatabase:
         self._url = url
 
     def start(self) -> Mapping[str, str]:
-        """Do nothing: whether it answers shows when it is migrated."""
+        """Do nothing. The migration, which comes next, reports a database that does not answer."""
         return {"DATABASE_URL": self._url}
 
     def running(self) -> bool:
-        """Leave that to whoever runs it."""
+        """Return true: the user runs the database, and the server does not restart it."""
         return True
 
     def stop(self) -> None:
-        """Leave that to whoever runs it."""
+        """Do nothing: the user runs the database."""

@@ -1,7 +1,7 @@
 """The process of moto's server: `python -m local.services.moto_process DESCRIPTOR REGION QUEUES`.
 
-`local.services.aws` starts it. It waits until somebody connects before it imports moto, which would keep a processor
-busy for two seconds just when everything else starts.
+`local.services.aws` starts it. It imports moto when the first client connects: the import keeps a processor busy for
+two seconds, which would delay everything else that starts.
 """
 
 import json
@@ -10,7 +10,7 @@ import sys
 
 
 def main(descriptor: int, region: str, queues: dict[str, dict[str, str]]) -> None:
-    """Serve until the process is ended. Parameters as in `moto_server.serve`."""
+    """Serve until the process ends. `moto_server.serve` describes the parameters."""
     select.select([descriptor], [], [])
     from local.services.moto_server import serve
 

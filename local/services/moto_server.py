@@ -1,4 +1,4 @@
-"""moto's server, which stands in for AWS, with the queues of the template in it, and a bucket to upload to."""
+"""moto's server, with the template's queues and a bucket for uploads."""
 
 import json
 import threading
@@ -23,13 +23,13 @@ class _Handler(WSGIRequestHandler):
     protocol_version = "HTTP/1.1"  # boto3 keeps its connections
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
-        """Say nothing: what was asked of AWS is no news."""
+        """Log nothing: every request of every function would be a line."""
 
 
-class _OneSenderAtATime:
-    """Lets requests to SQS through one by one, but for those that wait for messages.
+class _SerializedSqs:
+    """Passes requests to SQS on one at a time, except those that wait for messages.
 
-    moto is not made for threads: a message that comes in while another is deleted may get lost.
+    moto is not thread-safe: a message that is sent while another is deleted may be lost.
     """
 
     def __init__(self, application: "WSGIApplication") -> None:
@@ -44,15 +44,15 @@ class _OneSenderAtATime:
         return self._application(environ, start_response)
 
 
-def _count_less() -> None:
-    """Keep moto from looking at every message of a queue, many times over, whenever one is sent or received.
+def _skip_counting() -> None:
+    """Keep moto from counting the messages of a queue whenever one is sent or received.
 
-    It does so to fill in attributes that nobody asked for, which with a thousand messages in the queue would make
-    sending one take a tenth of a second.
+    moto counts them several times, for attributes that nobody asked for. With a thousand messages in the queue, sending
+    one would take a tenth of a second.
     """
     vars(models)["unix_time_millis"] = lambda: time.time() * 1000
     counts = {
-        "approximate_number_of_messages": property(lambda queue: len(queue._messages)),  # noqa: SLF001 - there is no other
+        "approximate_number_of_messages": property(lambda queue: len(queue._messages)),  # noqa: SLF001 - moto has no public one
         "approximate_number_of_messages_delayed": 0,
         "approximate_number_of_messages_not_visible": 0,
     }
@@ -60,8 +60,8 @@ def _count_less() -> None:
         setattr(models.Queue, name, count)
 
 
-def _create(application: "WSGIApplication", region: str, name: str, attributes: dict[str, str]) -> None:
-    """Create a queue, as any client would (AWS, "Making Amazon SQS API requests with the AWS JSON protocol")."""
+def _create_queue(application: "WSGIApplication", region: str, name: str, attributes: dict[str, str]) -> None:
+    """Create a queue with a request to SQS (AWS, "Making Amazon SQS API requests with the AWS JSON protocol")."""
     headers = {
         _TARGET: "AmazonSQS.CreateQueue",
         "Content-Type": "application/x-amz-json-1.0",
@@ -81,20 +81,20 @@ def _create_bucket(application: "WSGIApplication", name: str) -> None:
 
 
 def serve(descriptor: int, region: str, queues: dict[str, dict[str, str]]) -> None:
-    """Serve until the process is ended. What moto keeps is gone then.
+    """Serve until the process ends. moto keeps everything in memory.
 
     Parameters
     ----------
     descriptor
-        File descriptor of a socket that listens.
+        File descriptor of a listening socket.
     region
-        Where the queues are.
+        The region of the queues.
     queues
-        Each queue's attributes by its name. One that another's dead letters go to comes before that one.
+        Each queue's attributes by its name. A dead-letter queue comes before the queue that refers to it.
     """
-    _count_less()
-    application = _OneSenderAtATime(DomainDispatcherApplication(create_backend_app))
+    _skip_counting()
+    application = _SerializedSqs(DomainDispatcherApplication(create_backend_app))
     for name, attributes in queues.items():
-        _create(application, region, name, attributes)
+        _create_queue(application, region, name, attributes)
     _create_bucket(application, UPLOADS_BUCKET)
     make_server("127.0.0.1", 0, application, threaded=True, request_handler=_Handler, fd=descriptor).serve_forever()

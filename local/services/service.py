@@ -1,31 +1,31 @@
-"""What the local server asks of a service that it runs beside the functions."""
+"""The interface of a service that the local server starts and stops."""
 
 from collections.abc import Mapping
 from typing import Protocol
 
 
 class Service(Protocol):
-    """Something that runs beside the functions. Its methods block, and are called from one thread at a time."""
+    """A service that functions use. Its methods block, and one thread at a time calls them."""
 
     name: str
-    """What people call it."""
+    """The name for messages."""
 
     def start(self) -> Mapping[str, str]:
-        """Start it, or start it again, and wait until it works.
+        """Start or restart the service, and wait until it accepts requests.
 
         Returns
         -------
         Mapping of str to str
-            Environment variables that tell functions where it is.
+            Environment variables with which functions find the service.
 
         Raises
         ------
         CannotServeError
-            If it does not work.
+            If the service does not start.
         """
 
     def running(self) -> bool:
-        """Tell whether it still runs."""
+        """Tell whether the service runs."""
 
     def stop(self) -> None:
-        """Stop it and whatever it started. Called as well where it was never started, or did not start."""
+        """Stop the service and all that it started. Do nothing if it was not started, or did not start."""

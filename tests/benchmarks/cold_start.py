@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
 
-from functions.shared.ledger.connection import parse_database_url
+from functions.shared.ledger.database_url import parse_database_url
 from tests.benchmarks.child import ChildError, database, function_environment, run_child
 from tests.benchmarks.digits import digits, event, form_event
 from tests.benchmarks.measure import ROOT, Progress, Row

@@ -22,6 +22,10 @@ class Context:
     def __init__(self) -> None:
         self.aws_request_id = str(uuid4())
 
+    def get_remaining_time_in_millis(self) -> int:
+        """All the time that API Gateway gives."""
+        return 30_000
+
 
 def digits() -> list[bytes]:
     """Return 25 PNG files of 28 x 28 pixels: the repository's sample, moved by up to two pixels each way."""

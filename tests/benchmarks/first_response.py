@@ -44,10 +44,10 @@ def main(began: int, handler: str, event_file: str, *, staged: bool) -> None:
         last = now
 
     mark("interpreter")
+    # The deployed package leaves it out (infra/build.py). None makes its import fail (Python, "sys.modules").
+    sys.modules["pydantic.v1"] = None  # type: ignore[assignment]  # typeshed knows modules only
     if staged:
-        # What is made ready while a handler is imported is timed by itself here, so this does not look like Lambda, and
-        # does here what functions/shared/api/app.py does there.
-        sys.modules["pydantic.v1"] = None  # type: ignore[assignment]  # typeshed knows modules only
+        # What is made ready while a handler is imported is timed by itself here, so this does not look like Lambda.
         is_predict = "predict." in handler
         for name, modules in PACKAGES.items():
             if is_predict or name not in OF_PREDICT:
@@ -57,11 +57,11 @@ def main(began: int, handler: str, event_file: str, *, staged: bool) -> None:
     module = importlib.import_module(handler)
     mark("own code")
     if staged and is_predict:
-        environment = module.environment()
+        serving = module.environment().serving
         mark("session")
-        environment.model.warm_up()
+        serving.model.warm_up()
         mark("warm-up")
-        environment.ledger.register(environment.identity)
+        serving.ledger.register(serving.identity)
         mark("connect")
     answer = module.handler(event, Context())
     mark("first request")

@@ -25,7 +25,7 @@ def rows(progress: Progress) -> list[Row]:
 
 def measure() -> dict[str, int]:
     """Count in this process, the second time that each kind of request is served."""
-    from functions.shared.ledger.connection import parse_database_url
+    from functions.shared.ledger.database_url import parse_database_url
     from tests.support.database_proxy import Proxy
 
     image = digits()[0]

@@ -13,7 +13,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from functions.shared.ledger.connection import Connection, parse_database_url
+from functions.shared.ledger.connection import Connection
+from functions.shared.ledger.database_url import parse_database_url
 from local.services.postgres import EmbeddedPostgres
 from tests.benchmarks.child import ChildError, plain_environment
 from tests.benchmarks.digits import write_digits

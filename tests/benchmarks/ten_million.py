@@ -20,12 +20,13 @@ from typing import Any, Final
 from uuid import UUID
 
 import numpy as np
-import pg8000.native
 from numpy.typing import NDArray
 
-from functions.shared.ledger.connection import parse_database_url, start_session
 from functions.shared.ledger.cursor import encode_cursor
+from functions.shared.ledger.database_url import parse_database_url
+from functions.shared.ledger.driver import NativeSession
 from functions.shared.ledger.ledger import Ledger
+from functions.shared.ledger.login import start_session
 from functions.shared.ledger.records import ModelIdentity, NewInput, NewPrediction, PredictionFilter
 from infra.migrations import upgrade
 from local.services.postgres import DATABASE, EmbeddedPostgres
@@ -41,7 +42,7 @@ PAGE: Final = 50
 DEEP_PAGE, DEEP_PAGE_LENGTH = 1000, 10
 USERS: Final = 100
 LABELS: Final = tuple("0123456789")
-MODEL: Final = ModelIdentity("benchmark", "1", "ab" * 32, LABELS, "classification", "CPUExecutionProvider")
+MODEL: Final = ModelIdentity("benchmark", "1", "ab" * 32, LABELS, "classification", "CPUExecutionProvider", "{}")
 FEATURES: Final = [f"[{number:03d}, 0.5]".replace("[0", "[1") for number in range(1000)]
 OUTPUT: Final = [0.01] * 9 + [0.91]
 
@@ -74,7 +75,7 @@ class Filled:
 
     def fill(self, rows: int) -> None:
         """Add predictions until there are as many, and show how far that is."""
-        session, _ = start_session(pg8000.native.Connection, parse_database_url(self.superuser_url))
+        session, _ = start_session(NativeSession, parse_database_url(self.superuser_url))
         # Every prediction has its input and its model: they are made together.
         session.run("SET session_replication_role = replica")
         [[model_id]] = session.run("SELECT model_id FROM models")
@@ -201,7 +202,7 @@ class Questions:
     def __init__(self, filled: Filled) -> None:
         self._ledger = Ledger.at(filled.url)
         self._choose = random.Random(filled.rows)
-        session, _ = start_session(pg8000.native.Connection, parse_database_url(filled.url))
+        session, _ = start_session(NativeSession, parse_database_url(filled.url))
         [[deep]] = session.run(
             "SELECT prediction_id FROM predictions ORDER BY prediction_id DESC OFFSET :skipped LIMIT 1",
             skipped=(DEEP_PAGE - 1) * DEEP_PAGE_LENGTH - 1,
@@ -322,7 +323,7 @@ def run(folder: Path, most: int) -> dict[str, Any]:
         Filled(_other(url, name), _other(server.superuser_url, name), now_ms - (rows + 36_000) * _SPACING_MS)
         for name, rows in ((DATABASE, FEW), ("many", most))
     )
-    session, _ = start_session(pg8000.native.Connection, parse_database_url(server.superuser_url))
+    session, _ = start_session(NativeSession, parse_database_url(server.superuser_url))
     session.run("CREATE DATABASE many OWNER ledger")
     session.close()
     for filled in (few, many):

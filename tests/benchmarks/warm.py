@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 from collections.abc import Callable
 from itertools import cycle
 from typing import Any
@@ -126,16 +127,16 @@ class Floor:
         import onnxruntime
         from PIL import Image
 
-        from functions.predict.handler import environment
         from functions.shared.ledger import statements
-        from functions.shared.ledger.connection import Connection, parse_database_url
+        from functions.shared.ledger.connection import Connection
+        from functions.shared.ledger.database_url import parse_database_url
         from functions.shared.ledger.identifiers import FIRST_ID, LAST_ID, created_at, new_id
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         session = onnxruntime.InferenceSession(MODEL / "model.onnx", options, providers=["CPUExecutionProvider"])
         name = session.get_inputs()[0].name
-        connection = Connection(parse_database_url(str(environment().settings.database_url)))
+        connection = Connection(parse_database_url(os.environ["DATABASE_URL"]))
         [[model_id]] = connection.run("SELECT model_id FROM models", {})
         files = cycle(images)
         page, _ = statements.page(frozenset())

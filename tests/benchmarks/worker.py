@@ -16,14 +16,6 @@ SECONDS = 15
 SINGLES_PER_BATCH = 10
 
 
-class WorkerContext(Context):
-    """What Lambda hands over to a worker."""
-
-    def get_remaining_time_in_millis(self) -> int:
-        """All of the time, at any time."""
-        return 30_000
-
-
 def batch_size() -> int:
     """Return how many messages the template hands to a worker at once."""
     sources = (function.source for function in read_template(ROOT / "template.yaml"))
@@ -52,14 +44,15 @@ def measure() -> dict[str, float]:
     """Measure in this process: how many a second, and the median milliseconds of a batch and of a request."""
     import functions.predict.handler as predict_function
     import functions.worker.handler as worker_function
-    from functions.shared.ledger.connection import Connection, parse_database_url
+    from functions.shared.ledger.connection import Connection
+    from functions.shared.ledger.database_url import parse_database_url
     from functions.shared.ledger.records import NewInput, QueuedPrediction
 
     size = batch_size()
-    images, context, worker_context = digits(), Context(), WorkerContext()
+    images, context = digits(), Context()
     requests = cycle([form_event("/prediction", image) for image in images])
     inputs = cycle(images)
-    ledger = predict_function.environment().ledger
+    ledger = predict_function.environment().serving.ledger
     queued: list[UUID] = []
 
     def enqueue() -> None:
@@ -71,7 +64,7 @@ def measure() -> dict[str, float]:
     def batch() -> None:
         event: Any = {"Records": [{"messageId": str(one), "body": str(one)} for one in queued]}
         queued.clear()
-        if worker_function.handler(event, worker_context)["batchItemFailures"]:
+        if worker_function.handler(event, context)["batchItemFailures"]:
             raise RuntimeError("not all were predicted")
 
     def single() -> None:

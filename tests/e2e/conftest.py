@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -9,14 +10,19 @@ from tests.support.local_server import LocalServer, Serve
 
 
 @pytest.fixture
-def serve(tmp_path: Path) -> Iterator[Serve]:
-    """Return a function that makes a server, in one home for the whole test."""
+def serve() -> Iterator[Serve]:
+    """Return a function that makes a server. All servers of a test share a home folder.
+
+    The folder is not in pytest's temporary folder. Another run of pytest denies others access to that folder, and so
+    denies it to PostgreSQL's system user if we are root.
+    """
     servers: list[LocalServer] = []
+    with TemporaryDirectory(prefix="onnx-ledger-") as folder:
 
-    def make(**environment: str) -> LocalServer:
-        servers.append(LocalServer(tmp_path / "home", **environment))
-        return servers[-1]
+        def make(**environment: str) -> LocalServer:
+            servers.append(LocalServer(Path(folder) / "home", **environment))
+            return servers[-1]
 
-    yield make
-    for server in servers:
-        server.clean_up()
+        yield make
+        for server in servers:
+            server.clean_up()

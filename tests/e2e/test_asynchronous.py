@@ -24,7 +24,8 @@ import psutil
 import pytest
 from PIL import Image
 
-from functions.shared.ledger.connection import Connection, parse_database_url
+from functions.shared.ledger.connection import Connection
+from functions.shared.ledger.database_url import parse_database_url
 from local.settings import ROOT
 from tests.support.local_server import LocalServer, Serve
 

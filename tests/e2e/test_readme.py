@@ -10,7 +10,7 @@ from pathlib import Path
 
 import httpx
 
-from functions.shared.api.settings import PredictSettings
+from functions.shared.settings import PredictSettings
 from tests.support.local_server import Serve
 from tests.support.make import MAKE
 from tests.support.readme import README, blocks

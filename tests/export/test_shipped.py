@@ -1,10 +1,12 @@
 """The model packages that the repository ships."""
 
+import hashlib
 import io
 import json
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from PIL import Image, ImageOps
 
@@ -19,7 +21,7 @@ SAMPLES = ROOT / "local" / "samples"
 
 
 @pytest.mark.parametrize("folder", PACKAGES, ids=lambda folder: folder.name)
-def test_a_shipped_file_is_the_one_that_its_model_json_records(folder: Path) -> None:
+def test_a_shipped_model_is_the_one_that_its_model_json_records(folder: Path) -> None:
     recorded = json.loads((folder / "model.json").read_bytes())["sha256"]
     assert ModelPackage.load(folder).sha256 == recorded
 
@@ -94,6 +96,19 @@ def test_check_shows_a_shipped_package_and_predicts(
 ) -> None:
     assert main(["check", str(ROOT / "model_artifacts" / arguments[0]), *arguments[1:]]) == 0
     assert expected in capsys.readouterr().out
+
+
+def test_check_names_each_file_with_its_size_and_hash_and_the_digest_over_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = onnx.load(PACKAGES[1] / "model.onnx")
+    onnx.save(model, tmp_path / "model.onnx", save_as_external_data=True, location="w.bin", size_threshold=0)
+    assert main(["check", str(tmp_path)]) == 0
+    printed = [line.split() for line in capsys.readouterr().out.splitlines()]
+    for name in ("model.onnx", "w.bin"):
+        content = (tmp_path / name).read_bytes()
+        assert [name, str(len(content)), "bytes", "sha256", hashlib.sha256(content).hexdigest()] in printed
+    assert ["sha256", ModelPackage.load(tmp_path).sha256] in printed
 
 
 @pytest.mark.parametrize(

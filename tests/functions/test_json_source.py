@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from functions.predict.json_source import Source, parse_items, parse_members
+from functions.shared.api.json_source import Source, parse_items, parse_members
 from functions.shared.api.problems import Problem
 
 

@@ -2,6 +2,7 @@
 
 import io
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -10,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from functions.shared.api.log import StructuredLog
+from functions.shared.log import StructuredLog, logger, start_logging
+from functions.shared.settings import LedgerSettings, SettingsError
 from tests.support.repository import ROOT
 
 FULL = Path("/dev/full")
@@ -44,9 +46,8 @@ def test_a_line_says_what_when_who_and_for_which_invocation(
     }
 
 
-@pytest.mark.parametrize("level", ["WARNING", "warning"])
-def test_lines_below_the_level_are_not_written(capsys: pytest.CaptureFixture[str], level: str) -> None:
-    log = StructuredLog("f", level)
+def test_lines_below_the_level_are_not_written(capsys: pytest.CaptureFixture[str]) -> None:
+    log = StructuredLog("f", "WARNING")
     log.debug("a")
     log.info("b")
     log.warning("c")
@@ -72,9 +73,34 @@ def test_several_lines_may_be_none(capsys: pytest.CaptureFixture[str]) -> None:
     assert lines(capsys) == []
 
 
-def test_an_unknown_level_is_refused_with_those_that_there_are() -> None:
-    with pytest.raises(ValueError, match="LOG_LEVEL: no such level: 'LOUD'; known are DEBUG, INFO, WARNING, ERROR"):
-        StructuredLog("f", "LOUD")
+def test_a_level_is_named_in_any_case_and_an_unknown_one_is_refused() -> None:
+    database = {"DATABASE_URL": "postgresql://ledger@localhost/ledger"}
+    assert LedgerSettings.from_environment(database | {"LOG_LEVEL": "warning"}).log_level == "WARNING"
+    with pytest.raises(SettingsError, match="LOG_LEVEL: Input should be 'DEBUG', 'INFO', 'WARNING', 'ERROR'"):
+        LedgerSettings.from_environment(database | {"LOG_LEVEL": "LOUD"})
+
+
+def test_what_inference_logs_is_a_line_of_the_log_and_only_one(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "PredictFunction")
+    of_lambda = logging.StreamHandler(sys.stdout)
+    logging.getLogger().addHandler(of_lambda)
+    try:
+        start_logging("INFO")
+        start_logging("INFO")
+        logging.getLogger("functions.shared.inference.location").info("fetched the model: %.1f MB", 1.5)
+        logging.getLogger("functions.shared.inference.model").debug("below the level")
+    finally:
+        logging.getLogger().removeHandler(of_lambda)
+        logging.getLogger("functions.shared.inference").propagate = True
+        logging.getLogger("functions.shared.inference").handlers = []
+        logger.configure("onnx-ledger", "INFO")
+
+    (line,) = lines(capsys)
+    assert line["message"] == "fetched the model: 1.5 MB"
+    assert (line["level"], line["service"]) == ("INFO", "PredictFunction")
+    assert line["logger"] == "functions.shared.inference.location"
 
 
 def test_an_error_is_one_line_with_its_traceback(capsys: pytest.CaptureFixture[str]) -> None:
@@ -104,7 +130,7 @@ def test_what_is_no_json_is_written_as_text(capsys: pytest.CaptureFixture[str], 
 @pytest.mark.skipif(not FULL.exists(), reason="no /dev/full on this system")
 def test_a_line_that_cannot_be_written_is_lost_and_nothing_else() -> None:
     # A line is written when a prediction is committed: it must not become a 500 because a disk is full.
-    program = "from functions.shared.api.log import logger; logger.info('lost'); raise SystemExit(3)"
+    program = "from functions.shared.log import logger; logger.info('lost'); raise SystemExit(3)"
     with FULL.open("wb") as full:
         done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, stdout=full, env=os.environ)
     assert done.returncode in (3, 120)  # 120: Python itself could not flush it at the end either

@@ -16,7 +16,7 @@ from moto import mock_aws
 from functions.shared.ledger.errors import LedgerUnavailableError, NoAnswerError
 from functions.shared.ledger.ledger import Ledger
 from functions.shared.ledger.pool import Pool
-from functions.shared.objects import store
+from functions.shared.object_storage import bucket as bucket_module
 from tests.support.buckets import Bucket, make_bucket
 from tests.support.database import inputs, predictions
 from tests.support.event_transport import forget_environment
@@ -165,7 +165,7 @@ def test_without_s3_nothing_is_stored_and_the_caller_may_come_back(
 def test_an_s3_that_never_answers_is_given_up(
     api: httpx.Client, aws: pytest.MonkeyPatch, digit: bytes, database_url: str
 ) -> None:
-    aws.setattr(store, "READ_TIMEOUT", 0.2)
+    aws.setattr(bucket_module, "READ_TIMEOUT", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         aws.setenv("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{silent.getsockname()[1]}")
 
@@ -307,7 +307,7 @@ def test_a_large_input_is_a_redirect_away(
     assert bucket is not None
     large = digit + bytes(2_000_000)  # what comes after a PNG's end is no part of the picture
     made = predict(api, large).json()["prediction_id"]
-    aws.setattr("functions.get_prediction.handler.MAX_INPUT_BYTES", 1_999_999)
+    aws.setattr("functions.get_prediction.stored_input.MAX_INPUT_BYTES", 1_999_999)
     aws.setenv("MAX_INLINE_BYTES", "1000000")
     forget_environment()
 

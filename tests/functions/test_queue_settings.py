@@ -2,10 +2,10 @@
 
 import pytest
 
-from functions.shared.api.settings import SweepSettings
+from functions.shared.prediction.worker_batch import LEASE_MARGIN
 from functions.shared.queue import predictions
+from functions.shared.settings import SweepSettings
 from functions.sweep.handler import TIME_FOR_A_PORTION
-from functions.worker.handler import LEASE_MARGIN
 from local.settings import ROOT
 from local.template import Function, Queue, QueueSource, read_queues, read_template
 
@@ -57,8 +57,8 @@ def test_a_bad_message_fails_alone(source: QueueSource) -> None:
 
 def test_messages_that_come_too_often_go_where_they_are_kept(queue: Queue) -> None:
     assert queue.dead_letters in QUEUES
-    assert queue.receives is not None
-    assert queue.receives >= 5  # AWS's advice: a throttled delivery counts as well
+    assert queue.max_receives is not None
+    assert queue.max_receives >= 5  # AWS's advice: a throttled delivery counts as well
     assert QUEUES[queue.dead_letters].dead_letters is None
 
 

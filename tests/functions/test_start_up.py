@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.repository import ROOT
 
-PROGRAM = "from functions.predict.handler import environment; print(len(environment().ledger._pool._idle))"
+PROGRAM = "from functions.predict.handler import environment; print(len(environment().serving.ledger._pool._idle))"
 
 
 @pytest.mark.parametrize(("initialization", "connections"), [("on-demand", 1), ("snap-start", 0)])

@@ -60,6 +60,23 @@ def test_a_folder_is_itself(tmp_path: Path) -> None:
     assert resolve("model_artifacts/mnist") == Path("model_artifacts/mnist")
 
 
+def test_the_model_in_a_folder_stands_for_the_folder(tmp_path: Path) -> None:
+    model = tmp_path / "model.onnx"
+    model.write_bytes(MODEL)
+    assert resolve(str(model)) == tmp_path
+
+
+def test_a_folder_may_be_called_like_a_model(tmp_path: Path) -> None:
+    folder = tmp_path / "model.onnx"
+    folder.mkdir()
+    assert resolve(str(folder)) == folder
+
+
+def test_the_model_below_a_prefix_stands_for_the_prefix(tmp_path: Path, put: Put) -> None:
+    put(model__onnx=MODEL)
+    assert resolve(f"{LOCATION}/model.onnx", tmp_path).name == "iris"
+
+
 def test_a_package_in_s3_is_fetched_into_a_folder_called_like_it(tmp_path: Path, put: Put) -> None:
     put(model__onnx=MODEL, model__json=b'{"version": "7"}')
     package = ModelPackage.load(resolve(LOCATION, tmp_path))
@@ -128,11 +145,30 @@ def left(cache: Path) -> list[str]:
 def test_a_wrong_hash_is_refused_and_nothing_kept(tmp_path: Path, put: Put) -> None:
     found, wanted = hashlib.sha256(MODEL).hexdigest(), "0" * 64
     put(model__onnx=MODEL, model__json=json.dumps({"sha256": wanted}).encode())
-    with pytest.raises(ModelPackageError, match=f"sha256: is {wanted}, but that of model.onnx as fetched is {found}"):
+    with pytest.raises(ModelPackageError, match=f"sha256: is {wanted}, but that of the model .* is {found}"):
         resolve(LOCATION, tmp_path)
     assert left(tmp_path) == []
     put(model__json=json.dumps({"sha256": found}).encode())
     assert resolve(LOCATION, tmp_path).is_dir()
+
+
+def test_a_package_is_known_by_the_weights_beside_its_file(tmp_path: Path, put: Put) -> None:
+    def upload(weights: float) -> None:
+        (tmp_path / "w.bin").unlink(missing_ok=True)
+        model = graphs.linear(np.full((64, 3), weights))
+        onnx.save(model, tmp_path / "model.onnx", save_as_external_data=True, location="w.bin", size_threshold=0)
+        put(model__onnx=(tmp_path / "model.onnx").read_bytes(), w__bin=(tmp_path / "w.bin").read_bytes())
+
+    upload(1)
+    ones = ModelPackage.load(resolve(LOCATION, tmp_path / "cache"))
+    assert ones.sha256 == ModelPackage.load(tmp_path).sha256
+    put(model__json=json.dumps({"sha256": ones.sha256}).encode())
+    assert ModelPackage.load(resolve(LOCATION, tmp_path / "cache")).sha256 == ones.sha256
+    upload(2)
+    kept = left(tmp_path / "cache")
+    with pytest.raises(ModelPackageError, match=f"sha256: is {ones.sha256}, but that of the model"):
+        resolve(LOCATION, tmp_path / "cache")
+    assert left(tmp_path / "cache") == kept
 
 
 @pytest.mark.usefixtures("s3")

@@ -8,10 +8,11 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
+from onnx.external_data_helper import set_external_data
 
 from functions.shared.inference.errors import ModelPackageError
-from functions.shared.inference.onnx_file import TensorSpec, read_signature
+from functions.shared.inference.onnx_file import TensorSpec, read_external_data, read_signature
 from tests.support import graphs
 from tests.support.onnx_signature import assert_agrees_with_the_runtime
 
@@ -93,6 +94,7 @@ def test_weights_are_not_read(tmp_path: Path) -> None:
     path = graphs.package(tmp_path, graphs.linear(np.zeros((1000, 2500)))) / "model.onnx"
     tracemalloc.start()
     assert read_signature(path).outputs[0].shape == ("N", 2500)
+    assert read_external_data(path) == ()
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 200_000 < path.stat().st_size == pytest.approx(10_000_000, rel=0.01)
@@ -131,7 +133,12 @@ def test_a_file_that_is_not_there_is_refused_by_name(tmp_path: Path) -> None:
 
 
 def test_five_hundred_damaged_files_are_read_or_refused_and_never_crash(tmp_path: Path) -> None:
-    whole = (SHIPPED / "logreg_iris.onnx").read_bytes()
+    model = onnx.load(SHIPPED / "logreg_iris.onnx")
+    for name in ("weights", "more"):
+        tensor = numpy_helper.from_array(np.ones(3, np.float32), name)
+        set_external_data(tensor, f"{name}.bin", offset=0, length=12)
+        model.graph.initializer.append(tensor)
+    whole = model.SerializeToString()
     chance = random.Random(3)
     path = tmp_path / "model.onnx"
     refused = 0
@@ -144,6 +151,7 @@ def test_five_hundred_damaged_files_are_read_or_refused_and_never_crash(tmp_path
         path.write_bytes(damaged)
         try:
             read_signature(path)
+            read_external_data(path)
         except ModelPackageError:
             refused += 1
     assert 100 < refused < 500

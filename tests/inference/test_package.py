@@ -102,11 +102,11 @@ def test_no_folder_is_refused(tmp_path: Path) -> None:
         ModelPackage.load(tmp_path / "nowhere")
 
 
-def test_the_hash_in_model_json_is_compared(load: Load) -> None:
-    sha256 = load(TEN_OF_FOUR).sha256
-    assert load(TEN_OF_FOUR, sha256=sha256.upper()).sha256 == sha256
-    with pytest.raises(ModelPackageError, match=f"sha256: is {'0' * 64}, but that of model.onnx is {sha256}"):
-        load(TEN_OF_FOUR, sha256="0" * 64)
+def test_a_file_is_no_folder_and_the_folder_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "iris.onnx"
+    file.touch()
+    with pytest.raises(ModelPackageError, match=f"^iris.onnx: is a file: name the folder that holds it, {tmp_path}$"):
+        ModelPackage.load(file)
 
 
 # --- model.json by itself --------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 import io
 import shutil
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -227,6 +228,7 @@ def test_a_data_frame_with_one_input_per_column_some_of_them_text(serve: Serve, 
     assert unseen[0].label in ("buys", "passes")
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="xgboost-cpu has wheels for Linux only")
 def test_a_classifier_and_a_regressor_of_xgboost(serve: Serve) -> None:
     from onnxmltools import convert_xgboost
     from onnxmltools.convert.common.data_types import FloatTensorType as XgbFloatTensorType

@@ -10,21 +10,21 @@ from moto import mock_aws
 
 from functions.shared.ledger.ledger import Ledger
 from functions.shared.ledger.records import NewInput, QueuedPrediction
-from functions.shared.objects.store import NewObject, ObjectStore, key_of
+from functions.shared.object_storage.bucket import Bucket, NewObject, key_of
 from infra.inputs import main
 
 BUCKET = "inputs-of-tests"
 
 
 @pytest.fixture
-def objects(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[ObjectStore]:
+def bucket(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
     """The bucket, and an environment that names it and the ledger."""
     settings = {"DATABASE_URL": database_url, "INPUTS_BUCKET": BUCKET, "AWS_DEFAULT_REGION": "us-east-1"}
     for name, value in {**settings, "AWS_ACCESS_KEY_ID": "none", "AWS_SECRET_ACCESS_KEY": "none"}.items():
         monkeypatch.setenv(name, value)
     with mock_aws():
         boto3.client("s3").create_bucket(Bucket=BUCKET)
-        yield ObjectStore(BUCKET)
+        yield Bucket(BUCKET)
 
 
 @pytest.fixture
@@ -35,34 +35,34 @@ def ledger(database_url: str) -> Iterator[Ledger]:
     opened.close()
 
 
-def keep(ledger: Ledger, content: bytes, objects: ObjectStore | None = None, *, lost: bool = False) -> UUID:
+def keep(ledger: Ledger, content: bytes, bucket: Bucket | None = None, *, lost: bool = False) -> UUID:
     """Store an input, in the database or as an object, and return its prediction's id."""
     new = NewInput(content, "image/png", "7.png")
-    if objects is not None:
+    if bucket is not None:
         key = key_of("anna", new.input_id)
-        new = NewInput(content, "image/png", "7.png", input_id=new.input_id, uri=objects.uri(key))
+        new = NewInput(content, "image/png", "7.png", input_id=new.input_id, uri=bucket.uri(key))
         if not lost:
-            put(objects, key, content)
+            put(bucket, key, content)
     prediction = QueuedPrediction(new, "anna")
     ledger.enqueue(prediction)
     return prediction.prediction_id
 
 
-def put(objects: ObjectStore, key: str, content: bytes) -> None:
-    objects.put([NewObject(key, content, "image/png", hashlib.sha256(content).digest())])
+def put(bucket: Bucket, key: str, content: bytes) -> None:
+    bucket.put([NewObject(key, content, "image/png", hashlib.sha256(content).digest())])
 
 
-def keys(objects: ObjectStore) -> set[str]:
-    return {one.key for one in objects.list()}
+def keys(bucket: Bucket) -> set[str]:
+    return {one.key for one in bucket.list()}
 
 
 class TestReconcile:
     """Objects without a row are litter, rows without an object a loss."""
 
     def test_where_all_is_well_there_is_nothing_to_report(
-        self, ledger: Ledger, objects: ObjectStore, capsys: pytest.CaptureFixture[str]
+        self, ledger: Ledger, bucket: Bucket, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        keep(ledger, b"in the bucket", objects)
+        keep(ledger, b"in the bucket", bucket)
         keep(ledger, b"in the database")
 
         assert main(["reconcile", "--older-than", "0"]) == 0
@@ -71,50 +71,48 @@ class TestReconcile:
         assert "0 rows without an object" in said
 
     def test_an_object_without_a_row_is_reported_and_removed_when_told_so(
-        self, ledger: Ledger, objects: ObjectStore, capsys: pytest.CaptureFixture[str]
+        self, ledger: Ledger, bucket: Bucket, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        keep(ledger, b"kept", objects)
-        kept, orphan = keys(objects), key_of("anna", uuid4())
-        put(objects, orphan, b"left behind")
+        keep(ledger, b"kept", bucket)
+        kept, orphan = keys(bucket), key_of("anna", uuid4())
+        put(bucket, orphan, b"left behind")
 
         assert main(["reconcile", "--older-than", "0"]) == 1
         assert orphan in capsys.readouterr().out
-        assert keys(objects) == kept | {orphan}
+        assert keys(bucket) == kept | {orphan}
 
         assert main(["reconcile", "--older-than", "0", "--delete"]) == 0
-        assert keys(objects) == kept
+        assert keys(bucket) == kept
 
-    def test_a_copy_of_what_is_in_the_database_is_an_object_without_a_row(
-        self, ledger: Ledger, objects: ObjectStore
-    ) -> None:
+    def test_a_copy_of_what_is_in_the_database_is_an_object_without_a_row(self, ledger: Ledger, bucket: Bucket) -> None:
         record, _ = ledger.get(keep(ledger, b"in the database"))
-        put(objects, key_of("anna", record.input_id), b"in the database")
+        put(bucket, key_of("anna", record.input_id), b"in the database")
 
         assert main(["reconcile", "--older-than", "0", "--delete"]) == 0
 
-        assert keys(objects) == set()
+        assert keys(bucket) == set()
 
-    def test_what_is_new_may_be_an_upload_that_waits(self, ledger: Ledger, objects: ObjectStore) -> None:
+    def test_what_is_new_may_be_an_upload_that_waits(self, ledger: Ledger, bucket: Bucket) -> None:
         assert ledger is not None
-        put(objects, key_of("anna", uuid4()), b"just uploaded")
+        put(bucket, key_of("anna", uuid4()), b"just uploaded")
 
         assert main(["reconcile", "--delete"]) == 0
 
-        assert len(keys(objects)) == 1
+        assert len(keys(bucket)) == 1
 
-    def test_what_is_no_input_is_left_alone(self, ledger: Ledger, objects: ObjectStore) -> None:
+    def test_what_is_no_input_is_left_alone(self, ledger: Ledger, bucket: Bucket) -> None:
         assert ledger is not None
-        put(objects, "inputs/anna/readme.txt", b"not ours")
-        put(objects, f"elsewhere/{uuid4()}", b"not ours")
+        put(bucket, "inputs/anna/readme.txt", b"not ours")
+        put(bucket, f"elsewhere/{uuid4()}", b"not ours")
 
         assert main(["reconcile", "--older-than", "0", "--delete"]) == 0
 
-        assert objects.has("inputs/anna/readme.txt")
+        assert bucket.has("inputs/anna/readme.txt")
 
     def test_a_row_without_an_object_is_reported_and_stays(
-        self, ledger: Ledger, objects: ObjectStore, capsys: pytest.CaptureFixture[str]
+        self, ledger: Ledger, bucket: Bucket, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        lost = keep(ledger, b"lost", objects, lost=True)
+        lost = keep(ledger, b"lost", bucket, lost=True)
 
         assert main(["reconcile", "--older-than", "0", "--delete"]) == 1
 
@@ -122,23 +120,23 @@ class TestReconcile:
         assert f"row without an object\t{record.input_id}\t{stored.uri}" in capsys.readouterr().out
 
     def test_more_than_fit_into_one_lot_are_compared(
-        self, ledger: Ledger, objects: ObjectStore, monkeypatch: pytest.MonkeyPatch
+        self, ledger: Ledger, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("infra.inputs._TOGETHER", 2)
         for number in range(5):
-            keep(ledger, bytes([number]), objects)
-            put(objects, key_of("anna", uuid4()), b"left behind")
+            keep(ledger, bytes([number]), bucket)
+            put(bucket, key_of("anna", uuid4()), b"left behind")
 
         assert main(["reconcile", "--older-than", "0", "--delete"]) == 0
 
-        assert len(keys(objects)) == 5
+        assert len(keys(bucket)) == 5
 
 
 class TestMove:
     """Bytes leave the database once they are in the bucket."""
 
     def test_inputs_move_with_all_that_is_said_of_them(
-        self, ledger: Ledger, objects: ObjectStore, capsys: pytest.CaptureFixture[str]
+        self, ledger: Ledger, bucket: Bucket, capsys: pytest.CaptureFixture[str]
     ) -> None:
         made = [keep(ledger, bytes([number]) * 1000) for number in range(30)]
         before = [ledger.get(one) for one in made]
@@ -151,11 +149,11 @@ class TestMove:
                 record,
                 stored._replace(content=None, uri=f"s3://{BUCKET}/inputs/anna/{record.input_id}"),
             )
-            assert objects.get(key_of("anna", record.input_id)) == stored.content
+            assert bucket.get(key_of("anna", record.input_id)) == stored.content
         assert main(["reconcile", "--older-than", "0"]) == 0
 
     def test_an_interrupted_move_goes_on_where_it_was(
-        self, ledger: Ledger, objects: ObjectStore, monkeypatch: pytest.MonkeyPatch
+        self, ledger: Ledger, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         made = [keep(ledger, bytes([number])) for number in range(30)]
         calls = iter(range(100))
@@ -171,23 +169,23 @@ class TestMove:
             assert main(["move"]) == 130
         for number, one in enumerate(made):
             stored = ledger.get_input(one)
-            assert stored.content == bytes([number]) or objects.get(objects.key(stored.uri or "")) == bytes([number])
+            assert stored.content == bytes([number]) or bucket.get(bucket.key(stored.uri or "")) == bytes([number])
 
         assert main(["move"]) == 0
 
         assert ledger.count_inputs_in_database() == (0, 0)
-        assert len(keys(objects)) == 30
+        assert len(keys(bucket)) == 30
 
     def test_what_the_bucket_does_not_give_back_stays_in_the_database(
         self,
         ledger: Ledger,
-        objects: ObjectStore,
+        bucket: Bucket,
         monkeypatch: pytest.MonkeyPatch,
         capsys: pytest.CaptureFixture[str],
     ) -> None:
-        assert objects is not None
+        assert bucket is not None
         made = keep(ledger, b"content")
-        monkeypatch.setattr(ObjectStore, "get", lambda *_: b"another")
+        monkeypatch.setattr(Bucket, "get", lambda *_: b"another")
 
         assert main(["move"]) == 1
 
@@ -195,9 +193,9 @@ class TestMove:
         assert ledger.get_input(made).content == b"content"
 
     def test_a_bucket_that_is_not_there_is_told(
-        self, ledger: Ledger, objects: ObjectStore, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+        self, ledger: Ledger, bucket: Bucket, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        assert objects is not None
+        assert bucket is not None
         made = keep(ledger, b"content")
         monkeypatch.setenv("INPUTS_BUCKET", "no-such-bucket")
 

@@ -16,7 +16,8 @@ from moto import mock_aws
 
 from functions.migrate import answer, function_user, handler
 from functions.migrate.answer import CustomResourceRequest
-from functions.shared.ledger.connection import Connection, parse_database_url
+from functions.shared.ledger.connection import Connection
+from functions.shared.ledger.database_url import parse_database_url
 from functions.shared.ledger.errors import LedgerError
 from infra import migrations
 from tests.support.cloudformation import CloudFormation
@@ -30,6 +31,7 @@ class Context:
     """What Lambda hands over beside the event."""
 
     milliseconds: int = 900_000
+    aws_request_id: str = "8f5b1b0e-0000-4000-8000-000000000000"
 
     def get_remaining_time_in_millis(self) -> int:
         return self.milliseconds

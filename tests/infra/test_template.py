@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from functions.shared.api.settings import (
+from functions.shared.settings import (
     DescribeSettings,
     FunctionSettings,
     GetSettings,

@@ -1,5 +1,6 @@
-"""An empty ledger for each test, and a proxy in front of its database."""
+"""An empty ledger for each test, and a proxy between the two."""
 
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -9,8 +10,10 @@ from uuid import uuid4
 
 import pytest
 
-from functions.shared.ledger.connection import Connection, parse_database_url
+from functions.shared.ledger.connection import Connection
+from functions.shared.ledger.database_url import parse_database_url
 from functions.shared.ledger.ledger import Ledger
+from local.services.postgres import EmbeddedPostgres
 from tests.support.database import Query
 from tests.support.database_proxy import Proxy
 
@@ -65,3 +68,15 @@ def new_database(postgres: str) -> Iterator[Callable[[], str]]:
             return urlsplit(postgres)._replace(path=f"/{name}").geturl()
 
         yield make
+
+
+@pytest.fixture(scope="session")
+def password_url() -> Iterator[str]:
+    """DATABASE_URL of a server that asks for a password (SCRAM-SHA-256) over TCP, and has no TLS."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with (
+        TemporaryDirectory() as folder,
+        EmbeddedPostgres(Path(folder), durable=False, listen="127.0.0.1", port=port) as server,
+    ):
+        yield server.tcp_url

@@ -1,20 +1,15 @@
-import socket
-import ssl
-import threading
+import os
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
+from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
-from urllib.parse import parse_qs
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
-from functions.shared.ledger import connection as connection_module
-from functions.shared.ledger.connection import Connection, parse_database_url
+from functions.shared.ledger import login
+from functions.shared.ledger.connection import Connection
+from functions.shared.ledger.database_url import parse_database_url
 from functions.shared.ledger.errors import (
     LedgerNotMigratedError,
     LedgerUnavailableError,
@@ -23,9 +18,9 @@ from functions.shared.ledger.errors import (
     UnstorableValueError,
 )
 from functions.shared.ledger.identifiers import new_id
-from functions.shared.ledger.ledger import Ledger
-from infra.migrations import MigrationError, upgrade
+from tests.support.database import Query
 from tests.support.database_proxy import Fate, Proxy
+from tests.support.waiting import soon
 
 
 @pytest.fixture
@@ -96,6 +91,87 @@ def test_a_statement_that_was_refused_the_first_time_can_be_run_again(connection
     assert connection.is_usable()
 
 
+@pytest.fixture
+def widening(proxy: Proxy, query: Query) -> Iterator[Connection]:
+    """A connection with two prepared statements about a table, one of whose columns is then widened."""
+    query("CREATE TABLE counts (count int, unit text)")
+    query("INSERT INTO counts VALUES (7, 'mm')")
+    opened = Connection(parse_database_url(proxy.url))
+    for _ in range(2):
+        assert opened.run(COUNT, {}) == [[7]]
+        assert opened.run(UNIT, {}) == [["mm"]]
+    query("ALTER TABLE counts ALTER COLUMN count TYPE bigint")
+    yield opened
+    opened.close()
+    query("DROP TABLE counts")
+
+
+COUNT, UNIT = "SELECT count FROM counts", "SELECT unit FROM counts"
+
+
+def test_a_statement_whose_column_was_widened_is_prepared_anew(widening: Connection, proxy: Proxy) -> None:
+    for round_trips in (2, 1):
+        with proxy.counted(round_trips):
+            assert widening.run(COUNT, {}) == [[7]]
+        with proxy.counted(1):
+            assert widening.run(UNIT, {}) == [["mm"]]
+    assert widening.is_usable()
+
+
+def test_a_widened_column_takes_what_its_former_type_could_not_hold(widening: Connection, query: Query) -> None:
+    insert = "INSERT INTO counts (count) VALUES (:count)"
+    query("ALTER TABLE counts ALTER COLUMN count TYPE int")
+    widening.run(insert, {"count": 1})
+    query("ALTER TABLE counts ALTER COLUMN count TYPE bigint")
+    widening.run(insert, {"count": 2**40})
+    assert query("SELECT count FROM counts ORDER BY count") == [[1], [7], [2**40]]
+
+
+def test_a_statement_is_prepared_anew_once_and_not_for_ever(proxy: Proxy) -> None:
+    with closing(Connection(parse_database_url(proxy.url))) as opened:
+        opened.run("SELECT :x::int", {"x": 1})
+        with proxy.counted(2), pytest.raises(UnstorableValueError, match="22003"):
+            opened.run("SELECT :x::int", {"x": 2**40})
+        assert opened.run("SELECT :x::int", {"x": 2}) == [[2]]
+
+
+def test_a_statement_that_the_server_no_longer_has_is_prepared_anew(connection: Connection) -> None:
+    for _ in range(3):
+        assert connection.run("SELECT :x::int", {"x": 1}) == [[1]]
+        connection.run("DEALLOCATE ALL", {}, keep=False)
+
+
+def test_inside_a_transaction_an_outdated_statement_is_refused_as_what_it_is(widening: Connection) -> None:
+    widening.run("BEGIN", {}, keep=False)
+    with pytest.raises(StatementRefusedError) as refused:
+        widening.run(COUNT, {})
+    assert refused.value.sqlstate == "0A000"
+
+
+def test_a_closed_connection_is_gone_at_once(database_url: str, query: Query) -> None:
+    opened = Connection(parse_database_url(database_url))
+    ((backend,),) = opened.run("SELECT pg_backend_pid()", {})
+    descriptor = opened._socket.fileno()
+    opened.close()
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(descriptor)
+    assert soon(lambda: not query("SELECT 1 FROM pg_stat_activity WHERE pid = :pid", pid=backend))
+    opened.close()
+    assert not opened.is_usable()
+
+
+def test_a_connection_that_broke_is_gone_at_once_when_it_is_closed(proxy: Proxy) -> None:
+    opened = Connection(parse_database_url(proxy.url))
+    descriptor = opened._socket.fileno()
+    proxy.next_flights(Fate.REPLY_LOST)
+    with pytest.raises(StatementInterruptedError) as interrupted:
+        opened.run("SELECT 1", {})
+    opened.close()
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(descriptor)
+    assert interrupted
+
+
 def test_a_violated_constraint_is_named(connection: Connection) -> None:
     with pytest.raises(StatementRefusedError) as refused:
         connection.run(
@@ -129,15 +205,23 @@ def test_a_statement_that_takes_too_long_is_given_up_and_the_connection_stays(co
     assert connection.is_usable()
 
 
+def test_a_transaction_that_takes_too_long_is_given_up_and_has_done_nothing(connection: Connection) -> None:
+    connection.run("SET transaction_timeout = '50ms'", {})
+    with pytest.raises(LedgerUnavailableError, match="25P04") as given_up:
+        connection.run("SELECT pg_sleep(5)", {})
+    assert not given_up.value.in_doubt
+    assert not connection.is_usable()
+
+
 def test_the_server_gives_a_statement_up_before_the_client_gives_the_server_up(connection: Connection) -> None:
     ((timeout,),) = connection.run(
         "SELECT setting::float8 / 1000 FROM pg_settings WHERE name = 'statement_timeout'", {}
     )
-    assert 0 < timeout < connection_module.ANSWER_TIMEOUT
+    assert 0 < timeout < login.ANSWER_TIMEOUT
 
 
 def test_a_server_that_does_not_answer_is_given_up(proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection_module, "ANSWER_TIMEOUT", 0.2)
+    monkeypatch.setattr(login, "ANSWER_TIMEOUT", 0.2)
     opened = Connection(parse_database_url(proxy.url))
     proxy.next_flights(Fate.SILENCE)
     started = time.monotonic()
@@ -178,121 +262,3 @@ def test_a_refused_login_says_why(database_url: str) -> None:
     )
     with pytest.raises(LedgerUnavailableError, match=r"no_such_one.*3D000"):
         Connection(address)
-
-
-def certificate(folder: Path, name: str) -> tuple[ssl.SSLContext, Path]:
-    """A server's TLS with a certificate that only itself vouches for."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(datetime.now(UTC) - timedelta(days=1))
-        .not_valid_after(datetime.now(UTC) + timedelta(days=1))
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    certificate_file, key_file = folder / f"{name}.pem", folder / f"{name}.key"
-    certificate_file.write_bytes(made.public_bytes(serialization.Encoding.PEM))
-    key_file.write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate_file, key_file)
-    return context, certificate_file
-
-
-def test_tls_is_spoken_with_a_server_whose_certificate_is_trusted(database_url: str, short_folder: Path) -> None:
-    context, authority = certificate(short_folder, "localhost")
-    with Proxy(parse_database_url(database_url), short_folder, tls=context) as server:
-        url = server.url.replace("127.0.0.1", "localhost")
-        opened = Connection(parse_database_url(f"{url}&sslrootcert={authority}"))
-        for size in (1, 1_000_000):
-            assert opened.run("SELECT :content::bytea", {"content": bytes(size)}) == [[bytes(size)]]
-        assert opened.is_usable()
-        opened.close()
-
-
-def test_a_certificate_that_nobody_vouches_for_is_refused(database_url: str, short_folder: Path) -> None:
-    context, _ = certificate(short_folder, "localhost")
-    with Proxy(parse_database_url(database_url), short_folder, tls=context) as server:
-        url = server.url.replace("127.0.0.1", "localhost")
-        with pytest.raises(LedgerUnavailableError, match="CERTIFICATE_VERIFY_FAILED"):
-            Connection(parse_database_url(url))
-
-
-def test_a_certificate_for_another_name_is_refused(database_url: str, short_folder: Path) -> None:
-    context, authority = certificate(short_folder, "db.example")
-    with Proxy(parse_database_url(database_url), short_folder, tls=context) as server:
-        url = server.url.replace("127.0.0.1", "localhost")
-        with pytest.raises(LedgerUnavailableError, match="CERTIFICATE_VERIFY_FAILED"):
-            Connection(parse_database_url(f"{url}&sslrootcert={authority}"))
-
-
-def keep_passwords(listener: socket.socket, tls: ssl.SSLContext, passwords: list[str]) -> None:
-    """Ask each client for its password in clear text, keep it, and refuse ("Message Flow" in PostgreSQL's manual)."""
-    fields = b"SFATAL\0C28P01\0Mno\0\0"
-    while True:
-        try:
-            plain, _ = listener.accept()
-        except OSError:
-            return
-        plain.recv(8, socket.MSG_WAITALL)
-        plain.sendall(b"S")
-        with tls.wrap_socket(plain, server_side=True) as client, client.makefile("rb") as received:
-            received.read(int.from_bytes(received.read(4)) - 4)
-            client.sendall(b"R" + (8).to_bytes(4) + (3).to_bytes(4))
-            assert received.read(1) == b"p"
-            passwords.append(received.read(int.from_bytes(received.read(4)) - 4).rstrip(b"\0").decode())
-            client.sendall(b"E" + (4 + len(fields)).to_bytes(4) + fields)
-
-
-@pytest.fixture
-def _credentials(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "testing")
-    monkeypatch.setenv("AWS_REGION", "eu-central-1")
-
-
-@pytest.mark.usefixtures("_credentials")
-def test_each_connection_logs_in_with_an_iam_token_of_its_own(
-    short_folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    tls, authority = certificate(short_folder, "localhost")
-    passwords: list[str] = []
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-        threading.Thread(target=keep_passwords, args=(listener, tls, passwords), daemon=True).start()
-        url = f"postgresql://anna@localhost:{port}/ledger?auth=iam&sslmode=verify-full&sslrootcert={authority}"
-        address = parse_database_url(url)
-        ledger = Ledger.at(url)
-        now = datetime(2026, 11, 22, 10, 38, tzinfo=UTC)
-        monkeypatch.setattr("botocore.auth.get_current_datetime", lambda **_: now)
-        for log_in in (lambda: Connection(address), ledger.ping, lambda: upgrade(url)):
-            with pytest.raises((LedgerUnavailableError, MigrationError), match="28P01"):
-                log_in()
-            now += timedelta(minutes=1)
-        listener.shutdown(socket.SHUT_RDWR)
-    signed = [(password.partition("?")[0], parse_qs(password.partition("?")[2])) for password in passwords]
-    assert {where for where, _ in signed} == {f"localhost:{port}/"}
-    for minute, (_, query) in enumerate(signed):
-        assert (query["Action"], query["DBUser"]) == (["connect"], ["anna"])
-        assert query["X-Amz-Date"] == [f"20261122T10{38 + minute}00Z"]
-        assert "/eu-central-1/rds-db/" in query["X-Amz-Credential"][0]
-    assert len({query["X-Amz-Signature"][0] for _, query in signed}) == 3
-
-
-@pytest.mark.usefixtures("_credentials")
-def test_without_credentials_no_token_is_signed_and_the_reason_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("AWS_CONFIG_FILE", "/dev/null")
-    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    monkeypatch.setenv("AWS_REGION", "eu-north-1")  # another client than the test's above, which has credentials
-    with pytest.raises(LedgerUnavailableError, match=r"auth=iam.*credentials"):
-        Connection(parse_database_url("postgresql://anna@db.example/ledger?auth=iam"))

@@ -4,11 +4,13 @@ import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from functions.shared.ledger.connection import Connection, parse_database_url
+from functions.shared.ledger.connection import Connection
+from functions.shared.ledger.database_url import parse_database_url
 from functions.shared.ledger.ledger import Ledger
 from infra.migrations import MigrationError, UnknownRevisionError, current, upgrade
 from tests.support.predictions import MODEL, prediction
@@ -48,6 +50,17 @@ def test_a_second_time_there_is_nothing_to_do_and_nothing_is_lost(new_database: 
     assert said == [f"{LATEST} is the latest, nothing to do"]
     assert ledger.get(new.prediction_id)[0] == new.record(MODEL)
     ledger.close()
+
+
+def test_a_migration_that_widens_a_column_is_not_noticed_by_a_ledger_in_use(new_database: Callable[[], str]) -> None:
+    url = new_database()
+    upgrade(url)
+    with closing(Ledger.at(url, pool_size=1)) as ledger, closing(Connection(parse_database_url(url))) as administrator:
+        for _ in range(2):
+            new = prediction()
+            ledger.store(MODEL, [new])
+            assert ledger.get(new.prediction_id)[0] == new.record(MODEL)
+            administrator.run("ALTER TABLE predictions ALTER COLUMN likely_class TYPE bigint", {}, keep=False)
 
 
 def test_two_at_once_migrate_once(new_database: Callable[[], str]) -> None:

@@ -6,14 +6,15 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from hashlib import sha256
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
 import pytest
 
-from functions.shared.ledger.connection import Connection, parse_database_url
+from functions.shared.ledger.connection import Connection
+from functions.shared.ledger.database_url import parse_database_url
 from functions.shared.ledger.errors import LedgerUnavailableError
 from functions.shared.ledger.ledger import Ledger
 from functions.shared.ledger.records import IdempotencyKey, PredictionFilter, Replay
@@ -29,7 +30,7 @@ PORT = 6432
 SERVER_CONNECTIONS = 2
 
 
-def configuration(database_url: str, folder: Path) -> str:
+def configuration(database_url: str, folder: Path, ignored: str) -> str:
     server = parse_database_url(database_url)
     login = f"user='{server.user}'" + (f" password='{server.password}'" if server.password else "")
     return f"""
@@ -42,14 +43,15 @@ max_client_conn = 50
 unix_socket_dir = {folder}
 listen_port = {PORT}
 auth_type = any
+ignore_startup_parameters = {ignored}
 logfile = {folder}/log
 """
 
 
 @contextmanager
-def pgbouncer(database_url: str, folder: Path) -> Iterator[None]:
+def pgbouncer(database_url: str, folder: Path, *, ignored: str = "extra_float_digits") -> Iterator[None]:
     server = parse_database_url(database_url)
-    (folder / "ini").write_text(configuration(database_url, folder))
+    (folder / "ini").write_text(configuration(database_url, folder, ignored))
     owner = None
     if os.geteuid() == 0:  # it refuses to run as root, and must get at the server's socket
         owner = Path(server.socket_directory or folder).stat().st_uid or 65534
@@ -107,8 +109,28 @@ def test_many_connections_share_a_few_of_the_servers(pooled_url: str) -> None:
 
 
 def test_without_the_option_the_pooler_refuses_the_connection(plain_url: str) -> None:
-    with pytest.raises(LedgerUnavailableError, match="statement_timeout"):
+    with pytest.raises(LedgerUnavailableError, match=r"statement_timeout.*wants pooler=transaction"):
         Connection(parse_database_url(plain_url))
+
+
+def test_a_pooler_that_the_url_does_not_name_runs_no_statement_in_place_of_another(
+    direct_url: str, short_folder: Path
+) -> None:
+    ignored = "statement_timeout,idle_in_transaction_session_timeout,jit,max_parallel_workers_per_gather"
+    with pgbouncer(direct_url, short_folder, ignored=ignored):
+        address = parse_database_url(
+            f"postgresql://anna@{urlsplit(direct_url).path}?host={quote(str(short_folder))}&port={PORT}"
+        )
+        assert address.prepared
+
+        def ask(client: int) -> None:
+            with closing(Connection(address)) as connection:
+                for _ in range(20):
+                    for number in range(3 * client, 3 * client + 3):
+                        assert connection.run(f"SELECT {number}, pg_sleep(0.001)", {})[0][0] == number
+
+        with ThreadPoolExecutor(8) as threads:
+            list(threads.map(ask, range(8)))
 
 
 def test_what_many_threads_store_each_finds_again(pooled: Ledger, query: Query) -> None:

@@ -8,7 +8,9 @@ import pg8000.native
 import pytest
 
 from functions.shared.ledger import statements
-from functions.shared.ledger.connection import Connection, parse_database_url
+from functions.shared.ledger.connection import Connection
+from functions.shared.ledger.database_url import parse_database_url
+from functions.shared.ledger.driver import to_statement
 from functions.shared.ledger.identifiers import FIRST_ID, LAST_ID, first_id_at
 from functions.shared.ledger.ledger import _OUTCOME_COLUMNS
 
@@ -61,7 +63,7 @@ def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 def explain(connection: Connection, sql: str, parameters: dict[str, object], mode: str) -> list[dict[str, Any]]:
     """Run a statement as a prepared one and return the nodes of its plan, with the rows that each has seen."""
-    text, values_in_order = pg8000.native.to_statement(sql)
+    text, values_in_order = to_statement(sql)
     literals = ", ".join(pg8000.native.literal(str(value)) for value in values_in_order(parameters))
     simple = connection._pg.run  # neither of its texts has parameters that the connection should see
     simple(f"SET plan_cache_mode = {mode}")

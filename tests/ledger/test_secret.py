@@ -8,9 +8,9 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from functions.shared.api.settings import FunctionSettings, SettingsError
 from functions.shared.ledger.errors import DatabaseUrlError, LedgerError, LedgerUnavailableError
 from functions.shared.ledger.secret import resolve_database_url
+from functions.shared.settings import FunctionSettings, SettingsError
 
 URL = "postgresql://anna:hunter2@db.example/ledger"
 NOWHERE = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:none-a1b2c3"

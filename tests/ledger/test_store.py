@@ -1,4 +1,5 @@
 import hashlib
+import json
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -241,13 +242,21 @@ def test_a_model_is_registered_once_however_often_it_serves(ledger: Ledger, data
         for _ in range(3):
             process.store(MODEL, [prediction()])
         process.close()
-    (row,) = query("SELECT name, version, encode(sha256, 'hex'), labels, task, provider FROM models")
-    assert row == [MODEL.name, MODEL.version, MODEL.sha256, list(MODEL.labels or ()), MODEL.task, MODEL.provider]
+    (row,) = query("SELECT name, version, encode(sha256, 'hex'), labels, task, provider, settings FROM models")
+    assert row[:3] == [MODEL.name, MODEL.version, MODEL.sha256]
+    assert row[3:] == [list(MODEL.labels or ()), MODEL.task, MODEL.provider, json.loads(MODEL.settings)]
 
 
 @pytest.mark.parametrize(
     "change",
-    [{"version": "2"}, {"sha256": "cd" * 32}, {"labels": None}, {"labels": ("a", "b")}, {"provider": "CUDA"}],
+    [
+        {"version": "2"},
+        {"sha256": "cd" * 32},
+        {"labels": None},
+        {"labels": ("a", "b")},
+        {"provider": "CUDA"},
+        {"settings": '{"activation": "softmax"}'},
+    ],
     ids=str,
 )
 def test_a_model_that_differs_is_another_model(ledger: Ledger, query: Query, change: dict[str, object]) -> None:
@@ -262,6 +271,26 @@ def test_the_provider_of_a_model_is_the_one_it_was_last_served_with(ledger: Ledg
     for provider in ("CUDAExecutionProvider", "CPUExecutionProvider", "CUDAExecutionProvider"):
         ledger.register(MODEL._replace(provider=provider))
         assert ledger.served_provider(*asked) == provider
+
+
+def test_a_record_of_a_model_registered_before_its_settings_were_kept_is_read_listed_and_filtered(
+    ledger: Ledger, query: Query
+) -> None:
+    new = prediction()
+    query(
+        "INSERT INTO models (model_id, name, version, sha256, labels, task, provider) "
+        "VALUES (17, :name, :version, :sha256, NULL, :task, :provider)",
+        **{key: getattr(MODEL, key) for key in ("name", "version", "task", "provider")},
+        sha256=bytes.fromhex(MODEL.sha256),
+    )
+    ledger.store(MODEL, [new])
+    query("UPDATE predictions SET model_id = 17")
+    assert ledger.get(new.prediction_id)[0] == new.record(MODEL)
+    again = prediction()
+    ledger.store(MODEL, [again])
+    assert query("SELECT count(*), count(settings) FROM models") == [[2, 1]]  # who knows what settings those were
+    listed = ledger.list(PredictionFilter(model=MODEL.name, version=MODEL.version), limit=5).records
+    assert [record.prediction_id for record in listed] == [again.prediction_id, new.prediction_id]
 
 
 def test_a_database_emptied_under_a_process_gets_the_model_again(ledger: Ledger, query: Query) -> None:

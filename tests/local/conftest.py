@@ -1,4 +1,4 @@
-"""Servers for the tests: one that all share, and one's own."""
+"""Local servers: one that tests share, and some for one test alone."""
 
 import tempfile
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from tests.support.local_server import PROJECT, LocalServer, Serve
 
 @pytest.fixture
 def serve(tmp_path: Path) -> Iterator[Serve]:
-    """Return a function that makes a server of the small project, in a home of its own unless it is given one."""
+    """Return a function that makes a server of the small project, by default in a new home folder."""
     servers: list[LocalServer] = []
 
     def make(home: Path | None = None, **environment: str) -> LocalServer:
@@ -27,7 +27,7 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
 
 @pytest.fixture(scope="package")
 def shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalServer]:
-    """Return a server of the small project that serves, and is to survive whatever a test does to it."""
+    """Return a running server of the small project, which must survive whatever a test does to it."""
     home = tmp_path_factory.mktemp("shared") / "home"
     server = LocalServer(home, TEMPLATE=str(PROJECT / "template.yaml"), ENVIRONMENTS="2", SECRET="from the caller")
     try:
@@ -38,10 +38,10 @@ def shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalSer
 
 @pytest.fixture(scope="package")
 def database_home() -> Iterator[Path]:
-    """Return a home for all tests that start a database, one after the other: only the first has to make it.
+    """Return a home folder that tests use in turn, so that only the first of them has to make a database.
 
-    It is not below pytest's own temporary folder: another run of pytest, as it begins, closes that folder to everybody
-    else, and so to the user that PostgreSQL runs as where we are root.
+    The folder is not in pytest's temporary folder. Another run of pytest denies others access to that folder, and so
+    denies it to PostgreSQL's system user if we are root.
     """
     with tempfile.TemporaryDirectory(prefix="onnx-ledger-") as folder:
         yield Path(folder) / "home"

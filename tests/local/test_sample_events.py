@@ -1,4 +1,4 @@
-"""`local/events/` holds one event for each route, made by the gateway."""
+"""`local/events/` has an event for each route, as the gateway makes it."""
 
 import base64
 import json
@@ -68,7 +68,7 @@ def test_only_the_routes_that_ask_for_a_token_come_with_a_user() -> None:
     assert set(users.values()) == {None, USER}
 
 
-def test_a_request_that_no_route_takes_has_no_event() -> None:
+def test_a_request_that_no_route_matches_has_no_event() -> None:
     router = Router((route, function) for function in FUNCTIONS for route in function.routes)
-    with pytest.raises(LookupError, match="no route takes GET /nowhere"):
+    with pytest.raises(LookupError, match="no route matches GET /nowhere"):
         sample_event(Request("GET", "/nowhere"), router)

@@ -1,4 +1,4 @@
-"""Settings: defaults, and errors that name the variable."""
+"""The defaults of the settings, and errors that name the variable."""
 
 from pathlib import Path
 
@@ -41,7 +41,7 @@ def test_every_setting_is_read_from_its_variable() -> None:
 
 
 def test_an_empty_variable_is_one_that_is_not_set() -> None:
-    names = ("HOST", "PORT", "LEDGER_HOME", "DATABASE_URL", "MODEL", "ENVIRONMENTS", "TEMPLATE")
+    names = ("HOST", "PORT", "LEDGER_HOME", "DATABASE_URL", "MODEL", "ENVIRONMENTS", "TEMPLATE", "AUTH")
     assert Settings.from_environment(dict.fromkeys(names, "")) == Settings()
 
 

@@ -1,4 +1,4 @@
-"""Functions and routes, as they are read from a SAM template."""
+"""Reading functions and routes from a SAM template."""
 
 from pathlib import Path
 
@@ -31,8 +31,8 @@ def test_functions_are_read_with_what_globals_say_of_all(functions: dict[str, Fu
 def test_variables_are_joined_with_those_of_all_and_references_resolved(functions: dict[str, Function]) -> None:
     assert functions["Echo"].environment == {
         "GREETING": "hello",  # a parameter's default
-        "SECRET": None,  # a parameter without one
-        "ADDRESS": None,  # what only CloudFormation can work out
+        "SECRET": None,  # a parameter without a default
+        "ADDRESS": None,  # a value that only CloudFormation knows
         "COUNT": "3",
         "FLAG": "true",
     }
@@ -60,12 +60,12 @@ def test_an_event_without_path_and_method_is_the_default_route(tmp_path: Path) -
     )
     assert function.routes == (Route("ANY", None),)
     assert function.routes[0].key == "$default"
-    assert (function.timeout, function.memory) == (3, 128)  # Lambda's own
+    assert (function.timeout, function.memory) == (3, 128)  # Lambda's defaults
 
 
 @pytest.mark.parametrize(
     ("text", "problem"),
-    [("Resources: [", "while parsing a flow node"), ("- a list", "it is no SAM template, it has no Resources")],
+    [("Resources: [", "while parsing a flow node"), ("- a list", "it is not a SAM template: it has no Resources")],
 )
 def test_what_is_no_template_is_refused_in_one_line(tmp_path: Path, text: str, problem: str) -> None:
     with pytest.raises(CannotServeError) as raised:
@@ -81,7 +81,7 @@ def test_what_is_no_template_is_refused_in_one_line(tmp_path: Path, text: str, p
         ("{Handler: f.g, Timeout: soon}", "Timeout must be a number above 0"),
         (
             "{Handler: f.g, Events: {E: {Type: HttpApi, Properties: {Path: x, Method: GET}}}}",
-            "an HttpApi event needs a Path that starts with / and a Method, or neither",
+            "an HttpApi event needs both a Path that starts with / and a Method, or neither",
         ),
     ],
 )

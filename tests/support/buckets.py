@@ -1,4 +1,4 @@
-"""A bucket that moto keeps, and what a caller does with a presigned URL."""
+"""A bucket in moto, and an upload to a presigned URL."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Bucket:
-    """A bucket."""
+    """A bucket in moto."""
 
     s3: "S3Client"
     name: str
@@ -32,5 +32,5 @@ def make_bucket(name: str) -> Bucket:
 
 
 def put(announced: dict[str, Any], content: bytes) -> requests.Response:
-    """Upload as `POST /upload` says. moto stands in for S3 where `requests` is used, and only there."""
+    """Upload to the URL that `POST /upload` returned. moto replaces S3 only for the client `requests`."""
     return requests.put(announced["url"], data=content, headers=announced["headers"], timeout=5)

@@ -1,4 +1,4 @@
-"""CloudFormation's side of a custom resource: a server in place of the bucket that answers are sent to."""
+"""CloudFormation's side of a custom resource: a server that stands in for the bucket with the answers."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,18 +9,18 @@ from threading import Thread
 
 @dataclass
 class CloudFormation:
-    """Where answers are sent.
+    """The answers that CloudFormation got.
 
     Attributes
     ----------
     url
-        The presigned URL.
+        The presigned URL to send answers to.
     answers
-        Bodies that arrived.
+        The bodies of the answers.
     contenttypes
         Their content types.
     refusals
-        So many requests are answered 503 first.
+        The number of requests to refuse with 503 first.
     """
 
     url: str = ""
@@ -31,7 +31,7 @@ class CloudFormation:
 
 @contextmanager
 def serve_cloudformation() -> Iterator[CloudFormation]:
-    """Serve on this machine, in place of the bucket, and keep what arrives."""
+    """Run a server in place of the bucket, and keep the answers."""
     kept = CloudFormation()
 
     class Bucket(BaseHTTPRequestHandler):
@@ -47,7 +47,7 @@ def serve_cloudformation() -> Iterator[CloudFormation]:
             self.end_headers()
 
         def log_message(self, *_: object) -> None:
-            """Say nothing."""
+            """Log nothing."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Bucket) as server:
         kept.url = f"http://127.0.0.1:{server.server_port}/answer?signature=abc"

@@ -1,24 +1,25 @@
-"""What tests ask the database itself, past the ledger."""
+"""Queries that go to the database directly, past the ledger."""
 
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-from functions.shared.ledger.connection import Connection, parse_database_url
+from functions.shared.ledger.connection import Connection
+from functions.shared.ledger.database_url import parse_database_url
 
 Query = Callable[..., list[list[Any]]]
-"""Runs one statement, its parameters given by name, and returns its rows."""
+"""Runs a statement with named parameters, and returns its rows."""
 
 
 def in_database(url: str, database: str, user: str | None = None) -> str:
-    """Return the URL of another database on the same server, as another user where one is named."""
+    """Return the URL of another database on the same server, as another user if one is named."""
     parts = urlsplit(url)
     netloc = parts.netloc if user is None else f"{user}@{parts.netloc.rpartition('@')[2]}"
     return urlunsplit(parts._replace(netloc=netloc, path=f"/{database}"))
 
 
 def run(url: str, *statements: str) -> list[list[object]]:
-    """Run statements, one transaction each; return the rows of the last."""
+    """Run statements in a transaction each, and return the rows of the last."""
     connection = Connection(parse_database_url(url))
     try:
         rows = [connection.run(statement, {}) for statement in statements]
@@ -28,7 +29,7 @@ def run(url: str, *statements: str) -> list[list[object]]:
 
 
 def inputs(database_url: str) -> list[list[Any]]:
-    """Return what the database has of each input."""
+    """Return the row of each input."""
     connection = Connection(parse_database_url(database_url))
     rows = connection.run("SELECT uri, content, size, encode(sha256, 'hex') FROM inputs", {})
     connection.close()
@@ -36,7 +37,7 @@ def inputs(database_url: str) -> list[list[Any]]:
 
 
 def predictions(database_url: str) -> int:
-    """Return how many predictions there are."""
+    """Return the number of predictions."""
     connection = Connection(parse_database_url(database_url))
     [[count]] = connection.run("SELECT count(*) FROM predictions", {})
     connection.close()

@@ -1,4 +1,4 @@
-"""A man in the middle between the ledger and PostgreSQL: it counts round trips and loses what it is told to lose."""
+"""A proxy between the ledger and PostgreSQL that counts round trips, and loses messages on demand."""
 
 import contextlib
 import select
@@ -12,18 +12,19 @@ from pathlib import Path
 from types import TracebackType
 from urllib.parse import quote
 
-from functions.shared.ledger.connection import DatabaseAddress
+from functions.shared.ledger.database_url import DatabaseAddress
+from functions.shared.ledger.login import open_socket
 
 _READY_FOR_QUERY = b"Z\0\0\0\5"
 _SSL_REQUEST_SIZE = 8
 
 
 class Fate(Enum):
-    """What happens to the client's next flight of messages."""
+    """What the proxy does with a flight: the messages that a client sends before it waits for an answer."""
 
-    REQUEST_LOST = auto()  # the connection breaks before the server sees it
-    REPLY_LOST = auto()  # the server does what it is told, then the connection breaks
-    SILENCE = auto()  # nothing is forwarded, nothing is closed
+    REQUEST_LOST = auto()  # break the connection before the server gets the messages
+    REPLY_LOST = auto()  # let the server answer, then break the connection
+    SILENCE = auto()  # forward nothing, and close nothing
 
 
 class Proxy:
@@ -32,9 +33,9 @@ class Proxy:
     Attributes
     ----------
     flights : int
-        Times that a client sent something after it last received something: round trips, the log-in's included.
+        Round trips so far, including those of logging in.
     sessions : int
-        Connections accepted.
+        Connections so far.
     """
 
     def __init__(self, server: DatabaseAddress, folder: Path, *, tls: ssl.SSLContext | None = None) -> None:
@@ -44,7 +45,7 @@ class Proxy:
         self._tls = tls
         self._fates: deque[Fate | None] = deque()
         self._sockets: set[socket.socket] = set()
-        login = quote(server.user) + (f":{quote(server.password)}" if server.password else "")
+        login = quote(server.user) + (f":{quote(server.password, safe='')}" if server.password else "")
         if tls is None:
             self._listener = socket.socket(socket.AF_UNIX)
             self._listener.bind(str(folder / ".s.PGSQL.5432"))
@@ -57,24 +58,24 @@ class Proxy:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def next_flights(self, *fates: Fate | None) -> None:
-        """Decide what happens to the next flights, on whichever connection. Logging in is a flight too."""
+        """Set the fates of the next flights of all connections. Logging in is a flight, too."""
         self._fates.extend(fates)
 
     @contextlib.contextmanager
     def counted(self, expected: int) -> Iterator[None]:
-        """Assert how many round trips the block takes."""
+        """Check the number of round trips that the block takes."""
         before = self.flights
         yield
         assert self.flights - before == expected
 
     def cut(self) -> None:
-        """Break all connections, and wait until both ends have been told."""
-        for open_socket in list(self._sockets):
+        """Shut all connections down, on both sides."""
+        for forwarding in list(self._sockets):
             with contextlib.suppress(OSError):
-                open_socket.shutdown(socket.SHUT_RDWR)
+                forwarding.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
-        """Break all connections and accept no more."""
+        """Shut all connections down, and accept no more."""
         self._listener.close()
         if self._listener.family == socket.AF_UNIX:
             Path(self.url.rpartition("=")[2], ".s.PGSQL.5432").unlink(missing_ok=True)
@@ -105,7 +106,7 @@ class Proxy:
                 client = self._tls.wrap_socket(client, server_side=True)
             except OSError:
                 return
-        with client, self._server.open_socket() as server:
+        with client, open_socket(self._server) as server:
             self._sockets |= {client, server}
             with contextlib.suppress(OSError):
                 self._forward(client, server)

@@ -1,4 +1,4 @@
-"""An execution environment of Lambda's: AWS's runtime interface emulator, with AWS's runtime client and a package."""
+"""An execution environment of Lambda: AWS's runtime interface emulator and client, with a function's package."""
 
 import http.client
 import json
@@ -17,15 +17,15 @@ from local.template import Function
 
 _ROOT = Path(__file__).parents[2]
 _PATH = "/2015-03-31/functions/function/invocations"
-_START_TIMEOUT = 5.0  # seconds until the emulator listens; it starts the function at the first event only
+_START_TIMEOUT = 5.0  # seconds until the emulator listens; it starts the function with the first event
 
 
 class EmulatorError(Exception):
-    """The function ended without a result. The message carries what it printed."""
+    """The function ended without a result. The message includes what it printed."""
 
 
 def find_emulator() -> Path:
-    """Return AWS's emulator for this machine's processor, out of the aws-sam-cli package.
+    """Return the emulator for this machine's processor, which the package aws-sam-cli includes.
 
     Raises
     ------
@@ -40,20 +40,20 @@ def find_emulator() -> Path:
 
 
 class Emulator:
-    """One execution environment. It takes one event at a time, as on Lambda.
+    """One execution environment. It runs one event at a time, as on Lambda.
 
     Parameters
     ----------
     function
-        The function, as template.yaml has it.
+        The function, as template.yaml declares it.
     package
-        Its package; handlers are imported from here and nowhere else.
+        The folder of its package, the only one from which handlers are imported.
     python, runtime
-        CPython of Lambda's version, and the folder with what Lambda's runtime brings besides.
+        A CPython of Lambda's version, and the folder with the packages of Lambda's runtime.
     variables
-        Environment variables on top of the template's.
+        Environment variables that override the template's.
     log
-        File for all that emulator and function print.
+        File that receives what emulator and function print.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class Emulator:
         self._port, api_port = _free_ports()
         addresses = ["--runtime-interface-emulator-address", f"127.0.0.1:{self._port}"]
         addresses += ["--runtime-api-address", f"127.0.0.1:{api_port}"]
-        # -S keeps this Python's own packages off the path: there is the package, the runtime and the standard library.
+        # -S hides this Python's site-packages: imports find the package, the runtime and the standard library only.
         client: list[str | Path] = [python, "-S", "-m", "awslambdaric", function.handler]
         environment = {name: value for name, value in function.environment.items() if value is not None}
         environment |= {
@@ -93,7 +93,7 @@ class Emulator:
         _wait_until_it_listens(self._port)
 
     def invoke(self, event: Mapping[str, Any]) -> tuple[Any, float]:
-        """Run the handler on one event and return its result, and the seconds that it took.
+        """Run the handler on one event. Return its result, and the seconds that it took.
 
         Raises
         ------
@@ -112,7 +112,7 @@ class Emulator:
         return result, seconds
 
     def __enter__(self) -> "Emulator":
-        """Return itself: leaving the block ends the environment."""
+        """Return this environment. Leaving the block ends it."""
         return self
 
     def __exit__(

@@ -19,23 +19,23 @@ from tests.support.repository import ROOT
 
 @dataclass(frozen=True)
 class Context:
-    """What Lambda hands over beside the event."""
+    """The context object, a handler's second argument."""
 
     aws_request_id: str = field(default_factory=lambda: str(uuid4()))
     milliseconds: int = 30_000
 
     def get_remaining_time_in_millis(self) -> int:
-        """All of the time, at any time."""
+        """Return the same time at every call."""
         return self.milliseconds
 
 
 class EventTransport(httpx.BaseTransport):
-    """Answers HTTP requests by way of events, through the routes of template.yaml.
+    """Turns HTTP requests into events, and passes them to the handlers by the routes of template.yaml.
 
     Parameters
     ----------
     subject
-        The user that an authorizer vouches for; None where the API has none.
+        The user of the token that an authorizer has checked; None if the API has no authorizer.
     """
 
     def __init__(self, subject: str | None = None) -> None:
@@ -44,7 +44,7 @@ class EventTransport(httpx.BaseTransport):
         self._subject = subject
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        """Make the event, call the handler, read its result."""
+        """Make the event, call the handler, and read its result."""
         match = self._router.match(request.method, request.url.path)
         if match is None:
             return httpx.Response(404, json={"message": "Not Found"})
@@ -73,14 +73,14 @@ class EventTransport(httpx.BaseTransport):
 
 
 def forget_environment() -> None:
-    """End the execution environment: the next event finds new settings, a new pool and a model loaded anew."""
+    """End the execution environment: the next event reads the settings, connects and loads the model again."""
     for function in ("predict", "worker", "sweep", "upload", "list_predictions", "get_prediction", "describe"):
         module = importlib.import_module(f"functions.{function}.handler")
-        for name in ("environment", "ledger", "settings", "package", "objects", "uploads"):
+        for name in ("environment", "package"):
             cached: Any = getattr(module, name, None)
             if cached is not None and cached.cache_info().currsize:
                 made = cached()
-                for ledger in (made, getattr(made, "ledger", None)):
-                    if isinstance(ledger, Ledger):
-                        ledger.close()
+                ledger = getattr(getattr(made, "serving", made), "ledger", None)
+                if isinstance(ledger, Ledger):
+                    ledger.close()
                 cached.cache_clear()

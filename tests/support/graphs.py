@@ -1,4 +1,4 @@
-"""Tiny ONNX models for the tests, written operator by operator, and packages made of them."""
+"""Small ONNX models for the tests, built from single operators, and model packages of them."""
 
 import json
 from collections.abc import Sequence
@@ -43,7 +43,7 @@ def graph(
 
 
 def package(folder: Path, model: ModelProto | bytes, **settings: object) -> Path:
-    """Write a model package: `settings` are model.json's keys; without any, there is no model.json."""
+    """Write a model package: `settings` are the keys of model.json, which is missing without any."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "model.onnx").write_bytes(model if isinstance(model, bytes) else model.SerializeToString())
     (folder / "model.json").unlink(missing_ok=True)
@@ -53,13 +53,13 @@ def package(folder: Path, model: ModelProto | bytes, **settings: object) -> Path
 
 
 def passing(dtype: str, axes: Axes, *, answer: Axes = None, name: str = "x") -> ModelProto:
-    """Make a model that answers its input unchanged, whatever shape is claimed for the answer."""
+    """Make a model that returns its input unchanged, whatever output shape it declares."""
     node = helper.make_node("Identity", [name], ["y"])
     return graph([node], [tensor(name, dtype, axes)], [tensor("y", dtype, axes if answer is None else answer)])
 
 
 def pixels(axes: Sequence[int | str | None], dtype: str = "float32") -> ModelProto:
-    """Make a model that answers the image that it gets, flattened: what preprocessing made of it can be read."""
+    """Make a model that returns its image, flattened, so that a test can read what preprocessing made."""
     nodes = [
         helper.make_node("Cast", ["image"], ["floats"], to=TensorProto.FLOAT),
         helper.make_node("Reshape", ["floats", "shape"], ["y"]),

@@ -1,4 +1,4 @@
-"""`python -m local` as a process of its own, for tests that need the whole server."""
+"""`python -m local` as a separate process, for tests that need the whole server."""
 
 import contextlib
 import os
@@ -24,20 +24,20 @@ _PATIENCE = 30.0  # seconds; a first start makes a database
 
 
 class LocalServer:
-    """A local server, with all the processes that it starts.
+    """A local server, with all processes that it starts.
 
     Parameters
     ----------
     home
-        Its `LEDGER_HOME`; what it prints goes to a file beside it.
+        Its `LEDGER_HOME`. A file beside it receives what the server prints.
     **environment
-        Environment variables on top of the test's own. Without `TEMPLATE` it serves the project's template, without
-        `PORT` it takes any free port.
+        Environment variables that override the test's own. The default for `TEMPLATE` is the project's template, and
+        for `PORT` any free port.
 
     Attributes
     ----------
     process
-        The process, once it was launched.
+        The process, after `launch`.
     """
 
     def __init__(self, home: Path, **environment: str) -> None:
@@ -74,7 +74,7 @@ class LocalServer:
 
     @property
     def address(self) -> str:
-        """Where it serves, such as `http://127.0.0.1:40001`."""
+        """The address of the server, such as `http://127.0.0.1:40001`."""
         found = _READY.search(self.output)
         assert found, self.output
         return found[1]
@@ -86,7 +86,7 @@ class LocalServer:
 
     @property
     def functions_log(self) -> str:
-        """What its functions have written."""
+        """What its functions have logged so far."""
         return (self.home / "logs" / "functions.log").read_text()
 
     def wait_for(self, pattern: str) -> None:
@@ -107,11 +107,11 @@ class LocalServer:
         return self.wait()
 
     def processes(self) -> list[psutil.Process]:
-        """Return every process that is left of it: itself, its functions, its database."""
+        """Return the processes that still run: the server, its functions and its database."""
         return [process for process in psutil.process_iter() if self._is_ours(process)]
 
     def wait_until_gone(self, seconds: float) -> list[psutil.Process]:
-        """Wait until no process of it is left; return those that are left after some seconds."""
+        """Wait until none of its processes runs, and return those that still run after some seconds."""
         until = time.monotonic() + seconds
         while (left := self.processes()) and time.monotonic() < until:
             time.sleep(0.02)
@@ -127,9 +127,9 @@ class LocalServer:
         psutil.wait_procs(processes, timeout=5)
 
     def clean_up(self) -> None:
-        """End whatever is left of it."""
+        """Kill the processes that still run."""
         for process in self.processes():
-            with contextlib.suppress(psutil.NoSuchProcess):  # it went with one that was killed before
+            with contextlib.suppress(psutil.NoSuchProcess):  # it ended with one that was killed before
                 process.kill()
         if hasattr(self, "process"):
             self.process.wait()
@@ -144,11 +144,11 @@ class LocalServer:
 
 
 Serve = Callable[..., LocalServer]
-"""Makes a server, with environment variables."""
+"""Makes a server with the given environment variables."""
 
 
 def exchange(server: LocalServer, request: bytes) -> bytes:
-    """Send bytes to a server and return the bytes that come back until it has answered."""
+    """Send bytes to a server, and return the bytes of its answer."""
     url = httpx.URL(server.address)
     with socket.create_connection((url.host, url.port), timeout=10) as connection:
         connection.sendall(request)

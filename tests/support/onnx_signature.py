@@ -1,4 +1,4 @@
-"""The signature of an ONNX file as onnxruntime reads it, to hold ours against."""
+"""Compares the signature that we read of an ONNX file with the one that onnxruntime reads."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ _RUNTIME_NAMES = {"float32": "float", "float64": "double"}
 
 
 def assert_agrees_with_the_runtime(path: Path) -> None:
-    """Check that we read names, types and axes as the runtime does."""
+    """Check that we read the same names, types and axes as the runtime."""
 
     def named(dtype: str) -> str:
         return _RUNTIME_NAMES.get(dtype, dtype)

@@ -1,4 +1,4 @@
-"""The queue of predictions, as moto keeps it, and the functions on both sides of it."""
+"""The queue of predictions in moto, the request that fills it, and the worker that empties it."""
 
 import json
 from dataclasses import dataclass
@@ -18,22 +18,22 @@ AWS = {"AWS_ACCESS_KEY_ID": "none", "AWS_SECRET_ACCESS_KEY": "none", "AWS_DEFAUL
 
 @dataclass(frozen=True)
 class Queue:
-    """The queue of predictions, and what the event source mapping does with it."""
+    """The queue of predictions, with a stand-in for the event source mapping."""
 
     sqs: "SQSClient"
     url: str
 
     def receive(self) -> list[Message]:
-        """Return the next ten messages, which are then invisible for a while."""
+        """Receive up to ten messages, which are invisible afterwards."""
         got = self.sqs.receive_message(QueueUrl=self.url, MaxNumberOfMessages=10, AttributeNames=["All"])
         return cast("list[Message]", got.get("Messages", []))
 
     def bodies(self) -> list[str]:
-        """Return what the next ten messages say."""
+        """Receive up to ten messages, and return their bodies."""
         return [message["Body"] for message in self.receive()]
 
     def deliver(self) -> list[str]:
-        """Give the next ten messages to the worker, delete those it is done with, and return what the others say."""
+        """Pass up to ten messages to the worker, delete those that succeeded, and return the bodies of the others."""
         messages = self.receive()
         again = work(messages)
         for message in messages:
@@ -43,7 +43,7 @@ class Queue:
 
 
 def work(messages: list[Message], context: Context | None = None) -> list[str]:
-    """Give messages to the worker, and return what those say that it wants again."""
+    """Pass messages to the worker, and return the bodies of those that failed."""
     from functions.worker.handler import handler
 
     event = json.loads(json.dumps(make_event(messages, queue_arn=QUEUE_ARN)))
@@ -54,7 +54,7 @@ def work(messages: list[Message], context: Context | None = None) -> list[str]:
 def predict(
     api: httpx.Client, content: bytes, *, prefer: str | None = "respond-async", key: str | None = None
 ) -> httpx.Response:
-    """Send an image, to be predicted later unless told otherwise."""
+    """Send an image to `POST /prediction`, by default asynchronously."""
     headers = {"prefer": prefer, "idempotency-key": key}
     return api.post(
         "/prediction",
@@ -65,5 +65,5 @@ def predict(
 
 
 def listed(api: httpx.Client) -> list[str]:
-    """Return the ids of the predictions that there are."""
+    """Return the ids of the predictions that `GET /predictions` lists."""
     return [record["prediction_id"] for record in api.get("/predictions?limit=100").json()["predictions"]]

@@ -1,4 +1,4 @@
-"""Things to put into a ledger."""
+"""A model, an image and predictions to store in a ledger."""
 
 from typing import Any
 
@@ -11,12 +11,13 @@ MODEL = ModelIdentity(
     labels=tuple("0123456789"),
     task="classification",
     provider="CPUExecutionProvider",
+    settings='{"activation": "none", "rescale_factor": 0.00392156862745098}',
 )
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256))
 
 
 def prediction(**changes: Any) -> NewPrediction:
-    """A prediction of a seven, but for `changes`."""
+    """Return a prediction of a seven, with `changes`."""
     given: dict[str, Any] = {
         "input": NewInput(PNG, "image/png", "seven.png"),
         "output": [0.0004, 0.003, 0.0087, 0.0034, 0.0006, 0.0021, 0.000005, 0.9642, 0.0034, 0.0137],

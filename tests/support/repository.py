@@ -1,4 +1,4 @@
-"""Where the repository is, and the image that it ships."""
+"""Paths of the repository."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The sample events of `local/events/`: the function each is for, what it needs, and what it is to return."""
+"""The sample events of `local/events/`: each one's function, the data that it needs, and the result to expect."""
 
 import json
 from dataclasses import dataclass
@@ -19,11 +19,11 @@ VARIABLES = {
     "upload": {"UPLOADS_BUCKET": "uploads", "AWS_ACCESS_KEY_ID": "sample", "AWS_SECRET_ACCESS_KEY": "sample"},
     "sweep": {"QUEUE_URL": "https://sqs.us-east-1.amazonaws.com/123456789012/predictions"},  # nothing is sent there
 }
-"""What a function needs to be told for a sample event, besides where the ledger is."""
+"""Environment variables that a function needs for a sample event, besides `DATABASE_URL`."""
 
 
 def function_of(name: str) -> Function:
-    """Return the function that a sample event is for."""
+    """Return the function of a sample event."""
     key = EVENTS[name].get("routeKey")
     if key is None:
         return FUNCTIONS[f"{name.title()}Function"]
@@ -32,7 +32,7 @@ def function_of(name: str) -> Function:
 
 
 def check_result(name: str, result: dict[str, Any]) -> Response | None:
-    """Check that a sample event went well; return the response where it was a request."""
+    """Check the result of a sample event. Return the response if the event was a request."""
     event = EVENTS[name]
     if "routeKey" not in event:
         assert result == {"worker": {"batchItemFailures": []}, "sweep": {"sent": 0, "failed": 0}}[name]
@@ -45,7 +45,7 @@ def check_result(name: str, result: dict[str, Any]) -> Response | None:
 def store_sample(database_url: str) -> None:
     """Store the record that the sample events ask for."""
     ledger = Ledger.at(database_url)
-    model = ModelIdentity("sample", "1", "0" * 64, ("no", "yes"), "classification", "CPUExecutionProvider")
+    model = ModelIdentity("sample", "1", "0" * 64, ("no", "yes"), "classification", "CPUExecutionProvider", "{}")
     sample = NewPrediction(
         prediction_id=UUID(PREDICTION_ID),
         input=NewInput(DIGIT.read_bytes(), "image/png", DIGIT.name),
@@ -62,7 +62,7 @@ def store_sample(database_url: str) -> None:
 
 
 def queue_sample(database_url: str) -> None:
-    """Queue the prediction that the sample event of `worker` is to make."""
+    """Queue the prediction that the sample event of `worker` asks for."""
     ledger = Ledger.at(database_url)
     digit = NewInput(DIGIT.read_bytes(), "image/png", DIGIT.name)
     ledger.enqueue(QueuedPrediction(prediction_id=UUID(QUEUED_ID), input=digit, user_id=USER))
@@ -71,7 +71,7 @@ def queue_sample(database_url: str) -> None:
 
 @dataclass(frozen=True)
 class Timing:
-    """How long a sample event took, in seconds."""
+    """The seconds that a sample event took."""
 
     event: str
     function: str

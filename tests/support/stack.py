@@ -1,8 +1,8 @@
-"""template.yaml as AWS would see it: translated by SAM, its intrinsic functions worked out for given parameters.
+"""template.yaml as CloudFormation sees it: translated by SAM, with the intrinsic functions evaluated.
 
-What only a deployment can know (an ARN, an id) stands in angle brackets: `<Cluster.Endpoint.Address>`. Nested stacks
-are worked out too, so that what one passes to another arrives. It is strict: a reference to something that is not
-there, a parameter that a nested stack does not declare or does not get, an output it does not have, are errors.
+Values that only a deployment knows (an ARN, an id) stand in angle brackets: `<Cluster.Endpoint.Address>`. Nested stacks
+are evaluated, too, so that tests see which values one passes to another. A reference to a missing resource, a parameter
+that a nested stack does not declare or does not get, and an output that it does not have are errors.
 """
 
 import copy
@@ -30,19 +30,19 @@ PSEUDO_PARAMETERS = {
 }
 
 SHAPES = {"DBProxyArn": f"arn:aws:rds:{REGION}:123456789012:db-proxy:prx-0123456789abcdef0"}
-"""Attributes that templates take apart, by name."""
+"""Values of the attributes that templates split, by name."""
 
-_NOTHING = object()  # what AWS::NoValue becomes: its property is not there
+_NOTHING = object()  # the value of AWS::NoValue: its property is removed
 
 
 def read(path: str) -> dict[str, Any]:
-    """Read a template of the repository, short forms spelled out."""
+    """Read a template of the repository, and expand the short forms of intrinsic functions."""
     parsed: dict[str, Any] = samtranslator.yaml_helper.yaml_parse((ROOT / path).read_text("utf-8"))
     return parsed
 
 
 def translated(parameters: Mapping[str, str], code: str = "a") -> dict[str, Any]:
-    """Translate template.yaml as CloudFormation does before it deploys; `code` stands for what the packages hold."""
+    """Translate template.yaml as CloudFormation does before it deploys. `code` stands for the packages' content."""
     template = read("template.yaml")
     template["Globals"]["Function"]["CodeUri"] = f"s3://artefacts/{code}"
     values = {name: parameters.get(name, declared["Default"]) for name, declared in template["Parameters"].items()}
@@ -64,7 +64,7 @@ def _deployed(code: str, parameters: tuple[tuple[str, str], ...]) -> "Stack":
 
 class _NoManagedPolicies:
     def load(self) -> dict[str, str]:
-        """Names of AWS's managed policies: none is used."""
+        """Return no names of AWS's managed policies, since no template uses one."""
         return {}
 
 
@@ -74,9 +74,9 @@ class Stack:
     Parameters
     ----------
     template
-        Without SAM's resource types.
+        The template, without SAM's resource types.
     parameters
-        Values by name; the others have their defaults.
+        Values by name. The other parameters have their defaults.
     """
 
     def __init__(self, template: Mapping[str, Any], parameters: Mapping[str, Any]) -> None:
@@ -91,7 +91,7 @@ class Stack:
 
     @classmethod
     def deployed(cls, code: str = "a", **parameters: str) -> "Stack":
-        """Return template.yaml with these parameters. Tests share it: they read it and change nothing."""
+        """Return template.yaml with these parameters. Tests share the stack, and must not change it."""
         return _deployed(code, tuple(sorted(parameters.items())))
 
     @cached_property
@@ -115,11 +115,11 @@ class Stack:
         return {name: self._nested(name) for name in self.of_type("AWS::CloudFormation::Stack")}
 
     def of_type(self, kind: str) -> dict[str, Any]:
-        """Properties of all resources of a type, by logical id."""
+        """Return the properties of all resources of a type, by logical id."""
         return {name: one["Properties"] for name, one in self.resources.items() if one["Type"] == kind}
 
     def needs(self, name: str) -> set[str]:
-        """Return the logical ids of everything that CloudFormation makes or changes before this resource."""
+        """Return the logical ids of the resources that CloudFormation makes or changes before this one."""
         found: set[str] = set()
         waiting = [name]
         while waiting:

@@ -1,11 +1,11 @@
-"""Waiting for what another process does."""
+"""Waits for what another process does."""
 
 import time
 from collections.abc import Callable
 
 
 def soon(happens: Callable[[], bool], seconds: float = 5) -> bool:
-    """Tell whether something happens within some seconds."""
+    """Tell whether a condition becomes true within some seconds."""
     until = time.monotonic() + seconds
     while not happens():
         if time.monotonic() > until:

@@ -1,9 +1,8 @@
 """The FastAPI application of a function, and the handler that Lambda calls."""
 
-import sys
 from collections.abc import Awaitable, Callable, Mapping
 from functools import cached_property
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.routing import APIRoute
@@ -14,14 +13,9 @@ from mangum.handlers import HTTPGateway
 from mangum.types import Response as MangumResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from functions.shared.api.log import logger
 from functions.shared.api.problems import CONTENT_TYPE, answer_problems
-from functions.shared.api.settings import on_lambda
-
-if on_lambda():
-    # FastAPI loads pydantic's first version to tell that a route has no model of it: a twentieth of a cold start.
-    # None in its place is how an import is made to fail (Python, "sys.modules"), which FastAPI is prepared for.
-    sys.modules.setdefault("pydantic.v1", None)  # type: ignore[arg-type]  # typeshed knows modules only
+from functions.shared.execution_environment import LambdaContext
+from functions.shared.log import logger
 
 TITLE: Final = "onnx-ledger"
 VERSION: Final = "1"
@@ -31,14 +25,6 @@ _NO_TELEMETRY: Final[TelemetryConfig] = {"tracing": False, "metrics": False, "lo
 
 MAX_RESPONSE_BYTES: Final = 6_000_000
 """The largest JSON answer, in bytes: Lambda gives back 6 MB (AWS, "Lambda quotas"), headers included."""
-
-
-class LambdaContext(Protocol):
-    """What we read of the context object (AWS, "Using the Lambda context object to retrieve function information")."""
-
-    @property
-    def aws_request_id(self) -> str:
-        """The id of this invocation."""
 
 
 Event = dict[str, Any]
@@ -159,6 +145,9 @@ class _Exchange:
 
 class _Adapter(Mangum):
     """Mangum, for events of an HTTP API alone."""
+
+    def _setup_event_loop(self) -> None:
+        """Do without one, as `_Exchange` does. The way that Mangum asks for it makes Python warn from 3.12 on."""
 
     def __call__(self, event: Event, context: LambdaContext) -> dict[str, Any]:
         http_api = _HttpApi(event, context, self.config)  # type: ignore[arg-type]  # a context that is never read

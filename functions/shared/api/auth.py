@@ -4,6 +4,7 @@ from http import HTTPStatus
 
 from fastapi import Request
 
+from functions.shared.api.fields import ANONYMOUS
 from functions.shared.api.problems import Problem
 
 
@@ -51,3 +52,14 @@ def require_own(user_id: str | None, subject: str | None) -> None:
     if subject is not None and user_id is not None and user_id != subject:
         detail = "user_id is not the user of the token: leave it out, or send that user's own."
         raise Problem(HTTPStatus.FORBIDDEN, detail, errors=[("/user_id", "not the user of the token")])
+
+
+def owner(user_id: str | None, subject: str | None) -> str:
+    """Return whose a new record is: the token's user, else the one that the request names, else `anonymous`.
+
+    Parameters and errors as in `require_own`.
+    """
+    require_own(user_id, subject)
+    if subject is not None:
+        return subject
+    return ANONYMOUS if user_id is None else user_id

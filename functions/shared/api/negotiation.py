@@ -1,8 +1,13 @@
-"""What the caller is willing to read (RFC 9110, section 12.5.1)."""
+"""Media types: what a body is, and what the caller is willing to read (RFC 9110, sections 8.3.1 and 12.5.1)."""
 
 from http import HTTPStatus
 
 from functions.shared.api.problems import Problem
+
+
+def essence(header: str) -> str:
+    """Return a content type without its parameters, in lower case (RFC 9110, section 8.3.1)."""
+    return header.partition(";")[0].strip().lower()
 
 
 def accepts(accept: str | None, contenttype: str) -> bool:

@@ -5,7 +5,7 @@ be right, never SQL, a path, a stack trace or somebody else's data.
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -13,7 +13,6 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
-from functions.shared.api.log import logger
 from functions.shared.inference.errors import (
     ImageTooLargeError,
     InputError,
@@ -27,7 +26,14 @@ from functions.shared.ledger.errors import (
     RecordNotFoundError,
     UnstorableValueError,
 )
-from functions.shared.objects.errors import ObjectMissingError, ObjectStoreUnavailableError
+from functions.shared.log import logger
+from functions.shared.object_storage.errors import ObjectMissingError, ObjectStoreUnavailableError
+from functions.shared.prediction.errors import (
+    UploadError,
+    UploadMismatchError,
+    UploadNotFoundError,
+    UploadTooLargeError,
+)
 from functions.shared.queue.errors import QueueUnavailableError
 
 RETRY_AFTER_SECONDS = 5
@@ -39,6 +45,12 @@ _STATUS_BY_INPUT_ERROR: dict[type[InputError], HTTPStatus] = {
     UndecodableImageError: HTTPStatus.BAD_REQUEST,
     MissingFeaturesError: HTTPStatus.BAD_REQUEST,
     ImageTooLargeError: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+}
+
+_STATUS_BY_UPLOAD_ERROR: dict[type[UploadError], HTTPStatus] = {
+    UploadNotFoundError: HTTPStatus.NOT_FOUND,
+    UploadTooLargeError: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    UploadMismatchError: HTTPStatus.UNPROCESSABLE_ENTITY,
 }
 
 _HOW_TO_REPEAT = (
@@ -91,6 +103,24 @@ class Problem(Exception):  # noqa: N818 - RFC 9457 calls it a problem, and so do
         return json.dumps(document, ensure_ascii=False).encode("utf-8", errors="backslashreplace")
 
 
+def json_pointer_token(name: str) -> str:
+    """Return a member's name as a token of a JSON pointer (RFC 6901, section 3), cut to 100 characters."""
+    return name[:100].replace("~", "~0").replace("/", "~1")
+
+
+def invalid(faults: Iterable[Mapping[str, Any]]) -> Problem:
+    """Say in HTTP what pydantic finds wrong: its `errors()`, each of them with the place and a message."""
+    errors = [
+        (
+            "".join(f"/{json_pointer_token(str(part))}" for part in fault["loc"]),
+            f"{fault['msg'][:1].lower()}{fault['msg'][1:]}",
+        )
+        for fault in faults
+    ]
+    detail = "; ".join(f"{pointer[1:]}: {message}" for pointer, message in errors)
+    return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, f"{detail}.", errors=errors)
+
+
 def problem_of_input(error: InputError) -> Problem:
     """Say in HTTP what is wrong with an input."""
     status = _STATUS_BY_INPUT_ERROR.get(type(error), HTTPStatus.UNPROCESSABLE_ENTITY)
@@ -109,6 +139,12 @@ async def _on_problem(_request: Request, error: Problem) -> Response:
 
 async def _on_input_error(_request: Request, error: InputError) -> Response:
     return _respond(problem_of_input(error))
+
+
+async def _on_upload_error(_request: Request, error: UploadError) -> Response:
+    status, reason = _STATUS_BY_UPLOAD_ERROR[type(error)], str(error)
+    errors = [("/input_id", reason)] if status is HTTPStatus.UNPROCESSABLE_ENTITY else []
+    return _respond(Problem(status, reason if reason.endswith(".") else f"{reason}.", errors=errors))
 
 
 async def _on_record_not_found(_request: Request, _error: RecordNotFoundError) -> Response:
@@ -170,12 +206,8 @@ async def _on_object_missing(_request: Request, error: ObjectMissingError) -> Re
 
 
 async def _on_invalid_request(_request: Request, error: RequestValidationError) -> Response:
-    errors = []
-    for fault in error.errors():
-        location = [str(part) for part in fault["loc"][1:]]
-        errors.append(("/" + "/".join(location), f"{fault['msg'][:1].lower()}{fault['msg'][1:]}"))
-    detail = "; ".join(f"{pointer[1:]}: {message}" for pointer, message in errors)
-    return _respond(Problem(HTTPStatus.UNPROCESSABLE_ENTITY, f"{detail}.", errors=errors))
+    # FastAPI puts before each place the part of the request that it is in: query, path or body.
+    return _respond(invalid([{**fault, "loc": fault["loc"][1:]} for fault in error.errors()]))
 
 
 async def _on_http_exception(request: Request, error: HTTPException) -> Response:
@@ -212,6 +244,7 @@ def answer_problems(app: FastAPI) -> None:
     """Make `app` answer every error as a problem document."""
     app.exception_handler(Problem)(_on_problem)
     app.exception_handler(InputError)(_on_input_error)
+    app.exception_handler(UploadError)(_on_upload_error)
     app.exception_handler(RecordNotFoundError)(_on_record_not_found)
     app.exception_handler(InvalidCursorError)(_on_invalid_cursor)
     app.exception_handler(IdempotencyConflictError)(_on_idempotency_conflict)

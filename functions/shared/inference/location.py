@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Final
 
-from functions.shared.inference.errors import ModelPackageError, ModelUnavailableError
-from functions.shared.inference.package import file_sha256, find_model
+from functions.shared.inference.errors import ModelUnavailableError
+from functions.shared.inference.package import ModelPackage
 from functions.shared.inference.package_settings import PackageSettings
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _LOG: Final = logging.getLogger(__name__)
 
 _SCHEME: Final = "s3://"
+_MODEL: Final = "model.onnx"
 _CONNECT_SECONDS: Final = 5
 _READ_SECONDS: Final = 30
 _ATTEMPTS: Final = 5
@@ -46,7 +47,7 @@ def resolve(location: str, cache: Path | None = None) -> Path:
     Parameters
     ----------
     location
-        A folder's path, or ``s3://bucket/prefix``.
+        A folder's path, or ``s3://bucket/prefix``. That of the ``model.onnx`` in it will do.
     cache
         Where fetched packages are kept; a private folder in the system's temporary directory by default.
 
@@ -61,9 +62,10 @@ def resolve(location: str, cache: Path | None = None) -> Path:
         The location is no valid one, nothing is there, it may not be read, or it cannot be fetched or kept.
     """
     if not location.startswith(_SCHEME):
-        return Path(location)
+        path = Path(location)
+        return path.parent if path.name == _MODEL and path.is_file() else path
     bucket, _, prefix = location.removeprefix(_SCHEME).partition("/")
-    prefix = prefix.strip("/")
+    prefix = f"/{prefix}".removesuffix(f"/{_MODEL}").strip("/")
     if not bucket:
         raise ModelUnavailableError(f"{location}: is no location of the form s3://bucket/prefix")
     try:
@@ -157,11 +159,6 @@ def _download(client: "S3Client", bucket: str, objects: list[_Object], folder: P
 
 
 def _check(folder: Path) -> None:
-    """Refuse a package whose ONNX file is not the one that its model.json means, before it is kept."""
-    wanted = PackageSettings.read(folder / "model.json").sha256
-    model = find_model(folder)
-    if wanted is None:
-        return
-    found = file_sha256(model)
-    if found != wanted:
-        raise ModelPackageError(f"model.json: sha256: is {wanted}, but that of {model.name} as fetched is {found}")
+    """Refuse a package that is not the one that its model.json means, before it is kept."""
+    if PackageSettings.read(folder / "model.json").sha256 is not None:
+        ModelPackage.load(folder)

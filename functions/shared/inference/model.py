@@ -129,11 +129,15 @@ class Model:
         Raises
         ------
         ModelPackageError
-            The runtime cannot load the file, or what it answers contradicts the package.
+            The runtime cannot load the file, a file has changed since the package was read, or what the model answers
+            contradicts the package.
         ProviderUnavailableError
             A provider of an explicit list cannot be had.
         """
         model = cls(package, _session(package, providers, _options(intra_op_threads)), max_image_pixels)
+        # The runtime opens the files itself: they must still be those that the package's digest was made of.
+        for file in package.files:
+            file.require_unchanged()
         if package.labels is not None and package.answer.width is None:
             model.warm_up()  # only a run tells how many scores there are
         return model

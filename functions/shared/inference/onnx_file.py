@@ -1,13 +1,14 @@
-"""Read a model's signature straight from the ONNX file.
+"""Read a model's signature, and where its weights are kept, straight from the ONNX file.
 
 An ONNX file is one protobuf message (``ModelProto`` of onnx.proto, https://onnx.ai/onnx/repo-docs/IR.html). The few
-fields that say what goes in and what comes out are picked from the wire format here, over a memory map, so that the
+fields that say so are picked from the wire format here, over a memory map, so that the
 functions that only describe a model need neither onnxruntime nor the protobuf library, and weights are never read.
 Field numbers below are those of onnx.proto; the encoding is https://protobuf.dev/programming-guides/encoding/.
 """
 
 import mmap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
@@ -34,6 +35,19 @@ _ELEMENTWISE: Final = frozenset({"Identity", "Cast", "Add", "Sub", "Mul", "Div",
 _CLASS_ATTRIBUTES: Final = frozenset({b"classlabels_ints", b"classlabels_int64s", b"classlabels_strings"})
 _MAX_CLASSES: Final = 100_000
 _MAX_STEPS_TRACED: Final = 32
+
+# Which fields of a message may hold a tensor, at any depth, and as what.
+_WAY_TO_TENSORS: Final[Mapping[str, Mapping[int, str]]] = {
+    "model": {7: "graph", 25: "function"},
+    "graph": {1: "node", 5: "tensor", 15: "sparse tensor"},
+    "function": {7: "node", 11: "attribute"},
+    "node": {5: "attribute"},
+    "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph", 22: "sparse tensor", 23: "sparse tensor"},
+    "sparse tensor": {1: "tensor", 2: "tensor"},
+}
+# The key without which no tensor is external: what does not hold it, a million numbers of a tree say, is not walked.
+_LOCATION: Final = b"location"
+_EXTERNAL: Final = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +125,25 @@ class Signature:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class ExternalData:
+    """Where a tensor's values are kept that are not in the ONNX file.
+
+    Attributes
+    ----------
+    tensor
+        Its name, empty where it has none.
+    location
+        The file, relative to the ONNX file's folder; as written there, which may be anything.
+    end
+        How many bytes the file must have, as far as the ONNX file tells.
+    """
+
+    tensor: str
+    location: str
+    end: int
+
+
 def written(shape: Shape | None) -> str:
     """Write a shape for a message: ``[N, 28, 28, 1]``, with ``?`` for an axis without length or name."""
     return "of unknown shape" if shape is None else f"[{', '.join(str(axis or '?') for axis in shape)}]"
@@ -129,9 +162,32 @@ def read_signature(path: Path) -> Signature:
     ModelPackageError
         The file cannot be read, or it is not an ONNX model.
     """
+    with _mapped(path) as data:
+        return _Graph(data).signature()
+
+
+def read_external_data(path: Path) -> tuple[ExternalData, ...]:
+    """Read which tensors of a model have their values in other files: weights, constants, at any depth.
+
+    Parameters
+    ----------
+    path
+        An ``.onnx`` file. The other files are not looked at.
+
+    Raises
+    ------
+    ModelPackageError
+        The file cannot be read, or it is not an ONNX model.
+    """
+    with _mapped(path) as data:
+        return tuple(_external_data(data))
+
+
+@contextmanager
+def _mapped(path: Path) -> Iterator[mmap.mmap]:
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            return _Graph(data).signature()
+            yield data
     except OSError as error:
         raise ModelPackageError(f"{path.name}: cannot be read: {error.strerror}") from error
     except (_WireError, IndexError, UnicodeDecodeError, ValueError) as error:
@@ -179,6 +235,38 @@ def _fields(data: mmap.mmap, span: _Span) -> Iterator[tuple[int, int, _Span]]:
             raise _WireError("a field runs past the end")
         yield number, 0, (at, at + length)
         at += length
+
+
+def _external_data(data: mmap.mmap) -> Iterator[ExternalData]:
+    messages = [("model", (0, len(data)))]
+    while messages:
+        kind, span = messages.pop()
+        if data.find(_LOCATION, *span) < 0:
+            continue
+        if kind != "tensor":
+            way = _WAY_TO_TENSORS[kind]
+            messages += [(way[number], part) for number, _, part in _fields(data, span) if number in way]
+        elif external := _external_tensor(data, span):
+            yield external
+
+
+def _external_tensor(data: mmap.mmap, tensor: _Span) -> ExternalData | None:
+    name, entries, where = "", dict[str, str](), 0
+    for number, value, span in _fields(data, tensor):
+        if number == 8:
+            name = data[slice(*span)].decode()
+        elif number == 13:
+            entry = {part: data[slice(*text)].decode() for part, _, text in _fields(data, span)}
+            entries[entry.get(1, "")] = entry.get(2, "")
+        elif number == 14:
+            where = value
+    if where != _EXTERNAL:
+        return None
+    try:
+        end = int(entries.get("offset", 0)) + int(entries.get("length", 0))
+    except ValueError:
+        raise _WireError(f"tensor {name!r} says no numbers for the offset and length of its values") from None
+    return ExternalData(name, entries.get("location", ""), end)
 
 
 def _signed(value: int) -> int:

@@ -5,6 +5,8 @@ model wants them, which output is the answer and whether that is a classificatio
 """
 
 import hashlib
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
@@ -15,11 +17,13 @@ from functions.shared.inference.errors import ModelPackageError
 from functions.shared.inference.feature_input import FeatureInput, choose_feature_input
 from functions.shared.inference.image_input import ImageInput, choose_image_input
 from functions.shared.inference.onnx_file import SERVED_DTYPES, Signature, read_signature, written
-from functions.shared.inference.package_settings import Activation, PackageSettings, Task
+from functions.shared.inference.package_files import PackageFile, find_model, read_files
+from functions.shared.inference.package_settings import Activation, PackageSettings, Task, shown, wrong
 
 __all__ = ["FeatureInput", "ImageInput", "ModelPackage"]
 
 _VERSION_LENGTH: Final = 12
+_NAMED_FILES: Final = 3  # in a message: some exporters write one file a tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +35,15 @@ class ModelPackage:
     path
         The ONNX file.
     name, version
-        From model.json; else the folder's name and the first 12 digits of the file's SHA-256.
+        From model.json; else the folder's name and the first 12 digits of `sha256`.
     sha256
-        Of the ONNX file, in lower-case hexadecimal.
+        The model's identity, in lower-case hexadecimal: a digest over `files` and `settings`. Of a package that is one
+        file, served as that file alone would be, it is the file's.
+    files
+        The ONNX file, then those that it keeps values in.
+    settings
+        All that can change an answer beside the files, defaults included: a JSON object, the same text whenever it says
+        the same.
     task
         ``classification`` or ``regression``.
     labels
@@ -52,6 +62,8 @@ class ModelPackage:
     name: str
     version: str
     sha256: str
+    files: tuple[PackageFile, ...]
+    settings: str
     task: Task
     labels: tuple[str, ...] | None
     feature_names: tuple[str, ...] | None
@@ -77,36 +89,36 @@ class ModelPackage:
         Raises
         ------
         ModelPackageError
-            A file is missing or is not what its name says, model.json has an unknown key or a value of the wrong type,
-            it contradicts the ONNX file, or the model takes something that is neither one image nor features.
+            A file is missing, cut off, or not what its name or `sha256` says, model.json has an unknown key or a value
+            of the wrong type, it contradicts the ONNX file, or the model takes something that is neither one image nor
+            features.
         """
+        if folder.is_file():
+            raise ModelPackageError(f"{folder.name}: is a file: name the folder that holds it, {folder.parent}")
         if not folder.is_dir():
             raise ModelPackageError(f"{folder.name or folder}: there is no such folder")
         path = find_model(folder)
-        settings = PackageSettings.read(folder / "model.json")
-        sha256 = file_sha256(path)
-        if settings.sha256 not in (None, sha256):
-            raise ModelPackageError(
-                f"model.json: sha256: is {settings.sha256}, but that of {path.name} is {sha256}: it is another file"
-            )
+        said = PackageSettings.read(folder / "model.json")
+        files = read_files(path)
         signature = read_signature(path)
-        model_input = _choose_input(signature, settings)
-        answer, task = choose_answer(signature, settings, model_input.rows)
-        labels = settings.labels
-        if labels is None and task == "classification" and answer.classes is not None:
-            labels = tuple(str(label) for label in answer.classes)
+        decided = _Decisions.of(signature, said)
+        _check_texts(decided)
+        sha256 = _digest(files, decided.settings, signature)
+        _check_digest(said.sha256, sha256, files)
         return cls(
             path=path,
-            name=settings.name or folder.resolve().name or "model",
-            version=settings.version or sha256[:_VERSION_LENGTH],
+            name=said.name or folder.resolve().name or "model",
+            version=said.version or sha256[:_VERSION_LENGTH],
             sha256=sha256,
-            task=task,
-            labels=labels,
-            feature_names=model_input.names if isinstance(model_input, FeatureInput) else None,
-            activation=settings.activation,
+            files=files,
+            settings=decided.settings,
+            task=decided.task,
+            labels=decided.labels,
+            feature_names=decided.input.names if isinstance(decided.input, FeatureInput) else None,
+            activation=decided.activation,
             signature=signature,
-            input=model_input,
-            answer=answer,
+            input=decided.input,
+            answer=decided.answer,
         )
 
     def describe_input(self) -> dict[str, object]:
@@ -128,47 +140,102 @@ class ModelPackage:
         return {"takes": "features", "features": features}
 
 
-def file_sha256(path: Path) -> str:
-    """Compute a file's SHA-256.
+@dataclass(frozen=True, slots=True)
+class _Decisions:
+    """What a signature and model.json say together."""
 
-    Returns
-    -------
-    str
-        64 lower-case hexadecimal digits.
+    input: ImageInput | FeatureInput
+    answer: Answer
+    task: Task
+    labels: tuple[str, ...] | None
+    activation: Activation
 
-    Raises
-    ------
-    ModelPackageError
-        The file cannot be read.
+    @classmethod
+    def of(cls, signature: Signature, settings: PackageSettings) -> "_Decisions":
+        model_input = _choose_input(signature, settings)
+        answer, task = choose_answer(signature, settings, model_input.rows)
+        labels = settings.labels
+        if labels is None and task == "classification" and answer.classes is not None:
+            labels = tuple(str(label) for label in answer.classes)
+        return cls(model_input, answer, task, labels, settings.activation)
+
+    @property
+    def settings(self) -> str:
+        """All that can change an answer beside the weights: one JSON text, whether it was said or follows."""
+        wanted, answer = self.input, self.answer
+        document: dict[str, object] = {
+            "task": self.task,
+            "labels": self.labels,
+            "activation": self.activation,
+            "outputs": {
+                "scores": answer.scores and answer.scores.name,
+                "label": answer.label and answer.label.name,
+            },
+        }
+        if isinstance(wanted, FeatureInput):
+            document["feature_names"] = wanted.names
+        else:
+            document |= {
+                "layout": wanted.layout,
+                "size": None if wanted.height is None else (wanted.height, wanted.width),
+                "resample": wanted.resample,
+                "rescale_factor": wanted.rescale_factor,
+                "image_mean": wanted.mean,
+                "image_std": wanted.std,
+                "color": wanted.color,
+            }
+        return _canonical(document)
+
+
+def _check_texts(decided: _Decisions) -> None:
+    """Refuse names that no database and no answer could hold."""
+    names = decided.input.names if isinstance(decided.input, FeatureInput) else None
+    for key, texts in (("labels", decided.labels), ("feature_names", names)):
+        for text in texts or ():
+            if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
+                raise wrong(key, f"{shown(text)} is no text that can be stored: it has U+0000 or half of a character")
+
+
+def _canonical(document: Mapping[str, object]) -> str:
+    return json.dumps(document, sort_keys=True, separators=(",", ":"))
+
+
+def _digest(files: Sequence[PackageFile], settings: str, signature: Signature) -> str:
+    """Make the digest that tells a model from every other.
+
+    A package that is one file, served as that file alone would be, has the digest of the file.
     """
+    graph, *external = files
+    if not external and settings == _settings_without_model_json(signature):
+        return graph.sha256
+    covered = {"graph": graph.sha256, "external": {file.name: file.sha256 for file in external}, "settings": settings}
+    return hashlib.sha256(_canonical(covered).encode()).hexdigest()
+
+
+def _settings_without_model_json(signature: Signature) -> str | None:
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise ModelPackageError(f"{path.name}: cannot be read: {error.strerror}") from error
+        return _Decisions.of(signature, PackageSettings()).settings
+    except ModelPackageError:
+        return None  # the file alone cannot be served
 
 
-def find_model(folder: Path) -> Path:
-    """Find a package's ONNX file: ``model.onnx``, or the only ``.onnx`` file there is.
-
-    Raises
-    ------
-    ModelPackageError
-        There is none, or there are several and none is called ``model.onnx``.
-    """
-    path = folder / "model.onnx"
-    if path.is_file():
-        return path
-    others = sorted(other for other in folder.glob("*.onnx") if other.is_file())
-    if len(others) == 1:
-        return others[0]
-    if others:
-        names = ", ".join(other.name for other in others[:5])
-        raise ModelPackageError(
-            f"model.onnx: is missing in {folder.name}, which has {len(others)} other .onnx files ({names}): "
-            "name the one to serve model.onnx"
+def _check_digest(wanted: str | None, found: str, files: Sequence[PackageFile]) -> None:
+    if wanted in (None, found):
+        return
+    graph = files[0]
+    rest = f" and {len(files) - _NAMED_FILES} more files" if len(files) > _NAMED_FILES else ""
+    covered = f"{', '.join(file.name for file in files[:_NAMED_FILES])}{rest}"
+    if wanted == graph.sha256:
+        raise wrong(
+            "sha256",
+            f"is {wanted}, that of {graph.name} alone, but that of the model ({covered} and the settings) is {found}: "
+            "if this is the model you mean, write the latter",
         )
-    raise ModelPackageError(f"model.onnx: is missing in {folder.name}")
+    raise wrong(
+        "sha256",
+        f"is {wanted}, but that of the model ({covered} and the settings) is {found}: "
+        "it is another model, or it has other settings",
+    )
 
 
 def _choose_input(signature: Signature, settings: PackageSettings) -> ImageInput | FeatureInput:

@@ -25,7 +25,10 @@ class NoAnswerError(LedgerUnavailableError):
 
 
 class StatementInterruptedError(LedgerUnavailableError):
-    """A statement lost its connection, or its race with another one. On a new connection it may succeed at once."""
+    """A statement lost its connection, or its race with another one. On a new connection it may succeed at once.
+
+    In doubt unless the server itself has said that nothing was done.
+    """
 
     in_doubt = True
 
@@ -76,18 +79,24 @@ _UNAVAILABLE_CLASSES = {
     "58",  # system error outside of PostgreSQL
 }
 _UNAVAILABLE = {
+    "25P04",  # transaction_timeout
     "55P03",  # lock not available in time
     "57014",  # statement_timeout
     "57P03",  # cannot connect now: starting up, shutting down, recovering
     "57P04",  # database dropped
 }
-_INTERRUPTED = {
+# The server has done nothing, and a new connection may do better.
+_ROLLED_BACK = {
     "25006",  # read-only transaction: this connection leads to what a failover has made a standby
+    "25P03",  # idle_in_transaction_session_timeout
     "40001",  # serialization failure
     "40P01",  # deadlock
+    "57P05",  # idle_session_timeout
+}
+# The session has ended, before the commit or after it.
+_INTERRUPTED = {
     "57P01",  # administrator's shutdown
     "57P02",  # crash shutdown
-    "57P05",  # idle session timeout
 }
 _NOT_MIGRATED = {
     "3F000",  # no such schema
@@ -112,8 +121,10 @@ def refusal(fields: Mapping[str, str]) -> LedgerError:
     """
     sqlstate = fields.get("C", "")
     message = f"{fields.get('M', 'no message')} (SQLSTATE {sqlstate or 'missing'})"
-    if sqlstate in _INTERRUPTED:
-        return StatementInterruptedError(message)
+    if sqlstate in _INTERRUPTED or sqlstate in _ROLLED_BACK:
+        interrupted = StatementInterruptedError(message)
+        interrupted.in_doubt = sqlstate in _INTERRUPTED
+        return interrupted
     if sqlstate[:2] in _UNAVAILABLE_CLASSES or sqlstate in _UNAVAILABLE:
         return LedgerUnavailableError(message)
     if sqlstate in _NOT_MIGRATED:

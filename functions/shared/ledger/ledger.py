@@ -9,8 +9,9 @@ from uuid import UUID
 
 from functions.shared.ledger import arrays, statements
 from functions.shared.ledger.arrays import Array, ElementType
-from functions.shared.ledger.connection import Connection, parse_database_url
+from functions.shared.ledger.connection import Connection
 from functions.shared.ledger.cursor import decode_cursor, encode_cursor
+from functions.shared.ledger.database_url import parse_database_url
 from functions.shared.ledger.errors import (
     IdempotencyConflictError,
     LedgerUnavailableError,
@@ -39,6 +40,7 @@ from functions.shared.ledger.records import (
     Sweep,
     Upload,
 )
+from functions.shared.ledger.secret import DatabaseSettings, resolve_database_url
 
 _FOREIGN_KEY_VIOLATION, _UNIQUE_VIOLATION = "23503", "23505"
 _MODEL_KEY, _IDEMPOTENCY_KEY = "predictions_model_id_fkey", "idempotency_keys_pkey"
@@ -90,7 +92,7 @@ class Ledger:
         Parameters
         ----------
         database_url : str
-            As `connection.parse_database_url` takes it.
+            As `database_url.parse_database_url` takes it.
         pool_size : int
             Most connections at a time.
 
@@ -101,6 +103,11 @@ class Ledger:
         """
         address = parse_database_url(database_url)
         return cls(Pool(lambda: Connection(address), size=pool_size))
+
+    @classmethod
+    def configured(cls, settings: DatabaseSettings) -> "Ledger":
+        """Return the ledger that a function's settings name. Raises as `resolve_database_url` and `at` do."""
+        return cls.at(resolve_database_url(settings.database_url, settings.database_secret_arn))
 
     def close(self) -> None:
         """Close the open connections, as before a snapshot. The ledger stays usable and opens new ones."""
@@ -142,6 +149,7 @@ class Ledger:
                 "labels": None if model.labels is None else json_text(list(model.labels)),
                 "task": model.task,
                 "provider": model.provider,
+                "settings": model.settings,
             },
         )
         self._registered.add(model)
@@ -558,7 +566,7 @@ def _model_id(model: ModelIdentity) -> int:
     Not a number that the database hands out: a process that outlives its database (restored, emptied) would go on to
     store predictions under a number that means another model by then.
     """
-    said = [model.name, model.version, model.sha256.lower(), model.labels, model.task, model.provider]
+    said = list(model._replace(sha256=model.sha256.lower()))
     return int.from_bytes(hashlib.sha256(json.dumps(said).encode()).digest()[:8], "big") >> 1
 
 

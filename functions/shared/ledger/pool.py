@@ -100,8 +100,8 @@ class Pool:
         connection = self._lend()
         try:
             return connection.run(sql, parameters, keep=keep)
-        except StatementInterruptedError:
-            pass
+        except StatementInterruptedError as error:
+            in_doubt = error.in_doubt
         finally:
             self._take_back(connection)
         # Whatever ended that connection, a failover or a frozen environment, has most likely ended its siblings.
@@ -109,7 +109,7 @@ class Pool:
             with self.connection(new=True) as another:
                 return another.run(sql, parameters, keep=keep)
         except LedgerUnavailableError as error:
-            error.in_doubt = True  # the first try may have been committed
+            error.in_doubt = error.in_doubt or in_doubt  # the first try may have been committed
             raise
 
     def close(self) -> None:

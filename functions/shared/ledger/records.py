@@ -24,13 +24,16 @@ class ModelIdentity(NamedTuple):
     name, version : str
         As in ``model.json``.
     sha256 : str
-        Digest of the ``.onnx`` file, 64 hexadecimal digits.
+        Digest of the model's files and settings, 64 hexadecimal digits.
     labels : tuple of str or None
         Names of the classes, in the order of the output.
     task : str
         ``classification`` or ``regression``.
     provider : str
         ONNX Runtime's execution provider that runs it.
+    settings : str
+        What else was decided about the model, ``model.json``'s defaults included: a JSON object. The same settings are
+        always the same text, or one model would get two ids.
     """
 
     name: str
@@ -39,6 +42,7 @@ class ModelIdentity(NamedTuple):
     labels: tuple[str, ...] | None
     task: str
     provider: str
+    settings: str
 
 
 @dataclass(frozen=True, slots=True)

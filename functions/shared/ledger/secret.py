@@ -1,8 +1,21 @@
 """The database's address where it is not in the environment: a secret of AWS Secrets Manager."""
 
 import json
+from typing import Protocol
 
 from functions.shared.ledger.errors import DatabaseUrlError, LedgerUnavailableError
+
+
+class DatabaseSettings(Protocol):
+    """What is read of the settings of a function with a database."""
+
+    @property
+    def database_url(self) -> str | None:
+        """As in `resolve_database_url`."""
+
+    @property
+    def database_secret_arn(self) -> str | None:
+        """As in `resolve_database_url`."""
 
 
 def resolve_database_url(url: str | None, secret_arn: str | None) -> str:
@@ -20,7 +33,7 @@ def resolve_database_url(url: str | None, secret_arn: str | None) -> str:
     Returns
     -------
     str
-        For `connection.parse_database_url`.
+        For `database_url.parse_database_url`.
 
     Raises
     ------

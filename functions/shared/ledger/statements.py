@@ -7,8 +7,8 @@ Each is one round trip and, outside of an explicit transaction, one transaction.
 from functools import lru_cache
 
 REGISTER_MODEL = """
-INSERT INTO models (model_id, name, version, sha256, labels, task, provider)
-VALUES (:model_id, :name, :version, :sha256, :labels, :task, :provider)
+INSERT INTO models (model_id, name, version, sha256, labels, task, provider, settings)
+VALUES (:model_id, :name, :version, :sha256, :labels, :task, :provider, :settings)
 ON CONFLICT (model_id) DO UPDATE SET served_at = now()
 """
 

@@ -13,7 +13,8 @@ from zlib import crc32
 import httpx
 import pytest
 
-from functions.shared.ledger.connection import Connection, parse_database_url
+from functions.shared.ledger.connection import Connection
+from functions.shared.ledger.database_url import parse_database_url
 from functions.shared.ledger.ledger import Ledger
 from functions.shared.ledger.records import PredictionFilter
 from functions.shared.queue import predictions

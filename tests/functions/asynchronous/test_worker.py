@@ -18,7 +18,8 @@ from PIL import Image
 from functions.shared.inference.model import Model
 from functions.shared.ledger.errors import LedgerUnavailableError
 from functions.shared.ledger.ledger import Ledger
-from functions.worker.handler import LEASE_MARGIN, environment
+from functions.shared.prediction.worker_batch import LEASE_MARGIN
+from functions.worker.handler import environment
 from local.runtime.sqs_event import Message
 from tests.support.event_transport import Context
 from tests.support.graphs import graph, linear, package, tensor

@@ -1,4 +1,4 @@
-"""`python -m local invoke`: one event, one result."""
+"""`python -m local invoke` runs a function on one event, and prints the result."""
 
 import json
 import subprocess
@@ -51,7 +51,7 @@ def test_a_function_gets_the_database(tmp_path: Path, database_home: Path) -> No
         ),
         ("Broken", "{}", "broken.yaml", "Broken cannot start: RuntimeError"),
         ("Nobody", "{}", "template.yaml", "template.yaml has no function Nobody"),
-        ("Echo", "{", "template.yaml", "it is no JSON"),
+        ("Echo", "{", "template.yaml", "it is not JSON"),
     ],
 )
 def test_a_failure_is_a_line_and_an_exit_status(

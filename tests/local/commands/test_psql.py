@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from functions.shared.ledger.connection import parse_database_url
+from functions.shared.ledger.database_url import parse_database_url
 from local.commands.psql import connection_environment
 from tests.support.local_server import PROJECT, Serve
 from tests.support.make import MAKE
@@ -150,14 +150,20 @@ def test_a_database_that_cannot_be_opened_is_one_line(tmp_path: Path, url: str, 
     assert "hunter2" not in error
 
 
-def test_the_password_and_how_tls_is_verified_go_to_psql_by_its_environment() -> None:
-    address = parse_database_url("postgresql://anna:p%40ss@db.example:6432/ledger?sslrootcert=/certificates/ca.pem")
+def test_all_that_database_url_says_goes_to_psql_by_its_environment() -> None:
+    address = parse_database_url(
+        "postgresql://anna:p%40ss@db.example:6432/ledger?sslrootcert=/certificates/ca.pem"
+        "&options=-c%20search_path%3Dpredictions&channel_binding=require&target_session_attrs=read-write"
+    )
     assert connection_environment(address) == {
         "PGHOST": "db.example",
         "PGPORT": "6432",
         "PGUSER": "anna",
         "PGPASSWORD": "p@ss",
         "PGDATABASE": "ledger",
+        "PGOPTIONS": "-c search_path=predictions",
+        "PGTARGETSESSIONATTRS": "read-write",
+        "PGCHANNELBINDING": "require",
         "PGSSLMODE": "verify-full",
         "PGSSLROOTCERT": "/certificates/ca.pem",
     }

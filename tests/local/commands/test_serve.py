@@ -1,4 +1,4 @@
-"""How the server starts, and that nothing is left of it however it ends."""
+"""How the server starts, and that none of its processes runs after it has ended."""
 
 import os
 import signal
@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.local_server import PROJECT, LocalServer, Serve
 
-# A second would do on a machine that has nothing else to do; the issue allows five.
+# Seconds for all processes to end. An idle machine needs less than one.
 SOON = 5.0
 
 DATABASE = str(PROJECT / "database.yaml")
@@ -20,7 +20,7 @@ BROKEN = str(PROJECT / "broken.yaml")
 
 
 def one_line(server: LocalServer) -> str:
-    """Wait until a server has failed to start, and return the one line that it says why in."""
+    """Wait until a server has failed to start, and return the line that says why."""
     assert server.wait() == 1
     *progress, last = server.output.splitlines()
     assert last.startswith("onnx-ledger: ")
@@ -30,7 +30,7 @@ def one_line(server: LocalServer) -> str:
 
 
 def hang(server: LocalServer) -> socket.socket:
-    """Send a request whose answer takes longer than a test may, and return its connection."""
+    """Send a request whose function never returns, and return its connection."""
     url = httpx.URL(server.address)
     connection = socket.create_connection((url.host, url.port))
     connection.sendall(b"GET /sleep?seconds=60 HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -68,7 +68,7 @@ def test_a_request_under_way_is_answered_before_the_end(serve: Serve) -> None:
     with socket.create_connection((url.host, url.port)) as connection:
         connection.sendall(b"GET /sleep?seconds=0.5 HTTP/1.1\r\nHost: x\r\n\r\n")
         time.sleep(0.1)
-        os.killpg(server.process.pid, signal.SIGINT)  # as a terminal does: its functions must not notice
+        os.killpg(server.process.pid, signal.SIGINT)  # as a terminal does; the functions must not get it
         assert server.wait() == 0
         assert connection.recv(65536).startswith(b"HTTP/1.1 200 OK")
 
@@ -105,7 +105,7 @@ def test_a_request_to_stop_while_it_starts_leaves_no_process(serve: Serve, datab
     server = serve(database_home, TEMPLATE=DATABASE).launch()
     time.sleep(seconds)
     began = time.monotonic()
-    # Python itself ends by the signal as long as it is not far enough to run a line of ours.
+    # The signal itself ends a Python that has not yet run our first line.
     assert server.stop(signal.SIGTERM) in {0, -signal.SIGTERM}
     assert time.monotonic() - began < SOON
     assert server.processes() == []
@@ -118,7 +118,7 @@ def test_a_taken_port_is_one_line_that_says_what_to_do(serve: Serve) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         line = one_line(serve(PORT=str(port)).launch())
-    assert line == f"port {port} on 127.0.0.1 is taken: set PORT to another or stop the program that has it"
+    assert line == f"port {port} on 127.0.0.1 is in use: set PORT to another port, or stop the program that uses it"
 
 
 def test_a_second_server_in_the_same_home_is_refused_in_one_line(serve: Serve) -> None:
@@ -132,8 +132,10 @@ def test_a_second_server_in_the_same_home_is_refused_in_one_line(serve: Serve) -
     ("variable", "value", "line"),
     [
         ("PORT", "http", "PORT='http': it must be a whole number from 0 to 65535"),
+        ("ENVIRONMENTS", "0", "ENVIRONMENTS='0': it must be a whole number from 1 to 64"),
+        ("AUTH", "yes", "AUTH='yes': it must be off or on"),
         ("HOST", "192.0.2.1", "HOST=192.0.2.1: this machine does not have that address"),
-        ("HOST", "no such host", "HOST=no such host: there is no such address"),
+        ("HOST", "no such host", "HOST=no such host: no such address"),
         ("LEDGER_HOME", "/dev/null/x", "LEDGER_HOME=/dev/null/x: Not a directory"),
         ("TEMPLATE", "/nowhere.yaml", "/nowhere.yaml: No such file or directory"),
     ],
@@ -175,7 +177,7 @@ def test_a_function_that_cannot_start_any_more_fails_its_requests_and_recovers(s
     server = serve(TEMPLATE=BROKEN, BROKEN=str(broken)).start()
     broken.touch()
     with httpx.Client(base_url=server.address) as client:
-        assert client.get("/broken").status_code == 500  # its process ends, and no other one starts
+        assert client.get("/broken").status_code == 500  # its process ends, and no other starts
         assert client.get("/broken").status_code == 500
         server.wait_for("Broken cannot start: RuntimeError")
         assert client.get("/echo").status_code == 200
@@ -199,7 +201,7 @@ def test_a_database_that_ends_is_started_again(serve: Serve, database_home: Path
     server = serve(database_home, TEMPLATE=DATABASE).start()
     (postmaster,) = [process for process in server.processes() if is_postmaster(process)]
     postmaster.kill()
-    server.wait_for(r"PostgreSQL in \S+ has ended and is started again")
+    server.wait_for(r"PostgreSQL in \S+ has ended and is restarted")
     until = time.monotonic() + 10
     while not (another := [process for process in server.processes() if is_postmaster(process)]):
         assert time.monotonic() < until

@@ -1,4 +1,4 @@
-"""What the server prints once it is ready, and what it makes of MODEL."""
+"""What the server prints when it is ready, and how it uses MODEL."""
 
 import dataclasses
 import json
@@ -18,12 +18,12 @@ ADDRESS = "http://127.0.0.1:3000"
 
 @pytest.fixture
 def features() -> ModelPackage:
-    """Return a package of the repository that takes features with names."""
+    """Return a package of the repository whose features have names."""
     return ModelPackage.load(ROOT / "model_artifacts" / "diabetes")
 
 
 def body(package: ModelPackage) -> object:
-    """Return what the first of the commands sends."""
+    """Return the body that the first command sends."""
     words = shlex.split(curl_lines(ADDRESS, package)[0][1])
     assert words[0] == "curl"
     assert words[-1] == f"{ADDRESS}/prediction"

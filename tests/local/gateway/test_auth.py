@@ -1,4 +1,4 @@
-"""`AUTH=on`: a token where the template asks for one, as behind API Gateway's JWT authorizer."""
+"""`AUTH=on`: the routes that the template protects need a token, as behind API Gateway's JWT authorizer."""
 
 import hmac
 import re
@@ -30,7 +30,7 @@ def bearer(token: str) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def closed_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalServer]:
-    """Return a server of a small API that asks for tokens."""
+    """Return the server of a small API that needs tokens."""
     server = LocalServer(
         tmp_path_factory.mktemp("closed") / "home", TEMPLATE=str(PROJECT / "closed.yaml"), AUTH="on", ENVIRONMENTS="1"
     )
@@ -61,7 +61,7 @@ def test_a_request_without_a_token_is_told_to_send_one(closed: httpx.Client) -> 
 
 
 def claims(**changed: object) -> dict[str, object]:
-    """Return the claims of a token that is good, but for what is changed."""
+    """Return the claims of a valid token, with changes."""
     now = int(time.time())
     return {"iss": ISSUER, "aud": AUDIENCE, "sub": "anna", "iat": now, "exp": now + 60, **changed}
 
@@ -79,7 +79,7 @@ def good_key(home: Path) -> RSAKey:
 
 
 def test_a_token_made_by_the_rules_is_good(closed: httpx.Client, closed_server: LocalServer) -> None:
-    # What the tests of bad tokens stand on: each of those differs from this one in one thing.
+    # Each bad token below differs from this one in one thing.
     token = signed(claims(), good_key(closed_server.home))
     assert closed.get("/closed", headers=bearer(token)).status_code == 200
 
@@ -113,7 +113,7 @@ def test_a_token_signed_by_another_key_or_not_at_all_is_refused(
     kid = good_key(closed_server.home).thumbprint()
     assert_refused(closed, jwt.encode({"alg": "RS256", "kid": kid}, claims(), another))
     head, body, _ = signed(claims(), good_key(closed_server.home)).split(".")
-    # Signed with what everybody may know, the public key, as if it were a secret.
+    # Signed with HMAC, and the public key as the secret.
     message = base64url(b'{"alg":"HS256"}') + "." + body
     public = good_key(closed_server.home).as_pem(private=False)
     assert_refused(closed, f"{message}.{base64url(hmac.digest(public, message.encode(), 'sha256'))}")
@@ -163,7 +163,9 @@ def test_an_open_route_asks_for_no_token_and_reads_none(closed: httpx.Client, is
 def test_a_body_is_not_waited_for_from_a_client_without_a_token(closed: httpx.Client) -> None:
     answer = closed.post("/closed", headers={"expect": "100-continue", "content-length": "9"}, content=b"123456789")
     assert answer.status_code == 401
-    assert answer.headers["connection"] == "close"  # the body may come or not: nobody could tell what comes next
+    assert (
+        answer.headers["connection"] == "close"
+    )  # the client may send the body or not, so the next bytes are ambiguous
 
 
 def test_a_token_is_made_on_the_command_line(closed: httpx.Client, closed_server: LocalServer) -> None:
@@ -195,12 +197,10 @@ def test_the_key_is_made_once_and_nobody_else_can_read_it(tmp_path: Path) -> Non
 
 
 def test_a_home_without_a_key_or_with_what_is_none_is_named(tmp_path: Path) -> None:
-    with pytest.raises(
-        CannotServeError, match=r"issuer\.pem: there is no key to sign with: start a server with AUTH=on"
-    ):
+    with pytest.raises(CannotServeError, match=r"issuer\.pem: no key to sign with: start the server with AUTH=on"):
         read_issuer(tmp_path)
     (tmp_path / "issuer.pem").write_text("no key")
-    with pytest.raises(CannotServeError, match=r"issuer\.pem: it is no RSA key"):
+    with pytest.raises(CannotServeError, match=r"issuer\.pem: it is not an RSA key"):
         make_issuer(tmp_path)
 
 

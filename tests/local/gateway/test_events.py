@@ -1,4 +1,4 @@
-"""What a function gets: the request as an event of payload format 2.0, and a context object."""
+"""The event for a request, in payload format 2.0, and the context object."""
 
 import base64
 import json
@@ -17,7 +17,7 @@ GOLDEN = Path(__file__).parent / "golden"
 
 
 def seen(response: httpx.Response) -> Any:
-    """Return what the function `Echo` saw."""
+    """Return what the function `Echo` got."""
     assert response.status_code == 200, response.text
     return response.json()
 

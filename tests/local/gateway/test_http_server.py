@@ -1,4 +1,4 @@
-"""The HTTP side: routes, limits, and what happens when a function or a client misbehaves."""
+"""The HTTP server: routes, limits, and functions and clients that misbehave."""
 
 import json
 import re
@@ -80,7 +80,7 @@ def test_a_function_without_a_route_is_never_started(shared_server: LocalServer)
 
 
 def refused_as_too_large(response: httpx.Response) -> str:
-    """Check that a response is a 413 in both its forms, and return its detail."""
+    """Check that a response is a 413 for clients of API Gateway and of problem documents; return its detail."""
     assert response.status_code == 413
     assert response.headers["content-type"] == "application/problem+json"
     problem = response.json()
@@ -92,7 +92,7 @@ def refused_as_too_large(response: httpx.Response) -> str:
 
 def test_an_event_over_lambdas_limit_is_refused_and_the_limit_named(client: httpx.Client) -> None:
     assert behave(client, "return", result="fits", padding="x" * (LAMBDA_LIMIT - 2000)).text == "fits"
-    image = bytes(LAMBDA_LIMIT * 3 // 4)  # base64 makes four bytes of three
+    image = bytes(LAMBDA_LIMIT * 3 // 4)  # base64 turns three bytes into four
     detail = refused_as_too_large(client.post("/echo", content=image, headers={"content-type": "image/png"}))
     assert "6291456 bytes" in detail
     check_alive(client)
@@ -119,7 +119,7 @@ def test_a_client_that_asks_first_is_told_to_go_on(connection: socket.socket) ->
     assert read_head(connection) == b"HTTP/1.1 100 Continue\r\n\r\n"
     connection.sendall(b"hello")
     head = read_head(connection)
-    length = int(re.search(rb"content-length: (\d+)", head)[1])  # type: ignore[index]  # it is there
+    length = int(re.search(rb"content-length: (\d+)", head)[1])  # type: ignore[index]  # the header exists
     answer = b""
     while len(answer) < length:
         answer += connection.recv(65536)
@@ -146,13 +146,13 @@ def test_an_exception_is_a_500_and_its_traceback_goes_to_the_log(
     check_alive(client)
 
 
-@pytest.mark.parametrize(("do", "ending"), [("exit", "exited with status 3"), ("be killed", "was ended by SIGKILL")])
+@pytest.mark.parametrize(("do", "ending"), [("exit", "exited with status 3"), ("be killed", "was killed by SIGKILL")])
 def test_a_process_that_ends_is_a_500_and_replaced(
     client: httpx.Client, shared_server: LocalServer, do: str, ending: str
 ) -> None:
     assert internal_server_error(behave(client, do))
     check_alive(client)
-    shared_server.wait_for(f"Behave: an execution environment {ending}, a new one starts")
+    shared_server.wait_for(f"Behave: an execution environment {ending}; a new one starts")
 
 
 @pytest.mark.parametrize(
@@ -177,7 +177,7 @@ def test_a_function_that_takes_too_long_is_a_503_and_is_replaced(
     client: httpx.Client, shared_server: LocalServer
 ) -> None:
     began = time.monotonic()
-    with ThreadPoolExecutor(2) as threads:  # ENVIRONMENTS: were they not replaced, none would be left
+    with ThreadPoolExecutor(2) as threads:  # ENVIRONMENTS: if they were not replaced, none would be left
         responses = list(threads.map(lambda _: behave(client, "hang"), range(2)))
     for response in responses:
         assert (response.status_code, response.content) == (503, b'{"message":"Service Unavailable"}')
@@ -253,7 +253,7 @@ def test_a_client_that_leaves_before_its_request_is_complete_harms_nobody(
     for _ in range(3):
         check_alive(client)
     assert "Traceback" not in shared_server.output
-    assert "JSONDecodeError" not in shared_server.output  # the function never saw half a body
+    assert "JSONDecodeError" not in shared_server.output  # the function never got half a body
 
 
 def test_an_invocation_is_completed_although_its_client_has_left(connection: socket.socket, tmp_path: Path) -> None:
@@ -287,7 +287,7 @@ def test_a_request_that_asks_for_http_2_is_answered_with_its_body(
         for byte in body:
             time.sleep(0.005)
             connection.sendall(bytes([byte]))
-    answer = b"".join(iter(lambda: connection.recv(65536), b""))  # to its end: the connection is not kept
+    answer = b"".join(iter(lambda: connection.recv(65536), b""))  # until the server closes the connection
     assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
     event = json.loads(answer.partition(b"\r\n\r\n")[2])["event"]
     assert (event["body"], event["headers"]["content-length"]) == ("hello", "5")

@@ -1,4 +1,4 @@
-"""What a client gets: a handler's result as an HTTP response."""
+"""The HTTP response for a handler's result."""
 
 import pytest
 

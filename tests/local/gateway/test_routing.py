@@ -1,11 +1,11 @@
-"""Which route a request takes."""
+"""Which route matches a request."""
 
 import pytest
 
 from local.gateway.routing import Router
 from local.template import Route
 
-# The example of "Create routes for HTTP APIs in API Gateway", and what this API adds to it.
+# The example of "Create routes for HTTP APIs in API Gateway", and the forms of route that this API adds.
 ROUTES = [
     "GET /pets/dog/1",
     "GET /pets/dog/{id}",
@@ -71,7 +71,7 @@ def test_variables_hold_one_segment_and_greedy_ones_hold_the_rest() -> None:
     ],
 )
 def test_nothing_is_made_up(request_line: str) -> None:
-    """No HEAD for a GET, no redirect or other path for a trailing slash, no empty variable."""
+    """A GET route does not answer HEAD, a trailing slash makes another path, and a variable is not empty."""
     assert router("GET /a/{id}", "GET /c", "GET /d/{rest+}").match(*request_line.split(" ")) is None
 
 

@@ -1,4 +1,4 @@
-"""A handler that cannot be imported while the file that BROKEN names is there; without BROKEN, never."""
+"""A handler whose import fails while the file that BROKEN names exists, and always fails without BROKEN."""
 
 import os
 import sys

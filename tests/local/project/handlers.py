@@ -12,7 +12,7 @@ Event = dict[str, Any]
 
 
 def echo(event: Event, context: Any) -> dict[str, Any]:
-    """Answer the event and what the context object and the environment say."""
+    """Return the event, the context object's data and the environment variables."""
     remaining = context.get_remaining_time_in_millis()
     seen = {
         "event": event,
@@ -64,7 +64,7 @@ def behave(event: Event, context: Any) -> object:
 
 
 def sleep(event: Event, context: Any) -> dict[str, Any]:
-    """Sleep for some seconds, and leave a line in a file where one is named, or die where that is asked for."""
+    """Sleep for some seconds. Append a line to `file` if there is one. Kill the process if `then` is `die`."""
     asked = event["queryStringParameters"]
     began, remaining = time.monotonic(), context.get_remaining_time_in_millis()
     time.sleep(float(asked["seconds"]))

@@ -1,4 +1,4 @@
-"""Handlers that a queue and a schedule call, for the local server's tests. They log what they are called with."""
+"""Handlers for a queue and a schedule, for the local server's tests. They log their events."""
 
 import json
 import os
@@ -9,7 +9,7 @@ Event = dict[str, Any]
 
 
 def take(event: Event, _context: Any) -> dict[str, Any]:
-    """Do what the messages say: fail on them alone, on the whole batch, or die."""
+    """Do what the messages say: report a failure, raise an exception, or kill the process."""
     print(json.dumps({"take": event}))
     bodies = [record["body"] for record in event["Records"]]
     if "raise" in bodies:
@@ -21,5 +21,5 @@ def take(event: Event, _context: Any) -> dict[str, Any]:
 
 
 def tick(event: Event, _context: Any) -> None:
-    """Do nothing."""
+    """Log the event."""
     print(json.dumps({"tick": event}))

@@ -1,4 +1,4 @@
-"""Environments of one function: which of them runs an event that has to wait."""
+"""Which environment of a function runs an event that has to wait."""
 
 import asyncio
 import json
@@ -22,7 +22,7 @@ InPool = Callable[..., None]
 
 @pytest.fixture
 def in_pool(tmp_path: Path) -> InPool:
-    """Return a function that runs a coroutine function with a pool, all of whose environments are ready."""
+    """Return a function that runs a coroutine function with a pool whose environments are all ready."""
 
     def run(use: Use, *, size: int, timeout: float = 10.0) -> None:
         function = Function("Sleep", "Sleep", "handlers.sleep", timeout)
@@ -32,7 +32,7 @@ def in_pool(tmp_path: Path) -> InPool:
 
         async def main() -> None:
             try:
-                async with asyncio.timeout(30):  # rather than wait forever for what nobody runs
+                async with asyncio.timeout(30):  # an event that no environment runs must not block the tests
                     await pool.start()
                     ready: set[int] = set()
                     while len(ready) < size:
@@ -50,7 +50,7 @@ def in_pool(tmp_path: Path) -> InPool:
 
 
 def begin(pool: FunctionPool, seconds: float, **more: str) -> Invocation:
-    """Have a function sleep."""
+    """Invoke a function that sleeps."""
     asked = {"seconds": str(seconds), **more}
     invocation = Invocation(json.dumps({"queryStringParameters": asked}).encode(), new_identifiers())
     pool.invoke(invocation)
@@ -58,13 +58,13 @@ def begin(pool: FunctionPool, seconds: float, **more: str) -> Invocation:
 
 
 async def slept(invocation: Invocation) -> dict[str, Any]:
-    """Return what the function says of it."""
+    """Return the function's result."""
     said: dict[str, Any] = json.loads(await invocation.result)
     return said
 
 
 async def sleep(pool: FunctionPool, seconds: float, **more: str) -> dict[str, Any]:
-    """Have a function sleep, and return what it says of it."""
+    """Invoke a function that sleeps, and return its result."""
     return await slept(begin(pool, seconds, **more))
 
 
@@ -73,11 +73,11 @@ def test_an_event_is_run_by_whoever_is_free_first_even_if_it_was_given_to_anothe
         long = begin(pool, 1)
         await asyncio.sleep(0.1)
         short = begin(pool, 0.1)
-        # Given to the environment that is busy longest, which is not the one that is done first.
+        # The environment that has been busy longest prefetches this event, but another one finishes first.
         waiting = begin(pool, 0)
         assert (await slept(waiting))["process"] == (await slept(short))["process"]
         assert not long.result.done()
-        # What was taken from it does not confuse it: the next events come to it all the same.
+        # An environment still runs its next events after the server took one back.
         later = [begin(pool, 0.4) for _ in range(4)]
         await slept(long)
         assert len({(await slept(one))["process"] for one in later}) == 2
@@ -109,7 +109,7 @@ def test_a_process_that_ends_takes_with_it_what_it_ran_and_nothing_else(in_pool:
 def test_an_event_given_to_a_process_that_has_just_ended_is_run_by_another_that_is_there(in_pool: InPool) -> None:
     async def use(pool: FunctionPool) -> None:
         both = {one["process"] for one in await asyncio.gather(sleep(pool, 0.1), sleep(pool, 0.1))}
-        next_one = (await sleep(pool, 0))["process"]  # which was free last
+        next_one = (await sleep(pool, 0))["process"]  # the environment that became free last
         os.kill(next_one, signal.SIGKILL)
         assert {(await sleep(pool, 0))["process"]} == both - {next_one}
 

@@ -1,4 +1,4 @@
-"""What an event source mapping makes of a function's answer."""
+"""Which messages an event source mapping deletes after a function's result."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""A queue and a schedule call functions as on AWS: batches, partial failures, dead letters."""
+"""A queue and a schedule invoke functions as on AWS: batches, partial failures, dead letters."""
 
 import json
 import time
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
 TEMPLATE = PROJECT / "queue.yaml"
-PATIENCE = 20.0  # seconds; moto takes some to start
+PATIENCE = 20.0  # seconds; moto needs a few to start
 
 
 @dataclass(frozen=True)
@@ -34,14 +34,14 @@ class Running:
         entries: Any = [{"Id": str(at), "MessageBody": body} for at, body in enumerate(bodies)]
         self.sqs.send_message_batch(QueueUrl=self.environment["QUEUE_URL"], Entries=entries)
 
-    def calls(self, function: str) -> list[dict[str, Any]]:
-        """Return the events that a function has been called with."""
+    def events(self, function: str) -> list[dict[str, Any]]:
+        """Return the events that invoked a function."""
         lines = [json.loads(line) for line in self.server.functions_log.splitlines() if line.startswith("{")]
         return [line[function] for line in lines if function in line]
 
-    def deliveries(self, body: str) -> list[dict[str, Any]]:
-        """Return the records that a message has come in, each time."""
-        return [one for event in self.calls("take") for one in event["Records"] if one["body"] == body]
+    def records(self, body: str) -> list[dict[str, Any]]:
+        """Return the records of a message, one for each delivery."""
+        return [one for event in self.events("take") for one in event["Records"] if one["body"] == body]
 
     def dead(self) -> list[str]:
         url = self.environment["QUEUE_URL"].replace("/Work", "/DeadLetters")
@@ -77,10 +77,10 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 def test_a_message_comes_as_lambda_gives_it_and_once(running: Running) -> None:
     running.send("one")
 
-    wait_until(lambda: running.deliveries("one"))
+    wait_until(lambda: running.records("one"))
     time.sleep(1.5)
 
-    [record] = running.deliveries("one")
+    [record] = running.records("one")
     assert record["eventSource"] == "aws:sqs"
     assert record["eventSourceARN"] == "arn:aws:sqs:us-east-1:123456789012:Work"
     assert record["awsRegion"] == "us-east-1"
@@ -94,11 +94,11 @@ def test_messages_that_come_together_are_one_batch_up_to_its_size(running: Runni
     running.send(*[f"first {number}" for number in range(10)])
     running.send(*[f"second {number}" for number in range(10)])
 
-    wait_until(lambda: all(running.deliveries(f"{which} {n}") for which in ("first", "second") for n in range(10)))
+    wait_until(lambda: all(running.records(f"{which} {n}") for which in ("first", "second") for n in range(10)))
 
     sizes = [
         len(event["Records"])
-        for event in running.calls("take")
+        for event in running.events("take")
         if event["Records"][0]["body"].startswith(("first", "second"))
     ]
     assert max(sizes) == 12
@@ -110,8 +110,8 @@ def test_a_message_that_fails_comes_again_and_its_neighbours_do_not(running: Run
 
     wait_until(lambda: "bad" in running.dead())
 
-    assert [one["attributes"]["ApproximateReceiveCount"] for one in running.deliveries("bad")] == ["1", "2"]
-    assert len(running.deliveries("good")) == 1
+    assert [one["attributes"]["ApproximateReceiveCount"] for one in running.records("bad")] == ["1", "2"]
+    assert len(running.records("good")) == 1
 
 
 @pytest.mark.parametrize(("body", "says"), [("raise", "Take: ValueError: as asked"), ("die", "SIGKILL")])
@@ -120,28 +120,28 @@ def test_where_the_function_fails_the_whole_batch_comes_again(running: Running, 
 
     wait_until(lambda: body in running.dead())
 
-    assert len(running.deliveries(f"beside {body}")) == 2
+    assert len(running.records(f"beside {body}")) == 2
     assert says in running.server.output
 
 
 def test_the_schedule_runs_its_function_and_says_that_the_queue_is_new(running: Running) -> None:
-    wait_until(lambda: running.calls("tick"))
+    wait_until(lambda: running.events("tick"))
 
-    [event] = running.calls("tick")
+    [event] = running.events("tick")
     assert (event["source"], event["detail-type"], event["detail"]) == ("aws.events", "Scheduled Event", {})
     assert event["queue_lost"] is True
 
 
 def test_a_queue_that_ends_comes_back_at_the_same_address_and_the_schedule_is_told(running: Running) -> None:
-    before = len(running.calls("tick"))
+    before = len(running.events("tick"))
     [moto] = [process for process in running.server.processes() if "local.services.moto_process" in process.cmdline()]
 
     moto.kill()
 
-    wait_until(lambda: len(running.calls("tick")) > before)
-    assert running.calls("tick")[-1]["queue_lost"] is True
+    wait_until(lambda: len(running.events("tick")) > before)
+    assert running.events("tick")[-1]["queue_lost"] is True
     running.send("after")
-    wait_until(lambda: running.deliveries("after"))
+    wait_until(lambda: running.records("after"))
 
 
 def test_functions_have_what_boto3_asks_for(running: Running) -> None:
@@ -161,7 +161,7 @@ def test_queues_and_what_they_call_are_read() -> None:
     assert functions["Tick"].period == 60
     assert (functions["Echo"].source, functions["Echo"].period) == (None, None)
     assert read_queues(TEMPLATE) == (
-        Queue("Work", visibility_timeout=1, dead_letters="DeadLetters", receives=2),
+        Queue("Work", visibility_timeout=1, dead_letters="DeadLetters", max_receives=2),
         Queue("DeadLetters"),
     )
 

@@ -11,18 +11,20 @@ from tempfile import TemporaryDirectory
 import psutil
 import pytest
 
-from functions.shared.ledger.connection import Connection, parse_database_url
+from functions.shared.ledger.connection import Connection
+from functions.shared.ledger.database_url import parse_database_url
 from functions.shared.ledger.errors import LedgerUnavailableError
 from local.services.postgres import EmbeddedPostgres, PostgresError
 from tests.support.waiting import soon
 
 ROOT = Path(__file__).parents[3]
 
-# Starts PostgreSQL in argv[1] and commits rows one by one, saying so after each.
+# Starts PostgreSQL in argv[1], and prints each row's number after its commit.
 OWNER = """
 import sys
 from pathlib import Path
-from functions.shared.ledger.connection import Connection, parse_database_url
+from functions.shared.ledger.connection import Connection
+from functions.shared.ledger.database_url import parse_database_url
 from local.services.postgres import EmbeddedPostgres
 server = EmbeddedPostgres(Path(sys.argv[1]))
 connection = Connection(parse_database_url(server.start()))
@@ -46,7 +48,7 @@ def ask(url: str, sql: str) -> list[list[object]]:
 
 @pytest.fixture(scope="module")
 def data() -> Iterator[Path]:
-    """A cluster that each test starts, and leaves in order."""
+    """The folder of a cluster that each test starts and stops."""
     with TemporaryDirectory() as folder:
         with EmbeddedPostgres(Path(folder) / "postgres", durable=False):
             pass
@@ -55,7 +57,7 @@ def data() -> Iterator[Path]:
 
 @pytest.fixture
 def owner(data: Path) -> Iterator[Callable[[], tuple[subprocess.Popen[str], int]]]:
-    """Start processes that run PostgreSQL on `data`; each with its postmaster's process id."""
+    """Return a function that starts a process which runs PostgreSQL, and returns it with the postmaster's id."""
     started = []
 
     def start() -> tuple[subprocess.Popen[str], int]:
@@ -180,7 +182,7 @@ def test_what_an_interrupted_first_start_has_left_is_in_nobodys_way() -> None:
 
 @pytest.fixture
 def long(data: Path) -> Iterator[Path]:
-    """Another name of the same folder, too long for a socket's and with whatever a name may hold."""
+    """Another path of the same folder, too long for a socket and with unusual characters."""
     name = data.parent / ("a long and winding road " * 5) / "é?&#%20"
     name.parent.mkdir()
     name.symlink_to(data)
@@ -270,13 +272,13 @@ def test_root_opens_the_way_for_postgresql_alone_and_says_where(data: Path) -> N
     secret.chmod(0o644)
     try:
         with EmbeddedPostgres(moved) as server:
-            assert locked in server.opened
+            assert any(f"may pass through {locked}, until: setfacl -b {locked}" in line for line in server.left_behind)
             assert ask(server.url, "SELECT 1") == [[1]]
             account = psutil.Process(server.pid).uids().real
             for command, user in ((["cat", str(secret)], "nobody"), (["ls", str(locked)], account)):
                 tried = subprocess.run(command, user=user, extra_groups=[], capture_output=True, check=False)
                 assert tried.returncode != 0
         with EmbeddedPostgres(moved) as server:
-            assert server.opened == ()
+            assert server.left_behind == []
     finally:
         moved.rename(data)

@@ -35,7 +35,7 @@ def gone(pid: int) -> bool:
 
 
 def owned(*command: str) -> tuple[subprocess.Popen[str], int]:
-    """Start a process that owns a tethered command; return it and the command's process id."""
+    """Start a process that starts a guarded command. Return the process, and the command's process id."""
     owner = subprocess.Popen(
         [sys.executable, "-c", OWNER, *command], cwd=ROOT, stdout=subprocess.PIPE, text=True, start_new_session=True
     )

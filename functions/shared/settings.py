@@ -2,24 +2,14 @@
 
 import os
 from collections.abc import Mapping
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
 
 class SettingsError(Exception):
     """A setting is missing or is not what it must be. The message names the environment variable."""
-
-
-def on_lambda() -> bool:
-    """Tell whether this process is an execution environment, where start-up work belongs before the first event."""
-    return "AWS_LAMBDA_FUNCTION_NAME" in os.environ
-
-
-def before_snapshot() -> bool:
-    """Tell whether what this process is after start-up is kept, to be restored many times (AWS, "Lambda SnapStart")."""
-    return os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "snap-start"
 
 
 class LedgerSettings(BaseModel):
@@ -33,6 +23,9 @@ class LedgerSettings(BaseModel):
 
     database_secret_arn: str | None = None
     """In place of `DATABASE_URL`, the secret in AWS Secrets Manager that holds it."""
+
+    log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], BeforeValidator(str.upper)] = "INFO"
+    """The lowest level of the lines that the log keeps."""
 
     @model_validator(mode="after")
     def _has_one_database(self) -> Self:

@@ -11,8 +11,8 @@ from botocore.awsrequest import AWSPreparedRequest
 from botocore.exceptions import EndpointConnectionError
 from moto import mock_aws
 
-from functions.shared.objects.errors import ObjectMissingError, ObjectStoreUnavailableError
-from functions.shared.objects.store import NewObject, ObjectStore, input_id_of, key_of
+from functions.shared.object_storage.bucket import Bucket, NewObject, input_id_of, key_of
+from functions.shared.object_storage.errors import ObjectMissingError, ObjectStoreUnavailableError
 
 BUCKET = "inputs-of-tests"
 
@@ -25,25 +25,25 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def store() -> Iterator[ObjectStore]:
+def bucket() -> Iterator[Bucket]:
     with mock_aws():
         place = {"LocationConstraint": "eu-central-1"}
         boto3.client("s3").create_bucket(Bucket=BUCKET, CreateBucketConfiguration=place)  # type: ignore[arg-type]
-        yield ObjectStore(BUCKET)
+        yield Bucket(BUCKET)
 
 
 def an_object(content: bytes, user_id: str = "anna") -> NewObject:
     return NewObject(key_of(user_id, uuid4()), content, "image/png", hashlib.sha256(content).digest())
 
 
-def test_what_was_put_is_what_is_read(store: ObjectStore) -> None:
+def test_what_was_put_is_what_is_read(bucket: Bucket) -> None:
     one = an_object(b"\x00\xff" * 1000)
 
-    store.put([one])
+    bucket.put([one])
 
-    assert store.get(one.key) == one.content
-    assert store.size(one.key) == 2000
-    assert [(found.key, found.size) for found in store.list()] == [(one.key, 2000)]
+    assert bucket.get(one.key) == one.content
+    assert bucket.size(one.key) == 2000
+    assert [(found.key, found.size) for found in bucket.list()] == [(one.key, 2000)]
 
 
 def test_a_key_names_the_user_and_the_input_and_nothing_else_can_be_meant() -> None:
@@ -56,15 +56,15 @@ def test_a_key_names_the_user_and_the_input_and_nothing_else_can_be_meant() -> N
     assert input_id_of("inputs/anna/readme.txt") is None
 
 
-def test_a_batch_is_put_together(store: ObjectStore) -> None:
+def test_a_batch_is_put_together(bucket: Bucket) -> None:
     batch = [an_object(bytes([number])) for number in range(20)]
 
-    store.put(batch)
+    bucket.put(batch)
 
-    assert {found.key for found in store.list()} == {one.key for one in batch}
+    assert {found.key for found in bucket.list()} == {one.key for one in batch}
 
 
-def test_of_a_batch_that_fails_nothing_is_left(store: ObjectStore) -> None:
+def test_of_a_batch_that_fails_nothing_is_left(bucket: Bucket) -> None:
     good = [an_object(bytes([number])) for number in range(5)]
     bad = an_object(b"content", user_id="bad")
 
@@ -72,32 +72,32 @@ def test_of_a_batch_that_fails_nothing_is_left(store: ObjectStore) -> None:
         if "/bad/" in str(request.url):
             raise EndpointConnectionError(endpoint_url=request.url)
 
-    store._client.meta.events.register_first("before-send.s3.PutObject", lose_the_bad_one)
+    bucket._client.meta.events.register_first("before-send.s3.PutObject", lose_the_bad_one)
 
     with pytest.raises(ObjectStoreUnavailableError):
-        store.put([*good, bad])
+        bucket.put([*good, bad])
 
-    assert list(store.list()) == []
+    assert list(bucket.list()) == []
 
 
-def test_what_is_not_there_is_missing_and_may_be_removed_again(store: ObjectStore) -> None:
+def test_what_is_not_there_is_missing_and_may_be_removed_again(bucket: Bucket) -> None:
     key = key_of("anna", uuid4())
 
     with pytest.raises(ObjectMissingError):
-        store.get(key)
+        bucket.get(key)
     with pytest.raises(ObjectMissingError):
-        store.size(key)
-    store.remove([key])
+        bucket.size(key)
+    bucket.remove([key])
 
 
-def test_another_buckets_object_is_not_ours(store: ObjectStore) -> None:
+def test_another_buckets_object_is_not_ours(bucket: Bucket) -> None:
     with pytest.raises(ObjectMissingError):
-        store.key("s3://another/inputs/anna/1")
-    assert store.key(store.uri("inputs/anna/1")) == "inputs/anna/1"
+        bucket.key("s3://another/inputs/anna/1")
+    assert bucket.key(bucket.uri("inputs/anna/1")) == "inputs/anna/1"
 
 
-def test_an_upload_is_signed_for_one_content_type_size_and_checksum(store: ObjectStore) -> None:
-    upload = store.presigned_put("inputs/a/1", contenttype="image/jpeg", size=8_000_000, sha256=bytes(32), seconds=300)
+def test_an_upload_is_signed_for_one_content_type_size_and_checksum(bucket: Bucket) -> None:
+    upload = bucket.presigned_put("inputs/a/1", contenttype="image/jpeg", size=8_000_000, sha256=bytes(32), seconds=300)
 
     query = parse_qs(urlsplit(upload.url).query)
     signed = set(query["X-Amz-SignedHeaders"][0].split(";"))
@@ -109,10 +109,10 @@ def test_an_upload_is_signed_for_one_content_type_size_and_checksum(store: Objec
 
 def test_a_store_that_cannot_be_reached_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:1")
-    store = ObjectStore(BUCKET)
+    bucket = Bucket(BUCKET)
 
     with pytest.raises(ObjectStoreUnavailableError):
-        store.put([an_object(b"content")])
+        bucket.put([an_object(b"content")])
     with pytest.raises(ObjectStoreUnavailableError):
-        store.get("inputs/anna/1")
-    assert store.remove_quietly(["inputs/anna/1"]) is False
+        bucket.get("inputs/anna/1")
+    assert bucket.remove_quietly(["inputs/anna/1"]) is False

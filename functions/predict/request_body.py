@@ -3,21 +3,23 @@
 import binascii
 import re
 from base64 import b64decode
-from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, replace
 from http import HTTPStatus
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
 from uuid import UUID
 
 from fastapi import Request
 from starlette.requests import ClientDisconnect
 
-from functions.predict.json_source import Source, decode, parse_items, parse_members
+from functions.predict.batch_problems import BatchProblems
 from functions.predict.multipart import Part, parse_form
-from functions.predict.problems_of_many import ProblemsOfMany
 from functions.shared.api.fields import check_filename, check_metadata, check_user_id
-from functions.shared.api.problems import Problem
+from functions.shared.api.json_source import Source, decode, parse_items, parse_members
+from functions.shared.api.negotiation import essence
+from functions.shared.api.problems import Problem, json_pointer_token
 from functions.shared.inference.content_types import SUPPORTED_CONTENT_TYPES, sniff_contenttype
+from functions.shared.prediction.requests import Features, Input, RequestedInput, UploadReference
 
 JSON: Final = "application/json"
 MULTIPART: Final = "multipart/form-data"
@@ -30,28 +32,23 @@ Kind = Literal["image", "features"]
 
 
 @dataclass(frozen=True, slots=True)
-class ReceivedInput:
-    """One input as it was sent: an image's bytes, or features with the text they were written as."""
-
-    contenttype: str
-    content: bytes | None = None
-    filename: str | None = None
-    features: Source | None = None
-    metadata: dict[str, Any] = field(default_factory=dict)
-    pointer: str = ""
-    """Where it stands in the body, as a JSON pointer; in a form, `/file/2` is the third part `file`."""
-    input_id: UUID | None = None
-    """Of an image that was uploaded before. Its bytes, content type and name are known once it is fetched."""
-    uri: str | None = None
-    """Where it was uploaded to, likewise."""
-
-
-@dataclass(frozen=True, slots=True)
 class ReceivedRequest:
-    """What a request asks to predict, and for whom."""
+    """What a request asks to predict, and for whom.
 
-    inputs: tuple[ReceivedInput, ...]
+    Attributes
+    ----------
+    inputs
+        In the order sent.
+    user_id
+        The user that the body names; None if it names none.
+    pointers
+        Where each input stands in the body, as JSON pointers; in a form, `/file/2` is the third part `file`. None for a
+        request that is one input: what is wrong with that is wrong with the request.
+    """
+
+    inputs: tuple[RequestedInput, ...]
     user_id: str | None
+    pointers: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +59,12 @@ class Limits:
     inputs: int
 
 
-async def receive(request: Request, *, takes: Kind, limits: Limits, many: bool) -> ReceivedRequest:
-    """Read the input of a request, or its inputs.
+Receive: TypeAlias = Callable[[Request, Kind, Limits], Awaitable[ReceivedRequest]]
+"""Reads the inputs of a request. Its parameters and errors are those of `receive_one`."""
+
+
+async def receive_one(request: Request, takes: Kind, limits: Limits) -> ReceivedRequest:
+    """Read the one input of a request.
 
     Parameters
     ----------
@@ -73,32 +74,56 @@ async def receive(request: Request, *, takes: Kind, limits: Limits, many: bool) 
         What the served model takes.
     limits
         How much it may bring.
-    many
-        Whether it may bring several inputs: several parts `file`, or `instances`.
 
     Raises
     ------
     Problem
         400 malformed or nothing there, 413 too large, 415 a content type that the model does not take, 422 well-formed
-        but not what the model takes. Of several inputs, every bad one is pointed at.
+        but not what the model takes.
     """
+    header, contenttype, body = await _read(request, limits)
+    if _is_json(contenttype):
+        return _one_from_members(_without_nulls(parse_members(decode(body))), takes)
+    if takes == "image" and contenttype == MULTIPART:
+        return _one_from_form(_Form.parse(header, body))
+    if takes == "image" and contenttype in SUPPORTED_CONTENT_TYPES:
+        return ReceivedRequest((Input(contenttype, content=_not_empty(body, "body")),), None)
+    taken = (MULTIPART, *SUPPORTED_CONTENT_TYPES, JSON) if takes == "image" else (JSON,)
+    raise _not_taken(header, body, takes, taken)
+
+
+async def receive_several(request: Request, takes: Kind, limits: Limits) -> ReceivedRequest:
+    """Read the inputs of a request: several parts `file`, or `instances`.
+
+    Parameters and errors as in `receive_one`; every bad input is pointed at.
+    """
+    header, contenttype, body = await _read(request, limits)
+    if _is_json(contenttype):
+        return _several_from_instances(_without_nulls(parse_members(decode(body))), takes, limits)
+    if takes == "image" and contenttype == MULTIPART:
+        return _several_from_form(_Form.parse(header, body), limits)
+    raise _not_taken(header, body, takes, (MULTIPART, JSON) if takes == "image" else (JSON,))
+
+
+async def _read(request: Request, limits: Limits) -> tuple[str, str, bytes]:
+    """Return the header Content-Type, the media type that it names, and the body."""
     body = await _body(request)
     if len(body) > limits.body_bytes:
         detail = f"The body has {len(body)} bytes: at most {limits.body_bytes} are taken."
         raise Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail)
     header = request.headers.get("content-type", "")
-    contenttype = essence(header)
-    if contenttype == JSON or (contenttype.startswith("application/") and contenttype.endswith("+json")):
-        members = _without_nulls(parse_members(decode(body)))
-        return _from_instances(members, takes, limits) if many else _from_members(members, takes)
-    if takes == "image" and contenttype == MULTIPART:
-        return _from_form(parse_form(header, body), limits, many=many)
-    if takes == "image" and contenttype in SUPPORTED_CONTENT_TYPES and not many:
-        return ReceivedRequest((ReceivedInput(contenttype, content=_not_empty(body, "body")),), None)
+    return header, essence(header), body
+
+
+def _is_json(contenttype: str) -> bool:
+    return contenttype == JSON or (contenttype.startswith("application/") and contenttype.endswith("+json"))
+
+
+def _not_taken(header: str, body: bytes, takes: Kind, taken: tuple[str, ...]) -> Problem:
     if not header and not body:
         wanted = "an image" if takes == "image" else 'features, as JSON: {"features": [...]}'
-        raise Problem(HTTPStatus.BAD_REQUEST, f"The request has no body: send {wanted}.")
-    raise _unsupported(contenttype, takes, many=many)
+        return Problem(HTTPStatus.BAD_REQUEST, f"The request has no body: send {wanted}.")
+    return _unsupported(essence(header), taken)
 
 
 async def _body(request: Request) -> bytes:
@@ -114,15 +139,7 @@ async def _body(request: Request) -> bytes:
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
-def essence(header: str) -> str:
-    """Return a content type without its parameters, in lower case (RFC 9110, section 8.3.1)."""
-    return header.partition(";")[0].strip().lower()
-
-
-def _unsupported(contenttype: str, takes: Kind, *, many: bool = False) -> Problem:
-    taken: tuple[str, ...] = (JSON,)
-    if takes == "image":
-        taken = (MULTIPART, JSON) if many else (MULTIPART, *SUPPORTED_CONTENT_TYPES, JSON)
+def _unsupported(contenttype: str, taken: tuple[str, ...]) -> Problem:
     given = f"The content type {contenttype[:100]!r} is not" if contenttype else "A body without a content type is not"
     detail = f"{given} one that this model takes: {', '.join(taken)}."
     return Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, detail, headers={"Accept-Post": ", ".join(taken)})
@@ -137,49 +154,63 @@ def _not_empty(content: bytes, where: str) -> bytes:
 # --- forms -----------------------------------------------------------------------------------------------------------
 
 
-def _from_form(parts: list[Part], limits: Limits, *, many: bool) -> ReceivedRequest:
-    by_name: dict[str, list[Part]] = {name: [] for name in _PART_NAMES}
-    for part in parts:
-        if part.name not in by_name:
-            detail = f"the part {part.name[:100]!r} is not known: there are {', '.join(_PART_NAMES)}"
-            raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, f"{detail}.", errors=[("", detail)])
-        by_name[part.name].append(part)
-    files = by_name["file"]
-    if not files:
-        raise Problem(HTTPStatus.BAD_REQUEST, "There is no file: send the image as the part 'file'.")
-    if len(files) > 1 and not many:
+class _Form(NamedTuple):
+    """The parts of a form. The texts apply to all its files."""
+
+    files: list[Part]
+    user_id: str | None
+    metadata: dict[str, Any]
+
+    @classmethod
+    def parse(cls, header: str, body: bytes) -> "_Form":
+        by_name: dict[str, list[Part]] = {name: [] for name in _PART_NAMES}
+        for part in parse_form(header, body):
+            if part.name not in by_name:
+                detail = f"the part {part.name[:100]!r} is not known: there are {', '.join(_PART_NAMES)}"
+                raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, f"{detail}.", errors=[("", detail)])
+            by_name[part.name].append(part)
+        if not by_name["file"]:
+            raise Problem(HTTPStatus.BAD_REQUEST, "There is no file: send the image as the part 'file'.")
+        user_id = _field(by_name["user_id"], "user_id")
+        return cls(
+            by_name["file"],
+            None if user_id is None else check_user_id("/user_id", user_id),
+            _metadata_field(_field(by_name["metadata"], "metadata")),
+        )
+
+
+def _one_from_form(form: _Form) -> ReceivedRequest:
+    if len(form.files) > 1:
         detail = "There is more than one part 'file': send one, or send them to /predictions."
         raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail)
-    if len(files) > limits.inputs:
-        raise _too_many(len(files), limits.inputs, "parts 'file'")
-    user_id = _field(by_name["user_id"], "user_id")
-    metadata = _metadata_field(_field(by_name["metadata"], "metadata"))
-    inputs = []
-    if many:
-        problems = ProblemsOfMany()
-        for index, file in enumerate(files):
-            with problems.at(pointer := f"/file/{index}"):
-                inputs.append(_from_file(file, metadata, pointer))
-        problems.raise_any()
-    else:
-        inputs.append(_from_file(files[0], metadata, ""))
-    return ReceivedRequest(tuple(inputs), None if user_id is None else check_user_id("/user_id", user_id))
+    return ReceivedRequest((_from_file(form.files[0], form.metadata),), form.user_id)
+
+
+def _several_from_form(form: _Form, limits: Limits) -> ReceivedRequest:
+    if len(form.files) > limits.inputs:
+        raise _too_many(len(form.files), limits.inputs, "parts 'file'")
+    pointers = tuple(f"/file/{index}" for index in range(len(form.files)))
+    inputs, problems = [], BatchProblems()
+    for file, pointer in zip(form.files, pointers, strict=True):
+        with problems.at(pointer):
+            inputs.append(_from_file(file, form.metadata))
+    problems.raise_any()
+    return ReceivedRequest(tuple(inputs), form.user_id, pointers)
 
 
 def _too_many(count: int, most: int, what: str) -> Problem:
     return Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"There are {count} {what}: at most {most} are taken at once.")
 
 
-def _from_file(file: Part, metadata: dict[str, Any], pointer: str) -> ReceivedInput:
+def _from_file(file: Part, metadata: dict[str, Any]) -> Input:
     if file.filename is None:
         raise Problem(HTTPStatus.BAD_REQUEST, "The part 'file' is no file: it has no filename.")
     content = _not_empty(file.content, "file")
-    return ReceivedInput(
+    return Input(
         contenttype=_image_contenttype(file.contenttype, content),
         content=content,
         filename=check_filename("/filename", file.filename) if file.filename else None,
         metadata=metadata,
-        pointer=pointer,
     )
 
 
@@ -215,7 +246,7 @@ def _image_contenttype(declared: str | None, content: bytes) -> str:
     if contenttype in ("", "application/octet-stream"):
         # Bytes that are no image at all get a 400 that says so, when they are decoded.
         return sniff_contenttype(content) or "application/octet-stream"
-    raise _unsupported(contenttype, "image")
+    raise _unsupported(contenttype, (MULTIPART, *SUPPORTED_CONTENT_TYPES, JSON))
 
 
 # --- JSON ------------------------------------------------------------------------------------------------------------
@@ -226,25 +257,28 @@ def _without_nulls(members: dict[str, Source]) -> dict[str, Source]:
     return {name: source for name, source in members.items() if source.value is not None}
 
 
-def _from_members(members: dict[str, Source], takes: Kind) -> ReceivedRequest:
+def _one_from_members(members: dict[str, Source], takes: Kind) -> ReceivedRequest:
     user_id = check_user_id("/user_id", members.pop("user_id").value) if "user_id" in members else None
     if takes == "image" and "input_id" in members:
         return ReceivedRequest((_read_upload(members),), user_id)
-    return ReceivedRequest((_read_input(members, takes, "", "user_id"),), user_id)
+    return ReceivedRequest((_read_input(members, takes, "user_id"),), user_id)
 
 
-def _read_upload(members: dict[str, Source]) -> ReceivedInput:
+def _read_upload(members: dict[str, Source]) -> UploadReference:
     _refuse_unknown(members, ("input_id", "user_id", "metadata"))
     try:
         input_id = UUID(members["input_id"].value)
     except (ValueError, AttributeError, TypeError):
         detail = "input_id must be a UUID: the one that POST /upload answered"
         raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, f"{detail}.", errors=[("/input_id", detail)]) from None
-    metadata = check_metadata("/metadata", members["metadata"].value) if "metadata" in members else {}
-    return ReceivedInput("", metadata=metadata, input_id=input_id)
+    return UploadReference(input_id, _metadata(members))
 
 
-def _from_instances(members: dict[str, Source], takes: Kind, limits: Limits) -> ReceivedRequest:
+def _metadata(members: dict[str, Source]) -> dict[str, Any]:
+    return check_metadata("/metadata", members["metadata"].value) if "metadata" in members else {}
+
+
+def _several_from_instances(members: dict[str, Source], takes: Kind, limits: Limits) -> ReceivedRequest:
     _refuse_unknown(members, ("instances", "user_id", "metadata"))
     if "instances" not in members:
         raise Problem(HTTPStatus.BAD_REQUEST, f"There are no instances: send a list of {{{takes!r}: …}} objects.")
@@ -255,25 +289,28 @@ def _from_instances(members: dict[str, Source], takes: Kind, limits: Limits) -> 
     if len(instances.value) > limits.inputs:
         raise _too_many(len(instances.value), limits.inputs, "instances")
     user_id = check_user_id("/user_id", members["user_id"].value) if "user_id" in members else None
-    metadata = check_metadata("/metadata", members["metadata"].value) if "metadata" in members else {}
-    inputs, problems = [], ProblemsOfMany()
-    for index, instance in enumerate(parse_items(instances)):
-        with problems.at(pointer := f"/instances/{index}"):
+    metadata = _metadata(members)
+    pointers = tuple(f"/instances/{index}" for index in range(len(instances.value)))
+    inputs, problems = [], BatchProblems()
+    for instance, pointer in zip(parse_items(instances), pointers, strict=True):
+        with problems.at(pointer):
             own = _without_nulls(parse_members(instance.text))
-            received = _read_input(own, takes, pointer)
+            received = _read_input(own, takes)
             inputs.append(received if "metadata" in own else replace(received, metadata=metadata))
     problems.raise_any()
-    return ReceivedRequest(tuple(inputs), user_id)
+    return ReceivedRequest(tuple(inputs), user_id, pointers)
 
 
 def _refuse_unknown(members: Iterable[str], known: tuple[str, ...]) -> None:
     for name in members:
         if name not in known:
             detail = f"the member {name[:100]!r} is not known here: there are {', '.join(known)}"
-            raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, f"{detail}.", errors=[(f"/{_escape(name)}", detail)])
+            raise Problem(
+                HTTPStatus.UNPROCESSABLE_ENTITY, f"{detail}.", errors=[(f"/{json_pointer_token(name)}", detail)]
+            )
 
 
-def _read_input(members: dict[str, Source], takes: Kind, pointer: str, *also_known: str) -> ReceivedInput:
+def _read_input(members: dict[str, Source], takes: Kind, *also_known: str) -> Input:
     other = "features" if takes == "image" else "image"
     if other in members:
         detail = f"this model takes {takes}, not {other}"
@@ -283,12 +320,12 @@ def _read_input(members: dict[str, Source], takes: Kind, pointer: str, *also_kno
     if takes not in members or members[takes].value in ([], {}):
         wanted = "image, as a base64 data URI" if takes == "image" else "features, as a list or an object"
         raise Problem(HTTPStatus.BAD_REQUEST, f"There is no {takes}: send {wanted}.")
-    metadata = check_metadata("/metadata", members["metadata"].value) if "metadata" in members else {}
+    metadata = _metadata(members)
     if takes == "features":
-        return ReceivedInput(JSON, features=members["features"], metadata=metadata, pointer=pointer)
+        return Input(JSON, features=Features(*members["features"]), metadata=metadata)
     filename = check_filename("/filename", members["filename"].value) if "filename" in members else None
     contenttype, content = _from_data_uri(members["image"].value, "/image")
-    return ReceivedInput(contenttype, content=content, filename=filename, metadata=metadata, pointer=pointer)
+    return Input(contenttype, content=content, filename=filename, metadata=metadata)
 
 
 def _from_data_uri(value: object, pointer: str) -> tuple[str, bytes]:
@@ -305,7 +342,3 @@ def _from_data_uri(value: object, pointer: str) -> tuple[str, bytes]:
         detail = "the data URI's base64 is malformed"
         raise Problem(HTTPStatus.BAD_REQUEST, f"{detail}.", errors=[(pointer, detail)]) from None
     return _image_contenttype(match[1], _not_empty(content, "image")), content
-
-
-def _escape(name: str) -> str:
-    return name[:100].replace("~", "~0").replace("/", "~1")  # RFC 6901, section 3

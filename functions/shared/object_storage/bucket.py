@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import quote
 from uuid import UUID
 
-from functions.shared.objects.errors import ObjectMissingError, ObjectStoreUnavailableError
+from functions.shared.object_storage.errors import ObjectMissingError, ObjectStoreUnavailableError
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -78,7 +78,7 @@ class StoredObject(NamedTuple):
     modified: datetime
 
 
-class ObjectStore:
+class Bucket:
     """The objects of one bucket.
 
     Parameters

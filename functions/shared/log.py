@@ -14,9 +14,14 @@ from typing import Final
 
 from pydantic_core import PydanticSerializationError, to_json
 
+from functions.shared.execution_environment import on_lambda
+
 _LEVELS: Final = {
     level: logging.getLevelNamesMapping()[level] for level in ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 }
+
+LOGS_THROUGH_LOGGING: Final = "functions.shared.inference"
+"""The layer that knows nothing of this log, and writes to Python's."""
 
 _encode_any: Final = json.JSONEncoder(default=str, separators=(",", ":")).encode
 
@@ -31,7 +36,7 @@ class StructuredLog:
     service
         Which function writes.
     level
-        ``DEBUG``, ``INFO``, ``WARNING``, ``ERROR`` or ``CRITICAL``, in capitals or not.
+        ``DEBUG``, ``INFO``, ``WARNING``, ``ERROR`` or ``CRITICAL``.
 
     Attributes
     ----------
@@ -40,16 +45,17 @@ class StructuredLog:
 
     Raises
     ------
-    ValueError
+    KeyError
         If there is no such level.
     """
 
-    def __init__(self, service: str, level: str) -> None:
-        if level.upper() not in _LEVELS:
-            raise ValueError(f"LOG_LEVEL: no such level: {level!r}; known are {', '.join(_LEVELS)}")
-        self._least = _LEVELS[level.upper()]
-        self._service = service
+    def __init__(self, service: str = "onnx-ledger", level: str = "INFO") -> None:
+        self.configure(service, level)
         self.request_id: str | None = None
+
+    def configure(self, service: str, level: str) -> None:
+        """Write for another function, or from another level on. Parameters and errors as in `StructuredLog`."""
+        self._service, self._least = service, _LEVELS[level]
 
     def debug(self, message: str, **fields: object) -> None:
         """Write what helps to find a fault."""
@@ -81,10 +87,14 @@ class StructuredLog:
 
     def exception(self, message: str, error: BaseException) -> None:
         """Write an error with its traceback, all in one line."""
-        import traceback
+        self.error(message, **_exception(error))
 
-        text = "".join(traceback.format_exception(error))
-        self.error(message, exception_name=type(error).__name__, exception=text)
+    def write_record(self, record: logging.LogRecord) -> None:
+        """Write a record of `logging`."""
+        fields: dict[str, object] = {"logger": record.name}
+        if record.exc_info is not None and record.exc_info[1] is not None:
+            fields |= _exception(record.exc_info[1])
+        self._write(record.levelname, record.getMessage(), fields)
 
     def _write(self, level: str, message: str, fields: Mapping[str, object]) -> None:
         _put(_json({"level": level, "message": message, **fields, **self._stamp()}) + "\n")
@@ -100,6 +110,12 @@ class StructuredLog:
         if trace := os.environ.get("_X_AMZN_TRACE_ID"):  # AWS, "Using Lambda environment variables"
             stamp["xray_trace_id"] = trace
         return stamp
+
+
+def _exception(error: BaseException) -> dict[str, object]:
+    import traceback
+
+    return {"exception_name": type(error).__name__, "exception": "".join(traceback.format_exception(error))}
 
 
 def _json(members: Mapping[str, object]) -> str:
@@ -119,7 +135,34 @@ def _put(lines: str) -> None:
         pass  # whoever read it is gone, or its disk is full, or it is closed
 
 
-logger: Final = StructuredLog(
-    os.environ.get("AWS_LAMBDA_FUNCTION_NAME", "onnx-ledger"), os.environ.get("LOG_LEVEL", "INFO")
-)
+class _ToStructuredLog(logging.Handler):
+    """Writes what a library says through `logging` as a line of a structured log."""
+
+    def __init__(self, log: StructuredLog) -> None:
+        super().__init__()
+        self._log = log
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._log.write_record(record)
+
+
+logger: Final = StructuredLog()
 """The one log of a function."""
+
+
+def start_logging(level: str) -> None:
+    """Set the function's log up, once per execution environment, and take in what `inference` logs.
+
+    Without this, a line of `inference` ("fetched the model", "using the CPU") is lost, or is no JSON.
+
+    Parameters
+    ----------
+    level
+        As in `StructuredLog`.
+    """
+    logger.configure(os.environ.get("AWS_LAMBDA_FUNCTION_NAME", "onnx-ledger"), level)
+    library = logging.getLogger(LOGS_THROUGH_LOGGING)
+    library.handlers = [_ToStructuredLog(logger)]
+    library.setLevel(level)
+    # Lambda's own handler, on the root logger, would write the same line again.
+    library.propagate = not on_lambda()

@@ -1,0 +1,85 @@
+"""The bytes of a stored input, wherever they are: in the ledger, in the bucket, or behind a URL."""
+
+from base64 import b64encode
+from dataclasses import dataclass
+from json import loads
+from typing import Any, Final
+from uuid import UUID
+
+from functions.shared.ledger.ledger import Ledger
+from functions.shared.ledger.records import StoredInput
+from functions.shared.object_storage.bucket import Bucket, NewObject, key_of
+from functions.shared.object_storage.errors import ObjectStoreUnavailableError
+
+MAX_INPUT_BYTES: Final = 4_400_000
+"""The largest input, in bytes, that an answer holds: Lambda gives back 6 MB, in base64."""
+
+REDIRECT_SECONDS: Final = 60
+"""How long the URL of a larger input can be used."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredInputs:
+    """Reads stored inputs.
+
+    Attributes
+    ----------
+    ledger
+        Holds the rows.
+    inputs_bucket
+        Holds the images that are not in rows; None where all are.
+    uploads_bucket
+        Where callers upload to; None where they cannot.
+    max_inline_bytes
+        The largest image that is part of its record.
+    """
+
+    ledger: Ledger
+    inputs_bucket: Bucket | None
+    uploads_bucket: Bucket | None
+    max_inline_bytes: int
+
+    def members(self, prediction_id: UUID, stored: StoredInput) -> dict[str, Any]:
+        """Return the member of a record that holds its input: `features`, `image` or `input_url`."""
+        if stored.features is not None:
+            return {"features": loads(stored.features)}
+        if stored.size > self.max_inline_bytes:
+            return {"input_url": f"/prediction/{prediction_id}/input"}
+        return {"image": f"data:{stored.contenttype};base64,{b64encode(self.content(stored)).decode()}"}
+
+    def content(self, stored: StoredInput) -> bytes:
+        """Return an input's bytes.
+
+        Raises
+        ------
+        ObjectStoreUnavailableError, ObjectMissingError
+            If they are in a bucket that cannot be read, or are not there.
+        """
+        if stored.features is not None:
+            return stored.features.encode()
+        if stored.content is not None:
+            return stored.content
+        bucket, key = self._place(stored.uri or "")
+        return bucket.get(key)
+
+    def presigned_url(self, prediction_id: UUID, stored: StoredInput) -> str | None:
+        """Return a URL to read a large input from, for a minute; None for one that the answer has room for."""
+        if stored.size <= MAX_INPUT_BYTES:
+            return None
+        if stored.uri is not None:
+            bucket, key = self._place(stored.uri)
+            return bucket.presigned_get(key, seconds=REDIRECT_SECONDS)
+        if self.uploads_bucket is None or stored.content is None:
+            return None
+        # The ledger has it, and Lambda cannot hand it over. So it is lent where it was uploaded to, for as long as
+        # `python -m infra.inputs reconcile` leaves objects there that are nobody's input.
+        record, _ = self.ledger.get(prediction_id)
+        key = key_of(record.user_id, record.input_id)
+        if not self.uploads_bucket.has(key):
+            self.uploads_bucket.put([NewObject(key, stored.content, stored.contenttype, bytes.fromhex(stored.sha256))])
+        return self.uploads_bucket.presigned_get(key, seconds=REDIRECT_SECONDS)
+
+    def _place(self, uri: str) -> tuple[Bucket, str]:
+        if self.inputs_bucket is None:
+            raise ObjectStoreUnavailableError("INPUTS_BUCKET is not set")
+        return self.inputs_bucket, self.inputs_bucket.key(uri)

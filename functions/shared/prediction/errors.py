@@ -1,0 +1,35 @@
+"""Why a request for predictions is refused, without a word of HTTP. Messages are for the caller."""
+
+from collections.abc import Mapping
+
+from functions.shared.inference.errors import InputError
+
+
+class RefusedInputsError(Exception):
+    """At least one input of a request cannot be predicted, which refuses the request.
+
+    Attributes
+    ----------
+    errors
+        What is wrong with each bad input, by its position in the request; never empty.
+    """
+
+    def __init__(self, errors: Mapping[int, InputError]) -> None:
+        super().__init__(f"{len(errors)} inputs cannot be predicted")
+        self.errors = errors
+
+
+class UploadError(Exception):
+    """An input that was announced with `POST /upload` cannot be used."""
+
+
+class UploadNotFoundError(UploadError):
+    """The user has announced no such upload."""
+
+
+class UploadTooLargeError(UploadError):
+    """The upload is larger than a function may load."""
+
+
+class UploadMismatchError(UploadError):
+    """The upload is missing, or is not what was announced."""

@@ -1,0 +1,64 @@
+"""Decode inputs and run the model on them together: each gets its prediction, or the reason why it has none."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TypeAlias
+
+from functions.shared.inference.errors import InputError, InputProblem, ModelRunError
+from functions.shared.inference.model import Instance, Model
+from functions.shared.inference.prediction import Prediction
+from functions.shared.prediction.errors import RefusedInputsError
+from functions.shared.prediction.requests import Input
+
+Answer: TypeAlias = Prediction | InputError | ModelRunError
+"""What the model says about one instance: a prediction, what is wrong with the input, or that the runtime failed."""
+
+
+def decode(model: Model, inputs: Sequence[Input]) -> list[Instance]:
+    """Decode the inputs of one request.
+
+    Raises
+    ------
+    RefusedInputsError
+        If any of them cannot be decoded. Names each of them.
+    """
+    instances, errors = [], {}
+    for position, one in enumerate(inputs):
+        try:
+            if one.features is not None:
+                instances.append(model.decode_features(one.features.value))
+            else:
+                instances.append(model.decode_image(one.content or b""))
+        except InputError as error:
+            errors[position] = error
+    if errors:
+        raise RefusedInputsError(errors)
+    return instances
+
+
+def run(model: Model, instances: Sequence[Instance]) -> list[Answer]:
+    """Run the model on instances of any number of requests, in one go.
+
+    An instance that the model refuses or fails on takes no other with it: the rest is run again without it.
+    """
+    if not instances:
+        return []
+    try:
+        return list(model.predict(instances))
+    except InputError as error:
+        answers: dict[int, Answer] = dict(_by_instance(error))
+    except ModelRunError as error:
+        if len(instances) == 1:
+            return [error]
+        return [answer for one in instances for answer in run(model, [one])]
+    others = [position for position in range(len(instances)) if position not in answers]
+    answers |= zip(others, run(model, [instances[position] for position in others]), strict=True)
+    return [answers[position] for position in range(len(instances))]
+
+
+def _by_instance(error: InputError) -> dict[int, InputError]:
+    """Take an error of several instances apart: one for each of them, about this instance alone."""
+    problems: dict[int, list[InputProblem]] = {}
+    for problem in error.problems:
+        problems.setdefault(problem.instance, []).append(replace(problem, instance=0))
+    return {position: type(error)(str(error), problems=tuple(own)) for position, own in problems.items()}

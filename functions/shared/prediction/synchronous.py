@@ -1,0 +1,242 @@
+"""Predict the inputs of requests and store them, so that whoever asked can be answered.
+
+Two steps, with the caller's answer in between: `predict` makes the predictions and their records, the caller builds the
+whole answer out of them, and `store` commits. What can still fail must fail before the records are there.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from time import perf_counter
+from typing import NamedTuple, TypeAlias
+
+from functions.shared.inference.errors import InputError, ModelRunError
+from functions.shared.inference.prediction import Prediction
+from functions.shared.ledger.errors import LedgerError, LedgerUnavailableError
+from functions.shared.ledger.records import IdempotencyKey, NewInput, NewPrediction, PredictionRecord, Replay
+from functions.shared.log import logger
+from functions.shared.object_storage.errors import ObjectStoreError
+from functions.shared.prediction.errors import RefusedInputsError, UploadError
+from functions.shared.prediction.input_objects import InputObjects, new_input
+from functions.shared.prediction.instances import Answer, decode, run
+from functions.shared.prediction.requests import Input, PredictionRequest
+from functions.shared.prediction.serving import Serving
+from functions.shared.prediction.uploads import fetch_uploads
+
+
+class Refusal(NamedTuple):
+    """Why a request has no predictions, or why they were not stored. Other requests are not affected."""
+
+    error: RefusedInputsError | UploadError | ModelRunError | LedgerError | ObjectStoreError
+
+
+@dataclass(frozen=True, slots=True)
+class Predicted:
+    """The predictions of one request, not yet stored.
+
+    Attributes
+    ----------
+    predictions
+        As they will be stored, in the order of the request's inputs.
+    records
+        As the ledger will answer them once they are stored.
+    new_inputs
+        Those whose objects have yet to be put: what was uploaded has its object already.
+    idempotency
+        The request's key.
+    decode_ms, inference_ms
+        How long decoding and running the model took, for all requests that were predicted together.
+    """
+
+    predictions: tuple[NewPrediction, ...]
+    records: tuple[PredictionRecord, ...]
+    new_inputs: tuple[NewInput, ...]
+    idempotency: IdempotencyKey | None
+    decode_ms: float
+    inference_ms: float
+
+
+Outcome: TypeAlias = Predicted | Replay | Refusal
+"""What becomes of a request: predictions to store, what its key has stored before, or why there is nothing."""
+
+
+class _Asked(NamedTuple):
+    request: PredictionRequest
+    idempotency: IdempotencyKey | None
+    inputs: list[Input]
+
+
+def predict(serving: Serving, requests: Sequence[PredictionRequest]) -> list[Outcome]:
+    """Predict the inputs of several requests, with one run of the model. Stores nothing.
+
+    Parameters
+    ----------
+    serving
+        The model and the ledger.
+    requests
+        Each with its inputs, which are predicted all or not at all.
+
+    Returns
+    -------
+    list
+        An outcome for each request, in their order.
+    """
+    outcomes: dict[int, Outcome] = {}
+    asked: dict[int, _Asked] = {}
+    for position, request in enumerate(requests):
+        found = _look_up(serving, request)
+        if isinstance(found, _Asked):
+            asked[position] = found
+        else:
+            outcomes[position] = found
+    started = perf_counter()
+    instances = {}
+    for position, one in asked.items():
+        try:
+            instances[position] = decode(serving.model, one.inputs)
+        except RefusedInputsError as error:
+            outcomes[position] = Refusal(error)
+    decoded = perf_counter()
+    answers = iter(run(serving.model, [instance for some in instances.values() for instance in some]))
+    inferred = perf_counter()
+
+    count = sum(map(len, instances.values()))
+    timing = _Timing((decoded - started) * 1000, (inferred - decoded) * 1000, count)
+    for position, some in instances.items():
+        outcomes[position] = _outcome(serving, asked[position], islice(answers, len(some)), timing)
+    return [outcomes[position] for position in range(len(requests))]
+
+
+def _look_up(serving: Serving, request: PredictionRequest) -> _Asked | Replay | Refusal:
+    """Return a request that has yet to be predicted, with its uploads; or what its key has stored before."""
+    idempotency = request.idempotency()
+    try:
+        if idempotency is not None and (replay := serving.ledger.replay(idempotency)):
+            return replay
+        return _Asked(request, idempotency, fetch_uploads(serving, request.inputs, request.user_id))
+    except (UploadError, LedgerError, ObjectStoreError) as error:
+        return Refusal(error)
+
+
+class _Timing(NamedTuple):
+    decode_ms: float
+    inference_ms: float
+    inputs: int
+
+
+def _outcome(serving: Serving, asked: _Asked, answers: Iterable[Answer], timing: _Timing) -> Predicted | Refusal:
+    user_id = asked.request.user_id
+    duration_ms = round((timing.decode_ms + timing.inference_ms) / timing.inputs, 3)
+    predictions: list[NewPrediction] = []
+    new_inputs: list[NewInput] = []
+    errors: dict[int, InputError] = {}
+    for position, (one, answer) in enumerate(zip(asked.inputs, answers, strict=True)):
+        if isinstance(answer, ModelRunError):
+            return Refusal(answer)
+        if isinstance(answer, InputError):
+            errors[position] = answer
+            continue
+        stored = new_input(one, serving.inputs_bucket, user_id)
+        if one.uri is None:
+            new_inputs.append(stored)
+        predictions.append(_new_prediction(stored, answer, one, user_id, duration_ms))
+    if errors:
+        return Refusal(RefusedInputsError(errors))
+    return Predicted(
+        predictions=tuple(predictions),
+        records=tuple(prediction.record(serving.identity) for prediction in predictions),
+        new_inputs=tuple(new_inputs),
+        idempotency=asked.idempotency,
+        decode_ms=round(timing.decode_ms, 3),
+        inference_ms=round(timing.inference_ms, 3),
+    )
+
+
+def _new_prediction(
+    stored: NewInput, answer: Prediction, one: Input, user_id: str, duration_ms: float
+) -> NewPrediction:
+    return NewPrediction(
+        input=stored,
+        output=answer.output,
+        likely_class=answer.likely_class,
+        label=answer.label,
+        confidence=answer.confidence,
+        predicted_value=answer.predicted_value,
+        duration_ms=duration_ms,
+        user_id=user_id,
+        metadata=one.metadata,
+    )
+
+
+def store(serving: Serving, made: Sequence[Predicted]) -> list[Replay | Refusal | None]:
+    """Commit predictions with their inputs.
+
+    Requests without an idempotency key share one commit. If the database refuses that for a value of one of them, each
+    is committed by itself, so that one request's value refuses its own request and no other.
+
+    Parameters
+    ----------
+    serving
+        Where to.
+    made
+        What `predict` has made. Each request's predictions are stored all or not at all.
+
+    Returns
+    -------
+    list
+        For each request, in their order: None once it is stored; what its key had stored before, if a racing request
+        was first; or why it is not stored.
+    """
+    together = [position for position, one in enumerate(made) if one.idempotency is None]
+    alone = [position for position, one in enumerate(made) if one.idempotency is not None]
+    results: dict[int, Replay | Refusal | None] = {}
+    if together:
+        results |= _store_together(serving, made, together)
+    for position in alone:
+        results |= _store_together(serving, made, [position])
+    return [results[position] for position in range(len(made))]
+
+
+def _store_together(
+    serving: Serving, made: Sequence[Predicted], positions: Sequence[int]
+) -> dict[int, Replay | Refusal | None]:
+    try:
+        return dict.fromkeys(positions, _commit(serving, [made[position] for position in positions]))
+    except LedgerError as error:
+        if len(positions) > 1 and not isinstance(error, LedgerUnavailableError):
+            return {
+                position: result
+                for one in positions
+                for position, result in _store_together(serving, made, [one]).items()
+            }
+        return dict.fromkeys(positions, Refusal(error))
+    except ObjectStoreError as error:
+        return dict.fromkeys(positions, Refusal(error))
+
+
+def _commit(serving: Serving, made: Sequence[Predicted]) -> Replay | None:
+    started = perf_counter()
+    predictions = [prediction for one in made for prediction in one.predictions]
+    new_inputs = [new for one in made for new in one.new_inputs]
+    replay = None
+    with InputObjects(serving.inputs_bucket, new_inputs, serving.ledger, predictions[0].prediction_id) as input_objects:
+        replay = serving.ledger.store(serving.identity, predictions, idempotency=made[0].idempotency)
+        if replay is not None:
+            input_objects.remove()
+    if replay is None:
+        logger.info_each(
+            _lines(made),
+            model=serving.identity.name,
+            version=serving.identity.version,
+            batch=len(predictions),
+            decode_ms=made[0].decode_ms,
+            inference_ms=made[0].inference_ms,
+            store_ms=round((perf_counter() - started) * 1000, 3),
+        )
+    return replay
+
+
+def _lines(made: Iterable[Predicted]) -> Iterator[tuple[str, dict[str, object]]]:
+    for one in made:
+        for prediction in one.predictions:
+            yield "predicted", {"prediction_id": str(prediction.prediction_id), "user_id": prediction.user_id}

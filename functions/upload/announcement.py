@@ -1,0 +1,90 @@
+"""What a caller says of an image before it is uploaded: the JSON body of `POST /upload`."""
+
+from http import HTTPStatus
+from typing import Annotated, Any, Final
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictInt, StrictStr, ValidationError
+from pydantic_core import PydanticCustomError
+
+from functions.shared.api.fields import MAX_FILENAME_LENGTH, MAX_USER_ID_LENGTH, check_filename, check_user_id
+from functions.shared.api.json_source import decode, parse_members
+from functions.shared.api.negotiation import essence
+from functions.shared.api.problems import Problem, invalid
+from functions.shared.inference.content_types import SUPPORTED_CONTENT_TYPES
+
+JSON: Final = "application/json"
+
+_SHA256_BYTES: Final = 32
+
+ONE_ANNOUNCEMENT: Final[dict[str, Any]] = {
+    "requestBody": {"required": True, "content": {JSON: {"schema": {"$ref": "#/components/schemas/Announcement"}}}}
+}
+"""`openapi_extra` of the route. `python -m infra.openapi` adds the schema."""
+
+
+def _sha256(value: object) -> bytes:
+    try:
+        digest = bytes.fromhex(value) if isinstance(value, str) else b""
+    except ValueError:
+        digest = b""
+    if len(digest) != _SHA256_BYTES:
+        raise PydanticCustomError("sha256", "must be 64 hexadecimal digits")
+    return digest
+
+
+class Announcement(BaseModel):
+    """An image that is to be uploaded."""
+
+    model_config = ConfigDict(extra="forbid", defer_build=True)
+
+    contenttype: StrictStr = Field(json_schema_extra={"enum": list(SUPPORTED_CONTENT_TYPES)})
+    size: StrictInt = Field(gt=0, description="Bytes.", examples=[8_000_000])
+    filename: Any = Field(default=None, json_schema_extra={"type": "string", "maxLength": MAX_FILENAME_LENGTH})
+    sha256: Annotated[bytes | None, BeforeValidator(_sha256)] = Field(
+        default=None,
+        description="Nothing else can be uploaded then.",
+        json_schema_extra={"type": "string", "pattern": "^[0-9a-fA-F]{64}$"},
+    )
+    user_id: Any = Field(default=None, json_schema_extra={"type": "string", "maxLength": MAX_USER_ID_LENGTH})
+
+
+def parse_announcement(header: str, body: bytes, *, max_bytes: int) -> Announcement:
+    """Read and check the body of `POST /upload`.
+
+    Parameters
+    ----------
+    header
+        The request's content type.
+    body
+        The body.
+    max_bytes
+        The largest upload.
+
+    Raises
+    ------
+    Problem
+        400 malformed, 413 too large an upload, 415 a body that is no JSON or an image of a kind that is not taken, 422
+        anything else that is wrong.
+    """
+    if essence(header) != JSON:
+        detail = "Say what is to be uploaded as application/json; the image itself goes to the URL in the answer."
+        raise Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, detail, headers={"Accept-Post": JSON})
+    # A null says as much as a missing member does: many clients send one for each optional field.
+    members = {name: source.value for name, source in parse_members(decode(body)).items() if source.value is not None}
+    try:
+        announced = Announcement.model_validate(members)
+    except ValidationError as error:
+        raise invalid(error.errors()) from None
+    kind = essence(announced.contenttype)
+    if kind not in SUPPORTED_CONTENT_TYPES:
+        taken = ", ".join(SUPPORTED_CONTENT_TYPES)
+        detail = f"The content type {announced.contenttype[:100]!r} is not one that is taken: {taken}."
+        raise Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, detail, errors=[("/contenttype", "not taken")])
+    if announced.size > max_bytes:
+        detail = f"The upload would have {announced.size} bytes: at most {max_bytes} are taken."
+        raise Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail, errors=[("/size", f"at most {max_bytes}")])
+    if announced.filename is not None:
+        check_filename("/filename", announced.filename)
+    if announced.user_id is not None:
+        check_user_id("/user_id", announced.user_id)
+    return announced.model_copy(update={"contenttype": kind})

@@ -1,0 +1,126 @@
+"""`make` makes the virtual environment that it needs: of the right Python, and anew where a start went wrong.
+
+The project is the real Makefile and what it calls, with nothing to install.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+MAKING = "making a virtual environment in .venv"
+
+# A Python that says that it is of another version, as far as it is asked for its version.
+PRETENDER = """#!/bin/sh
+if [ "$1" = -c ]; then exec {python} -c 'import sys; sys.version_info = {version}; exec(sys.argv[1])' "$2"; fi
+exec {python} "$@"
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    for name in ("Makefile", "infra/build.mk", "infra/virtualenv.sh"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copyfile(ROOT / name, tmp_path / name)
+    (tmp_path / "requirements").mkdir()
+    (tmp_path / "requirements" / "serve.txt").write_text("# nothing\n")
+    return tmp_path
+
+
+def pretender(folder: Path, version: tuple[int, int, int]) -> Path:
+    program = folder / f"python{version[0]}.{version[1]}"
+    program.write_text(PRETENDER.format(python=sys.executable, version=version))
+    program.chmod(0o755)
+    return program
+
+
+def install(
+    project: Path, python: str | Path | None = sys.executable, *, first_on_path: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Do what `make serve` does before it serves."""
+    environment = {name: value for name, value in os.environ.items() if name not in {"PYTHON", "MAKEFLAGS", "VENV"}}
+    command = ["make", ".venv/serve.installed", *([] if python is None else [f"PYTHON={python}"])]
+    # Nothing is asked of a package index.
+    environment |= {"PIP_NO_INDEX": "1"}
+    if first_on_path is not None:
+        environment["PATH"] = f"{first_on_path}:{environment['PATH']}"
+    return subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, check=False)
+
+
+def works(project: Path) -> bool:
+    asked = [str(project / ".venv" / "bin" / "python"), "-m", "pip", "--version"]
+    return subprocess.run(asked, capture_output=True, check=False).returncode == 0
+
+
+def test_a_python_that_is_too_old_is_named_and_leaves_nothing(project: Path) -> None:
+    old = pretender(project, (3, 10, 13))
+    done = install(project, old)
+    assert done.returncode != 0
+    assert f"PYTHON={old} is Python 3.10.13: it must be 3.11 or newer" in done.stderr
+    assert not (project / ".venv").exists()
+
+
+def test_a_python_that_is_not_there_is_named_and_leaves_nothing(project: Path) -> None:
+    done = install(project, "python3.99")
+    assert done.returncode != 0
+    assert "PYTHON=python3.99 does not run: set PYTHON to a Python 3.11 or newer" in done.stderr
+    assert not (project / ".venv").exists()
+
+
+def test_what_is_installed_stays_and_another_python_makes_it_anew(project: Path) -> None:
+    assert MAKING in install(project).stdout
+    mine = project / ".venv" / "mine"
+    mine.touch()
+
+    for python in (None, sys.executable):
+        again = install(project, python)
+        assert again.returncode == 0
+        assert MAKING not in again.stdout
+    too_old = install(project, pretender(project, (3, 10, 13)))
+    assert too_old.returncode != 0
+    assert mine.exists()
+
+    (project / ".venv" / "serve.installed").unlink()  # something more is to be installed
+    found = pretender(project, (3, 98, 0)).rename(project / "python3")
+    assert MAKING not in install(project, None, first_on_path=found.parent).stdout
+    assert mine.exists()
+
+    another = install(project, pretender(project, (3, 99, 0)))
+    assert MAKING in another.stdout
+    assert not mine.exists()
+
+
+def test_an_installation_that_failed_does_not_break_the_next(project: Path) -> None:
+    requirements = project / "requirements" / "serve.txt"
+    requirements.write_text("no-such-package==1 --hash=sha256:" + 64 * "0" + "\n")
+    assert install(project).returncode != 0
+    half_written = project / ".venv" / "half_written"
+    half_written.touch()
+
+    requirements.write_text("# nothing\n")
+    assert install(project).returncode == 0
+
+    assert not half_written.exists()
+    assert works(project)
+
+
+@pytest.mark.parametrize("left", ["a folder", "no pip", "an older Python", "a Python that has gone"])
+def test_a_virtual_environment_that_does_not_work_is_made_anew(project: Path, left: str) -> None:
+    folder = project / ".venv" / "bin"
+    folder.mkdir(parents=True)
+    if left == "no pip":
+        subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder.parent], check=True)
+    elif left == "an older Python":
+        pretender(folder, (3, 10, 13)).rename(folder / "python")
+    elif left == "a Python that has gone":
+        (folder / "python").symlink_to("/nowhere/python3")
+        (folder.parent / "serve.installed").touch()
+
+    done = install(project, None if left == "a Python that has gone" else sys.executable)
+
+    assert done.returncode == 0, done.stderr
+    assert works(project)
