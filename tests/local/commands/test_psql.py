@@ -42,8 +42,11 @@ def psql(home: Path, *arguments: str, **environment: str) -> tuple[int, str, str
 def postmaster(home: Path) -> int | None:
     """Return the process id of the PostgreSQL that runs in a home folder."""
     file = home / "postgres" / "cluster" / "postmaster.pid"
-    number = int(file.read_text().split()[0]) if file.exists() else None
-    return number if number is not None and psutil.pid_exists(number) else None
+    try:
+        number = int(file.read_text().split()[0])
+    except (FileNotFoundError, IndexError):  # it is just being written
+        return None
+    return number if psutil.pid_exists(number) else None
 
 
 @pytest.fixture
