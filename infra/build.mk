@@ -10,7 +10,7 @@ SAM := .venv-deploy/bin/sam
 SAM_FLAGS ?=
 export SAM_FLAGS
 
-.PHONY: build test-artifacts test-sam events
+.PHONY: build test-artifacts test-sam sam-invoke sam-api events
 
 build: .venv-deploy/deploy.installed $(VENV)/build.installed  ## Make the packages that are deployed, in .aws-sam/build/.
 	@$(SAM) build --parameter-overrides Architecture=$(ARCHITECTURE)
@@ -21,6 +21,17 @@ test-artifacts: $(VENV)/test.installed $(VENV)/build.installed .venv-deploy/depl
 
 test-sam: $(VENV)/test.installed $(VENV)/build.installed .venv-deploy/deploy.installed  ## Run what was built in containers, by sam local and Docker.
 	@$(BIN)/python -m pytest tests/artifacts/test_containers.py $(ARGS)
+
+# FUNCTION is a name in template.yaml, EVENT one in local/events.
+sam-invoke: $(VENV)/serve.installed  ## Run an event in a container: FUNCTION=PredictFunction EVENT=predict.
+	@test -n "$(FUNCTION)" -a -f "local/events/$(EVENT).json" || { \
+		echo "usage: make sam-invoke FUNCTION=PredictFunction EVENT=predict" >&2; \
+		echo "functions:" $$(sed -n 's/^  \([A-Za-z][A-Za-z]*Function\):$$/\1/p' template.yaml) >&2; \
+		echo "events:" $$(basename -s .json local/events/*.json) >&2; exit 2; }
+	@exec $(BIN)/python -m local sam invoke $(FUNCTION) --event local/events/$(EVENT).json $(SAM_FLAGS)
+
+sam-api: $(VENV)/serve.installed  ## Serve the API with sam local start-api, a container a request. No forms: see the README.
+	@exec $(BIN)/python -m local sam start-api --port $(or $(PORT),3000) $(SAM_FLAGS)
 
 events: $(VENV)/serve.installed  ## Write the sample events in local/events/ anew.
 	@$(BIN)/python -m local.sample_events

@@ -4,7 +4,8 @@
 
 The local gateway makes the events from requests, so they are what a function gets from it and from API Gateway. An
 authorizer has let their user in. `--check` writes nothing, and fails if a file differs from what would be written.
-`migrate` has no sample event: CloudFormation's events name a URL that waits for the answer.
+
+`local.commands.sam` makes what the events ask for before it invokes them: a record to read, a queued prediction.
 """
 
 import base64
@@ -21,6 +22,7 @@ from local.gateway.routing import Router
 from local.runtime.invocation import Identifiers
 from local.runtime.sqs_event import Message
 from local.runtime.sqs_event import make_event as queue_event
+from local.services.aws import UPLOADS_BUCKET
 from local.settings import ROOT
 from local.template import Function, read_template
 
@@ -35,7 +37,16 @@ QUEUED_ID: Final = "019ab000-0000-7000-8000-000000000002"
 USER: Final = "sample-user"
 """The user of the events."""
 
-_SAMPLES = ROOT / "local" / "samples"
+THIS_MACHINE: Final = "host.docker.internal"
+"""What a container calls the machine that it runs on."""
+
+AWS_PORT: Final = 4566
+"""The port where containers find AWS on that machine: the one that LocalStack has made known for it."""
+
+SAMPLE: Final = ROOT / "local" / "samples" / "mnist_sample.png"
+"""The image of all these events."""
+
+_SAMPLES = SAMPLE.parent
 _BOUNDARY = "sample-boundary"
 _IDENTIFIERS = Identifiers(
     request_id="c2FtcGxlLXJlcXVlc3Q=",
@@ -59,7 +70,7 @@ class Request:
 
 def sample_requests() -> dict[str, Request]:
     """Return the request of each event, by the name of the event's file."""
-    image = (_SAMPLES / "mnist_sample.png").read_bytes()
+    image = SAMPLE.read_bytes()
     data_uri = f"data:image/png;base64,{base64.b64encode(image).decode()}"
     as_json = {"content-type": "application/json"}
     as_form = {"content-type": f"multipart/form-data; boundary={_BOUNDARY}"}
@@ -68,6 +79,9 @@ def sample_requests() -> dict[str, Request]:
     return {
         "predict": Request("POST", "/prediction", headers=as_form, body=_form("mnist_sample.png", image)),
         "predict_raw": Request("POST", "/prediction", headers={"content-type": "image/png"}, body=image),
+        "predict_async": Request(
+            "POST", "/prediction", headers={"content-type": "image/png", "prefer": "respond-async"}, body=image
+        ),
         "predict_data_uri": Request("POST", "/prediction", headers=as_json, body=_json(one)),
         "predict_features": Request(
             "POST", "/prediction", headers=as_json, body=(_SAMPLES / "diabetes.json").read_bytes()
@@ -157,12 +171,25 @@ def _sweep_event() -> dict[str, Any]:
     }
 
 
+def _migrate_event() -> dict[str, Any]:
+    """Return what CloudFormation sends for a custom resource (AWS, "Custom resource request objects")."""
+    return {
+        "RequestType": "Create",
+        "ResponseURL": f"http://{THIS_MACHINE}:{AWS_PORT}/{UPLOADS_BUCKET}/cloudformation-response",
+        "StackId": f"arn:aws:cloudformation:us-east-1:{ACCOUNT}:stack/sample/{_IDENTIFIERS.invocation_id}",
+        "RequestId": _IDENTIFIERS.invocation_id,
+        "ResourceType": "Custom::Migration",
+        "LogicalResourceId": "Migration",
+        "ResourceProperties": {"MakeFunctionUser": "false"},
+    }
+
+
 def sample_files() -> dict[str, str]:
     """Return the content of every file in `local/events/`, by its name."""
     functions = read_template(ROOT / "template.yaml")
     router = Router((route, function) for function in functions for route in function.routes)
     events = {name: sample_event(request, router) for name, request in sample_requests().items()}
-    events |= {"worker": _worker_event(), "sweep": _sweep_event()}
+    events |= {"worker": _worker_event(), "sweep": _sweep_event(), "migrate": _migrate_event()}
     return {f"{name}.json": json.dumps(event, indent=2, ensure_ascii=False) + "\n" for name, event in events.items()}
 
 

@@ -1,6 +1,7 @@
 """The command line of the local server."""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +20,8 @@ def main(arguments: Sequence[str]) -> int:
     token_parser = commands.add_parser("token", help="print a token for a user, for a server with AUTH=on")
     token_parser.add_argument("user", help="the user, for the claim sub")
     token_parser.add_argument("--seconds", type=int, default=3600, help="how long it is valid (default: %(default)s)")
+    sam_parser = commands.add_parser("sam", help="run `sam local`, with a database that its containers reach")
+    sam_parser.add_argument("arguments", nargs=argparse.REMAINDER, help="what comes after `sam local`")
     commands.add_parser(
         "psql", help="open the ledger's database with psql, which gets all other arguments", add_help=False
     )
@@ -27,6 +30,10 @@ def main(arguments: Sequence[str]) -> int:
         parser.error(f"unrecognized arguments: {' '.join(others)}")
     try:
         settings = Settings.from_environment()
+        if chosen.command == "sam":
+            from local.commands.sam import sam_local
+
+            return sam_local(settings, chosen.arguments, os.environ)
         if chosen.command == "invoke":
             from local.commands.invoke import invoke
 

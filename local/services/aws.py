@@ -35,6 +35,8 @@ class LocalAws:
         The queues to make.
     log
         The file that receives what moto prints.
+    listener
+        A bound socket to listen on; None for any free port of the loopback interface.
 
     Raises
     ------
@@ -44,7 +46,7 @@ class LocalAws:
 
     name = "moto's server, as AWS"
 
-    def __init__(self, queues: Sequence[Queue], log: Path) -> None:
+    def __init__(self, queues: Sequence[Queue], log: Path, listener: socket.socket | None = None) -> None:
         self._queues = queues
         dead_letters = {queue.dead_letters for queue in queues}
         names = [queue.logical_id for queue in queues if queue.logical_id not in dead_letters]
@@ -52,10 +54,11 @@ class LocalAws:
             raise CannotServeError(
                 f"the template must have one queue besides dead-letter queues, and it has {len(names)}"
             )
-        self._work_queue = names[0]
+        self.work_queue = names[0]
         self._log = log
         self._region = region_of(os.environ)
-        self._listener = socket.socket()
+        self._listener = listener or socket.socket()
+        self._is_bound = listener is not None
         self._process: GuardedProcess | None = None
 
     @property
@@ -75,7 +78,8 @@ class LocalAws:
     def start(self) -> Mapping[str, str]:
         """Start the process, without waiting for moto."""
         if self._process is None:
-            self._listener.bind(("127.0.0.1", 0))
+            if not self._is_bound:
+                self._listener.bind(("127.0.0.1", 0))
             self._listener.listen(_BACKLOG)
         descriptor = self._listener.fileno()
         command = [sys.executable, "-m", "local.services.moto_process", str(descriptor), self._region]
@@ -86,7 +90,7 @@ class LocalAws:
                 )
         except (OSError, ProcessStartError) as error:
             raise CannotServeError(f"{self.name}: {error}") from error
-        queue = {"QUEUE_URL": self.queue_url(self._work_queue), "AWS_ENDPOINT_URL_SQS": self.endpoint}
+        queue = {"QUEUE_URL": self.queue_url(self.work_queue), "AWS_ENDPOINT_URL_SQS": self.endpoint}
         if os.environ.get("INPUTS_BUCKET"):
             return queue  # the user's own bucket, on AWS and with the user's own credentials
         return {**queue, **CREDENTIALS, "AWS_ENDPOINT_URL": self.endpoint, "UPLOADS_BUCKET": UPLOADS_BUCKET}

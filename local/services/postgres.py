@@ -290,17 +290,25 @@ class EmbeddedPostgres:
     def _end_orphans(self) -> None:
         """End the PostgreSQL processes that a killed owner left. We hold the lock, so nobody uses them.
 
-        The killed owner's guard may be stopping the same processes. The sessions of a killed postmaster may run on for
-        a while. Processes that survive a fast shutdown are killed, which loses nothing that was committed.
+        The killed owner's guard may be stopping the same processes. Only the postmaster may be asked to stop: it ends
+        the sessions before the checkpointer writes the last checkpoint. A checkpointer that is asked by itself writes
+        that checkpoint while sessions still commit, and what they commit afterwards is lost. Processes that survive a
+        fast shutdown, or their postmaster, are killed, which loses nothing that was committed.
         """
-        if not (self._cluster / "postmaster.pid").exists():
+        lock_file = self._cluster / "postmaster.pid"
+        if not lock_file.exists():
             return
+        postmaster = lock_file.read_text("utf-8").partition("\n")[0]
         orphans = [process for process in psutil.process_iter(["name"]) if self._is_ours(process)]
-        for number in (signal.SIGINT, signal.SIGKILL):
-            for process in orphans:
+        for process in orphans:
+            if str(process.pid) == postmaster:
                 with contextlib.suppress(psutil.NoSuchProcess):
-                    process.send_signal(number)
-            _, orphans = psutil.wait_procs(orphans, timeout=3)
+                    process.send_signal(signal.SIGINT)
+        _, orphans = psutil.wait_procs(orphans, timeout=3)
+        for process in orphans:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(orphans, timeout=3)
         # After a reboot or in a container, another process may have this id. PostgreSQL would take it for a postmaster
         # that still runs, and refuse to start.
         (self._cluster / "postmaster.pid").unlink(missing_ok=True)

@@ -1,14 +1,11 @@
-"""The packages in containers, as `sam local` runs them. Needs Docker (`DOCKER_HOST`); `make test-sam` runs this alone.
+"""The packages in containers: `make sam-invoke` and `make sam-api` as the README has them, and the images of `local/`.
 
-Containers reach PostgreSQL through its unix socket: the ledger talks to no other machine without TLS, which the
-embedded PostgreSQL does not have. `sam local` mounts nothing but the package, so the socket is put into a copy of each.
+Needs Docker (`DOCKER_HOST`); `make test-sam` runs this alone.
 """
 
-import base64
+import contextlib
 import json
 import os
-import shlex
-import shutil
 import signal
 import socket
 import subprocess
@@ -17,102 +14,123 @@ from collections.abc import Iterator
 from http.client import HTTPConnection
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 from uuid import UUID
 
 import pytest
 
 from functions.shared.ledger.ledger import Ledger
-from infra.migrations import upgrade
-from local.sample_events import USER
+from functions.shared.ledger.records import PredictionFilter
+from local.gateway.integration import read_result
+from local.sample_events import QUEUED_ID, USER
 from local.services.postgres import EmbeddedPostgres
 from local.services.process_guard import GuardedProcess
-from tests.support.repository import DIGIT, ROOT
-from tests.support.sample_events import (
-    EVENTS,
-    FUNCTIONS,
-    VARIABLES,
-    check_result,
-    function_of,
-    queue_sample,
-    store_sample,
-)
+from tests.support.readme import commands, run
+from tests.support.repository import ROOT
+from tests.support.sample_events import EVENTS, FUNCTIONS, function_of
 
-SAM = ROOT / ".venv-deploy" / "bin" / "sam"
-FLAGS = shlex.split(os.environ.get("SAM_FLAGS", ""))
-ENVIRONMENT = {**os.environ, "SAM_CLI_TELEMETRY": "0"}
-
-_SOCKET = ".s.PGSQL.5432"
-_IN_CONTAINER = "postgresql://ledger@/ledger?host=/var/task/postgres"
+# What an event asks for that is not there by itself.
+_VARIABLES = {"predict_features": {"MODEL": "model_artifacts/diabetes"}}
+_STATUS = {"predict_async": 202, "worker": None, "sweep": None, "migrate": None}
+_NEW_RECORDS = {"predict": 1, "predict_raw": 1, "predict_data_uri": 1, "predict_features": 1, "predict_many": 2}
 _START_TIMEOUT = 60.0  # seconds
 
-# `sam local start-api` hands a binary body over as text: what it can call are the routes that take and give JSON.
-_JSON_EVENTS = ("predict_data_uri", "list_predictions", "get_prediction", "describe", "model", "health", "openapi")
+pytestmark = pytest.mark.usefixtures("packages")
 
 
 @pytest.fixture(scope="module")
-def ledger_url() -> Iterator[str]:
-    """A migrated ledger with the sample record, for this machine's side."""
-    with TemporaryDirectory() as folder, EmbeddedPostgres(Path(folder), durable=False) as postgres:
-        upgrade(postgres.url)
-        store_sample(postgres.url)
-        yield postgres.url
+def home() -> Iterator[Path]:
+    """A LEDGER_HOME for all tests. Not below pytest's own folder, which lets PostgreSQL's user in no more later on."""
+    with TemporaryDirectory(prefix="onnx-ledger-") as folder:
+        yield Path(folder) / "home"
 
 
-@pytest.fixture(scope="module")
-def template(packages: Path, ledger_url: str) -> Iterator[Path]:
-    """The template of a copy of what was built, with PostgreSQL's socket in each package."""
-    there = Path(ledger_url.partition("?host=")[2]) / _SOCKET
-    there.chmod(0o777)  # the folder that it lies in lets nobody in; its second name below is for the container's user
-    with TemporaryDirectory() as name:
-        folder = Path(name)
-        folder.chmod(0o755)
-        shutil.copytree(packages, folder, dirs_exist_ok=True)
-        for function in FUNCTIONS:
-            (folder / function / "postgres").mkdir()
-            os.link(there, folder / function / "postgres" / _SOCKET)
-        yield folder / "template.yaml"
+def _environment(home: Path, **variables: str) -> dict[str, str]:
+    return {**os.environ, "LEDGER_HOME": str(home), **variables}
 
 
-def _settings(template: Path, **variables: str) -> list[str]:
-    """Return the options of `sam local` that set functions' environment variables, and those of SAM_FLAGS."""
-    file = template.parent / "variables.json"
-    file.write_text(json.dumps({"Parameters": {"DATABASE_URL": _IN_CONTAINER, "AUTH": "on", **variables}}))
-    return ["--template", str(template), "--env-vars", str(file), *FLAGS]
+@contextlib.contextmanager
+def _ledger(home: Path) -> Iterator[Ledger]:
+    """The ledger as it is left behind in the home."""
+    with EmbeddedPostgres(home / "postgres") as postgres, contextlib.closing(Ledger.at(postgres.url)) as ledger:
+        yield ledger
+
+
+def _succeeded(home: Path) -> int:
+    if not (home / "postgres").exists():
+        return 0
+    with _ledger(home) as ledger:
+        page = ledger.list(PredictionFilter(), limit=100)
+        return len([record for record in page.records if record.status == "succeeded"])
+
+
+def _invoke(home: Path, function: str, event: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    command = ["make", "--silent", "sam-invoke", f"FUNCTION={function}", f"EVENT={event}"]
+    return subprocess.run(
+        [*command, *(f"{name}={value}" for name, value in variables.items())],
+        cwd=ROOT,
+        env=_environment(home),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 @pytest.mark.parametrize("name", EVENTS)
-def test_sam_local_invoke_answers_a_sample_event(template: Path, ledger_url: str, name: str) -> None:
-    if name == "worker":
-        queue_sample(ledger_url)
-    command: list[str | Path] = [SAM, "local", "invoke", function_of(name).logical_id]
-    command += ["--event", ROOT / "local" / "events" / f"{name}.json"]
-    command += _settings(template, **VARIABLES.get(name, {}))
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=ENVIRONMENT, cwd=template.parent)
+def test_a_sample_event_is_answered_and_stored(home: Path, name: str) -> None:
+    before = _succeeded(home) if name in _NEW_RECORDS else 0
+    done = _invoke(home, function_of(name).logical_id, name, **_VARIABLES.get(name, {}))
     assert done.returncode == 0, done.stderr
-    response = check_result(name, json.loads(done.stdout))
-    if response is None or not name.startswith("predict"):
-        return
-    answer = json.loads(response.body)
-    ledger = Ledger.at(ledger_url)
-    for prediction in answer.get("predictions", [answer]):
-        record, _ = ledger.get(UUID(prediction["prediction_id"]), user_id=USER)
-        assert record.output == prediction["prediction"]
-    ledger.close()
+    result = json.loads(done.stdout)
+    if name == "worker":
+        assert result == {"batchItemFailures": []}
+        with _ledger(home) as ledger:
+            record, _ = ledger.get(UUID(QUEUED_ID), user_id=USER)
+        assert (record.status, record.label) == ("succeeded", "7")
+    elif name == "sweep":
+        assert result["sent"] >= 1, "the queue was reached"
+    elif name == "migrate":
+        assert result is None
+        assert "to answer CloudFormation failed" not in done.stderr
+    else:
+        response = read_result(result)
+        method = EVENTS[name]["requestContext"]["http"]["method"]
+        assert response.status == _STATUS.get(name, 201 if method == "POST" else 200), response.body
+    if name in _NEW_RECORDS:
+        assert _succeeded(home) - before == _NEW_RECORDS[name]
+        answer = json.loads(read_result(result).body)
+        with _ledger(home) as ledger:
+            for prediction in answer.get("predictions", [answer]):
+                record, _ = ledger.get(UUID(prediction["prediction_id"]), user_id=USER)
+                assert record.output == prediction["prediction"]
+
+
+def test_every_function_of_the_template_has_an_event() -> None:
+    assert {function_of(name).logical_id for name in EVENTS} == FUNCTIONS.keys()
+
+
+def test_a_wrong_name_is_answered_with_the_right_ones(home: Path) -> None:
+    done = _invoke(home, "PredictFunction", "nothing")
+    assert done.returncode != 0
+    assert "make sam-invoke FUNCTION=PredictFunction EVENT=predict" in done.stderr
+    assert all(name in done.stderr for name in [*FUNCTIONS, *EVENTS])
 
 
 @pytest.fixture(scope="module")
-def api(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    """The port of a `sam local start-api`. It knows no JWT authorizer, and starts a container for each request."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+def api(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """The port of a `make sam-api`."""
+    port = _free_port()
     log = tmp_path_factory.mktemp("api") / "log"
-    # Not --warm-containers: sam then watches the packages for changes, and fails over the socket.
-    command: list[str | Path] = [SAM, "local", "start-api", "--port", str(port), *_settings(template, AUTH="off")]
     # sam removes its containers when it is interrupted, and takes a while.
     with (
         log.open("wb") as output,
         GuardedProcess(
-            command, stop=((signal.SIGINT, 30.0),), cwd=template.parent, env=ENVIRONMENT, stdout=output, stderr=output
+            ["make", "--silent", "sam-api", f"PORT={port}"],
+            stop=((signal.SIGTERM, 30.0),),
+            cwd=ROOT,
+            env=_environment(home),
+            stdout=output,
+            stderr=output,
         ) as sam,
     ):
         until = time.monotonic() + _START_TIMEOUT
@@ -123,6 +141,11 @@ def api(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[in
         yield port
 
 
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return int(free.getsockname()[1])
+
+
 def _listens(port: int) -> bool:
     try:
         socket.create_connection(("127.0.0.1", port)).close()
@@ -131,16 +154,98 @@ def _listens(port: int) -> bool:
     return True
 
 
-@pytest.mark.parametrize("name", _JSON_EVENTS)
-def test_sam_local_start_api_answers_a_json_route(api: int, name: str) -> None:
-    event = EVENTS[name]
-    request = event["requestContext"]["http"]
-    target = event["rawPath"] + (f"?{event['rawQueryString']}" if event["rawQueryString"] else "")
-    connection = HTTPConnection("127.0.0.1", api, timeout=120)
-    connection.request(request["method"], target, event.get("body"), {"content-type": "application/json"})
-    response = connection.getresponse()
-    answer = json.loads(response.read())
-    connection.close()
-    assert response.status == (201 if request["method"] == "POST" else 200), answer
-    if name == "get_prediction":
-        assert answer["image"] == f"data:image/png;base64,{base64.b64encode(DIGIT.read_bytes()).decode()}"
+def _call(port: int, method: str, path: str, body: str | None = None) -> tuple[int, Any]:
+    with contextlib.closing(HTTPConnection("127.0.0.1", port, timeout=120)) as connection:
+        connection.request(method, path, body, {"content-type": "application/json"} if body else {})
+        response = connection.getresponse()
+        return response.status, json.loads(response.read())
+
+
+def test_the_readmes_lines_are_those_that_are_tried_here() -> None:
+    invoke, serve, _ = commands("Run it in containers")
+    assert invoke.split() == ["make", "sam-invoke", "FUNCTION=PredictFunction", "EVENT=predict"]
+    assert serve.split() == ["make", "sam-api"]
+
+
+def test_start_api_takes_an_image_as_the_readme_sends_it(api: int) -> None:
+    *_, send = commands("Run it in containers")
+    assert json.loads(run(send, f"http://127.0.0.1:{api}"))["label"] == "7"
+
+
+def test_start_api_stores_an_image_that_comes_as_a_data_uri_and_gives_it_back(api: int) -> None:
+    event = EVENTS["predict_data_uri"]
+    status, answer = _call(api, "POST", "/prediction", event["body"])
+    assert (status, answer["label"]) == (201, "7")
+    status, record = _call(api, "GET", f"/prediction/{answer['prediction_id']}")
+    assert status == 200
+    assert record["image"] == json.loads(event["body"])["image"]
+    status, page = _call(api, "GET", "/predictions?limit=1")
+    assert [one["prediction_id"] for one in page["predictions"]] == [answer["prediction_id"]]
+
+
+@pytest.mark.parametrize("path", ["/", "/model", "/health", "/openapi.json"])
+def test_start_api_answers_a_route_that_gives_json(api: int, path: str) -> None:
+    status, _ = _call(api, "GET", path)
+    assert status == 200
+
+
+_COMPOSE = ["docker", "compose", "-f", "local/compose.yaml", "-p", "onnx-ledger-test"]
+
+
+def test_compose_starts_the_functions_and_a_database_that_they_store_in() -> None:
+    try:
+        up = [*_COMPOSE, "up", "--build", "--detach"]
+        done = subprocess.run(up, cwd=ROOT, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+        answer = _emulated(9001, "predict")
+        record = _emulated(9003, "get_prediction", answer["prediction_id"])
+        assert record["label"] == answer["label"] == "7"
+        assert [one["prediction_id"] for one in _emulated(9002, "list_predictions")["predictions"]] == [
+            answer["prediction_id"]
+        ]
+        assert _emulated(9004, "model")["name"] == "mnist"
+    finally:
+        subprocess.run([*_COMPOSE, "down", "--volumes"], cwd=ROOT, capture_output=True, check=False)
+
+
+def _emulated(port: int, name: str, prediction_id: str | None = None) -> Any:
+    """Invoke a function of compose.yaml, as its head says, and return the body of its answer."""
+    event = json.loads(json.dumps(EVENTS[name]))
+    if prediction_id is not None:
+        event["rawPath"] = event["requestContext"]["http"]["path"] = f"/prediction/{prediction_id}"
+        event["pathParameters"]["prediction_id"] = prediction_id
+    until = time.monotonic() + _START_TIMEOUT
+    while True:
+        # Docker answers in place of an emulator that does not listen yet, and hangs up.
+        with contextlib.closing(HTTPConnection("127.0.0.1", port, timeout=60)) as connection:
+            try:
+                connection.request("POST", "/2015-03-31/functions/function/invocations", json.dumps(event))
+                response = read_result(json.loads(connection.getresponse().read()))
+                break
+            except ConnectionError:
+                assert time.monotonic() < until, f"nothing listens on port {port}"
+        time.sleep(0.2)
+    assert response.status in {200, 201}, response.body
+    return json.loads(response.body)
+
+
+def test_the_image_for_gpus_serves_the_api_on_the_cpu_as_well() -> None:
+    command = ["docker", "build", "-f", "local/Dockerfile.gpu", "-t", "onnx-ledger-gpu", "."]
+    built = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert built.returncode == 0, built.stdout[-4000:] + built.stderr[-4000:]
+    port = _free_port()
+    name = f"onnx-ledger-gpu-{port}"
+    command = ["docker", "run", "--detach", "--name", name, "--publish", f"127.0.0.1:{port}:3000", "onnx-ledger-gpu"]
+    subprocess.run(command, capture_output=True, check=True)
+    try:
+        until = time.monotonic() + _START_TIMEOUT
+        while True:
+            with contextlib.suppress(OSError, ValueError):
+                status, answer = _call(port, "POST", "/prediction", EVENTS["predict_data_uri"]["body"])
+                break
+            log = subprocess.run(["docker", "logs", name], capture_output=True, text=True, check=True)
+            assert time.monotonic() < until, log.stdout + log.stderr
+            time.sleep(0.5)
+        assert (status, answer["label"]) == (201, "7")
+    finally:
+        subprocess.run(["docker", "rm", "--force", "--volumes", name], capture_output=True, check=True)

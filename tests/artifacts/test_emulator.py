@@ -17,7 +17,8 @@ from tests.support.sample_events import EVENTS, FUNCTIONS, VARIABLES, Timing, ch
 
 _WARM = 5
 
-every_event = pytest.mark.parametrize("name", EVENTS)
+# CloudFormation's has a test of its own: it says where the answer is waited for.
+every_event = pytest.mark.parametrize("name", [name for name in EVENTS if name != "migrate"])
 
 
 def _answer(name: str, result: dict[str, Any]) -> dict[str, Any]:

@@ -2,42 +2,15 @@
 
 import csv
 import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import httpx
 
 from functions.shared.settings import PredictSettings
 from tests.support.local_server import Serve
-from tests.support.make import MAKE
-from tests.support.readme import README, blocks
+from tests.support.readme import ADDRESS, README, commands, run
 from tests.support.repository import DIGIT, ROOT
-
-ADDRESS = "http://127.0.0.1:3000"
-
-
-def commands(section: str) -> list[str]:
-    """Return the shell commands of a section, one for each fenced block."""
-    return blocks(section, "sh")
-
-
-def run(command: str, address: str, cwd: Path = ROOT, **environment: str) -> str:
-    """Run a command with the server at `address`, which must succeed and complain of nothing that psql would."""
-    command = command.replace(ADDRESS, address).replace(".venv/bin/python", sys.executable)
-    command = re.sub(r"\bpython3\b", sys.executable, command).replace("make psql", f"{MAKE} psql")
-    done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", command],
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        env={**os.environ, **environment},
-    )
-    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
-    assert "ERROR" not in done.stderr, f"{command}\n{done.stderr}"
-    return done.stdout
 
 
 def test_the_commands_of_the_first_ten_minutes_work_as_they_stand(serve: Serve) -> None:

@@ -41,9 +41,9 @@ def test_every_route_but_those_that_only_refuse_or_take_a_trailing_slash_has_an_
     assert {event["routeKey"] for event in HTTP_EVENTS.values()} == wanted
 
 
-def test_every_function_that_no_route_calls_has_an_event_but_the_one_that_cloudformation_calls() -> None:
+def test_every_function_that_no_route_calls_has_an_event() -> None:
     wanted = {function_folder(function.logical_id) for function in FUNCTIONS if not function.routes}
-    assert {name.removesuffix(".json") for name in EVENTS.keys() - HTTP_EVENTS.keys()} == wanted - {"migrate"}
+    assert {name.removesuffix(".json") for name in EVENTS.keys() - HTTP_EVENTS.keys()} == wanted
 
 
 def test_the_image_arrives_as_the_bytes_of_the_sample() -> None:

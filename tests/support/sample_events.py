@@ -31,11 +31,15 @@ def function_of(name: str) -> Function:
     return function
 
 
+NO_REQUESTS = {"worker": {"batchItemFailures": []}, "sweep": {"sent": 0, "failed": 0}}
+"""Results of the events that are no requests, where there is nothing to sweep."""
+
+
 def check_result(name: str, result: dict[str, Any]) -> Response | None:
     """Check the result of a sample event. Return the response if the event was a request."""
     event = EVENTS[name]
     if "routeKey" not in event:
-        assert result == {"worker": {"batchItemFailures": []}, "sweep": {"sent": 0, "failed": 0}}[name]
+        assert result == NO_REQUESTS[name]
         return None
     response = read_result(result)
     assert response.status == (201 if event["requestContext"]["http"]["method"] == "POST" else 200), response.body
