@@ -1,9 +1,8 @@
 """One prediction with its input, or the input alone, as it was uploaded."""
 
-from dataclasses import dataclass
 from functools import cache
 from http import HTTPStatus
-from typing import Annotated
+from typing import Annotated, NamedTuple
 from urllib.parse import quote
 from uuid import UUID
 
@@ -27,8 +26,7 @@ router = APIRouter()
 PredictionId = Annotated[UUID, Path(description="The `prediction_id` of a record.")]
 
 
-@dataclass(frozen=True, slots=True)
-class Environment:
+class Environment(NamedTuple):
     """What an execution environment makes once and every event uses."""
 
     token_required: bool

@@ -1,9 +1,8 @@
 """The bytes of a stored input, wherever they are: in the ledger, in the bucket, or behind a URL."""
 
 from base64 import b64encode
-from dataclasses import dataclass
 from json import loads
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from functions.shared.ledger.ledger import Ledger
@@ -21,8 +20,7 @@ REDIRECT_SECONDS: Final = 60
 """How long the URL of a larger input can be used."""
 
 
-@dataclass(frozen=True, slots=True)
-class StoredInputs:
+class StoredInputs(NamedTuple):
     """Reads stored inputs.
 
     Attributes
