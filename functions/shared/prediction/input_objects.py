@@ -35,7 +35,7 @@ def new_input(one: Input, bucket: Bucket | None, user_id: str) -> NewInput:
     input_id = one.input_id or new_id()
     uri = None
     if bucket is not None and one.content is not None:
-        # An upload in another bucket may expire there, so its bytes go into the row.
+        # Objects in another bucket are not kept for the ledger, so the bytes of such an upload go into the row.
         place = bucket.uri(key_of(user_id, input_id))
         uri = place if one.uri in (None, place) else None
     return NewInput(
