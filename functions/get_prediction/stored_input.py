@@ -1,4 +1,4 @@
-"""The bytes of a stored input, wherever they are: in the ledger, in the bucket, or behind a URL."""
+"""Read the bytes of a stored input from the ledger or a bucket, or give a URL for them."""
 
 from base64 import b64encode
 from json import loads
@@ -11,13 +11,13 @@ from functions.shared.object_storage.bucket import Bucket, NewObject, key_of
 from functions.shared.object_storage.errors import ObjectStoreUnavailableError
 
 MAX_INPUT_BYTES: Final = 4_400_000
-"""The largest input, in bytes, that an answer holds: Lambda gives back 6 MB, in base64."""
+"""The largest input in a response, in bytes: Lambda returns at most 6 MB, in base64."""
 
 # Of a data URI beside the base64 text, and of the member's name: more than any content type takes.
 _DATA_URI_BYTES: Final = 300
 
 REDIRECT_SECONDS: Final = 60
-"""How long the URL of a larger input can be used."""
+"""Seconds for which the URL of a larger input is valid."""
 
 
 class StoredInputs(NamedTuple):
@@ -28,9 +28,9 @@ class StoredInputs(NamedTuple):
     ledger
         Holds the rows.
     inputs_bucket
-        Holds the images that are not in rows; None where all are.
+        The bucket for images; None if the ledger stores them all.
     uploads_bucket
-        Where callers upload to; None where they cannot.
+        The bucket for callers' uploads; None if uploads are off.
     max_inline_bytes
         The largest image that is part of its record.
     """
@@ -74,7 +74,7 @@ class StoredInputs(NamedTuple):
         return bucket.get(key)
 
     def presigned_url(self, prediction_id: UUID, stored: StoredInput) -> str | None:
-        """Return a URL to read a large input from, for a minute; None for one that the answer has room for."""
+        """Return a URL that reads a large input for a minute; None if the input fits into the response."""
         if stored.size <= MAX_INPUT_BYTES:
             return None
         if stored.uri is not None:
@@ -82,8 +82,8 @@ class StoredInputs(NamedTuple):
             return bucket.presigned_get(key, seconds=REDIRECT_SECONDS)
         if self.uploads_bucket is None or stored.content is None:
             return None
-        # The ledger has it, and Lambda cannot hand it over. So it is lent where it was uploaded to, for as long as
-        # `python -m infra.inputs reconcile` leaves objects there that are nobody's input.
+        # The ledger has the bytes, but they exceed Lambda's response limit. So they are put into the uploads bucket,
+        # until `python -m infra.inputs reconcile` removes the object.
         record, _ = self.ledger.get(prediction_id)
         key = key_of(record.user_id, record.input_id)
         if not self.uploads_bucket.has(key):

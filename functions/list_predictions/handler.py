@@ -1,7 +1,7 @@
 """List predictions, newest first, a page at a time."""
 
 from functools import cache
-from typing import Annotated, NamedTuple
+from typing import Annotated, Final, NamedTuple
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Query, Request, Response
@@ -21,7 +21,9 @@ from functions.shared.settings import FunctionSettings
 
 router = APIRouter()
 
-_Text = Annotated[str | None, Field(max_length=255, pattern="^[^\\x00]*$")]
+_MAX_TEXT_LENGTH: Final = 255
+
+_Text = Annotated[str | None, Field(max_length=_MAX_TEXT_LENGTH, pattern="^[^\\x00]*$")]
 _Share = Annotated[float | None, Field(ge=0, le=1, allow_inf_nan=False)]
 
 
@@ -30,8 +32,10 @@ class PageQuery(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    limit: int = Field(default=50, ge=1, le=1000, description="How many records a page has at most.")
-    cursor: str | None = Field(default=None, max_length=255, description="`next_cursor` of the page before.")
+    limit: int = Field(default=50, ge=1, le=1000, description="The maximum number of records on a page.")
+    cursor: str | None = Field(
+        default=None, max_length=_MAX_TEXT_LENGTH, description="`next_cursor` of the previous page."
+    )
     user_id: _Text = None
     model: _Text = Field(default=None, description="The model's name.")
     version: _Text = Field(default=None, description="The model's version.")
@@ -64,9 +68,9 @@ def environment() -> Environment:
     tags=["predictions"],
 )
 async def list_predictions(request: Request, query: Annotated[PageQuery, Query()]) -> Response:
-    """Newest first. The cursor is a position: what is written meanwhile is neither skipped nor seen twice.
+    """Newest first. The cursor is a position, so records written meanwhile are neither skipped nor repeated.
 
-    A page that would not fit into one answer ends earlier than `limit` says; `next_cursor` goes on from there.
+    A page that does not fit into one answer has fewer records than `limit`; `next_cursor` continues from there.
     """
     require_accepts(request.headers.get("accept"))
     env = environment()

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from threading import Timer
 from typing import Final
 
-from functions.migrate.answer import Answer, CustomResourceRequest
+from functions.migrate.custom_resource import Answer, CustomResourceRequest
 from functions.migrate.function_user import make_function_user
 from functions.shared.execution_environment import LambdaContext
 from functions.shared.ledger.errors import LedgerError, LedgerUnavailableError

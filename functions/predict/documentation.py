@@ -2,9 +2,11 @@
 
 from typing import Any, Final
 
+from functions.shared.api.fields import ANONYMOUS, MAX_FILENAME_LENGTH, MAX_USER_ID_LENGTH
+from functions.shared.api.idempotency import HEADER, MAX_KEY_LENGTH
 from functions.shared.inference.content_types import SUPPORTED_CONTENT_TYPES
 
-_USER_ID = {"type": "string", "maxLength": 255, "default": "anonymous"}
+_USER_ID = {"type": "string", "maxLength": MAX_USER_ID_LENGTH, "default": ANONYMOUS}
 _METADATA = {"type": "object", "description": "Kept with the record, unchanged."}
 
 _IMAGE_INSTANCE: dict[str, Any] = {
@@ -18,7 +20,7 @@ _IMAGE_INSTANCE: dict[str, Any] = {
             "description": "A base64 data URI.",
             "examples": ["data:image/png;base64,iVBORw0KGgo="],
         },
-        "filename": {"type": "string", "maxLength": 255},
+        "filename": {"type": "string", "maxLength": MAX_FILENAME_LENGTH},
         "metadata": _METADATA,
     },
 }
@@ -39,7 +41,7 @@ _FEATURES_INSTANCE: dict[str, Any] = {
 
 
 def _with_user(instance: dict[str, Any]) -> dict[str, Any]:
-    """Return the schema of an instance that is a request's only one, and says whose it is."""
+    """Return the schema of a request's only instance, which has a `user_id`."""
     return instance | {"title": f"One{instance['title']}", "properties": instance["properties"] | {"user_id": _USER_ID}}
 
 
@@ -52,7 +54,7 @@ _UPLOADED: dict[str, Any] = {
         "input_id": {
             "type": "string",
             "format": "uuid",
-            "description": "As `POST /upload` answered, once the image is uploaded.",
+            "description": "The id that `POST /upload` returned, once the image is uploaded.",
         },
         "user_id": _USER_ID,
         "metadata": _METADATA,
@@ -67,10 +69,10 @@ LOCATION: Final[dict[str, Any]] = {"Location": {"description": "The record's pat
 IDEMPOTENCY: Final[dict[str, Any]] = {
     "parameters": [
         {
-            "name": "Idempotency-Key",
+            "name": HEADER,
             "in": "header",
-            "description": "The same key, user and input answer what they did the first time, and store nothing more.",
-            "schema": {"type": "string", "minLength": 1, "maxLength": 255},
+            "description": "The same key, user and input get the first answer again, and nothing more is stored.",
+            "schema": {"type": "string", "minLength": 1, "maxLength": MAX_KEY_LENGTH},
         }
     ]
 }
@@ -87,7 +89,7 @@ PREFER: Final[dict[str, Any]] = {
 ONE_INPUT: Final[dict[str, Any]] = {
     "requestBody": {
         "required": True,
-        "description": "Which of these a deployment takes follows from its model: `GET /model` says.",
+        "description": "The model decides which of these a deployment accepts: see `GET /model`.",
         "content": {
             "multipart/form-data": {
                 "schema": {
@@ -112,7 +114,7 @@ ONE_INPUT: Final[dict[str, Any]] = {
 MANY_INPUTS: Final[dict[str, Any]] = {
     "requestBody": {
         "required": True,
-        "description": "Several parts `file`, or `instances`. One bad input refuses them all.",
+        "description": "Several parts `file`, or `instances`. If one input is bad, all are refused.",
         "content": {
             "multipart/form-data": {
                 "schema": {

@@ -16,8 +16,9 @@ from functions.predict.multipart import Part, parse_form
 from functions.shared.api.fields import check_filename, check_metadata, check_user_id
 from functions.shared.api.json_source import Source, decode, parse_items, parse_members
 from functions.shared.api.negotiation import essence
-from functions.shared.api.problems import Problem, json_pointer_token
+from functions.shared.api.problems import Problem
 from functions.shared.inference.content_types import SUPPORTED_CONTENT_TYPES, sniff_contenttype
+from functions.shared.inference.errors import json_pointer_token
 from functions.shared.prediction.requests import Features, Input, RequestedInput, UploadReference
 
 JSON: Final = "application/json"

@@ -96,8 +96,8 @@ class GetSettings(UploadsSettings, FunctionSettings):
     """What `get_prediction` needs."""
 
     max_inline_bytes: int = Field(default=3_000_000, gt=0, le=4_000_000)
-    """The largest image, in bytes, that its record holds; a larger one has an `input_url` there. Lambda gives back
-    6 MB, and base64 makes four bytes of three."""
+    """The largest image, in bytes, that its record holds; a larger one has an `input_url` there. Lambda returns
+    at most 6 MB, and base64 makes four bytes of three."""
 
 
 class UploadSettings(UploadsSettings, FunctionSettings):
@@ -107,7 +107,7 @@ class UploadSettings(UploadsSettings, FunctionSettings):
     """The largest upload, in bytes."""
 
     upload_seconds: int = Field(default=900, gt=0, le=604_800)
-    """How long the URL of an upload can be used. A week is the longest that S3 takes."""
+    """Seconds for which the URL of an upload is valid. S3 allows a week at most."""
 
 
 class DescribeSettings(ModelSettings, FunctionSettings):
@@ -150,7 +150,7 @@ class SweepSettings(LedgerSettings):
     """The SQS queue for asynchronous predictions."""
 
     queued_seconds: float = Field(default=900, gt=0)
-    """How long after it was sent a prediction that is still queued is sent again."""
+    """Seconds after which a prediction that is still queued is sent again."""
 
     processing_seconds: float = Field(default=900, gt=0)
-    """How long after it was taken a prediction that is still in processing fails."""
+    """Seconds after which a prediction that is still in processing fails."""

@@ -1,7 +1,7 @@
-"""Find queued predictions that have got stuck, on a schedule, and see to them.
+"""Find stuck predictions on a schedule, and send them again or fail them.
 
-What is queued for long has lost its message, most likely to a crash between commit and send: it is sent again. What is
-in processing for long has used up its deliveries, each of them to a worker that came to no end: it fails.
+A prediction that is queued for too long has lost its message, most likely in a crash between commit and send: it is
+sent again. One that is in processing for too long has used up its deliveries without a worker finishing it: it fails.
 """
 
 from functools import cache
@@ -15,7 +15,7 @@ from functions.shared.queue.predictions import PredictionQueue
 from functions.shared.settings import SweepSettings
 
 TIME_FOR_A_PORTION: Final = 15_000
-"""Milliseconds that one round is given: the longest it takes where the queue answers at all."""
+"""Milliseconds that one round may take. A round started with less time left could be cut off."""
 
 
 class Event(TypedDict, total=False):
@@ -26,7 +26,7 @@ class Event(TypedDict, total=False):
 
 
 class Swept(TypedDict):
-    """How many predictions were seen to."""
+    """How many predictions were sent or failed."""
 
     sent: int
     failed: int
@@ -49,14 +49,14 @@ def environment() -> Environment:
 
 
 def handler(event: Event, context: LambdaContext) -> Swept:
-    """Sweep until nothing is left, or no time. What is left then, the next sweep finds.
+    """Sweep until nothing is left or time runs out. The next sweep continues.
 
     Raises
     ------
     LedgerError
         If the database cannot be reached.
     QueueUnavailableError
-        If the queue cannot. What was not sent is found again when it has been queued for long once more.
+        If the queue cannot be reached. A later sweep finds what was not sent.
     """
     env = environment()
     logger.request_id = context.aws_request_id

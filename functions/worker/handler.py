@@ -1,7 +1,7 @@
 """Predict what is queued: a batch of SQS messages at a time, each of them the id of a prediction.
 
-A message may come twice, at once or late: the ledger says whose turn it is. A prediction that is to be tried again is
-left to the queue, which delivers its message again, and after some tries puts it on its dead-letter queue.
+SQS may deliver a message twice: the ledger decides which worker makes the prediction. If a prediction must be tried
+again, the queue delivers its message again, and moves it to the dead-letter queue after some attempts.
 """
 
 from functools import cache
@@ -58,12 +58,12 @@ def environment() -> Environment:
 
 
 def handler(event: Event, context: LambdaContext) -> Answer:
-    """Predict a batch, and name the messages that are to come again.
+    """Predict a batch, and return the messages to deliver again.
 
     Raises
     ------
     LedgerError
-        If the database cannot be reached, and the whole batch is to be delivered again.
+        If the database cannot be reached. SQS then delivers the whole batch again.
     """
     env = environment()
     logger.request_id = context.aws_request_id
@@ -73,7 +73,7 @@ def handler(event: Event, context: LambdaContext) -> Answer:
         try:
             messages.setdefault(UUID(message["body"]), []).append(message["messageId"])
         except ValueError:
-            # Nobody of ours has sent this. The dead-letter queue keeps it, and its alarm tells of it.
+            # None of our functions sent this. It ends on the dead-letter queue, whose alarm reports it.
             logger.error("a message is no prediction's id", message_id=message["messageId"])
             again.append(message["messageId"])
 

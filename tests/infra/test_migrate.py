@@ -14,8 +14,8 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from functions.migrate import answer, function_user, handler
-from functions.migrate.answer import CustomResourceRequest
+from functions.migrate import custom_resource, function_user, handler
+from functions.migrate.custom_resource import CustomResourceRequest
 from functions.shared.ledger.connection import Connection
 from functions.shared.ledger.database_url import parse_database_url
 from functions.shared.ledger.errors import LedgerError
@@ -62,7 +62,7 @@ def only(cloudformation: CloudFormation) -> dict[str, Any]:
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(handler, "SECONDS_BETWEEN_TRIES", 0.02)
-    monkeypatch.setattr(answer, "SECONDS_BETWEEN_ATTEMPTS", 0.02)
+    monkeypatch.setattr(custom_resource, "SECONDS_BETWEEN_ATTEMPTS", 0.02)
     monkeypatch.delenv("DATABASE_URL", raising=False)
     monkeypatch.delenv("DATABASE_SECRET_ARN", raising=False)
 

@@ -1,1 +1,1 @@
-"""HTTP: the FastAPI application, problem+json and logging. Knows the layers below; they do not know it."""
+"""HTTP: the FastAPI application and problem+json. It knows the layers below; they do not know it."""

@@ -1,4 +1,4 @@
-"""The FastAPI application of a function, and the handler that Lambda calls."""
+"""Create a function's FastAPI application and the handler that Lambda calls."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from functools import cached_property
@@ -20,11 +20,11 @@ from functions.shared.log import logger
 TITLE: Final = "onnx-ledger"
 VERSION: Final = "1"
 
-# Lambda's own traces and metrics see each invocation; FastAPI's would look for a provider at each request.
+# Lambda traces and measures each invocation. FastAPI's telemetry would look for a provider at each request.
 _NO_TELEMETRY: Final[TelemetryConfig] = {"tracing": False, "metrics": False, "logs": False}
 
 MAX_RESPONSE_BYTES: Final = 6_000_000
-"""The largest JSON answer, in bytes: Lambda gives back 6 MB (AWS, "Lambda quotas"), headers included."""
+"""The largest JSON response, in bytes: Lambda returns at most 6 MB (AWS, "Lambda quotas"), headers included."""
 
 
 Event = dict[str, Any]
@@ -37,19 +37,19 @@ Handler = Callable[[Event, LambdaContext], dict[str, Any]]
 class DirectRoute(APIRoute):
     """A route with a fixed path whose endpoint takes the request and returns the response.
 
-    FastAPI documents it, and is out of its way: what FastAPI resolves, matches and closes for a request, such an
-    endpoint does not have. On the path of every prediction that took longer than the rest of dispatching it.
+    FastAPI documents the route but does not dispatch it: the endpoint has no dependencies or parameters to resolve, and
+    resolving them took longer than the rest of dispatching a prediction.
     """
 
 
 def _endpoint(answer: Callable[[Request], Awaitable[Response]], handlers: Mapping[Any, Any]) -> ASGIApp:
-    """Make an application of an endpoint and the handlers of what it may raise, by type; one is for any `Exception`."""
+    """Make an ASGI application from an endpoint and its exception handlers, one of which handles `Exception`."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive, send)
         try:
             response = await answer(request)
-        except Exception as error:  # noqa: BLE001 - every one of them is answered, by the handler of its nearest type
+        except Exception as error:  # noqa: BLE001 - the handler of the nearest type answers every one
             handler = next(handlers[kind] for kind in type(error).__mro__ if kind in handlers)
             response = await handler(request, error)
         await response(scope, receive, send)
@@ -58,9 +58,9 @@ def _endpoint(answer: Callable[[Request], Awaitable[Response]], handlers: Mappin
 
 
 class _Application:
-    """A FastAPI application, with its direct routes before it, and paths that may end with a slash.
+    """A FastAPI application that dispatches direct routes itself and accepts paths with a trailing slash.
 
-    `/prediction/` is `/prediction`, without a redirect: a redirected POST loses its body in some clients.
+    `/prediction/` is `/prediction`, without a redirect: some clients drop the body of a redirected POST.
     """
 
     def __init__(self, app: FastAPI) -> None:
@@ -80,20 +80,20 @@ class _Application:
 
 
 def create_app(*routers: APIRouter) -> FastAPI:
-    """Make an application of some routes, which answers every error as a problem document.
+    """Make an application from routers. It answers every error as a problem document.
 
     It serves no OpenAPI document of its own: `describe` serves one over all the functions.
     """
     app = FastAPI(title=TITLE, version=VERSION, openapi_url=None, redirect_slashes=False, telemetry=_NO_TELEMETRY)
     for router in routers:
-        # As they are: include_router would make each of them a second time, at every cold start.
+        # include_router would create each route a second time at every cold start.
         app.router.routes.extend(router.routes)
     answer_problems(app)
     return app
 
 
 class _HttpApi(HTTPGateway):
-    """An event of an HTTP API whose scope is made once: Mangum makes it anew for the response."""
+    """An event of an HTTP API that builds its scope once: Mangum would build it again for the response."""
 
     @cached_property
     def scope(self) -> Scope:
@@ -101,10 +101,10 @@ class _HttpApi(HTTPGateway):
 
 
 class _Exchange:
-    """One request and its response, as ASGI has them. There is no event loop: nothing here waits for one.
+    """One ASGI request and its response, without an event loop.
 
-    An execution environment has one event at a time, so its endpoints block: for the model, for the database. A loop
-    that is started and stopped around each takes as long as routing it.
+    An execution environment handles one event at a time, so endpoints may block on the model and the database. Starting
+    and stopping an event loop for each request would take as long as routing it. An endpoint that awaits one fails.
     """
 
     def __init__(self, body: bytes) -> None:
@@ -120,7 +120,7 @@ class _Exchange:
         except StopIteration:
             pass
         except Exception:
-            # Starlette raises what it has answered with 500 once more, for servers that log it: we have.
+            # After answering with 500, Starlette raises the error again for the server to log. It is already logged.
             if not self._complete:
                 raise
         else:
@@ -144,10 +144,10 @@ class _Exchange:
 
 
 class _Adapter(Mangum):
-    """Mangum, for events of an HTTP API alone."""
+    """Mangum for events of an HTTP API only."""
 
     def _setup_event_loop(self) -> None:
-        """Do without one, as `_Exchange` does. The way that Mangum asks for it makes Python warn from 3.12 on."""
+        """Create no event loop: `_Exchange` needs none, and Mangum's way of getting one warns from Python 3.12 on."""
 
     def __call__(self, event: Event, context: LambdaContext) -> dict[str, Any]:
         http_api = _HttpApi(event, context, self.config)  # type: ignore[arg-type]  # a context that is never read
@@ -155,7 +155,7 @@ class _Adapter(Mangum):
 
 
 def create_handler(app: FastAPI) -> Handler:
-    """Make the function that Lambda calls, out of an application.
+    """Make the function that Lambda calls from an application.
 
     The lifespan is off: under Mangum it would run on every invocation. What lives as long as the execution
     environment (the model, the pool) belongs to the handler's module.

@@ -1,4 +1,4 @@
-"""Who is calling: the user that API Gateway's JWT authorizer vouches for, and nobody else's word."""
+"""The caller's identity: only the user that API Gateway's JWT authorizer confirms."""
 
 from http import HTTPStatus
 
@@ -9,17 +9,17 @@ from functions.shared.api.problems import Problem
 
 
 def caller(request: Request, *, required: bool) -> str | None:
-    """Return the user that the token names; None where the API has no authorizer.
+    """Return the user in the token; None if the API has no authorizer.
 
     Reads `requestContext.authorizer.jwt.claims.sub` of the event (AWS, "Control access to HTTP APIs with JWT
-    authorizers in API Gateway"), which a caller cannot write: API Gateway does, after it has checked the token.
+    authorizers in API Gateway"), which a caller cannot forge: API Gateway writes it after it has checked the token.
 
     Parameters
     ----------
     request
         The request.
     required
-        Whether the deployment has an authorizer, so that a request without a user must not pass.
+        Whether the deployment has an authorizer, so that a request without a user must be refused.
 
     Raises
     ------
@@ -44,19 +44,19 @@ def _unauthorized(detail: str) -> Problem:
 
 
 def require_own(user_id: str | None, subject: str | None) -> None:
-    """Refuse a request that names another user than its token does.
+    """Refuse a request whose user differs from the token's user.
 
     Parameters
     ----------
     user_id
-        The user that the request names, if it names one.
+        The user that the request names; None if it names none.
     subject
-        The user that the token names; None where the API has no authorizer, and anyone may name anyone.
+        The user in the token; None if the API has no authorizer, and a request may name any user.
 
     Raises
     ------
     Problem
-        403, if both are there and differ.
+        403, if both are given and differ.
     """
     if subject is not None and user_id is not None and user_id != subject:
         detail = "user_id is not the user of the token: leave it out, or send that user's own."
@@ -64,7 +64,7 @@ def require_own(user_id: str | None, subject: str | None) -> None:
 
 
 def owner(user_id: str | None, subject: str | None) -> str:
-    """Return whose a new record is: the token's user, else the one that the request names, else `anonymous`.
+    """Return the owner of a new record: the token's user, else the request's user, else `anonymous`.
 
     Parameters and errors as in `require_own`.
     """

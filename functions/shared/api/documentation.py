@@ -1,4 +1,4 @@
-"""What the OpenAPI document says of the routes beyond what FastAPI reads from their types."""
+"""The parts of the OpenAPI document that FastAPI cannot derive from types."""
 
 from http import HTTPStatus
 from typing import Any
@@ -9,7 +9,7 @@ from functions.shared.api.problems import CONTENT_TYPE
 
 
 class ErrorPointer(BaseModel):
-    """One of several things that are wrong."""
+    """One of several errors."""
 
     model_config = ConfigDict(defer_build=True)  # only the OpenAPI document needs it
 
@@ -43,7 +43,7 @@ _WHEN: dict[int, str] = {
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Return the `responses` of a route for the problems that it answers."""
+    """Return a route's `responses` for its problem documents."""
     schema = {"$ref": f"#/components/schemas/{ProblemDocument.__name__}"}
     return {
         status: {

@@ -1,4 +1,4 @@
-"""Checks of the text that a caller sends along with an input: user, file name, metadata."""
+"""Check the text that accompanies an input: user id, file name, metadata."""
 
 import json
 import unicodedata
@@ -15,9 +15,9 @@ MAX_USER_ID_LENGTH: Final = 255
 MAX_FILENAME_LENGTH: Final = 255
 MAX_METADATA_BYTES: Final = 16_384
 MAX_METADATA_DEPTH: Final = 32
-"""Levels of objects and lists in each other: what encodes a record's JSON refuses more than 200 or so."""
+"""How deep objects and lists may be nested. The encoder of a record's JSON fails above 200 levels or so."""
 
-# Control characters, lone surrogates, line and paragraph separators. Not what `str.isprintable` refuses: macOS puts a
+# Control characters, lone surrogates, line and paragraph separators. `str.isprintable` is too strict: macOS puts a
 # narrow no-break space (U+202F) into the names of its screenshots.
 _NO_TEXT: Final = frozenset({"Cc", "Cs", "Zl", "Zp"})
 
@@ -28,8 +28,8 @@ def check_text(pointer: str, value: object, *, limit: int) -> str:
     Raises
     ------
     Problem
-        422, if it is no string, is empty, is longer than `limit` characters, or has characters that are no text
-        (control characters, lone surrogates).
+        422, if it is not a string, is empty, is longer than `limit` characters, or contains control characters or lone
+        surrogates.
     """
     name = pointer.rpartition("/")[2]
     if not isinstance(value, str):
@@ -44,23 +44,23 @@ def check_text(pointer: str, value: object, *, limit: int) -> str:
 
 
 def check_user_id(pointer: str, value: object) -> str:
-    """Return a user id: printable, at most 255 characters. Raises `Problem` (422) otherwise."""
+    """Return a printable user id of at most `MAX_USER_ID_LENGTH` characters. Raises `Problem` (422) otherwise."""
     return check_text(pointer, value, limit=MAX_USER_ID_LENGTH)
 
 
 def check_filename(pointer: str, value: object) -> str:
-    """Return a file name: printable, at most 255 characters. Raises `Problem` (422) otherwise."""
+    """Return a printable file name of at most `MAX_FILENAME_LENGTH` characters. Raises `Problem` (422) otherwise."""
     return check_text(pointer, value, limit=MAX_FILENAME_LENGTH)
 
 
 def check_metadata(pointer: str, value: object) -> dict[str, Any]:
-    """Return metadata that can be stored and read back: a JSON object of at most 16,384 bytes and 32 levels.
+    """Return metadata that can be stored and read back: a JSON object within `MAX_METADATA_BYTES` and `MAX_METADATA_DEPTH`.
 
     Raises
     ------
     Problem
-        422, if it is no object, too large or too deep, or holds what JSON in a database cannot: NaN, Infinity, U+0000
-        or a lone surrogate.
+        422, if it is not an object, is too large or too deep, or contains what the database cannot store: NaN, Infinity,
+        U+0000 or a lone surrogate.
     """
     if not isinstance(value, dict):
         raise _refuse(pointer, "metadata must be a JSON object")

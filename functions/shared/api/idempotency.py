@@ -1,6 +1,6 @@
-"""The `Idempotency-Key` header: a caller's name for a request, so that sending it again stores nothing more.
+"""The `Idempotency-Key` header: a caller's key for a request, so that repeating the request stores nothing more.
 
-As the IETF draft "The Idempotency-Key HTTP Header Field" describes it, but that the key is the header's text itself.
+This follows the IETF draft "The Idempotency-Key HTTP Header Field", except that the key is the header's plain text.
 """
 
 import re
@@ -13,9 +13,11 @@ from functions.shared.api.problems import Problem
 
 HEADER: Final = "Idempotency-Key"
 REPLAYED: Final = {"Idempotency-Replayed": "true"}
-"""The header of an answer that was given before."""
+"""The header of a repeated answer."""
 
-_KEY = re.compile(r"[\x20-\x7e]{1,255}")
+MAX_KEY_LENGTH: Final = 255
+
+_KEY = re.compile(rf"[\x20-\x7e]{{1,{MAX_KEY_LENGTH}}}")
 
 
 def idempotency_key(request: Request) -> str | None:
@@ -24,10 +26,10 @@ def idempotency_key(request: Request) -> str | None:
     Raises
     ------
     Problem
-        422, if it is not 1 to 255 printable ASCII characters.
+        422, if it is not 1 to `MAX_KEY_LENGTH` printable ASCII characters.
     """
     key = request.headers.get(HEADER)
     if key is not None and not _KEY.fullmatch(key):
-        detail = f"{HEADER} must be 1 to 255 printable ASCII characters."
+        detail = f"{HEADER} must be 1 to {MAX_KEY_LENGTH} printable ASCII characters."
         raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail)
     return key

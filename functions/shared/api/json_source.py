@@ -1,7 +1,7 @@
-"""JSON values together with the text they were written as.
+"""JSON values with their source text.
 
-The ledger stores features as they were sent: `0.10` stays `0.10`, and `12345678901234567890` keeps its digits. So the
-members of a body are taken apart with the place where each of them stood.
+The ledger stores features exactly as they were sent: `0.10` stays `0.10`, and `12345678901234567890` keeps its digits.
+So parsing a body keeps the source text of each member.
 """
 
 import re
@@ -43,12 +43,12 @@ def decode(body: bytes) -> str:
 
 
 def parse_members(text: str) -> dict[str, Source]:
-    """Take the outermost object of a JSON text apart.
+    """Parse the members of the outermost object of a JSON text.
 
     Raises
     ------
     Problem
-        400, if the text is not JSON; 422, if it is, but no object.
+        400, if the text is not JSON; 422, if it is not an object.
     """
     try:
         return _read_text(text)
@@ -57,7 +57,7 @@ def parse_members(text: str) -> dict[str, Source]:
         raise Problem(HTTPStatus.BAD_REQUEST, detail) from None
     except RecursionError:
         raise Problem(HTTPStatus.BAD_REQUEST, "The JSON body is nested too deeply.") from None
-    except ValueError:  # JSONDecodeError is one, and went before: this is an integer of more digits than Python reads
+    except ValueError:  # JSONDecodeError is handled above: this is an integer with more digits than Python parses
         raise Problem(HTTPStatus.BAD_REQUEST, "The JSON body has an integer of too many digits.") from None
 
 
@@ -92,7 +92,7 @@ def _read_members(text: str, start: int) -> tuple[dict[str, Source], int]:
 
 
 def parse_items(source: Source) -> Iterator[Source]:
-    """Take a JSON array, already known to be well-formed, apart into its elements."""
+    """Yield the elements of a JSON array that is known to be well-formed."""
     end = _skip_space(source.text, 1)
     while not source.text.startswith("]", end):
         begin = _skip_space(source.text, end)

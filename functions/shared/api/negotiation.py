@@ -1,4 +1,4 @@
-"""Media types: what a body is, and what the caller is willing to read (RFC 9110, sections 8.3.1 and 12.5.1)."""
+"""Media types: what a body is, and what the caller accepts (RFC 9110, sections 8.3.1 and 12.5.1)."""
 
 from http import HTTPStatus
 
@@ -16,7 +16,7 @@ def accepts(accept: str | None, contenttype: str) -> bool:
     Parameters
     ----------
     accept
-        The header, or None where there was none, which admits everything.
+        The header; None, if absent, admits everything.
     contenttype
         A content type without parameters, such as `application/json`.
     """
@@ -49,12 +49,12 @@ def _weight(parameters: list[str]) -> float:
 
 
 def require_accepts(accept: str | None, contenttype: str = "application/json") -> None:
-    """Refuse a request whose `Accept` does not admit what the route answers.
+    """Refuse a request whose `Accept` does not admit the route's content type.
 
     Raises
     ------
     Problem
-        406, naming the content type that there is.
+        406, with the route's content type.
     """
     if accept != "*/*" and not accepts(accept, contenttype):
         raise Problem(HTTPStatus.NOT_ACCEPTABLE, f"The answer here is {contenttype}, which Accept does not admit.")

@@ -1,7 +1,7 @@
 """Errors as `application/problem+json` (RFC 9457), and the one place where domain errors become HTTP.
 
-Every answer that is not a success is a `Problem`. Its `detail` is written for the caller: what was wrong and what would
-be right, never SQL, a path, a stack trace or somebody else's data.
+Every error response is a `Problem`. Its `detail` tells the caller what was wrong and what would be right. It never
+contains SQL, a path, a stack trace or another user's data.
 """
 
 import json
@@ -19,6 +19,7 @@ from functions.shared.inference.errors import (
     MissingFeaturesError,
     OutputTooLargeError,
     UndecodableImageError,
+    json_pointer_token,
 )
 from functions.shared.ledger.errors import (
     IdempotencyConflictError,
@@ -38,7 +39,7 @@ from functions.shared.prediction.errors import (
 from functions.shared.queue.errors import QueueUnavailableError
 
 RETRY_AFTER_SECONDS = 5
-"""How long a caller is asked to wait when the database or the queue cannot be reached."""
+"""Seconds until a caller should retry when the database or the queue is unreachable."""
 
 CONTENT_TYPE = "application/problem+json"
 
@@ -56,10 +57,10 @@ _STATUS_BY_UPLOAD_ERROR: dict[type[UploadError], HTTPStatus] = {
 }
 
 _HOW_TO_REPEAT = (
-    "With an Idempotency-Key the same request can be sent again safely; without one, look into GET /predictions first."
+    "With an Idempotency-Key the same request can be sent again safely; without one, check GET /predictions first."
 )
 
-# One path, two functions: the one that is asked with a wrong method knows its own routes only.
+# Two functions share this path, and each knows only its own routes.
 _METHODS_OF_OTHERS: dict[str, tuple[str, ...]] = {"/predictions": ("GET", "POST")}
 
 
@@ -105,13 +106,8 @@ class Problem(Exception):  # noqa: N818 - RFC 9457 calls it a problem, and so do
         return json.dumps(document, ensure_ascii=False).encode("utf-8", errors="backslashreplace")
 
 
-def json_pointer_token(name: str) -> str:
-    """Return a member's name as a token of a JSON pointer (RFC 6901, section 3), cut to 100 characters."""
-    return name[:100].replace("~", "~0").replace("/", "~1")
-
-
 def invalid(faults: Iterable[Mapping[str, Any]]) -> Problem:
-    """Say in HTTP what pydantic finds wrong: its `errors()`, each of them with the place and a message."""
+    """Convert pydantic's `errors()` to a problem with a JSON pointer and a message for each."""
     errors = [
         (
             "".join(f"/{json_pointer_token(str(part))}" for part in fault["loc"]),
@@ -124,7 +120,7 @@ def invalid(faults: Iterable[Mapping[str, Any]]) -> Problem:
 
 
 def problem_of_input(error: InputError) -> Problem:
-    """Say in HTTP what is wrong with an input."""
+    """Convert an error of an input to a problem."""
     status = _STATUS_BY_INPUT_ERROR.get(type(error), HTTPStatus.UNPROCESSABLE_ENTITY)
     message = str(error)
     detail = message if message.endswith(".") else f"{message}."
@@ -150,7 +146,7 @@ async def _on_upload_error(_request: Request, error: UploadError) -> Response:
 
 
 async def _on_record_not_found(_request: Request, _error: RecordNotFoundError) -> Response:
-    # The same words whether the record is not there or is somebody else's: an answer that told would be a leak.
+    # Use the same message for another user's record: otherwise it would reveal that the record exists.
     return _respond(Problem(HTTPStatus.NOT_FOUND, "There is no prediction with this id."))
 
 
@@ -174,7 +170,7 @@ async def _on_unstorable_value(_request: Request, error: UnstorableValueError) -
 async def _on_ledger_unavailable(request: Request, error: LedgerUnavailableError) -> Response:
     logger.error("the database cannot be reached", reason=str(error), in_doubt=error.in_doubt)
     if request.method == "POST" and error.in_doubt:
-        # The one case in which nobody can know: sent, perhaps committed, and every way to ask is gone.
+        # The outcome is unknown: the statement was sent, perhaps committed, and the database cannot be asked.
         detail = (
             f"The database went away before it could confirm: whether this was stored is not known. {_HOW_TO_REPEAT}"
         )
@@ -208,7 +204,7 @@ async def _on_object_missing(_request: Request, error: ObjectMissingError) -> Re
 
 
 async def _on_invalid_request(_request: Request, error: RequestValidationError) -> Response:
-    # FastAPI puts before each place the part of the request that it is in: query, path or body.
+    # FastAPI prefixes each location with the part of the request: query, path or body.
     return _respond(invalid([{**fault, "loc": fault["loc"][1:]} for fault in error.errors()]))
 
 
@@ -228,7 +224,7 @@ async def _on_http_exception(request: Request, error: HTTPException) -> Response
 
 
 def _allowed(path: str, methods: str) -> str:
-    """Return the methods of a path: this function's, HEAD where GET is, and those that another function answers."""
+    """Return the methods of a path: this function's, those of other functions, and HEAD if GET is allowed."""
     names = {*methods.split(", "), *_METHODS_OF_OTHERS.get(path, ())}
     return ", ".join(sorted({*names, "HEAD"} if "GET" in names else names))
 
@@ -237,7 +233,7 @@ async def _on_unexpected(request: Request, error: Exception) -> Response:
     logger.exception("unexpected error", error)
     detail = "Something went wrong here."
     if request.method == "POST":
-        # What was not foreseen may come after a commit as well as before: this must not say what it cannot know.
+        # An unexpected error may occur after a commit, so this must not claim that nothing was stored.
         detail += f" Whether this was stored is not known. {_HOW_TO_REPEAT}"
     return _respond(Problem(HTTPStatus.INTERNAL_SERVER_ERROR, detail))
 

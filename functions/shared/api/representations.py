@@ -12,7 +12,7 @@ Status = Literal["queued", "processing", "succeeded", "failed"]
 
 
 class _Representation(BaseModel):
-    """Built when a route first needs it: each function answers with some of them."""
+    """Base class whose schema is built on first use: each function needs only some of them."""
 
     model_config = ConfigDict(defer_build=True)
 
@@ -36,8 +36,8 @@ class Prediction(_Representation):
     prediction: list[Any] | None = Field(
         default=None, description="The model's output for this input, nested where it has more than one axis."
     )
-    likely_class: int | None = Field(default=None, description="Classification: the index of the likeliest class.")
-    label: str | None = Field(default=None, description="Classification: the name of the likeliest class.")
+    likely_class: int | None = Field(default=None, description="Classification: the index of the most likely class.")
+    label: str | None = Field(default=None, description="Classification: the name of the most likely class.")
     confidence: float | None = Field(default=None, description="Classification: the probability of that class.")
     predicted_value: Any = Field(
         default=None, description="Classification: the label. Regression: the number, or one number a target."
@@ -52,7 +52,7 @@ class Prediction(_Representation):
 
 
 class Accepted(_Representation):
-    """A prediction that is stored, and yet to be made. `GET /prediction/{prediction_id}` shows how it goes on."""
+    """A queued prediction. `GET /prediction/{prediction_id}` shows its progress."""
 
     prediction_id: UUID
     status: Literal["queued"]
@@ -63,7 +63,7 @@ class PredictionWithInput(Prediction):
 
     image: str | None = Field(default=None, description="The original bytes, as a base64 data URI.")
     input_url: str | None = Field(
-        default=None, description="The path of the original bytes, where the image is too large to be part of this."
+        default=None, description="The path of the original bytes, if the image is too large to be included."
     )
     features: list[Any] | dict[str, Any] | None = Field(default=None, description="The features as they were sent.")
 
@@ -78,13 +78,13 @@ class PredictionPage(_Representation):
     """A page of predictions, newest first."""
 
     predictions: list[Prediction]
-    next_cursor: str | None = Field(description="Send it as `cursor` for the next page; null on the last one.")
+    next_cursor: str | None = Field(description="Send it as `cursor` for the next page; null on the last page.")
 
 
 def members(record: PredictionRecord) -> dict[str, Any]:
     """Return a record as callers read it: the members of `Prediction` that apply to it, in their order.
 
-    What the ledger holds was checked when it was written, and is not again: `pydantic_core.to_json` writes it as it is.
+    The values were validated when they were written, and are not validated again.
     """
     model = None
     if record.model_name is not None:

@@ -1,1 +1,1 @@
-"""Inference: a model package in, checked inputs, predictions out. Knows no HTTP and no database."""
+"""Inference: loads a model package, checks inputs and predicts. It knows nothing of HTTP or databases."""

@@ -1,4 +1,4 @@
-"""Which kinds of image are taken, and how each is told by its first bytes."""
+"""The supported image types and their signatures."""
 
 from typing import Final
 

@@ -1,26 +1,31 @@
-"""What can go wrong between a model package and a prediction, without a word of HTTP."""
+"""The errors between a model package and a prediction, independent of HTTP."""
 
 from dataclasses import dataclass
 
 
 class InferenceError(Exception):
-    """Anything this layer raises on purpose."""
+    """Base class of the errors of inference."""
 
 
 class ModelPackageError(InferenceError):
-    """The package cannot be served: the message names the file or field, and the numbers that disagree."""
+    """The package cannot be served. The message names the file or field and the conflicting values."""
 
 
 class ProviderUnavailableError(ModelPackageError):
-    """An execution provider that the setting insists on cannot be had on this machine."""
+    """An execution provider that the setting requires is not available on this machine."""
 
 
 class ModelUnavailableError(InferenceError):
-    """The package cannot be fetched from where it is kept."""
+    """The package cannot be fetched from its location."""
 
 
 class ModelRunError(InferenceError):
-    """The runtime failed on an input that the model should take: ours to repair, not the caller's."""
+    """The runtime failed on a valid input: a fault of the deployment, not of the caller."""
+
+
+def json_pointer_token(name: str) -> str:
+    """Return a member's name as a token of a JSON pointer (RFC 6901, section 3), cut to 100 characters."""
+    return name[:100].replace("~", "~0").replace("/", "~1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +35,12 @@ class InputProblem:
     Attributes
     ----------
     pointer
-        JSON pointer (RFC 6901) to the culprit, relative to the instance: ``/image``, ``/features/2``,
+        JSON pointer (RFC 6901) to the bad value, relative to the instance: ``/image``, ``/features/2``,
         ``/features/petal_length``.
     detail
         A sentence for the caller: what is wrong and what would be right.
     instance
-        Position of the instance in the sequence handed to ``Model.predict``; 0 for a single one.
+        Position of the instance in the argument of ``Model.predict``; 0 for a single instance.
     """
 
     pointer: str
@@ -58,19 +63,19 @@ class InputError(InferenceError):
 
 
 class UndecodableImageError(InputError):
-    """The bytes are no image that can be decoded: not one at all, cut off, damaged, or of another kind."""
+    """The bytes cannot be decoded: not an image, truncated, damaged, or of an unsupported kind."""
 
 
 class ImageTooLargeError(InputError):
-    """The image has more pixels than the limit; found from its header, before anything is decoded."""
+    """The image has more pixels than the limit. Its header says so, and no pixel is decoded."""
 
 
 class MissingFeaturesError(InputError):
-    """There are no features at all."""
+    """The input has no features."""
 
 
 class InvalidFeaturesError(InputError):
-    """There are features, but not those that the model takes."""
+    """The features are not those that the model takes."""
 
 
 class OutputTooLargeError(InputError):
@@ -78,4 +83,4 @@ class OutputTooLargeError(InputError):
 
 
 class UnpredictableInputError(InputError):
-    """The input is fine as such, but the model answers NaN or Infinity to it."""
+    """The input is valid, but the model returns NaN or Infinity for it."""

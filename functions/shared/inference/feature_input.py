@@ -1,4 +1,4 @@
-"""How a model wants its features, from the shapes of its inputs and what model.json adds."""
+"""Derive how a model takes features from the shapes of its inputs and from model.json."""
 
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
@@ -20,7 +20,7 @@ _IMAGE_KEYS: Final = ("size", "resample", "rescale_factor", "image_mean", "image
 
 @dataclass(frozen=True, slots=True)
 class FeatureColumn:
-    """One feature: what the API calls it (None where it has no name) and what the model takes for it."""
+    """One feature: its name in the API (None if it has none) and its type in the model."""
 
     name: str | None
     dtype: str
@@ -40,7 +40,7 @@ class FeatureTensor:
     name, dtype
         Of the graph's input.
     columns
-        Positions among the features; None where the width is open and nothing tells how many there are.
+        Positions among the features; None if the width is open and model.json does not give it.
     rank
         2 for ``[N, F]``, 1 for ``[N]`` or, in a graph without batch axis, ``[F]``.
     """
@@ -53,7 +53,7 @@ class FeatureTensor:
 
 @dataclass(frozen=True, slots=True)
 class FeatureInput:
-    """How the model wants its features.
+    """How the model takes its features.
 
     Attributes
     ----------
@@ -85,8 +85,8 @@ class FeatureInput:
 def choose_feature_input(signature: Signature, settings: PackageSettings) -> FeatureInput:
     """Decide which features the inputs of a model, each of rank 1 or 2, take.
 
-    One input takes as many features as it is wide, several take theirs one after the other. Features are called what
-    model.json says, else what their input is called where each has its own.
+    An input takes as many features as it is wide; several inputs take consecutive features. Names come from model.json.
+    If it has none and each feature has an input of its own, the feature is named after its input.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""From a caller's features to the tensors that the model takes, with every mistake found and named."""
+"""Convert a caller's features to the model's tensors, and report every mistake."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -7,7 +7,12 @@ from typing import Any, Final, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from functions.shared.inference.errors import InputProblem, InvalidFeaturesError, MissingFeaturesError
+from functions.shared.inference.errors import (
+    InputProblem,
+    InvalidFeaturesError,
+    MissingFeaturesError,
+    json_pointer_token,
+)
 from functions.shared.inference.feature_input import FeatureInput, FeatureTensor
 
 _MAX_PROBLEMS: Final = 100
@@ -55,7 +60,7 @@ class FeatureDecoder:
         MissingFeaturesError
             There are none (None).
         InvalidFeaturesError
-            They are not those that the model takes; every problem is listed, up to 100.
+            They are not those that the model takes. The error lists up to 100 problems.
         """
         if features is None:
             message = f"there are no features: send {self._expected()}"
@@ -102,12 +107,13 @@ class FeatureDecoder:
         for name in features:
             if name not in self._known:
                 problems.add(
-                    f"/features/{_escaped(name)}", f"the model has no feature {_shown(name)}: send {self._expected()}"
+                    f"/features/{json_pointer_token(name)}",
+                    f"the model has no feature {_shown(name)}: send {self._expected()}",
                 )
         for name, column in zip(names, self._wanted.columns or (), strict=True):
             if name not in features:
                 problems.add(
-                    f"/features/{_escaped(name)}",
+                    f"/features/{json_pointer_token(name)}",
                     f"feature {_shown(name)} is missing: it must be {_wanted_type(column.dtype)}",
                 )
         return [features.get(name, _ABSENT) for name in names]
@@ -129,14 +135,14 @@ class FeatureDecoder:
 
 
 class _Absent:
-    """Stands where a feature is missing, so that the others are still checked."""
+    """Marks a missing feature, so that the others are still checked."""
 
 
 _ABSENT: Final = _Absent()
 
 
 class _Problems:
-    """Collects what is wrong with one feature vector; the first hundred are enough to repair it."""
+    """Collects the problems of one feature vector. A hundred are enough to fix it."""
 
     def __init__(self) -> None:
         self._found: list[InputProblem] = []
@@ -160,7 +166,7 @@ class _Problems:
 
 
 class _Pointers:
-    """Tells where a feature stands in the request, and what to call it."""
+    """Returns a feature's JSON pointer and its name for messages."""
 
     def __init__(self, names: tuple[str, ...] | None, *, by_name: bool) -> None:
         self._names = names
@@ -170,12 +176,7 @@ class _Pointers:
         if self._names is None:
             return f"/features/{place}", f"feature {place}"
         name = self._names[place]
-        return f"/features/{_escaped(name) if self._by_name else place}", f"feature {_shown(name)}"
-
-
-def _escaped(name: str) -> str:
-    """Write a name as one step of a JSON pointer (RFC 6901, section 3)."""
-    return name[:_MAX_NAME_SHOWN].replace("~", "~0").replace("/", "~1")
+        return f"/features/{json_pointer_token(name) if self._by_name else place}", f"feature {_shown(name)}"
 
 
 def _shown(name: str) -> str:

@@ -1,6 +1,6 @@
-"""From an uploaded file to the tensor that the model takes.
+"""Convert an uploaded image to the model's tensor.
 
-What is decided here, and why:
+Decisions and their reasons:
 
 - An image is turned upright as its EXIF orientation says, as every viewer does.
 - Only the first frame of an animation or page of a document counts.
@@ -29,8 +29,8 @@ from functions.shared.inference.image_input import ImageInput
 from functions.shared.inference.package_settings import RESAMPLE_NAMES
 from functions.shared.inference.plain_png import read_plain_png
 
-# Pillow warns about odd metadata of files that decode well; a caller's file is no concern of our logs. Said once for
-# the process: to say it around each image takes time, and is not for threads (Python, "warnings.catch_warnings").
+# Pillow warns about odd metadata in files that decode well, which would fill the logs. The filter is set once:
+# setting it for each image takes time and is not thread-safe (Python, "warnings.catch_warnings").
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 __all__ = ["SUPPORTED_CONTENT_TYPES", "ImageDecoder", "sniff_contenttype"]

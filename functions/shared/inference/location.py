@@ -1,4 +1,4 @@
-"""Where a model package is kept: a folder here, or a prefix in an S3 bucket that is fetched once."""
+"""Locate a model package: a local folder, or a prefix in an S3 bucket that is fetched once."""
 
 import hashlib
 import logging
@@ -37,29 +37,29 @@ class _Object:
 
 
 def resolve(location: str, cache: Path | None = None) -> Path:
-    """Give the folder of a model package, fetching it first where it is kept in S3.
+    """Return the folder of a model package, and fetch the package first if it is in S3.
 
-    Every object below the prefix is fetched (weights may lie beside the ONNX file), into a temporary folder that gets
-    its final name when it is whole: nobody ever sees half a package, and of several processes that fetch at once the
-    first to finish wins. The final name depends on the objects' keys and versions, so a package that is still the same
-    is not fetched again, and one that has changed is.
+    All objects below the prefix are fetched, because weights may lie beside the ONNX file. They go into a temporary
+    folder that is renamed once it is complete: otherwise another process could load half a package. If several
+    processes fetch at once, the first to finish wins. The final name depends on the objects' keys and versions, so only
+    a changed package is fetched again.
 
     Parameters
     ----------
     location
-        A folder's path, or ``s3://bucket/prefix``. That of the ``model.onnx`` in it will do.
+        A folder's path or ``s3://bucket/prefix``, or the ``model.onnx`` in it.
     cache
-        Where fetched packages are kept; a private folder in the system's temporary directory by default.
+        The folder for fetched packages; by default a private folder in the system's temporary directory.
 
     Returns
     -------
     Path
-        For a folder, that path, whether it is there or not. For S3, a folder called like the prefix's last part.
+        For a folder, its path, even if it does not exist. For S3, a folder named after the prefix's last part.
 
     Raises
     ------
     ModelUnavailableError
-        The location is no valid one, nothing is there, it may not be read, or it cannot be fetched or kept.
+        The location is invalid, empty or not readable, or the package cannot be fetched or saved.
     """
     if not location.startswith(_SCHEME):
         path = Path(location)
@@ -81,13 +81,13 @@ def _private_folder(cache: Path | None) -> Path:
     folder = Path(tempfile.gettempdir()) / f"onnx-ledger-models-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
     if folder.stat().st_uid != os.getuid():
-        # the temporary directory is everybody's: a package planted there would run as ours
+        # anyone can write to the temporary directory: a package planted there would be served
         raise ModelUnavailableError(f"{folder.name} in the temporary directory belongs to another user")
     return folder
 
 
 def _fetch(location: str, bucket: str, prefix: str, cache: Path) -> Path:
-    # 0.1 s to import, and only who keeps models in S3 pays it
+    # importing takes 0.1 s, and only models in S3 need it
     import boto3
     from boto3.exceptions import Boto3Error
     from botocore.config import Config
@@ -131,7 +131,7 @@ def _list(client: "S3Client", bucket: str, prefix: str) -> list[_Object]:
             key = entry["Key"]
             path = PurePosixPath(key.removeprefix(prefix))
             if key.endswith("/"):
-                continue  # what consoles make to show an empty folder
+                continue  # the S3 console creates these to show an empty folder
             if path.is_absolute() or ".." in path.parts:
                 raise ModelUnavailableError(f"s3://{bucket}/{key}: leads out of the package's folder")
             objects.append(_Object(key, path, entry["Size"], entry["ETag"]))
@@ -159,6 +159,6 @@ def _download(client: "S3Client", bucket: str, objects: list[_Object], folder: P
 
 
 def _check(folder: Path) -> None:
-    """Refuse a package that is not the one that its model.json means, before it is kept."""
+    """Refuse a package whose digest differs from the one in its model.json, before it is saved."""
     if PackageSettings.read(folder / "model.json").sha256 is not None:
         ModelPackage.load(folder)

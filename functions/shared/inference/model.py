@@ -26,7 +26,7 @@ from functions.shared.inference.outputs import OutputReader, RowsMismatchError
 from functions.shared.inference.package import FeatureInput, ImageInput, ModelPackage
 from functions.shared.inference.prediction import Prediction
 
-# The wheel has a telemetry client, which reads this when it is loaded. What is predicted is nobody else's business.
+# The wheel contains a telemetry client that reads this at import. Without it, usage data could leave the deployment.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
@@ -35,12 +35,12 @@ _LOG: Final = logging.getLogger(__name__)
 
 _CPU: Final = "CPUExecutionProvider"
 _CUDA: Final = "CUDAExecutionProvider"
-# Bytes of input in one run. What a network allocates on the way is tens of times its input, and past a few rows a CPU
-# gains nothing from more of them (the digits model: 0.12 ms a row for 5 rows and for 2000), while a GPU does.
+# Bytes of input in one run. A network allocates tens of times its input. Beyond a few rows, larger runs are faster on a
+# GPU but not on a CPU (the digits model: 0.12 ms per row both for 5 rows and for 2000).
 _MAX_RUN_BYTES_ON_CPU: Final = 1024 * 1024
 _MAX_RUN_BYTES: Final = 64 * 1024 * 1024
 _FATAL: Final = 4
-# A side that most networks take, for the made-up image of a model that takes any size.
+# Most networks accept this side length: for the made-up image of a model that takes any size.
 _MADE_UP_SIDE: Final = 224
 _ONE_PIXEL_PNG: Final = bytes.fromhex(
     "89504e470d0a1a0a0000000d49484452000000010000000108000000003a7e9b55"
@@ -80,7 +80,7 @@ class Model:
     Attributes
     ----------
     package
-        What is served.
+        The served package.
     provider
         The execution provider that runs it: ``CPUExecutionProvider``, ``CUDAExecutionProvider``.
     """
@@ -119,8 +119,8 @@ class Model:
         package
             The model.
         providers
-            ``auto``: CUDA where the device and its libraries are there, else the CPU, with one log line. Or the
-            runtime's own names in order of preference, separated by commas; each of them must then be had.
+            ``auto``: CUDA if the device and its libraries are available, else the CPU. Or the runtime's own names in
+            order of preference, separated by commas: all of them must then be available.
         intra_op_threads
             Threads that one run may use.
         max_image_pixels
@@ -129,17 +129,17 @@ class Model:
         Raises
         ------
         ModelPackageError
-            The runtime cannot load the file, a file has changed since the package was read, or what the model answers
-            contradicts the package.
+            The runtime cannot load the file, a file has changed since the package was read, or the model's outputs
+            contradict the package.
         ProviderUnavailableError
-            A provider of an explicit list cannot be had.
+            A provider in an explicit list is not available.
         """
         model = cls(package, _session(package, providers, _options(intra_op_threads)), max_image_pixels)
-        # The runtime opens the files itself: they must still be those that the package's digest was made of.
+        # The runtime opens the files itself. If they have changed, the package's digest identifies another model.
         for file in package.files:
             file.require_unchanged()
         if package.labels is not None and package.answer.width is None:
-            model.warm_up()  # only a run tells how many scores there are
+            model.warm_up()  # only a run shows how many scores there are
         return model
 
     def decode_image(self, data: bytes) -> Instance:
@@ -155,7 +155,7 @@ class Model:
         return Instance((self._images.decode(data),))
 
     def check_image(self, data: bytes) -> None:
-        """Look whether an image can be decoded, as far as its header tells.
+        """Check an image's header only.
 
         Raises
         ------
@@ -181,45 +181,45 @@ class Model:
     def predict(self, instances: Sequence[Instance]) -> list[Prediction]:
         """Predict instances, in their order.
 
-        As many of them in one run as pay and fit into memory together. On a model with a fixed batch, that many at a
-        time, the last group filled up with copies that are dropped again.
+        A run has as many instances as fit the limit of input bytes. A model with a fixed batch gets exactly that many:
+        the last group is padded with copies, whose results are dropped.
 
         Raises
         ------
         UnpredictableInputError
-            The model answers NaN or Infinity to an instance.
+            The model returns NaN or Infinity for an instance.
         InvalidFeaturesError
-            The model refuses an instance's values (a category that it never saw, say).
+            The model refuses an instance's values (an unknown category, for example).
         ModelRunError
-            The runtime fails on an input that the model should take.
+            The runtime fails on a valid input.
 
-        The problems of an input error tell which instances are meant.
+        The problems of an input error give the positions of the bad instances.
         """
         if len(instances) == 1:
             return self._predict_group(instances)
         return self._predict_groups(self._groups(instances))
 
     def warm_up(self) -> None:
-        """Predict a made-up input, so that the first real one finds everything imported and allocated.
+        """Predict a made-up input, so that everything is imported and allocated before the first real one.
 
         Raises
         ------
         ModelPackageError
-            The model answers another number of scores than there are labels, or of rows than it was given.
+            The number of scores differs from the number of labels, or the number of rows from that of the input.
         ModelRunError
             The model cannot run at all.
         """
         if self._images is not None:
-            self.check_image(_ONE_PIXEL_PNG)  # imports Pillow's reader, which decoding a plain file does without
+            self.check_image(_ONE_PIXEL_PNG)  # imports Pillow's PNG reader, which decoding a plain file does not need
             self.decode_image(_ONE_PIXEL_PNG)
         try:
             self.predict([self.made_up_instance()])
         except InputError as error:
-            # A made-up category may well be refused, and zeros may divide by zero: real inputs are another matter.
+            # A model may refuse a made-up category or divide by zero. That says nothing about real inputs.
             _LOG.debug("the made-up input was refused: %s", error)
 
     def made_up_instance(self) -> Instance:
-        """Make an input up: a black image, or zeros, false and empty texts."""
+        """Make up an input: a black image, or zeros, false and empty strings."""
         wanted = self.package.input
         if isinstance(wanted, FeatureInput):
             zeros: dict[str, object] = {"string": "", "boolean": False}
@@ -240,7 +240,7 @@ class Model:
             start = end
 
     def _predict_groups(self, groups: Iterable[Sequence[Instance]]) -> list[Prediction]:
-        """Predict group after group; what is wrong with any instance is raised when all have been tried."""
+        """Predict group after group, and raise all problems of instances together at the end."""
         predictions: list[Prediction] = []
         errors: list[InputError] = []
         problems: list[InputProblem] = []
@@ -269,17 +269,17 @@ class Model:
             raw = self._session.run(self._reader.names, dict(zip(self._input_names, arrays, strict=True)))
         except _RUN_FAILURES as error:
             if len(group) > 1:
-                return self._predict_groups([one] for one in group)  # which of them is it?
+                return self._predict_groups([one] for one in group)  # find out which one fails
             raise self._failure(error) from error
         try:
             return self._reader.read(raw, rows, len(group))
         except RowsMismatchError as error:
             if self._rows is None:
-                return self._predict_groups([one] for one in group)  # the graph melts its rows into one
+                return self._predict_groups([one] for one in group)  # the graph merges its rows into one
             raise ModelPackageError(f"model.onnx: takes {rows} rows, but answers another number of them") from error
 
     def _failure(self, error: Exception) -> InputError | ModelRunError:
-        """Tell whose fault a failed run is: a feature's value may be one that the model refuses, a pixel's may not."""
+        """Return the error for a failed run. A model may refuse a feature's value, but not a pixel's."""
         _LOG.warning("the runtime failed: %s", error)
         if self._features is not None:
             message = "the model cannot take these values"
@@ -295,9 +295,9 @@ def _options(intra_op_threads: int) -> onnxruntime.SessionOptions:
     options.intra_op_num_threads = intra_op_threads
     options.inter_op_num_threads = 1
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
-    # A plan of the memory is kept for every shape ever seen, that is, for every size of batch.
+    # With memory patterns, the runtime would keep a memory plan for every batch size it has seen.
     options.enable_mem_pattern = False
-    # The runtime writes to stderr on its own; what matters of it is raised as well, and logged where it is caught.
+    # The runtime writes to stderr itself. Its errors are also raised, and logged where they are caught.
     options.log_severity_level = _FATAL
     return options
 
@@ -342,7 +342,7 @@ def _open(
         raise ProviderUnavailableError(f"execution providers {', '.join(providers)} cannot be had: {error}") from error
     except _LOAD_FAILURES as error:
         raise ModelPackageError(f"{package.path.name}: onnxruntime cannot load it: {_first_line(error)}") from error
-    # Where a provider's libraries are missing, the runtime falls back to the CPU without a word.
+    # If a provider's libraries are missing, the runtime silently falls back to the CPU.
     missing = [name for name in providers if name not in session.get_providers()]
     if missing:
         raise ProviderUnavailableError(f"execution provider {', '.join(missing)} cannot be had on this machine")

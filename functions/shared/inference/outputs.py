@@ -1,4 +1,4 @@
-"""From what the runtime answers to predictions in plain Python values."""
+"""Convert the runtime's outputs to predictions in plain Python values."""
 
 from collections.abc import Sequence
 from math import isfinite
@@ -13,13 +13,13 @@ from functions.shared.inference.prediction import Output, Prediction
 
 RawOutput: TypeAlias = "NDArray[Any] | list[dict[int | str, float]]"
 
-# What rounding, in half precision too, can add up to: scores further off are no probabilities.
+# The largest error that rounding can cause, even in half precision. Scores further off are not probabilities.
 _TOLERANCE: Final = 0.005
 _EVEN: Final = 0.5
 
 
 class RowsMismatchError(Exception):
-    """An output has another number of rows than there were inputs, so nobody can tell whose is what."""
+    """The number of rows differs from the number of inputs, so rows cannot be matched to inputs."""
 
 
 class OutputReader:
@@ -28,12 +28,12 @@ class OutputReader:
     Parameters
     ----------
     package
-        The model; which outputs are read, and how, follows from its answer, task and activation.
+        The model. Its answer, task and activation decide which outputs are read and how.
 
     Attributes
     ----------
     names
-        The outputs to ask the runtime for, in the order that `read` wants them.
+        The outputs to request from the runtime, in the order that `read` expects.
     """
 
     def __init__(self, package: ModelPackage) -> None:
@@ -64,14 +64,14 @@ class OutputReader:
         rows
             Number of inputs in the run.
         count
-            Number of them to read, from the first; the others filled the run up.
+            Number of rows to read, from the first; the others are padding.
 
         Raises
         ------
         UnpredictableInputError
-            The answer to an input holds NaN or Infinity; each problem tells which input.
+            The output for an input contains NaN or Infinity; each problem gives the position of the input.
         RowsMismatchError
-            An output has not one row per input.
+            An output does not have one row per input.
         ModelPackageError
             The model answers another number of scores than there are labels (where the file did not tell before).
         """
@@ -135,7 +135,7 @@ class OutputReader:
         return Prediction(output, index, label, _clipped(confidence), label)
 
     def _labelled(self, output: Output, values: Sequence[float], answered: int | str) -> Prediction:
-        """Read a classification whose label the model answers itself."""
+        """Read a classification whose label the model returns itself."""
         index = self._index_of(answered, values)
         confidence = None
         if index is not None and 1 < len(values) > index and self._are_probabilities(values):
@@ -145,7 +145,7 @@ class OutputReader:
         return Prediction(output, index, label, confidence, label)
 
     def _index_of(self, label: int | str, values: Sequence[float]) -> int | None:
-        """Tell the position of the class whose label the model answered."""
+        """Return the index of the class whose label the model returned."""
         if self._label_is_index:
             return int(label)
         if self._positions is not None:
@@ -154,7 +154,7 @@ class OutputReader:
             return self._label_positions[label]
         if isinstance(label, int) and 0 <= label < len(self._label_positions):
             return label
-        # A class's label, but which? The likeliest one's, where the scores tell which that is.
+        # The label's index is unknown: use the most likely class, if the scores are probabilities.
         return values.index(max(values)) if len(values) > 1 and self._are_probabilities(values) else None
 
     def _are_probabilities(self, values: Sequence[float]) -> bool:
@@ -178,7 +178,7 @@ def _rows(array: NDArray[Any], rows: int) -> NDArray[Any]:
 
 
 def _require_finite(flat: Sequence[Sequence[float]]) -> None:
-    # A sum of finite numbers is finite but for the largest there are: then each is looked at.
+    # The sum of finite numbers is usually finite. If it is not, check each number.
     infinite = [at for at, values in enumerate(flat) if not isfinite(sum(values)) and not all(map(isfinite, values))]
     if infinite:
         message = "the model's answer to this input is not a finite number"

@@ -1,7 +1,7 @@
 """A model package: ``model.onnx`` and what ``model.json`` adds to it.
 
-Everything is decided here, once, from the file's signature: whether the API takes images or features, in what form the
-model wants them, which output is the answer and whether that is a classification. Nothing here runs the model.
+Loading a package decides, from the file's signature, whether the API takes images or features, in what form the model
+takes them, which output is the answer, and whether the model classifies. Nothing here runs the model.
 """
 
 import hashlib
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
-from functions.shared.inference.answer import Answer, choose_answer
+from functions.shared.inference.answer_outputs import Answer, choose_answer
 from functions.shared.inference.content_types import SUPPORTED_CONTENT_TYPES
 from functions.shared.inference.errors import ModelPackageError
 from functions.shared.inference.feature_input import FeatureInput, choose_feature_input
@@ -28,7 +28,7 @@ _NAMED_FILES: Final = 3  # in a message: some exporters write one file a tensor
 
 @dataclass(frozen=True, slots=True)
 class ModelPackage:
-    """What is served.
+    """A model package that can be served.
 
     Attributes
     ----------
@@ -37,13 +37,12 @@ class ModelPackage:
     name, version
         From model.json; else the folder's name and the first 12 digits of `sha256`.
     sha256
-        The model's identity, in lower-case hexadecimal: a digest over `files` and `settings`. Of a package that is one
-        file, served as that file alone would be, it is the file's.
+        The model's identity, in lower-case hexadecimal: a digest over `files` and `settings`. For a package of one
+        file with default settings, it is the file's digest.
     files
-        The ONNX file, then those that it keeps values in.
+        The ONNX file, then its external data files.
     settings
-        All that can change an answer beside the files, defaults included: a JSON object, the same text whenever it says
-        the same.
+        All settings that can change a prediction, defaults included, as a JSON object. Equal settings give equal text.
     task
         ``classification`` or ``regression``.
     labels
@@ -187,7 +186,7 @@ class _Decisions(NamedTuple):
 
 
 def _check_texts(decided: _Decisions) -> None:
-    """Refuse names that no database and no answer could hold."""
+    """Refuse names that neither the database nor JSON can represent."""
     names = decided.input.names if isinstance(decided.input, FeatureInput) else None
     for key, texts in (("labels", decided.labels), ("feature_names", names)):
         for text in texts or ():
@@ -200,9 +199,9 @@ def _canonical(document: Mapping[str, object]) -> str:
 
 
 def _digest(files: Sequence[PackageFile], settings: str, signature: Signature) -> str:
-    """Make the digest that tells a model from every other.
+    """Return the digest that identifies a model.
 
-    A package that is one file, served as that file alone would be, has the digest of the file.
+    A package of one file with default settings has the digest of the file.
     """
     graph, *external = files
     if not external and settings == _settings_without_model_json(signature):

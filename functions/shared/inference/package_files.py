@@ -1,4 +1,4 @@
-"""The files of a model package: the ONNX file, and those beside it that it keeps values in."""
+"""The files of a model package: the ONNX file and its external data files."""
 
 import hashlib
 import os
@@ -12,12 +12,12 @@ _Stamp: TypeAlias = tuple[int, ...]
 
 
 class PackageFile(NamedTuple):
-    """A file that a model is made of, as it was when it was read.
+    """A file of a model, as it was when it was read.
 
     Attributes
     ----------
     path
-        Where it is.
+        The path of the file.
     name
         Relative to the package's folder, as the ONNX file has it.
     size
@@ -25,7 +25,7 @@ class PackageFile(NamedTuple):
     sha256
         In lower-case hexadecimal.
     stamp
-        Differs once the file is replaced or written to.
+        Changes when the file is replaced or written to.
     """
 
     path: Path
@@ -52,12 +52,12 @@ class PackageFile(NamedTuple):
         return cls(path, name, status.st_size, sha256, _stamp(status))
 
     def require_unchanged(self) -> None:
-        """Make sure that the file is still the one that was read.
+        """Check that the file has not changed since it was read.
 
         Raises
         ------
         ModelPackageError
-            It is another one, or none.
+            It has changed or is missing.
         """
         try:
             unchanged = _stamp(self.path.stat()) == self.stamp
@@ -91,10 +91,10 @@ def find_model(folder: Path) -> Path:
 
 
 def read_files(model: Path) -> tuple[PackageFile, ...]:
-    """Read all files that a model is made of, each once.
+    """Read all files of a model, each once.
 
-    Where they are is looked at by name: a file of the package may be a symbolic link to anywhere, as all of them are in
-    Hugging Face's cache.
+    Only the names must lie within the package's folder: a file may be a symbolic link to anywhere, as in Hugging Face's
+    cache.
 
     Parameters
     ----------
@@ -104,7 +104,7 @@ def read_files(model: Path) -> tuple[PackageFile, ...]:
     Returns
     -------
     tuple of PackageFile
-        The ONNX file, then those that it keeps values in, by name.
+        The ONNX file, then its external data files, ordered by name.
 
     Raises
     ------

@@ -1,9 +1,8 @@
-"""PNG files that hold a picture and nothing else, as programs and browsers write them, decoded in fewer steps.
+"""Decode plain PNG files (only header and pixels, as browsers write them) in fewer steps than Pillow.
 
-Pillow reads a PNG file chunk by chunk, ready for whatever may come. That takes longer than the pixels of a small image,
-and longer still where the processor's caches are cold, as they are whenever a request comes. Here a file of a header,
-the pixels and the end goes to Pillow's decoder of pixels directly; whatever differs from that in anything, damaged
-files among them, is left to Pillow's reader.
+Pillow reads a PNG file chunk by chunk. For a small image, that takes longer than decoding the pixels, especially with
+the cold processor caches of a new request. This module passes the pixels of a plain file directly to Pillow's pixel
+decoder. Every other file, including a damaged one, is left to Pillow's reader.
 
 Source: the PNG specification, 3rd edition, sections 5 and 11.2.
 """
@@ -39,7 +38,7 @@ def read_plain_png(data: bytes, check_size: Callable[[int, int], None]) -> Image
     Returns
     -------
     Image or None
-        What Pillow's reader would make of it, decoded; None if that has to look at it.
+        The same image that Pillow's reader would give; None if Pillow's reader must decode the file.
     """
     if len(data) < _HEADER.size:
         return None
@@ -60,7 +59,7 @@ def read_plain_png(data: bytes, check_size: Callable[[int, int], None]) -> Image
 
 
 def _pixels(data: bytes) -> bytes | None:
-    """Return the compressed pixels, None if there is anything else but them up to the file's end."""
+    """Return the compressed pixels; None if the file has any other chunk."""
     pieces: list[bytes] = []
     at = _HEADER.size
     while len(data) - at >= _CHUNK.size:

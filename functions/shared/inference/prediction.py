@@ -1,4 +1,4 @@
-"""What the model says about one input, as plain Python values."""
+"""The model's prediction for one input, as plain Python values."""
 
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -9,20 +9,20 @@ Output: TypeAlias = list["Number | str | Output"]
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """One answer, ready for JSON: no NaN, no Infinity, no negative zero, no numpy type.
+    """A prediction, ready for JSON: it has no NaN, infinity, negative zero or numpy type.
 
     Attributes
     ----------
     output
         The model's output for this input, nested where it has more than one axis per input; a single value is a list
-        of one. For a model that answers a label and nothing else, that label.
+        of one. For a model that returns only a label, that label.
     likely_class
-        Classification: position of the likeliest class among the labels; None where the file does not tell how the
-        label it answers is numbered.
+        Classification: index of the most likely class among the labels; None if the index of the returned label is
+        unknown.
     label
-        Classification: the class by name; the position as text where the model has no names.
+        Classification: the class name; the index as text if the model has no names.
     confidence
-        Classification: probability of `likely_class`, in [0, 1]; None where the model's scores are no probabilities.
+        Classification: probability of `likely_class`, in [0, 1]; None if the model's scores are not probabilities.
     predicted_value
         Classification: the label. Regression: the number, or the (nested) list of them.
     """

@@ -1,1 +1,1 @@
-"""The ledger: every SQL statement and the connections they run on. Knows no HTTP and no model."""
+"""The ledger: all SQL statements and the connections that run them. It knows nothing of HTTP or models."""

@@ -1,4 +1,4 @@
-"""Cursors: where the next page starts, in a form that promises nothing about what is inside."""
+"""Cursors: opaque tokens that say where the next page starts."""
 
 import binascii
 from base64 import urlsafe_b64decode, urlsafe_b64encode
@@ -11,12 +11,12 @@ _UUID_VERSION = 7
 
 
 def encode_cursor(last: UUID) -> str:
-    """Make the cursor of the page after a record.
+    """Return the cursor for the page after a record.
 
     Parameters
     ----------
     last : UUID
-        Id of the last record of a page.
+        The id of the last record on a page.
 
     Returns
     -------
@@ -37,19 +37,19 @@ def decode_cursor(cursor: str) -> UUID:
     Returns
     -------
     UUID
-        The page holds smaller ids than this.
+        The page holds only smaller ids.
 
     Raises
     ------
     InvalidCursorError
-        If `encode_cursor` cannot have made it.
+        If `encode_cursor` did not produce it.
     """
     try:
         raw = urlsafe_b64decode(cursor.encode("ascii") + b"=")
         last = UUID(bytes=raw[1:])
     except (ValueError, binascii.Error):  # not ASCII, not base64, not 16 bytes
         raise InvalidCursorError("not a cursor of this API") from None
-    # Decoding is lenient (it skips foreign characters); what was encoded is the same again.
+    # Decoding is lenient and skips foreign characters. Encoding again must give the same cursor.
     if last.version != _UUID_VERSION or encode_cursor(last) != cursor:
         raise InvalidCursorError("not a cursor of this API")
     return last

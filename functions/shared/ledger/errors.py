@@ -1,49 +1,49 @@
-"""What can go wrong in the ledger, as types. Messages are for the operator's log, never for the caller of the API."""
+"""The errors of the ledger. Their messages are for the operator's log, never for the caller of the API."""
 
 from collections.abc import Mapping
 
 
 class LedgerError(Exception):
-    """Base of everything the ledger raises."""
+    """Base class of the ledger's errors."""
 
 
 class DatabaseUrlError(LedgerError):
-    """``DATABASE_URL`` cannot be used; the message says why and shows no password."""
+    """``DATABASE_URL`` is invalid. The message says why, and never contains the password."""
 
 
 class LedgerUnavailableError(LedgerError):
-    """The database cannot be reached or cannot serve at the moment. The same call may succeed later."""
+    """The database is unreachable or cannot serve requests now. The same call may succeed later."""
 
     in_doubt = False
-    """Whether a statement was sent and its outcome never heard of, so that it may have been committed."""
+    """Whether the statement may have been committed: it was sent, and its outcome is unknown."""
 
 
 class NoAnswerError(LedgerUnavailableError):
-    """A statement was sent, and no answer came in time."""
+    """A statement was sent, and no response arrived in time."""
 
     in_doubt = True
 
 
 class StatementInterruptedError(LedgerUnavailableError):
-    """A statement lost its connection, or its race with another one. On a new connection it may succeed at once.
+    """A statement lost its connection or conflicted with another one. On a new connection it may succeed at once.
 
-    In doubt unless the server itself has said that nothing was done.
+    In doubt unless the server reported that it rolled the statement back.
     """
 
     in_doubt = True
 
 
 class LedgerNotMigratedError(LedgerUnavailableError):
-    """The database answers but lacks the ledger's tables, or has those of another version."""
+    """The database responds, but its tables are missing or belong to another version of the schema."""
 
 
 class StatementRefusedError(LedgerError):
-    """The database refused a statement for what it says.
+    """The database rejected the statement itself.
 
     Attributes
     ----------
     sqlstate : str
-        Five characters, appendix A of PostgreSQL's manual.
+        The five-character code of appendix A in PostgreSQL's manual.
     constraint : str or None
         Name of the constraint that was violated.
     """
@@ -55,25 +55,25 @@ class StatementRefusedError(LedgerError):
 
 
 class UnstorableValueError(LedgerError):
-    """A value cannot be stored: a NUL in a text, a lone surrogate, a NaN in JSON, a number out of range."""
+    """A value cannot be stored: text with a NUL or a lone surrogate, NaN in JSON, or a number out of range."""
 
 
 class RecordNotFoundError(LedgerError):
-    """No such record, or not one of this user's."""
+    """The record does not exist, or belongs to another user."""
 
 
 class InvalidCursorError(LedgerError):
-    """A cursor that no page of ours has given out."""
+    """The ledger did not issue this cursor."""
 
 
 class IdempotencyConflictError(LedgerError):
-    """The user has used this idempotency key for another request."""
+    """The user has already used this idempotency key for a different request."""
 
 
 # SQLSTATE classes and codes, appendix A of PostgreSQL's manual.
 _UNAVAILABLE_CLASSES = {
     "08",  # connection exception
-    "28",  # invalid authorization: the deployment's credentials are wrong, nothing the caller can do
+    "28",  # invalid authorization: the deployment's credentials are wrong, and the caller cannot fix them
     "3D",  # no such database
     "53",  # insufficient resources: connections, memory, disk
     "58",  # system error outside of PostgreSQL
@@ -85,15 +85,15 @@ _UNAVAILABLE = {
     "57P03",  # cannot connect now: starting up, shutting down, recovering
     "57P04",  # database dropped
 }
-# The server has done nothing, and a new connection may do better.
+# The server rolled the statement back. It may succeed on a new connection.
 _ROLLED_BACK = {
-    "25006",  # read-only transaction: this connection leads to what a failover has made a standby
+    "25006",  # read-only transaction: after a failover, this connection's server is a standby
     "25P03",  # idle_in_transaction_session_timeout
     "40001",  # serialization failure
     "40P01",  # deadlock
     "57P05",  # idle_session_timeout
 }
-# The session has ended, before the commit or after it.
+# The server ended the session, either before or after the commit.
 _INTERRUPTED = {
     "57P01",  # administrator's shutdown
     "57P02",  # crash shutdown
@@ -117,7 +117,7 @@ def refusal(fields: Mapping[str, str]) -> LedgerError:
     Returns
     -------
     LedgerError
-        To be raised.
+        The error to raise.
     """
     sqlstate = fields.get("C", "")
     message = f"{fields.get('M', 'no message')} (SQLSTATE {sqlstate or 'missing'})"

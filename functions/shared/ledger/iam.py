@@ -1,4 +1,4 @@
-"""Logging in to RDS with an IAM token in place of a password (AWS, "IAM database authentication")."""
+"""Log in to RDS with an IAM token instead of a password (AWS, "IAM database authentication")."""
 
 from functools import cache
 from typing import TYPE_CHECKING
@@ -10,16 +10,16 @@ if TYPE_CHECKING:
 
 
 def login_token(host: str, port: int, user: str, region: str) -> str:
-    """Sign a token, which RDS takes as the password of a new connection for 15 minutes.
+    """Sign a token that RDS accepts as the password of a new connection for 15 minutes.
 
-    A signature made on this machine with the role's credentials; no service is asked.
+    The token is signed locally with the role's credentials, without a network call.
 
     Parameters
     ----------
     host, port
-        Of the database or of RDS Proxy, by the name that is connected to: it is part of what is signed.
+        Of the database or RDS Proxy. The token is valid only for this host and port.
     user : str
-        Database user, one that may log in so.
+        A database user that may log in with IAM.
     region : str
         AWS region of the database.
 
@@ -31,7 +31,7 @@ def login_token(host: str, port: int, user: str, region: str) -> str:
     Raises
     ------
     LedgerUnavailableError
-        If there are no credentials to sign with.
+        If there are no credentials to sign the token with.
     """
     from botocore.exceptions import BotoCoreError, ClientError
 
@@ -43,8 +43,8 @@ def login_token(host: str, port: int, user: str, region: str) -> str:
 
 @cache
 def _client(region: str) -> "RDSClient":
-    # boto3 takes half a second to import and to make a client: whoever has a password does not pay for it.
+    # Importing boto3 and creating a client takes half a second. Logging in with a password skips that.
     import boto3
 
-    # A session of its own: the default one is not safe to share between threads that make clients.
+    # Use a separate session: threads must not share the default session to create clients.
     return boto3.session.Session().client("rds", region_name=region)

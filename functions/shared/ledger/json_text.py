@@ -1,6 +1,6 @@
-"""JSON texts for PostgreSQL, such that what is read back is what was written.
+"""JSON text for PostgreSQL: reading it back gives the value that was written.
 
-NaN and infinity, which Python writes and JSON does not know, are PostgreSQL's to refuse.
+Python writes NaN and infinity, which are not JSON; PostgreSQL rejects them.
 """
 
 import json
@@ -21,25 +21,25 @@ def json_text(value: Mapping[str, Any] | list[Any]) -> str:
     Parameters
     ----------
     value : Mapping or list
-        JSON-ready.
+        A value that JSON can represent.
 
     Returns
     -------
     str
         JSON.
     """
-    return _encode(value) if value != {} else "{}"  # as most metadata is
+    return _encode(value) if value != {} else "{}"  # most metadata is empty
 
 
 def jsonb_text(value: Any) -> str:  # noqa: ANN401  # any JSON value
-    """Encode for a ``jsonb`` column, which keeps a number's value and its decimals, but not its exponent.
+    """Encode for a ``jsonb`` column, which keeps a number's value and decimals but not its exponent.
 
-    ``1e+16`` would come back as ``10000000000000000``, an integer; written out with a decimal it comes back a float.
+    ``1e+16`` would come back as the integer ``10000000000000000``; written with a decimal, it comes back as a float.
 
     Parameters
     ----------
     value : str, float, int or list
-        JSON-ready.
+        A value that JSON can represent.
 
     Returns
     -------
@@ -49,10 +49,10 @@ def jsonb_text(value: Any) -> str:  # noqa: ANN401  # any JSON value
     Raises
     ------
     UnstorableValueError
-        If a text in it is not Unicode.
+        If a string in the value is not valid Unicode.
     """
     try:
-        # Written by Rust: the scores of ten classes in a tenth of the time that Python's own encoder takes.
+        # Rust encodes the scores of ten classes in a tenth of the time of Python's own encoder.
         text = to_json(value).decode()
     except PydanticSerializationError as error:
         raise UnstorableValueError(f"cannot be written as JSON: {error}") from error

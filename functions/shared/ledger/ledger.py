@@ -1,4 +1,4 @@
-"""The ledger: predictions and their inputs, stored before they are answered, and found again."""
+"""The ledger: stores predictions and their inputs before they are answered, and reads them back."""
 
 import hashlib
 import json
@@ -78,7 +78,7 @@ class Ledger:
     Parameters
     ----------
     pool : Pool
-        Where the connections come from.
+        The connections.
     """
 
     def __init__(self, pool: Pool) -> None:
@@ -87,46 +87,46 @@ class Ledger:
 
     @classmethod
     def at(cls, database_url: str, *, pool_size: int = SIZE) -> "Ledger":
-        """Return the ledger in a database. Nothing is opened before it is needed.
+        """Return the ledger of a database. The first statement opens the first connection.
 
         Parameters
         ----------
         database_url : str
-            As `database_url.parse_database_url` takes it.
+            In the form that `database_url.parse_database_url` takes.
         pool_size : int
-            Most connections at a time.
+            The maximum number of open connections.
 
         Raises
         ------
         DatabaseUrlError
-            If the URL cannot be used.
+            If the URL is invalid.
         """
         address = parse_database_url(database_url)
         return cls(Pool(lambda: Connection(address), size=pool_size))
 
     @classmethod
     def configured(cls, settings: DatabaseSettings) -> "Ledger":
-        """Return the ledger that a function's settings name. Raises as `resolve_database_url` and `at` do."""
+        """Return the ledger for a function's settings. Raises as `resolve_database_url` and `at` do."""
         return cls.at(resolve_database_url(settings.database_url, settings.database_secret_arn))
 
     def close(self) -> None:
-        """Close the open connections, as before a snapshot. The ledger stays usable and opens new ones."""
+        """Close the idle connections, as before a snapshot. The ledger stays usable and opens new ones."""
         self._pool.close()
 
     def ping(self) -> None:
-        """Make sure that the database answers and has the ledger's tables.
+        """Check that the database responds and has the ledger's tables.
 
         Raises
         ------
         LedgerUnavailableError
-            If not.
+            If it does not respond or lacks the tables.
         """
         self._pool.run(statements.PING, {})
 
     def register(self, model: ModelIdentity) -> int:
-        """Record that a model is being served, and return its id, which is the same in every database.
+        """Record that a model is being served, and return its id. The id is the same in every database.
 
-        Storing does this by itself when it must; done before, it is off the first prediction's path.
+        `store` registers the model when necessary. Registering it earlier makes the first prediction faster.
 
         Parameters
         ----------
@@ -156,7 +156,7 @@ class Ledger:
         return model_id
 
     def served_provider(self, name: str, version: str, sha256: str) -> str | None:
-        """Return the execution provider that a model was last served with, None if it never was.
+        """Return the execution provider that last served a model; None if the model was never served.
 
         Parameters
         ----------
@@ -171,7 +171,7 @@ class Ledger:
     def store(
         self, model: ModelIdentity, predictions: Sequence[NewPrediction], *, idempotency: IdempotencyKey | None = None
     ) -> Replay | None:
-        """Commit predictions with their inputs, all of them or none, in one statement and one round trip.
+        """Commit predictions with their inputs, all or none, in one statement and one round trip.
 
         Parameters
         ----------
@@ -180,20 +180,20 @@ class Ledger:
         predictions : Sequence of NewPrediction
             At least one.
         idempotency : IdempotencyKey or None
-            Store nothing if this key has stored something before.
+            If given, nothing is stored when this key has already stored something.
 
         Returns
         -------
         Replay or None
-            None once they are stored. Otherwise what the key stored the first time.
+            None if the predictions are stored. Otherwise the records that the key stored the first time.
 
         Raises
         ------
         IdempotencyConflictError
-            If the key stood for something else.
+            If the key was used for a different request.
         LedgerError
-            If they cannot be stored. Of `LedgerUnavailableError` alone it can be that they are stored nevertheless:
-            committed, and the acknowledgement lost twice.
+            If they cannot be stored. After a `LedgerUnavailableError` that is `in_doubt`, the predictions may be stored
+            nevertheless: the acknowledgement of the commit was lost twice.
         """
         if len(predictions) == 1:
             (prediction,) = predictions
@@ -209,12 +209,12 @@ class Ledger:
         return self._write_once(write, sql, sql_with_key, parameters, predictions, idempotency)
 
     def enqueue(self, prediction: QueuedPrediction, *, idempotency: IdempotencyKey | None = None) -> Replay | None:
-        """Commit an input and, as ``queued``, the prediction that a worker will make of it.
+        """Commit an input and its prediction with the status ``queued``, for a worker to make.
 
         Parameters
         ----------
         prediction : QueuedPrediction
-            The input and whose it is.
+            The input and its owner.
         idempotency : IdempotencyKey or None
             As in `store`.
 
@@ -238,19 +238,19 @@ class Ledger:
         return self._write_once(self._pool.run, sql, sql_with_key, parameters, [prediction], idempotency)
 
     def withdraw(self, prediction_id: UUID, *, idempotency: IdempotencyKey | None = None) -> bool:
-        """Take back what `enqueue` has committed, its input and its key with it, as if it had never been.
+        """Delete a prediction that `enqueue` committed, with its input and its key.
 
         Parameters
         ----------
         prediction_id : UUID
-            Which. It is left alone once a worker has it.
+            The prediction. It is kept if a worker has already claimed it.
         idempotency : IdempotencyKey or None
-            The key it was queued under. It is left alone as well once it was the answer to another request of that key.
+            The key it was queued under. The prediction is also kept if this key has answered another request with it.
 
         Returns
         -------
         bool
-            Whether it is gone. If not, it is there to stay, and a worker or a sweep sees to it.
+            Whether it was deleted. If not, a worker or the sweep will finish it.
         """
         sql, parameters = statements.WITHDRAW, dict[str, object](prediction_id=prediction_id)
         if idempotency is not None:
@@ -258,7 +258,7 @@ class Ledger:
         return not self._pool.run(sql, parameters)
 
     def replay(self, idempotency: IdempotencyKey) -> Replay | None:
-        """Look up what a key has stored, to spare a request the work.
+        """Look up what a key has stored, so that a repeated request is not predicted again.
 
         Parameters
         ----------
@@ -268,12 +268,12 @@ class Ledger:
         Returns
         -------
         Replay or None
-            None if it has stored nothing so far.
+            None if the key has stored nothing yet.
 
         Raises
         ------
         IdempotencyConflictError
-            If the key stood for something else.
+            If the key was used for a different request.
         """
         replay = self._stored_under(idempotency)
         return None if replay is None else self._kept(replay, idempotency)
@@ -284,9 +284,9 @@ class Ledger:
         Parameters
         ----------
         prediction_id : UUID
-            Which.
+            The prediction.
         user_id : str or None
-            When given, only if it is this user's.
+            If given, the prediction must belong to this user.
 
         Returns
         -------
@@ -296,35 +296,35 @@ class Ledger:
         Raises
         ------
         RecordNotFoundError
-            If there is no such prediction, or it is somebody else's.
+            If the prediction does not exist, or belongs to another user.
         """
         row = self._one(statements.GET, statements.GET_IF_THEIRS, prediction_id, user_id)
         return PredictionRecord(*row[:_RECORD_COLUMNS]), _stored_input(row[_RECORD_COLUMNS:])
 
     def get_input(self, prediction_id: UUID, *, user_id: str | None = None) -> StoredInput:
-        """Read a prediction's input alone. Parameters and errors as in `get`.
+        """Read only the input of a prediction. Parameters and errors as in `get`.
 
         Returns
         -------
         StoredInput
-            The input as it was sent.
+            The unchanged input.
         """
         return _stored_input(self._one(statements.GET_INPUT, statements.GET_INPUT_IF_THEIRS, prediction_id, user_id))
 
     def list(self, matching: PredictionFilter, *, limit: int, cursor: str | None = None) -> Page:
         """Read a page of predictions, newest first.
 
-        A page holds a place in the order of the ids, not a count: what is written meanwhile is newer than where any
-        reader has got to, and is neither skipped nor seen twice.
+        The cursor is a position in the order of the ids, not an offset. Records that are written between two pages are
+        newer than the cursor, so no record is skipped or repeated.
 
         Parameters
         ----------
         matching : PredictionFilter
-            Which ones.
+            The conditions.
         limit : int
-            Most records on the page, at least 1.
+            The maximum number of records on the page, at least 1.
         cursor : str or None
-            ``next_cursor`` of the page before.
+            ``next_cursor`` of the previous page.
 
         Returns
         -------
@@ -334,7 +334,7 @@ class Ledger:
         Raises
         ------
         InvalidCursorError
-            If the cursor is none of ours.
+            If the ledger did not issue the cursor.
         """
         bounds = [LAST_ID] if cursor is None else [decode_cursor(cursor)]
         if matching.until is not None:
@@ -351,23 +351,23 @@ class Ledger:
         return Page(records, encode_cursor(records[-1].prediction_id) if len(rows) > limit else None)
 
     def claim(self, prediction_ids: Iterable[UUID], *, lease_seconds: float) -> Claim:
-        """Take queued predictions into processing, for this worker alone, and read their inputs.
+        """Claim queued predictions for this worker alone, set them to ``processing``, and read their inputs.
 
         Parameters
         ----------
         prediction_ids : Iterable of UUID
-            Those that messages have named.
+            The ids in the worker's messages.
         lease_seconds : float
-            Time a worker has to finish. A prediction that another one has been at for longer is taken over.
+            Time that a worker has to finish. This worker takes over predictions claimed longer ago than that.
 
         Returns
         -------
         Claim
-            Each of the ids once: claimed, busy or done.
+            Each id once: claimed, busy or done.
         """
         wanted = list(prediction_ids)
         parameters = {"prediction_ids": Array(arrays.UUIDS, wanted), "lease_seconds": lease_seconds}
-        # Each row tells the place of its id among the wanted, from 1: to read the id again would take longer.
+        # Each row has the position of its id in `wanted`, from 1: parsing the id again would take longer.
         rows = self._pool.run(statements.CLAIM, parameters)
         return Claim(
             claimed=tuple(ClaimedPrediction(wanted[row[0] - 1], *row[3:]) for row in rows if row[1]),
@@ -388,7 +388,7 @@ class Ledger:
         Returns
         -------
         tuple of UUID
-            Those that had an outcome before: what another delivery of the same message has finished stays as it is.
+            Those that already had an outcome, from another delivery of the same message. That outcome stays.
         """
         columns = _columns(_OUTCOME_COLUMNS, [_outcome_row(outcome) for outcome in outcomes])
         rows = self._run_with_model(model, statements.COMPLETE, columns)
@@ -403,20 +403,20 @@ class Ledger:
         after: UUID = FIRST_ID,
         limit: int = 1000,
     ) -> Sweep:
-        """Find what has got stuck: queued, and to be sent to the queue again; or in processing, and failed by this.
+        """Find stuck predictions: return those queued too long, and fail those in processing too long.
 
         Parameters
         ----------
         queued_seconds : float
-            A prediction is sent again when it was last sent longer ago than this.
+            A queued prediction is returned if it was last sent longer ago than this.
         processing_seconds : float
-            A prediction fails when its worker has been at it for longer than this.
+            A prediction in processing fails if a worker claimed it longer ago than this.
         retry : bool
-            Queue them again instead: for when it is not their workers that have failed, but the queue was lost.
+            Queue those in processing again instead of failing them: for when the queue lost its messages.
         after : UUID
-            Only predictions with greater ids: the greatest one that was found before, to go on from there.
+            Consider only greater ids: pass the greatest id of the previous call to continue from there.
         limit : int
-            Most predictions at a time.
+            The maximum number of predictions.
 
         Returns
         -------
@@ -439,16 +439,16 @@ class Ledger:
         )
 
     def announce_upload(self, upload: Upload) -> None:
-        """Record that a caller was given a URL to upload an input to."""
+        """Record that a caller received a URL to upload an input."""
         self._pool.run(statements.ANNOUNCE_UPLOAD, upload._asdict())
 
     def upload(self, input_id: UUID, *, user_id: str) -> Upload:
-        """Return what a user has announced to upload.
+        """Return an upload that a user has announced.
 
         Raises
         ------
         RecordNotFoundError
-            If nothing was announced under this id, or by somebody else.
+            If no upload was announced with this id, or another user announced it.
         """
         rows = self._pool.run(statements.UPLOAD, {"input_id": input_id, "user_id": user_id})
         if not rows:
@@ -456,34 +456,34 @@ class Ledger:
         return Upload(*rows[0])
 
     def known_inputs(self, input_ids: Iterable[UUID]) -> set[UUID]:
-        """Return which of some inputs the ledger has as objects."""
+        """Return those of the given inputs that the ledger knows as objects."""
         return {row[0] for row in self._pool.run(statements.KNOWN_INPUTS, {"input_ids": _uuids(input_ids)})}
 
     def inputs_as_objects(self, *, after: UUID = FIRST_ID, limit: int = 1000) -> Sequence[tuple[UUID, str]]:
-        """Return the ids and URIs of inputs that are objects, in the order of their ids, some at a time."""
+        """Return the ids and URIs of inputs that are objects, ordered by id, at most `limit` of them."""
         rows = self._pool.run(statements.INPUTS_AS_OBJECTS, {"after": after, "count": limit})
         return [(row[0], row[1]) for row in rows]
 
     def count_inputs_in_database(self) -> tuple[int, int]:
-        """Return how many inputs have their bytes in the database, and how many bytes that are."""
+        """Return the number and the total size in bytes of the inputs whose bytes are in the database."""
         [[count, size]] = self._pool.run(statements.COUNT_INPUTS_IN_DATABASE, {})
         return count, size
 
     def inputs_in_database(self, *, after: UUID = FIRST_ID, limit: int = 20) -> Sequence[InputInDatabase]:
-        """Return inputs whose bytes are in the database, in the order of their predictions, some at a time.
+        """Return inputs whose bytes are in the database, ordered by the ids of their predictions.
 
         Parameters
         ----------
         after : UUID
-            Only of predictions with greater ids.
+            Consider only predictions with greater ids.
         limit : int
-            Most at a time.
+            The maximum number of inputs.
         """
         rows = self._pool.run(statements.INPUTS_IN_DATABASE, {"after": after, "count": limit})
         return [InputInDatabase(*row) for row in rows]
 
     def move_input(self, input_id: UUID, uri: str) -> None:
-        """Let an input's row name an object that has its bytes, and drop the bytes."""
+        """Replace the bytes in an input's row by the URI of the object that holds them."""
         self._pool.run(statements.MOVE_INPUT, {"input_id": input_id, "uri": uri})
 
     def _stored_under(self, idempotency: IdempotencyKey) -> Replay | None:
@@ -495,7 +495,7 @@ class Ledger:
         return Replay(records=tuple(PredictionRecord(*row[2:]) for row in rows), was_queued=rows[0][1])
 
     def _kept(self, replay: Replay, idempotency: IdempotencyKey) -> Replay | None:
-        """Make sure that what is about to be answered is not withdrawn from now on. None if it has just been."""
+        """Protect what is about to be answered from being withdrawn. Return None if it was just withdrawn."""
         first = replay.records[0]
         if first.status != "queued":
             return replay
@@ -512,14 +512,14 @@ class Ledger:
         return rows[0]
 
     def _run_with_model(self, model: ModelIdentity, sql: str, parameters: dict[str, object]) -> Sequence[_Row]:
-        """Run a statement that refers to a model, which is registered when this process has not done so yet."""
+        """Run a statement that refers to a model, and register the model first if necessary."""
         parameters["model_id"] = _model_id(model) if model in self._registered else self.register(model)
         try:
             return self._pool.run(sql, parameters)
         except StatementRefusedError as error:
             if (error.sqlstate, error.constraint) != (_FOREIGN_KEY_VIOLATION, _MODEL_KEY):
                 raise
-        # The database was emptied or replaced under this process.
+        # The database was emptied or replaced while this process was running.
         self.register(model)
         return self._pool.run(sql, parameters)
 
@@ -532,7 +532,7 @@ class Ledger:
         predictions: Sequence[NewPrediction | QueuedPrediction],
         idempotency: IdempotencyKey | None,
     ) -> Replay | None:
-        """Write, or return what the key has written before."""
+        """Write, or return what the key has already written."""
         if idempotency is None:
             write(sql, parameters)
             return None
@@ -545,26 +545,26 @@ class Ledger:
         try:
             write(sql_with_key, parameters | key)
         except StatementRefusedError as error:
-            # The database reports this once the other transaction has committed, so its row can be read now.
+            # The database reports this only after the other transaction has committed, so its row is readable now.
             if (error.sqlstate, error.constraint) != (_UNIQUE_VIOLATION, _IDEMPOTENCY_KEY):
                 raise
         else:
             return None
         stored = self._stored_under(idempotency)
         if stored is not None and [record.prediction_id for record in stored.records] == identifiers:
-            return None  # our own first try, whose acknowledgement was lost: no replay
+            return None  # our own first attempt, whose acknowledgement was lost: not a replay
         replay = None if stored is None else self._kept(stored, idempotency)
         if replay is None:
-            raise LedgerUnavailableError("an idempotency key was taken, and what it stood for is withdrawn")
+            raise LedgerUnavailableError("the request that used this idempotency key was withdrawn meanwhile")
         return replay
 
 
 @lru_cache(maxsize=16)
 def _model_id(model: ModelIdentity) -> int:
-    """Make the id of a model: 63 bits of a digest of all there is to say about it.
+    """Return the id of a model: 63 bits of a digest over its whole identity.
 
-    Not a number that the database hands out: a process that outlives its database (restored, emptied) would go on to
-    store predictions under a number that means another model by then.
+    The database must not assign the id: a process that outlives its database (restored or emptied) would store
+    predictions under a number that now belongs to another model.
     """
     said = list(model._replace(sha256=model.sha256.lower()))
     return int.from_bytes(hashlib.sha256(json.dumps(said).encode()).digest()[:8], "big") >> 1
@@ -621,7 +621,7 @@ def _outcome_row(outcome: Success | Failure) -> dict[str, object]:
 
 
 def _columns(types: Mapping[str, ElementType], rows: Sequence[Mapping[str, object]]) -> dict[str, object]:
-    """Turn rows into columns, for a statement that takes any number of rows."""
+    """Convert rows to one array per column, for a statement that takes any number of rows."""
     return {name: Array(element, [row.get(name) for row in rows]) for name, element in types.items()}
 
 

@@ -1,7 +1,7 @@
-"""The connections of one execution environment: few, opened when needed, replaced when dead.
+"""The connection pool of an execution environment: small, opened on demand, with dead connections replaced.
 
-DBUtils, the usual choice, wraps DB-API 2 connections; ours are not (`connection` says why), and what is left of a pool
-for them is small.
+DBUtils, the usual pool, wraps DB-API 2 connections. These are not DB-API 2 connections (`connection` says why), and a
+pool for them is small.
 """
 
 import contextlib
@@ -16,8 +16,8 @@ from functions.shared.ledger.errors import LedgerUnavailableError, StatementInte
 
 SIZE = 4
 ACQUIRE_TIMEOUT = 5.0  # seconds
-# Seconds. AWS's NAT gateways and load balancers forget a silent connection after 350, without telling either end; one
-# used after that costs UNACKNOWLEDGED_TIMEOUT to find out, a new one some milliseconds.
+# Seconds. AWS's NAT gateways and load balancers drop an idle connection after 350 seconds without telling either end.
+# Using it then costs UNACKNOWLEDGED_TIMEOUT, while opening a new connection costs a few milliseconds.
 MAX_IDLE = 300.0
 
 
@@ -29,11 +29,11 @@ class Pool:
     connect : Callable
         Opens a connection; raises `LedgerUnavailableError`.
     size : int
-        Most connections open at a time.
+        The maximum number of open connections.
     acquire_timeout : float
-        Seconds to wait for one of them to become free.
+        Seconds to wait for a free connection.
     max_idle : float
-        Seconds after which an unused connection is replaced rather than trusted.
+        Seconds after which an idle connection is replaced instead of reused.
     """
 
     def __init__(
@@ -48,27 +48,27 @@ class Pool:
         self._size = size
         self._acquire_timeout = acquire_timeout
         self._max_idle = max_idle
-        # One entry for each connection that may still be lent: a semaphore, and one that is not written in Python.
+        # A semaphore with one entry per connection that may still be lent. SimpleQueue is written in C and thus faster.
         self._free: queue.SimpleQueue[None] = queue.SimpleQueue()
         for _ in range(size):
             self._free.put(None)
-        # With the time each was given back, by the wall clock: the monotonic one may stand still in a frozen
-        # environment. The one used last is at the right end.
+        # Idle connections with the time of their return, the last used at the right end. The time is wall-clock time:
+        # the monotonic clock may stop while the environment is frozen.
         self._idle: deque[tuple[Connection, float]] = deque()
 
     @contextlib.contextmanager
     def connection(self, *, new: bool = False) -> Iterator[Connection]:
-        """Lend a usable connection, outside of any transaction, and take it back if it still is.
+        """Lend a usable connection outside any transaction, and keep it afterwards if it is still usable.
 
         Parameters
         ----------
         new : bool
-            Trust none that is open: close those not lent out, and open one.
+            Close all idle connections and open a new one, instead of reusing one.
 
         Raises
         ------
         LedgerUnavailableError
-            If none is free in time or none can be opened.
+            If no connection becomes free in time or none can be opened.
         """
         connection = self._lend(new=new)
         try:
@@ -77,10 +77,10 @@ class Pool:
             self._take_back(connection)
 
     def run(self, sql: str, parameters: Mapping[str, object], *, keep: bool = True) -> list[list[Any]]:
-        """Run one statement, a second time on a new connection if it was interrupted the first time.
+        """Run one statement, and repeat it on a new connection if it is interrupted.
 
-        The first try may have been committed and only its acknowledgement lost: pass statements that may be repeated.
-        All of the ledger's may, because their ids are made by the caller.
+        The first attempt may have been committed although its acknowledgement was lost: a statement that is not safe to
+        repeat would store its rows twice. All statements of the ledger are safe, because the caller generates the ids.
 
         Parameters
         ----------
@@ -104,18 +104,18 @@ class Pool:
             in_doubt = error.in_doubt
         finally:
             self._take_back(connection)
-        # Whatever ended that connection, a failover or a frozen environment, has most likely ended its siblings.
+        # What ended this connection (a failover, a frozen environment) has most likely ended the other ones too.
         try:
             with self.connection(new=True) as another:
                 return another.run(sql, parameters, keep=keep)
         except LedgerUnavailableError as error:
-            error.in_doubt = error.in_doubt or in_doubt  # the first try may have been committed
+            error.in_doubt = error.in_doubt or in_doubt  # the first attempt may have been committed
             raise
 
     def close(self) -> None:
-        """Close the connections that are not lent out. The pool stays usable and opens new ones."""
+        """Close the idle connections. The pool stays usable and opens new ones."""
         while self._idle:
-            with contextlib.suppress(IndexError):  # another thread was faster
+            with contextlib.suppress(IndexError):  # another thread took it first
                 self._idle.pop()[0].close()
 
     def _lend(self, *, new: bool = False) -> Connection:

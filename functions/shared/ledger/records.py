@@ -1,7 +1,7 @@
 """What goes into the ledger and what comes out of it.
 
-Named tuples where nothing has to be made for a default: Python defines ten of them in the time of one frozen dataclass,
-and every cold start defines them all.
+Records are named tuples unless a default needs a factory: Python defines ten named tuples in the time of one frozen
+dataclass, and every cold start defines them all.
 """
 
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ Status = Literal["queued", "processing", "succeeded", "failed"]
 
 
 class ModelIdentity(NamedTuple):
-    """Which model made a prediction. Two that differ in anything are two models.
+    """The model that made a prediction. If any attribute differs, it is another model.
 
     Attributes
     ----------
@@ -30,10 +30,10 @@ class ModelIdentity(NamedTuple):
     task : str
         ``classification`` or ``regression``.
     provider : str
-        ONNX Runtime's execution provider that runs it.
+        The ONNX Runtime execution provider that runs the model.
     settings : str
-        What else was decided about the model, ``model.json``'s defaults included: a JSON object. The same settings are
-        always the same text, or one model would get two ids.
+        All other settings of the model as a JSON object, including the defaults of ``model.json``. Equal settings must
+        give equal text: otherwise one model gets two ids.
     """
 
     name: str
@@ -47,7 +47,7 @@ class ModelIdentity(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class NewInput:
-    """An input to be stored as it came. One of `content` and `features` is given.
+    """An input to store unchanged. Either `content` or `features` is given.
 
     Attributes
     ----------
@@ -58,11 +58,11 @@ class NewInput:
     filename : str or None
         The name it was uploaded under.
     features : str or None
-        JSON, kept to the letter.
+        JSON text, stored character for character.
     input_id : UUID
-        Made when not given.
+        Generated if not given.
     uri : str or None
-        Where the content has been put already, so that the ledger keeps this and not the bytes.
+        Where the content is already stored. If given, the ledger stores the URI and not the bytes.
     """
 
     content: bytes | None
@@ -75,15 +75,15 @@ class NewInput:
 
 @dataclass(frozen=True, slots=True)
 class NewPrediction:
-    """A prediction to be stored, together with its input.
+    """A prediction to store together with its input.
 
     Attributes
     ----------
     input : NewInput
         What was predicted on.
     output : list
-        The model's output for it: numbers or strings, nested as its axes are. No NaN, no infinity, no negative zero,
-        which JSON or ``jsonb`` cannot keep.
+        The model's output for this input: numbers or strings, nested like its axes. It must not contain NaN, infinity
+        or negative zero: JSON and ``jsonb`` cannot represent them.
     likely_class : int or None
         Index of the most likely class.
     label : str or None
@@ -91,15 +91,15 @@ class NewPrediction:
     confidence : float or None
         Its probability, 0 to 1.
     predicted_value : str, float, int or list
-        What the caller wants to know.
+        The result: the label of a classification, the value or values of a regression.
     duration_ms : float
-        Time that decoding and inference took, in milliseconds.
+        Duration of decoding and inference in milliseconds.
     user_id : str
-        Whose it is.
+        The user who owns the prediction.
     metadata : Mapping
-        What the caller wants to keep with it, JSON-ready.
+        The caller's metadata, ready for JSON.
     prediction_id : UUID
-        Made when not given. It also says when the prediction was made.
+        Generated if not given. It also encodes the creation time.
     """
 
     input: NewInput
@@ -114,7 +114,7 @@ class NewPrediction:
     prediction_id: UUID = field(default_factory=new_id)
 
     def record(self, model: ModelIdentity) -> "PredictionRecord":
-        """Return the record that the ledger will give back for this prediction.
+        """Return the record that the ledger will return for this prediction.
 
         Parameters
         ----------
@@ -124,7 +124,7 @@ class NewPrediction:
         Returns
         -------
         PredictionRecord
-            Equal to what `Ledger.get` answers once it is stored.
+            Equal to the record that `Ledger.get` returns once the prediction is stored.
         """
         return PredictionRecord(
             prediction_id=self.prediction_id,
@@ -148,7 +148,7 @@ class NewPrediction:
 
 @dataclass(frozen=True, slots=True)
 class QueuedPrediction:
-    """A prediction that a worker will make: its input and whose it is. Attributes as in `NewPrediction`."""
+    """A prediction that a worker will make: its input and its owner. Attributes as in `NewPrediction`."""
 
     input: NewInput
     user_id: str
@@ -157,10 +157,10 @@ class QueuedPrediction:
 
 
 class PredictionRecord(NamedTuple):
-    """A prediction as the ledger has it. Attributes as in `NewPrediction` and `NewInput`.
+    """A stored prediction. Attributes as in `NewPrediction` and `NewInput`.
 
-    Until it has succeeded, `output`, `likely_class`, `label`, `confidence`, `predicted_value`, `model_name`,
-    `model_version` and `duration_ms` are None; `error` says why one has failed.
+    `output`, `likely_class`, `label`, `confidence`, `predicted_value`, `model_name`, `model_version` and `duration_ms`
+    are None unless the prediction succeeded. `error` says why a prediction failed.
     """
 
     prediction_id: UUID
@@ -182,19 +182,19 @@ class PredictionRecord(NamedTuple):
 
     @property
     def created_at(self) -> datetime:
-        """When the prediction was asked for, in UTC."""
+        """When the prediction was requested, in UTC."""
         return created_at(self.prediction_id)
 
 
 class StoredInput(NamedTuple):
-    """An input as it was uploaded. Attributes as in `NewInput`, and two more.
+    """A stored input, unchanged. Attributes as in `NewInput`, and two more.
 
     Attributes
     ----------
     sha256 : str
-        Digest of the content, or of the features' JSON as UTF-8; 64 hexadecimal digits.
+        SHA-256 of the content, or of the features' JSON text in UTF-8: 64 hexadecimal digits.
     size : int
-        Length of the same, in bytes.
+        Length of the same bytes.
     """
 
     content: bytes | None
@@ -207,16 +207,16 @@ class StoredInput(NamedTuple):
 
 
 class Upload(NamedTuple):
-    """An input that a caller was given a URL for, to upload it to. Attributes as in `NewInput`, and three more.
+    """An announced upload: the caller has a URL to upload it to. Attributes as in `NewInput`, and three more.
 
     Attributes
     ----------
     user_id : str
-        Whose it is: nobody else may predict it.
+        The owner. No other user may predict this input.
     size : int
-        Its length in bytes, as announced.
+        The announced length in bytes.
     sha256 : bytes or None
-        Its digest, where that was announced.
+        The announced SHA-256, 32 bytes; None if the caller announced none.
     """
 
     input_id: UUID
@@ -229,7 +229,7 @@ class Upload(NamedTuple):
 
 
 class InputInDatabase(NamedTuple):
-    """An input whose bytes are in the database, with what moving them out of it takes."""
+    """An input whose bytes are in the database, with all that is needed to move them to object storage."""
 
     prediction_id: UUID
     input_id: UUID
@@ -240,18 +240,18 @@ class InputInDatabase(NamedTuple):
 
 
 class PredictionFilter(NamedTuple):
-    """Which records a list shows: those that meet every condition that is given.
+    """Conditions for a list of records. A record must meet every condition that is given.
 
     Attributes
     ----------
     user_id, label : str or None
-        Equal to.
+        The record's value must be equal.
     model, version : str or None
-        The model's name; its version. A version alone selects that version of every model.
+        The model's name and version. A version without a name selects that version of every model.
     min_confidence, max_confidence : float or None
-        Bounds, both inclusive.
+        Bounds of the confidence, both inclusive.
     since, until : datetime or None
-        Made at or after `since`, and before `until`. With a time zone.
+        The record was created at or after `since` and before `until`. Both need a time zone.
     """
 
     user_id: str | None = None
@@ -270,9 +270,9 @@ class Page(NamedTuple):
     Attributes
     ----------
     records : tuple of PredictionRecord
-        At most as many as were asked for.
+        At most as many as the caller asked for.
     next_cursor : str or None
-        Where the next page starts; None on the last one.
+        Where the next page starts; None on the last page.
     """
 
     records: tuple[PredictionRecord, ...]
@@ -285,16 +285,16 @@ class Page(NamedTuple):
 
 
 class IdempotencyKey(NamedTuple):
-    """A caller's name for a request, under which it is stored once.
+    """A caller's key for a request: the ledger stores the request once per key.
 
     Attributes
     ----------
     user_id : str
-        Keys of different users have nothing to do with each other.
+        The owner of the key. Two users may use the same key independently.
     key : str
         The ``Idempotency-Key`` header.
     digest : bytes
-        32 bytes, equal for two requests exactly if they ask for the same.
+        32 bytes. Two requests have the same digest if and only if they ask for the same predictions.
     """
 
     user_id: str
@@ -308,9 +308,9 @@ class Replay(NamedTuple):
     Attributes
     ----------
     records : tuple of PredictionRecord
-        In the order they were stored in. A record that was queued shows what has become of it.
+        In the order they were stored. A record that was queued has its current status.
     was_queued : bool
-        Whether they were queued rather than predicted at once.
+        Whether the request was queued rather than predicted synchronously.
     """
 
     records: tuple[PredictionRecord, ...]
@@ -318,7 +318,7 @@ class Replay(NamedTuple):
 
 
 class ClaimedPrediction(NamedTuple):
-    """A queued prediction that this worker, and no other, is to make now, with its input as in `StoredInput`."""
+    """A queued prediction that this worker alone must make now. The input is as in `StoredInput`."""
 
     prediction_id: UUID
     content: bytes | None
@@ -327,16 +327,16 @@ class ClaimedPrediction(NamedTuple):
 
 
 class Claim(NamedTuple):
-    """What became of the predictions that a worker wanted.
+    """The result of a worker's attempt to claim predictions.
 
     Attributes
     ----------
     claimed : tuple of ClaimedPrediction
-        To be made by this worker.
+        This worker must make them.
     busy : tuple of UUID
-        Another worker is at it, or was and may have died: to be asked for again later.
+        Another worker has claimed them and may have died: try again later.
     done : tuple of UUID
-        Already made, or failed, or not in the ledger: nothing to do.
+        Already succeeded or failed, or not in the ledger: nothing to do.
     """
 
     claimed: tuple[ClaimedPrediction, ...]
@@ -357,21 +357,21 @@ class Success(NamedTuple):
 
 
 class Failure(NamedTuple):
-    """The reason, in words for the caller, why a claimed prediction cannot be made."""
+    """Why a claimed prediction cannot be made. The message is for the caller."""
 
     prediction_id: UUID
     error: str
 
 
 class Sweep(NamedTuple):
-    """What a sweep found.
+    """The result of a sweep.
 
     Attributes
     ----------
     requeue : tuple of UUID
-        Queued for too long: their messages are to be sent again.
+        Queued for too long: send their messages again.
     failed : tuple of UUID
-        In processing for too long: recorded as failed.
+        In processing for too long: the sweep has recorded them as failed.
     """
 
     requeue: tuple[UUID, ...]

@@ -1,4 +1,4 @@
-"""The database's address where it is not in the environment: a secret of AWS Secrets Manager."""
+"""The database URL from AWS Secrets Manager, for deployments that do not keep it in the environment."""
 
 import json
 from typing import Protocol
@@ -7,7 +7,7 @@ from functions.shared.ledger.errors import DatabaseUrlError, LedgerUnavailableEr
 
 
 class DatabaseSettings(Protocol):
-    """What is read of the settings of a function with a database."""
+    """The settings that a function with a database needs."""
 
     @property
     def database_url(self) -> str | None:
@@ -19,16 +19,16 @@ class DatabaseSettings(Protocol):
 
 
 def resolve_database_url(url: str | None, secret_arn: str | None) -> str:
-    """Return the address of the database from the one of two settings that is given.
+    """Return the database URL, from the environment or from a secret.
 
-    Asks Secrets Manager each time: call it once per execution environment.
+    Each call asks Secrets Manager: call this once per execution environment.
 
     Parameters
     ----------
     url : str or None
         ``DATABASE_URL``.
     secret_arn : str or None
-        ``DATABASE_SECRET_ARN``: a secret whose text is the URL, or a JSON object with it as ``DATABASE_URL``.
+        ``DATABASE_SECRET_ARN``: a secret whose text is the URL, or a JSON object with a member ``DATABASE_URL``.
 
     Returns
     -------
@@ -38,7 +38,7 @@ def resolve_database_url(url: str | None, secret_arn: str | None) -> str:
     Raises
     ------
     DatabaseUrlError
-        If neither or both are given, or the secret holds no address. Shows nothing of what the secret holds.
+        If neither or both are given, or the secret contains no URL. The message never shows the secret.
     LedgerUnavailableError
         If the secret cannot be read.
     """
@@ -47,27 +47,27 @@ def resolve_database_url(url: str | None, secret_arn: str | None) -> str:
     if url or not secret_arn:
         raise DatabaseUrlError("exactly one of DATABASE_URL and DATABASE_SECRET_ARN must be set")
     secret = _read(secret_arn)
-    # Secrets Manager's console makes an object of names and values, its API a plain text.
+    # Secrets created in the console are JSON objects; secrets created through the API are often plain text.
     if secret is not None and secret.lstrip().startswith("{"):
         try:
             secret = json.loads(secret).get("DATABASE_URL")
         except ValueError:
-            raise DatabaseUrlError("DATABASE_SECRET_ARN: the secret starts like JSON and is none") from None
+            raise DatabaseUrlError("DATABASE_SECRET_ARN: the secret starts with { but is not valid JSON") from None
         if not isinstance(secret, str):
-            raise DatabaseUrlError("DATABASE_SECRET_ARN: the secret's JSON has no text DATABASE_URL")
+            raise DatabaseUrlError("DATABASE_SECRET_ARN: the secret's JSON has no string member DATABASE_URL")
     if secret is None or not secret.strip().startswith(("postgresql://", "postgres://")):
         raise DatabaseUrlError("DATABASE_SECRET_ARN: the secret must hold text that starts with postgresql://")
     return secret.strip()
 
 
 def _read(secret_arn: str) -> str | None:
-    """Fetch the secret's text; None if it holds bytes."""
-    # boto3 takes half a second to import and to make a client: whoever has no secret does not pay for it.
+    """Return the secret's text; None if the secret is binary."""
+    # Importing boto3 and creating a client takes half a second. Deployments without a secret skip that.
     import boto3
     from botocore.config import Config
     from botocore.exceptions import BotoCoreError, ClientError
 
-    # Within the 30 seconds that API Gateway waits.
+    # All attempts must fit into the 30 seconds that API Gateway waits.
     config = Config(connect_timeout=2, read_timeout=3, retries={"mode": "standard", "total_max_attempts": 3})
     try:
         client = boto3.session.Session().client("secretsmanager", config=config)

@@ -1,7 +1,8 @@
 """Every SQL statement of the ledger.
 
-Constants, or (`page`) a fixed set of constant fragments put together: no value ever becomes part of a statement's text.
-Each is one round trip and, outside of an explicit transaction, one transaction. All that write may be repeated.
+The statements are constants or combinations of constant fragments (`page`): no value ever becomes part of the SQL text.
+Each statement is one round trip and, outside an explicit transaction, one transaction. Every statement that writes is
+safe to repeat.
 """
 
 from functools import lru_cache
@@ -18,7 +19,7 @@ WHERE name = :name AND version = :version AND sha256 = :sha256
 ORDER BY served_at DESC LIMIT 1
 """
 
-# No ON CONFLICT here: a key that is taken must undo the statement it is part of.
+# No ON CONFLICT here: a duplicate key must roll the whole statement back.
 _WITH_KEY = """
 WITH idempotency_key AS (
     INSERT INTO idempotency_keys (user_id, key, was_queued, digest, prediction_ids)
@@ -43,8 +44,8 @@ ON CONFLICT (prediction_id) DO NOTHING
 STORE_ONE = "WITH" + _ONE_INPUT + _ONE_PREDICTION
 STORE_ONE_WITH_KEY = _WITH_KEY + _ONE_INPUT + _ONE_PREDICTION
 
-# Any number of rows are one parameter a column, an array each. A class is sent as bigint, so that it is PostgreSQL that
-# says what fits into the column.
+# One array parameter per column carries any number of rows. likely_class is sent as bigint, so that PostgreSQL checks
+# whether the value fits into the column.
 _MANY_INPUTS = """
 new_row AS (
     SELECT * FROM unnest(
@@ -84,8 +85,8 @@ ON CONFLICT (prediction_id) DO NOTHING
 ENQUEUE = "WITH" + _ONE_INPUT + _QUEUED_PREDICTION
 ENQUEUE_WITH_KEY = _WITH_KEY + _ONE_INPUT + _QUEUED_PREDICTION
 
-# Takes back what was queued. Answers a row if it could not: a worker is at it. What was uploaded stays: it may be the
-# input of other predictions.
+# Deletes a queued prediction. Returns a row if a worker has already claimed it. An uploaded input stays, because other
+# predictions may use it.
 WITHDRAW = """
 WITH withdrawn AS (
     DELETE FROM predictions WHERE prediction_id = :prediction_id AND status = 'queued'
@@ -97,8 +98,8 @@ WITH withdrawn AS (
 SELECT 1 FROM predictions WHERE prediction_id = :prediction_id AND NOT EXISTS (SELECT FROM withdrawn)
 """
 
-# As above, or somebody was told of it: that has left another version of the key's row (KEEP_KEY), one that the
-# transaction which has written the prediction (xmin) has not written.
+# As above, but also keeps a prediction that another request with the same key was answered with. That request ran
+# KEEP_KEY, so the key's row has an xmin other than that of the transaction that inserted the prediction.
 WITHDRAW_WITH_KEY = """
 WITH unsent AS (
     SELECT prediction_id, xmin AS written_by FROM predictions
@@ -118,14 +119,14 @@ WITH unsent AS (
 SELECT 1 FROM predictions WHERE prediction_id = :prediction_id AND NOT EXISTS (SELECT FROM withdrawn)
 """
 
-# Changes nothing but the version of the row.
+# Changes only the row's version (xmin).
 KEEP_KEY = """
 UPDATE idempotency_keys SET was_queued = was_queued
 WHERE user_id = :key_user_id AND key = :key AND :prediction_id = ANY (prediction_ids)
 RETURNING 1
 """
 
-# What a PredictionRecord takes, in its order, and what a StoredInput does.
+# The columns of a PredictionRecord and of a StoredInput, in the order of their fields.
 _RECORD = """p.prediction_id, p.input_id, i.filename, i.contenttype, p.output, p.likely_class, p.label, p.confidence,
     p.predicted_value, m.name, m.version, p.user_id, p.metadata, p.duration_ms, p.status, p.error"""
 
@@ -175,9 +176,9 @@ GET_INPUT_IF_THEIRS = GET_INPUT + IF_THEIRS
 
 PING = "SELECT 1 FROM predictions LIMIT 1"
 
-# A worker that died leaves its rows in processing; once the lease is over, whoever is asked next may have them.
-# Each row is looked up by its id: a join might walk all that is unfinished, and a backlog is what workers are for. ANY
-# and OFFSET 0 leave the planner no other way, whatever it believes of the tables' sizes.
+# A worker that dies leaves its rows in processing; once the lease has expired, another worker may claim them.
+# Each row must be looked up by its id: a join might scan all unfinished rows, which is slow with a long backlog. ANY
+# and OFFSET 0 force the look-up, whatever the planner's statistics say.
 CLAIM = """
 WITH wanted AS (
     SELECT * FROM unnest(:prediction_ids::uuid[]) WITH ORDINALITY AS wanted (prediction_id, position)
@@ -203,8 +204,8 @@ LEFT JOIN claimed ON claimed.prediction_id = wanted.prediction_id
 LEFT JOIN LATERAL (SELECT * FROM inputs WHERE inputs.input_id = claimed.input_id OFFSET 0) i ON TRUE
 """
 
-# Rows are locked in the order of their ids, so that two deliveries of the same messages wait for each other at most.
-# Answers those that had an outcome before: mostly none.
+# Rows are locked in the order of their ids: otherwise two deliveries of the same messages could deadlock.
+# Returns the ids that already had an outcome, usually none.
 COMPLETE = """
 WITH outcome AS (
     SELECT * FROM unnest(
@@ -255,8 +256,8 @@ FROM late WHERE p.prediction_id = late.prediction_id
 RETURNING p.prediction_id, p.status
 """
 
-# A page is found first, by walking an index backwards, and its records are put together after. OFFSET 0 keeps the
-# planner from turning the look-ups of a few rows into joins over whole tables.
+# The subquery finds the page by scanning an index backwards; the joins then complete its records. OFFSET 0 keeps the
+# planner from replacing the look-ups of a few rows by joins over whole tables.
 _PAGE = (
     "SELECT "
     + _RECORD
@@ -276,9 +277,9 @@ _WALK_ALL = """
 _NEWEST_FIRST = """
     ORDER BY prediction_id DESC LIMIT :count"""
 
-# "label = 'x' ORDER BY prediction_id" would say the same as the following, but leaves the planner free to walk the
-# primary key and throw away what has another label, which it prefers wherever 'x' is common on average: ten million
-# rows, when 'x' has not been seen for a while. Bounds on the pair, and its order, can be had from one index alone.
+# "label = 'x' ORDER BY prediction_id" is equivalent, but lets the planner scan the primary key and discard rows with
+# other labels. It does so if 'x' is common on average, and then reads ten million rows if 'x' has not occurred lately.
+# Only one index can serve bounds on the pair and an order by the pair.
 _WALK_USER = """
     SELECT * FROM predictions
     WHERE (user_id, prediction_id) >= (:user_id, :since) AND (user_id, prediction_id) < (:user_id, :before)"""
@@ -290,8 +291,8 @@ _WALK_LABEL = """
 _NEWEST_OF_LABEL_FIRST = """
     ORDER BY label DESC, prediction_id DESC LIMIT :count"""
 
-# A name may stand for several models (versions, files, providers), and no index has the rows of several in order: a
-# walk for each, and the newest of what they find.
+# A name may match several models (versions, files, providers), and no index has the rows of several models in order. So
+# this scans the index once per model and takes the newest rows of all scans.
 _WALK_MODELS = """
     SELECT walk.* FROM models CROSS JOIN LATERAL (
         SELECT * FROM predictions
@@ -313,23 +314,23 @@ _AT_MOST = " AND confidence <= :max_confidence"
 CONDITIONS = frozenset({"user_id", "label", "model", "version", "min_confidence", "max_confidence"})
 
 
-@lru_cache(maxsize=64)  # as many as there are combinations
+@lru_cache(maxsize=64)  # the number of combinations
 def page(conditions: frozenset[str]) -> tuple[str, bool]:
     """Return the statement for a page of records, newest first.
 
     Parameters
     ----------
     conditions : frozenset of str
-        Names out of `CONDITIONS`; each is also the name of a parameter. Three more are ``since`` and ``before``, bounds
-        of the ids, and ``count``.
+        Names from `CONDITIONS`; each is also the name of a parameter. The other parameters are ``since`` and
+        ``before``, which bound the ids, and ``count``.
 
     Returns
     -------
     str
         A SELECT.
     bool
-        Whether one plan is good for all values. With one condition, its index is walked. With several, which of their
-        indexes to walk depends on how common each value is: the planner has to be asked each time.
+        Whether one plan suits all values. With one condition, the plan scans its index. With several, the best index
+        depends on how common each value is, so the statement must be planned for each call.
     """
     models = "".join(text for name, text in (("model", _NAMED), ("version", _OF_VERSION)) if name in conditions)
     confidence = "".join(
@@ -370,7 +371,7 @@ INPUTS_AS_OBJECTS = """
 SELECT input_id, uri FROM inputs WHERE uri IS NOT NULL AND input_id > :after ORDER BY input_id LIMIT :count
 """
 
-# Along the predictions, because an object's key names the user.
+# Joins the predictions because an object's key contains the user.
 INPUTS_IN_DATABASE = """
 SELECT p.prediction_id, i.input_id, p.user_id, i.contenttype, i.content, i.sha256
 FROM predictions p JOIN inputs i ON i.input_id = p.input_id

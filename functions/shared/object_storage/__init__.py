@@ -1,1 +1,1 @@
-"""Inputs as objects in Amazon S3. Knows neither HTTP, nor the ledger, nor a model."""
+"""Inputs as objects in Amazon S3. It knows nothing of HTTP, the ledger or models."""

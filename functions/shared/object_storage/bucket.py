@@ -1,9 +1,8 @@
-"""One bucket of inputs: put, get, remove, and URLs that let a caller do the first two without us in between.
+"""A bucket of inputs: put, get and remove objects, and presign URLs for direct uploads and downloads.
 
-Keys are `inputs/<user>/<input_id>`, the user percent-encoded (or, where that gets too
-long, as a digest), so that a policy or a lifecycle rule can name one user's.
-Objects are encrypted at rest by the bucket's own rule (AWS, "Setting default server-side encryption behavior"), and
-each travels with its SHA-256, which S3 checks ("Checking object integrity").
+Keys are `inputs/<user>/<input_id>`, so that a policy or a lifecycle rule can select one user's objects. The user is
+percent-encoded, or a digest if that is too long. The bucket's own rule encrypts objects at rest (AWS, "Setting default
+server-side encryption behavior"). Each is sent with its SHA-256, which S3 checks ("Checking object integrity").
 """
 
 from base64 import b64encode
@@ -27,7 +26,7 @@ CONNECT_TIMEOUT: Final = 2.0  # seconds
 READ_TIMEOUT: Final = 5.0  # seconds
 ATTEMPTS: Final = 2
 PARALLEL: Final = 8
-"""Requests that are well under way at a time."""
+"""The number of concurrent requests."""
 
 _LONGEST_USER: Final = 900  # characters; a key has 1024 bytes at most
 _MOST_DELETES: Final = 1000  # keys that S3 takes in one DeleteObjects
@@ -43,7 +42,7 @@ def key_of(user_id: str, input_id: UUID) -> str:
 
 
 def input_id_of(key: str) -> UUID | None:
-    """Return the input that a key stands for; None if the key is not one that `key_of` makes."""
+    """Return the input id in a key; None if `key_of` did not make the key."""
     if not key.startswith(PREFIX):
         return None
     try:
@@ -53,21 +52,21 @@ def input_id_of(key: str) -> UUID | None:
 
 
 class NewObject(NamedTuple):
-    """An object to be put."""
+    """An object to put."""
 
     key: str
     content: bytes
     contenttype: str
     sha256: bytes
-    """Digest of the content, 32 bytes."""
+    """SHA-256 of the content, 32 bytes."""
 
 
 class PresignedUpload(NamedTuple):
-    """A request that its holder may send until it expires. What it has put, it cannot replace."""
+    """An upload request that anyone who holds it may send until it expires. It cannot replace an existing object."""
 
     url: str
     headers: dict[str, str]
-    """Must be sent as they are: they are part of what is signed."""
+    """The caller must send them unchanged: the signature covers them."""
 
 
 class StoredObject(NamedTuple):
@@ -84,15 +83,14 @@ class Bucket:
     Parameters
     ----------
     bucket
-        Its name. The endpoint is boto3's to choose: the region's, or what `AWS_ENDPOINT_URL_S3` or `AWS_ENDPOINT_URL`
-        names.
+        Its name. boto3 chooses the endpoint: the region's, or the one in `AWS_ENDPOINT_URL_S3` or `AWS_ENDPOINT_URL`.
     """
 
     def __init__(self, bucket: str) -> None:
         self.bucket = bucket
 
     def warm_up(self) -> None:
-        """Make the client, off the first request's path."""
+        """Create the client, so that the first request does not wait for it."""
         _ = self._client
 
     def uri(self, key: str) -> str:
@@ -105,7 +103,7 @@ class Bucket:
         Raises
         ------
         ObjectMissingError
-            If the URI names another bucket's.
+            If the URI is in another bucket.
         """
         prefix = self.uri("")
         if not uri.startswith(prefix):
@@ -113,17 +111,17 @@ class Bucket:
         return uri.removeprefix(prefix)
 
     def put(self, objects: Sequence[NewObject]) -> None:
-        """Put objects, all of them or none.
+        """Put objects, all or none.
 
         Raises
         ------
         ObjectStoreUnavailableError
-            If one could not be put; those that were have been removed again, as far as that was possible.
+            If an object could not be put. The others have then been removed, as far as possible.
         """
         if len(objects) == 1:
             self._put(objects[0])
             return
-        from concurrent.futures import ThreadPoolExecutor  # most cold starts never come here
+        from concurrent.futures import ThreadPoolExecutor  # most cold starts do not need it
 
         with ThreadPoolExecutor(PARALLEL) as threads:
             puts = [threads.submit(self._put, one) for one in objects]
@@ -148,7 +146,7 @@ class Bucket:
         Raises
         ------
         ObjectMissingError, ObjectStoreUnavailableError
-            If there is none; if it cannot be read.
+            If the object does not exist; if it cannot be read.
         """
         with _errors_as_ours():
             return self._client.get_object(Bucket=self.bucket, Key=key)["Body"].read()
@@ -159,7 +157,7 @@ class Bucket:
             return self._client.head_object(Bucket=self.bucket, Key=key)["ContentLength"]
 
     def has(self, key: str) -> bool:
-        """Tell whether there is such an object. Raises `ObjectStoreUnavailableError` if it cannot be told."""
+        """Tell whether an object exists. Raises `ObjectStoreUnavailableError` if S3 cannot say."""
         try:
             self.size(key)
         except ObjectMissingError:
@@ -167,7 +165,7 @@ class Bucket:
         return True
 
     def remove(self, keys: Sequence[str]) -> None:
-        """Remove objects; one that is not there is no error.
+        """Remove objects. Objects that do not exist are ignored.
 
         Raises
         ------
@@ -184,7 +182,7 @@ class Bucket:
                 raise ObjectStoreUnavailableError(f"{len(errors)} objects not removed: {errors[0].get('Code')}")
 
     def remove_quietly(self, keys: Sequence[str]) -> bool:
-        """Remove objects, and tell whether that worked. What is left is found by `python -m infra.inputs reconcile`."""
+        """Remove objects and return whether that worked. `python -m infra.inputs reconcile` finds what is left."""
         try:
             self.remove(keys)
         except ObjectStoreUnavailableError:
@@ -192,7 +190,7 @@ class Bucket:
         return True
 
     def list(self) -> Iterator[StoredObject]:
-        """Yield every object of an input.
+        """Yield every object that holds an input.
 
         Raises
         ------
@@ -205,7 +203,7 @@ class Bucket:
                     yield StoredObject(found["Key"], found["Size"], found["LastModified"])
 
     def presigned_get(self, key: str, *, seconds: int) -> str:
-        """Return a URL that reads an object, for some seconds. Needs no network."""
+        """Return a URL that reads an object and expires after some seconds. Needs no network."""
         return self._client.generate_presigned_url(
             "get_object", Params={"Bucket": self.bucket, "Key": key}, ExpiresIn=seconds
         )
@@ -215,18 +213,18 @@ class Bucket:
     ) -> PresignedUpload:
         """Return a request that uploads one object. Needs no network.
 
-        What the object may be is signed: its content type, its size, and its SHA-256 where that is known. S3 refuses
-        anything else (AWS, "Authenticating Requests: Using Query Parameters"), and refuses to replace an object that is
-        there (AWS, "How to prevent object overwrites with conditional writes"): what was predicted stays what it was.
+        The signature covers the content type, the size, and the SHA-256 if known, so S3 refuses any other object (AWS,
+        "Authenticating Requests: Using Query Parameters"). S3 also refuses to replace an existing object (AWS, "How to
+        prevent object overwrites with conditional writes"): otherwise a caller could change a predicted input.
 
         Parameters
         ----------
         key
-            Where it goes.
+            Where S3 stores the object.
         contenttype, size, sha256
-            What it must be; `size` in bytes, `sha256` 32 bytes, None where nobody said.
+            Properties of the object: `size` in bytes, `sha256` as 32 bytes or None if unknown.
         seconds
-            How long the URL can be used.
+            How long the URL is valid.
         """
         params: dict[str, Any] = {
             "Bucket": self.bucket,
@@ -244,7 +242,7 @@ class Bucket:
 
     @cached_property
     def _client(self) -> "S3Client":
-        # boto3 takes half a second to import and to make a client: whoever has no bucket does not pay for it.
+        # Importing boto3 and creating a client takes half a second. Deployments without a bucket skip that.
         import boto3
         from botocore.config import Config
 
@@ -254,7 +252,7 @@ class Bucket:
             read_timeout=READ_TIMEOUT,
             retries={"total_max_attempts": ATTEMPTS, "mode": "standard"},
             max_pool_connections=PARALLEL,
-            # Without this, presigned URLs name the global endpoint, which sends a bucket of another region elsewhere.
+            # Without this, presigned URLs use the global endpoint, which redirects to other regions' buckets.
             s3={"addressing_style": "virtual"},
         )
         return boto3.client("s3", config=config)

@@ -1,13 +1,13 @@
-"""What can go wrong with objects. Messages are for the operator's log, never for the caller of the API."""
+"""The errors of object storage. Their messages are for the operator's log, never for the caller of the API."""
 
 
 class ObjectStoreError(Exception):
-    """Base of everything this layer raises."""
+    """Base class of the errors of object storage."""
 
 
 class ObjectStoreUnavailableError(ObjectStoreError):
-    """S3 cannot be reached, or refuses. The same call may succeed later."""
+    """S3 is unreachable or refused the request. The same call may succeed later."""
 
 
 class ObjectMissingError(ObjectStoreError):
-    """There is no such object."""
+    """The object does not exist."""

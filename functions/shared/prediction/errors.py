@@ -1,4 +1,4 @@
-"""Why a request for predictions is refused, without a word of HTTP. Messages are for the caller."""
+"""Why a request for predictions is refused, independent of HTTP. The messages are for the caller."""
 
 from collections.abc import Mapping
 
@@ -6,12 +6,12 @@ from functions.shared.inference.errors import InputError
 
 
 class RefusedInputsError(Exception):
-    """At least one input of a request cannot be predicted, which refuses the request.
+    """At least one input of a request cannot be predicted, so the whole request is refused.
 
     Attributes
     ----------
     errors
-        What is wrong with each bad input, by its position in the request; never empty.
+        The error of each bad input by its position in the request; never empty.
     """
 
     def __init__(self, errors: Mapping[int, InputError]) -> None:
@@ -28,8 +28,8 @@ class UploadNotFoundError(UploadError):
 
 
 class UploadTooLargeError(UploadError):
-    """The upload is larger than a function may load."""
+    """The upload is larger than the configured limit."""
 
 
 class UploadMismatchError(UploadError):
-    """The upload is missing, or is not what was announced."""
+    """The upload is missing or differs from its announcement."""

@@ -1,7 +1,7 @@
-"""Inputs as objects: put before the rows that name them are committed, and removed again if those are not.
+"""Inputs as objects: they are put before the rows that name them are committed, and removed if the commit fails.
 
-An object without a row is litter, which `python -m infra.inputs reconcile` finds; a row without its object is a broken
-promise. So an object is removed only where it is certain that no row names it.
+An object without a row only takes space, and `python -m infra.inputs reconcile` finds it. A row without its object is a
+record whose input is lost. So an object is removed only if it is certain that no row names it.
 """
 
 import hashlib
@@ -21,21 +21,21 @@ from functions.shared.prediction.requests import Input
 
 
 def new_input(one: Input, bucket: Bucket | None, user_id: str) -> NewInput:
-    """Return an input as it is to be stored.
+    """Return an input in the form in which it is stored.
 
     Parameters
     ----------
     one
         The input.
     bucket
-        Where inputs are kept; None where the ledger keeps them itself.
+        The bucket for inputs; None if the ledger stores them itself.
     user_id
-        Whose it is.
+        The owner of the input.
     """
     input_id = one.input_id or new_id()
     uri = None
     if bucket is not None and one.content is not None:
-        # What was uploaded to another bucket is not for us to keep there: its bytes go into the row.
+        # Objects in another bucket are not kept for the ledger, so the bytes of such an upload go into the row.
         place = bucket.uri(key_of(user_id, input_id))
         uri = place if one.uri in (None, place) else None
     return NewInput(
@@ -49,27 +49,27 @@ def new_input(one: Input, bucket: Bucket | None, user_id: str) -> NewInput:
 
 
 class InputObjects:
-    """The objects that the rows of one commit name: a context manager around that commit.
+    """A context manager around a commit, for the objects that the committed rows name.
 
-    Entering puts the objects. Leaving with an error removes them, unless the rows may have been committed. If the
-    database fell silent during the commit, it is asked once more: rows that are there end the block without the error.
+    Entering puts the objects. An error of the ledger removes them, unless the rows may have been committed. If the
+    outcome of the commit is unknown, the ledger is asked once more; if the rows exist, the error is suppressed.
 
     Parameters
     ----------
     bucket
-        Where inputs are kept; None where the ledger keeps them itself.
+        The bucket for inputs; None if the ledger stores them itself.
     inputs
-        The inputs that the rows will name. Those without a URI are kept in their rows. What a caller has uploaded does
-        not belong here: it stays, since other predictions may have it as their input.
+        The inputs that the rows will name. Inputs without a URI are stored in their rows. Do not pass a caller's
+        uploads: an error would remove them, and other predictions may use them.
     ledger
-        Where the rows are written to.
+        The ledger that the rows are written to.
     prediction_id
-        The prediction of one of the rows.
+        The prediction in one of the rows: used to ask whether the rows exist.
 
     Raises
     ------
     ObjectStoreUnavailableError
-        On entering, if the objects cannot be put. None of them is left then.
+        On entering, if the objects cannot be put. Those already put are removed, as far as possible.
     """
 
     def __init__(self, bucket: Bucket | None, inputs: Iterable[NewInput], ledger: Ledger, prediction_id: UUID) -> None:
@@ -90,14 +90,14 @@ class InputObjects:
             try:
                 self._bucket.put(self._objects)
             except ObjectStoreUnavailableError:
-                self.remove()  # it may have got there, and only the answer have been lost
+                self.remove()  # S3 may have stored the object although its response was lost
                 raise
         return self
 
     def __exit__(
         self, _type: type[BaseException] | None, error: BaseException | None, _traceback: TracebackType | None
     ) -> bool:
-        """Remove the objects after an error of the ledger, unless their rows may be there."""
+        """Remove the objects after an error of the ledger, unless the rows may exist."""
         if not self._objects or not isinstance(error, LedgerError):
             return False
         if not (isinstance(error, LedgerUnavailableError) and error.in_doubt):
@@ -105,11 +105,11 @@ class InputObjects:
             return False
         if self._is_stored():
             return True
-        logger.warning("objects were left, since their rows may be there", objects=self._keys)
+        logger.warning("objects were kept because their rows may exist", objects=self._keys)
         return False
 
     def remove(self) -> None:
-        """Remove the objects: for when it is certain that no row names them."""
+        """Remove the objects. Call this only if no row can name them."""
         if self._bucket is not None and self._objects and not self._bucket.remove_quietly(self._keys):
             logger.warning("objects without a row could not be removed", objects=self._keys)
 

@@ -1,4 +1,4 @@
-"""Decode inputs and run the model on them together: each gets its prediction, or the reason why it has none."""
+"""Decode inputs and run the model on all of them. Each input gets a prediction or an error."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,7 +12,7 @@ from functions.shared.prediction.limits import storable
 from functions.shared.prediction.requests import Input
 
 Answer: TypeAlias = Prediction | InputError | ModelRunError
-"""What the model says about one instance: a prediction, what is wrong with the input, or that the runtime failed."""
+"""The result for one instance: a prediction, an error of the input, or a failure of the runtime."""
 
 
 def decode(model: Model, inputs: Sequence[Input]) -> list[Instance]:
@@ -21,7 +21,7 @@ def decode(model: Model, inputs: Sequence[Input]) -> list[Instance]:
     Raises
     ------
     RefusedInputsError
-        If any of them cannot be decoded. Names each of them.
+        If any input cannot be decoded. The error lists every bad input.
     """
     instances, errors = [], {}
     for position, one in enumerate(inputs):
@@ -38,9 +38,9 @@ def decode(model: Model, inputs: Sequence[Input]) -> list[Instance]:
 
 
 def run(model: Model, instances: Sequence[Instance]) -> list[Answer]:
-    """Run the model on instances of any number of requests, in one go.
+    """Run the model on the instances of any number of requests together.
 
-    An instance that the model refuses or fails on takes no other with it: the rest is run again without it.
+    A bad instance does not affect the others: if the model fails on one, the rest runs again without it.
     """
     if not instances:
         return []
@@ -58,7 +58,7 @@ def run(model: Model, instances: Sequence[Instance]) -> list[Answer]:
 
 
 def _by_instance(error: InputError) -> dict[int, InputError]:
-    """Take an error of several instances apart: one for each of them, about this instance alone."""
+    """Split an error about several instances into one error per instance."""
     problems: dict[int, list[InputProblem]] = {}
     for problem in error.problems:
         problems.setdefault(problem.instance, []).append(replace(problem, instance=0))

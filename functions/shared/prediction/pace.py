@@ -1,4 +1,4 @@
-"""How long a prediction takes, so that no more are begun than there is time for."""
+"""The time a prediction takes. A worker that started more predictions than it has time for would lose them all."""
 
 from time import perf_counter
 from typing import Final
@@ -6,16 +6,16 @@ from typing import Final
 from functions.shared.inference.model import Model
 
 _SHARE: Final = 0.5
-"""Of the time that is left: the next ones may take twice as long as the last."""
+"""Share of the remaining time to use: the next predictions may take twice as long as the last ones."""
 
 
 class Pace:
-    """The time that predictions have taken lately, in one execution environment.
+    """The recent duration of predictions in one execution environment.
 
     Parameters
     ----------
     milliseconds
-        How long one has taken.
+        The duration of one prediction.
     """
 
     def __init__(self, milliseconds: float) -> None:
@@ -23,16 +23,16 @@ class Pace:
 
     @classmethod
     def of(cls, model: Model) -> "Pace":
-        """Find out by two made-up predictions: the first one prepares what the others find done."""
+        """Measure with two made-up predictions. The first one does the one-time work; the second one is timed."""
         model.warm_up()
         began = perf_counter()
         model.warm_up()
         return cls((perf_counter() - began) * 1000)
 
     def note(self, count: int, milliseconds: float) -> None:
-        """Take note of how long some predictions have taken together."""
+        """Record how long `count` predictions took together."""
         self._milliseconds = milliseconds / count
 
     def affordable(self, milliseconds: float) -> int:
-        """Return how many predictions there is time for."""
+        """Return how many predictions fit into the remaining time."""
         return int(milliseconds * _SHARE / self._milliseconds)

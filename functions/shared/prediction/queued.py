@@ -1,4 +1,4 @@
-"""Store an input, queue its prediction, and let the caller be answered at once."""
+"""Store an input and queue its prediction, so that the caller gets an answer at once."""
 
 from time import perf_counter
 from uuid import UUID
@@ -17,28 +17,28 @@ from functions.shared.queue.predictions import PredictionQueue
 
 
 def enqueue(serving: Serving, queue: PredictionQueue, request: PredictionRequest) -> UUID | Replay:
-    """Commit the input of a request, and tell a worker of it.
+    """Commit the input of a request and send its prediction to the worker.
 
     Parameters
     ----------
     serving
-        The model, which says at once what it can refuse, and the ledger.
+        The model, which checks the input, and the ledger.
     queue
-        Where the worker hears of it.
+        The worker's queue.
     request
         A request with one input.
 
     Returns
     -------
     UUID or Replay
-        The id of the queued prediction, or what the request's key has stored before.
+        The id of the queued prediction, or what the request's key has already stored.
 
     Raises
     ------
     InputError, UploadError
-        If the input cannot be predicted, as far as can be told without decoding an image to its end.
+        If the input cannot be predicted, as far as the check without decoding all pixels can tell.
     QueueUnavailableError
-        If the worker cannot be told. Nothing is stored then.
+        If the prediction cannot be sent. Nothing is stored then.
     LedgerError, ObjectStoreError
         If the input cannot be stored.
     """
@@ -65,8 +65,8 @@ def enqueue(serving: Serving, queue: PredictionQueue, request: PredictionRequest
         if _withdraw(serving.ledger, prediction.prediction_id, idempotency):
             input_objects.remove()
             raise
-        # A worker has it nevertheless, a racing request of the same key was told of it, or the database is away by now:
-        # the record stays, and the sweep sends it.
+        # A worker has already claimed it, a concurrent request with the same key was answered with it, or the database
+        # is now unreachable. The record stays, and the sweep sends it again.
         logger.warning("queued, but perhaps not sent", **about, reason=str(error))
     sent = perf_counter()
     store_ms, send_ms = round((stored - started) * 1000, 3), round((sent - stored) * 1000, 3)
@@ -75,7 +75,7 @@ def enqueue(serving: Serving, queue: PredictionQueue, request: PredictionRequest
 
 
 def _check(model: Model, one: Input) -> None:
-    """Refuse what can be refused now. Only a worker decodes an image to its end."""
+    """Refuse an input that is clearly bad. Only the worker decodes an image completely."""
     if one.features is not None:
         model.decode_features(one.features.value)
     else:
@@ -83,11 +83,11 @@ def _check(model: Model, one: Input) -> None:
 
 
 def _withdraw(ledger: Ledger, prediction_id: UUID, idempotency: IdempotencyKey | None) -> bool:
-    """Take back a queued prediction that could not be sent, and tell whether it is gone."""
+    """Delete a queued prediction that could not be sent, and return whether it is gone."""
     try:
         return ledger.withdraw(prediction_id, idempotency=idempotency)
     except LedgerUnavailableError as error:
         if error.in_doubt:
             raise
-        # The database went away before it was asked: the record is committed and stays, so it is answered as that.
+        # The database became unreachable before the statement was sent: the record is committed and stays queued.
         return False

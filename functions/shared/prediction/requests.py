@@ -1,4 +1,4 @@
-"""What a caller asks for, decoded: inputs, whose they are, and under which idempotency key."""
+"""A caller's decoded request: the inputs, their owner and the idempotency key."""
 
 import hashlib
 import json
@@ -12,7 +12,7 @@ _NO_METADATA: Final[Mapping[str, Any]] = {}
 
 
 class Features(NamedTuple):
-    """A feature vector, and the exact JSON text it was sent as. The ledger keeps the text: `0.10` stays `0.10`."""
+    """A feature vector and its exact JSON text. The ledger stores the text, so `0.10` stays `0.10`."""
 
     value: object
     text: str
@@ -28,13 +28,13 @@ class Input(NamedTuple):
     content
         The image file; None for features.
     filename
-        The name it was sent under.
+        The file name in the request.
     features
         The features; None for an image.
     metadata
-        What the caller wants to keep with the prediction, JSON-ready.
+        The caller's metadata for the prediction, ready for JSON.
     input_id, uri
-        Of an upload: its id, and where it is. None for what came with the request.
+        The id and location of an upload; None for an input inside the request.
     """
 
     contenttype: str
@@ -47,7 +47,7 @@ class Input(NamedTuple):
 
 
 class UploadReference(NamedTuple):
-    """An image that was uploaded before, by the id that `POST /upload` answered."""
+    """A reference to an uploaded image: the id that `POST /upload` returned."""
 
     input_id: UUID
     metadata: Mapping[str, Any]
@@ -57,18 +57,18 @@ RequestedInput: TypeAlias = Input | UploadReference
 
 
 class PredictionRequest(NamedTuple):
-    """Inputs that are predicted and stored together: all of them or none.
+    """Inputs that are predicted and stored together, all or none.
 
     Attributes
     ----------
     inputs
         At least one.
     user_id
-        Whose predictions they will be.
+        The owner of the predictions.
     key
         The caller's `Idempotency-Key`.
     batch
-        Whether the caller sent a batch. A batch of one and the same input alone are different requests to a key.
+        Whether the caller sent a batch. For an idempotency key, a batch of one input differs from that input alone.
     """
 
     inputs: tuple[RequestedInput, ...]
@@ -77,7 +77,7 @@ class PredictionRequest(NamedTuple):
     batch: bool = False
 
     def idempotency(self) -> IdempotencyKey | None:
-        """Return the key with a SHA-256 that two requests share exactly if they ask for the same."""
+        """Return the key with a SHA-256 that is equal for two requests if and only if they ask for the same."""
         if self.key is None:
             return None
         asked = [_content(one) for one in self.inputs]
@@ -85,7 +85,7 @@ class PredictionRequest(NamedTuple):
 
 
 def _content(one: RequestedInput) -> tuple[object, ...]:
-    """Return what an input says, in the form whose digests the ledger holds: another form would refuse retries."""
+    """Return what an idempotency digest covers. In another form, the ledger would refuse retries of old requests."""
     if isinstance(one, UploadReference):
         return "", None, None, None, one.metadata, str(one.input_id)
     digest = hashlib.sha256(one.content).hexdigest() if one.content is not None else None

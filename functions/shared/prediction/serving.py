@@ -1,4 +1,4 @@
-"""What an execution environment needs to predict: the model, the ledger, and where inputs and queued predictions go."""
+"""What an execution environment needs to predict: the model, the ledger, the buckets and the queue."""
 
 from typing import NamedTuple, Protocol
 
@@ -16,7 +16,7 @@ from functions.shared.queue.predictions import PredictionQueue
 
 
 class ServingSettings(DatabaseSettings, Protocol):
-    """What is read of the settings of a function that predicts."""
+    """The settings that a function needs to predict."""
 
     @property
     def model(self) -> str:
@@ -40,22 +40,22 @@ class ServingSettings(DatabaseSettings, Protocol):
 
 
 class Serving(NamedTuple):
-    """A loaded model and what its predictions are read from and written to.
+    """A loaded model with its ledger, buckets and queue.
 
     Attributes
     ----------
     model, identity
-        The model, and what the ledger calls it.
+        The model and its identity in the ledger.
     ledger
         Where predictions are stored.
     inputs_bucket
-        Where images are kept; None where the ledger keeps them itself.
+        The bucket for images; None if the ledger stores them itself.
     uploads_bucket
-        Where callers upload large images to; None where they cannot.
+        The bucket for callers' uploads; None if uploads are off.
     queue
-        Where queued predictions are announced to the worker; None where nothing can be queued.
+        The worker's queue; None if nothing can be queued.
     max_upload_bytes
-        The largest upload that is loaded, in bytes.
+        The size limit for an upload, in bytes.
     """
 
     model: Model
@@ -75,7 +75,7 @@ class Serving(NamedTuple):
         queue: PredictionQueue | None = None,
         max_upload_bytes: int = 0,
     ) -> "Serving":
-        """Fetch and load the model, and make the connection pool. Nothing is connected yet.
+        """Fetch and load the model, and create the connection pool. This opens no connection.
 
         Parameters
         ----------
@@ -89,7 +89,7 @@ class Serving(NamedTuple):
         InferenceError
             If the model cannot be fetched or served.
         LedgerError
-            If the database's URL cannot be used or read.
+            If the database URL is invalid or cannot be read.
         """
         model = Model.load(
             ModelPackage.load(resolve(settings.model)),
@@ -108,17 +108,17 @@ class Serving(NamedTuple):
         )
 
     def warm_up(self) -> None:
-        """Do what the first request would otherwise wait for: run the model once, connect, register the model."""
+        """Run the model once, connect, and register the model, so that the first request does not wait for this."""
         self.model.warm_up()
         if self.inputs_bucket is not None:
             self.inputs_bucket.warm_up()
         try:
             self.ledger.register(self.identity)
         except LedgerUnavailableError as error:
-            # A database that is away at start-up must not keep this environment from starting: storing tries again.
+            # An unreachable database must not stop this environment from starting: `Ledger.store` registers again.
             logger.warning("the model could not be registered yet", reason=str(error))
         if before_snapshot():
-            # Each restored environment would find this one connection, long dead. It opens its own instead.
+            # A restored environment would find this connection dead, so it must open its own.
             self.ledger.close()
 
 

@@ -1,7 +1,7 @@
-"""Predict the inputs of requests and store them, so that whoever asked can be answered.
+"""Predict the inputs of requests and store them before the requests are answered.
 
-Two steps, with the caller's answer in between: `predict` makes the predictions and their records, the caller builds the
-whole answer out of them, and `store` commits. What can still fail must fail before the records are there.
+There are two steps: `predict` makes the predictions and their records, and `store` commits them. Build the whole answer
+between the two: an answer that failed after the commit would leave records that the caller does not know of.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -24,7 +24,7 @@ from functions.shared.prediction.uploads import fetch_uploads
 
 
 class Refusal(NamedTuple):
-    """Why a request has no predictions, or why they were not stored. Other requests are not affected."""
+    """Why a request was not predicted or not stored. It does not affect other requests."""
 
     error: RefusedInputsError | UploadError | ModelRunError | LedgerError | ObjectStoreError
 
@@ -35,15 +35,15 @@ class Predicted(NamedTuple):
     Attributes
     ----------
     predictions
-        As they will be stored, in the order of the request's inputs.
+        In the order of the request's inputs.
     records
-        As the ledger will answer them once they are stored.
+        The records that the ledger will return once the predictions are stored.
     new_inputs
-        Those whose objects have yet to be put: what was uploaded has its object already.
+        The inputs whose objects must still be put: an upload already has its object.
     idempotency
         The request's key.
     decode_ms, inference_ms
-        How long decoding and running the model took, for all requests that were predicted together.
+        Duration of decoding and of running the model, for all requests that were predicted together.
     """
 
     predictions: tuple[NewPrediction, ...]
@@ -55,7 +55,7 @@ class Predicted(NamedTuple):
 
 
 Outcome: TypeAlias = Predicted | Replay | Refusal
-"""What becomes of a request: predictions to store, what its key has stored before, or why there is nothing."""
+"""The outcome of a request: predictions to store, what its key has already stored, or a refusal."""
 
 
 class _Asked(NamedTuple):
@@ -65,19 +65,19 @@ class _Asked(NamedTuple):
 
 
 def predict(serving: Serving, requests: Sequence[PredictionRequest]) -> list[Outcome]:
-    """Predict the inputs of several requests, with one run of the model. Stores nothing.
+    """Predict the inputs of several requests in one run of the model. Store nothing.
 
     Parameters
     ----------
     serving
         The model and the ledger.
     requests
-        Each with its inputs, which are predicted all or not at all.
+        The inputs of each request are predicted all or not at all.
 
     Returns
     -------
     list
-        An outcome for each request, in their order.
+        One outcome per request, in the same order.
     """
     outcomes: dict[int, Outcome] = {}
     asked: dict[int, _Asked] = {}
@@ -106,7 +106,7 @@ def predict(serving: Serving, requests: Sequence[PredictionRequest]) -> list[Out
 
 
 def _look_up(serving: Serving, request: PredictionRequest) -> _Asked | Replay | Refusal:
-    """Return a request that has yet to be predicted, with its uploads; or what its key has stored before."""
+    """Return the request with its uploads, ready to predict; or what its key has already stored."""
     idempotency = request.idempotency()
     try:
         if idempotency is not None and (replay := serving.ledger.replay(idempotency)):
@@ -169,21 +169,21 @@ def _new_prediction(
 def store(serving: Serving, made: Sequence[Predicted]) -> list[Replay | Refusal | None]:
     """Commit predictions with their inputs.
 
-    Requests without an idempotency key share one commit. If the database refuses that for a value of one of them, each
-    is committed by itself, so that one request's value refuses its own request and no other.
+    Requests without an idempotency key share one commit. If the database refuses a value in it, each request is
+    committed separately, so that a bad value affects only its own request.
 
     Parameters
     ----------
     serving
-        Where to.
+        The ledger and the bucket.
     made
-        What `predict` has made. Each request's predictions are stored all or not at all.
+        The results of `predict`. The predictions of each request are stored all or not at all.
 
     Returns
     -------
     list
-        For each request, in their order: None once it is stored; what its key had stored before, if a racing request
-        was first; or why it is not stored.
+        For each request, in the same order: None if it is stored; what its key stored, if a concurrent request was
+        first; or why it is not stored.
     """
     together = [position for position, one in enumerate(made) if one.idempotency is None]
     alone = [position for position, one in enumerate(made) if one.idempotency is not None]

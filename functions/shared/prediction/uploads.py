@@ -1,4 +1,4 @@
-"""Inputs that were uploaded before they are predicted."""
+"""Fetch the inputs that were uploaded before the request."""
 
 import hashlib
 from collections.abc import Iterable
@@ -13,21 +13,21 @@ from functions.shared.prediction.serving import Serving
 
 
 def fetch_uploads(serving: Serving, inputs: Iterable[RequestedInput], user_id: str) -> list[Input]:
-    """Return inputs with the bytes of those that were uploaded.
+    """Return the inputs, with the bytes of the uploaded ones.
 
     Parameters
     ----------
     serving
-        Knows what was to be uploaded, where to, and how large it may be.
+        The ledger with the announcements, the bucket, and the size limit.
     inputs
         The inputs as the request names them.
     user_id
-        Who must have announced the uploads.
+        The user who must have announced the uploads.
 
     Raises
     ------
     UploadNotFoundError, UploadTooLargeError, UploadMismatchError
-        If this user has announced no such upload; if it is too large; if it is missing, or is not what was announced.
+        If this user has not announced the upload; if it is too large; if it is missing or not what was announced.
     LedgerUnavailableError, ObjectStoreUnavailableError
         If the ledger or the bucket cannot be reached.
     """
@@ -38,7 +38,7 @@ def _fetch(serving: Serving, reference: UploadReference, user_id: str) -> Input:
     try:
         upload = serving.ledger.upload(reference.input_id, user_id=user_id)
     except RecordNotFoundError:
-        # The same words whether there is no such upload or it is somebody else's.
+        # Use the same message for another user's upload: otherwise it would reveal that the upload exists.
         raise UploadNotFoundError("There is no upload with this input_id.") from None
     if upload.size > serving.max_upload_bytes:
         raise UploadTooLargeError(f"The upload has {upload.size} bytes: at most {serving.max_upload_bytes} are taken.")

@@ -1,7 +1,7 @@
-"""Predict what is queued, a batch at a time. Each prediction succeeds or fails by itself, though they run together.
+"""Predict a batch of queued predictions. They run together, but each succeeds or fails separately.
 
-The ledger says whose turn it is, and keeps the first outcome. What is wrong for good (a bad input) is the prediction's
-outcome. What another try may mend (the runtime failed, there was no time, S3 is away) has no outcome yet.
+The ledger decides which worker makes a prediction and keeps the first outcome. A permanent error (a bad input) is an
+outcome. A temporary one (the runtime failed, time ran out, S3 is unreachable) is not: the prediction is tried again.
 """
 
 import json
@@ -25,39 +25,39 @@ from functions.shared.prediction.pace import Pace
 from functions.shared.prediction.serving import Serving
 
 LEASE_MARGIN: Final = 1.0
-"""Seconds that a statement may still be under way after the time of its worker has ended."""
+"""Seconds that a statement may still run after its worker's time has ended."""
 
 RemainingTime: TypeAlias = Callable[[], int]
-"""Milliseconds that the worker has left."""
+"""Returns the milliseconds that the worker has left."""
 
 
 def predict_queued(
     serving: Serving, pace: Pace, prediction_ids: Iterable[UUID], remaining_time: RemainingTime
 ) -> set[UUID]:
-    """Predict queued predictions, with one query, one run of the model and one statement.
+    """Make queued predictions and record their outcomes, with two SQL statements and usually one run of the model.
 
     Parameters
     ----------
     serving
         The model, the ledger and the bucket of the inputs.
     pace
-        How long predictions take here, so that no more are begun than there is time for.
+        How long predictions take here: it limits how many are started.
     prediction_ids
-        Which.
+        The ids in the worker's messages.
     remaining_time
-        How much time there is.
+        How much time the worker has.
 
     Returns
     -------
     set of UUID
-        Those that are to be tried again later: they have no outcome, or another worker is at them.
+        The predictions to try again later: they have no outcome, or another worker has claimed them.
 
     Raises
     ------
     LedgerError
-        If the database cannot be reached, and all are to be tried again.
+        If the database cannot be reached. All predictions must then be tried again.
     """
-    # Every worker is given the same time, so one that has had this much is no more.
+    # All workers have the same time limit, so a worker that claimed a prediction longer ago than this has ended.
     lease_seconds = remaining_time() / 1000 + LEASE_MARGIN
     claim = serving.ledger.claim(prediction_ids, lease_seconds=lease_seconds)
     outcomes = _outcomes(serving, pace, claim.claimed, remaining_time)
@@ -70,7 +70,7 @@ def predict_queued(
 def _outcomes(
     serving: Serving, pace: Pace, claimed: Sequence[ClaimedPrediction], remaining_time: RemainingTime
 ) -> list[Success | Failure]:
-    """Predict as many as there is time for, which should be all of them, in one portion."""
+    """Predict as many as time allows: usually all, in one portion."""
     outcomes: list[Success | Failure] = []
     fetched = _fetched(serving.inputs_bucket, claimed)
     count = max(1, pace.affordable(remaining_time()))
@@ -84,9 +84,9 @@ def _outcomes(
 
 
 def _fetched(bucket: Bucket | None, claimed: Sequence[ClaimedPrediction]) -> Iterator[ClaimedPrediction | Failure]:
-    """Yield predictions with their inputs' bytes, a few at a time, since not all of them may fit into the memory.
+    """Yield predictions with their inputs' bytes, a few at a time: all of them may not fit into memory.
 
-    One whose bytes are gone fails. Those that cannot be fetched at the moment are left out.
+    A prediction whose object is missing fails. Those that cannot be fetched now are left out.
     """
     if all(one.uri is None for one in claimed):
         yield from claimed
@@ -96,7 +96,7 @@ def _fetched(bucket: Bucket | None, claimed: Sequence[ClaimedPrediction]) -> Ite
             found = list(threads.map(partial(_fetch, bucket), claimed[start : start + PARALLEL]))
             yield from (one for one in found if one is not None)
             if None in found:
-                return  # each of the others would take its time to be refused too
+                return  # the others would most likely time out as well
 
 
 def _fetch(bucket: Bucket | None, one: ClaimedPrediction) -> ClaimedPrediction | Failure | None:
@@ -124,12 +124,12 @@ def outcomes_of(model: Model, claimed: Iterable[ClaimedPrediction | Failure]) ->
     model
         The model.
     claimed
-        What to predict; what has failed before that is passed on.
+        The predictions to make; failures are passed through.
 
     Returns
     -------
     list
-        An outcome for each, but for those that the runtime failed on through no fault of the input: they have none yet.
+        One outcome each. A prediction has none if the runtime failed through no fault of its input.
     """
     started = perf_counter()
     instances: dict[UUID, Instance] = {}

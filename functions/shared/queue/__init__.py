@@ -1,1 +1,1 @@
-"""The queue of predictions that a worker is to make. Knows neither HTTP nor the ledger; a message carries an id."""
+"""The queue of predictions for the worker. It knows nothing of HTTP or the ledger; a message is an id."""

@@ -1,4 +1,4 @@
-"""Predictions by their ids, in Amazon SQS."""
+"""Send the ids of queued predictions to Amazon SQS."""
 
 from collections.abc import Iterable
 from functools import cached_property
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
 BATCH: Final = 10
-"""The most messages that SQS takes in one request (AWS, "Amazon SQS message quotas")."""
+"""The maximum number of messages in one SQS request (AWS, "Amazon SQS message quotas")."""
 
 CONNECT_TIMEOUT: Final = 2.0  # seconds
 READ_TIMEOUT: Final = 3.0  # seconds
@@ -25,20 +25,20 @@ class PredictionQueue:
     Parameters
     ----------
     url
-        The queue's URL. The endpoint is boto3's to choose: the region's, or what `AWS_ENDPOINT_URL_SQS` or
-        `AWS_ENDPOINT_URL` names.
+        The queue's URL. boto3 chooses the endpoint: the region's, or the one in `AWS_ENDPOINT_URL_SQS` or
+        `AWS_ENDPOINT_URL`.
     """
 
     def __init__(self, url: str) -> None:
         self._url = url
 
     def send(self, prediction_ids: Iterable[UUID]) -> None:
-        """Send ids, ten at a time, up to the first ten that cannot be sent.
+        """Send ids in batches of ten, and stop at the first batch that fails.
 
         Raises
         ------
         QueueUnavailableError
-            If not all could be sent, which shows within about ten seconds.
+            If not all could be sent. This takes about ten seconds at most per batch.
         """
         remaining = iter(prediction_ids)
         while batch := list(islice(remaining, BATCH)):
@@ -59,7 +59,7 @@ class PredictionQueue:
 
     @cached_property
     def _client(self) -> "SQSClient":
-        # boto3 takes half a second to import and to make a client: whoever sends nothing does not pay for it.
+        # Importing boto3 and creating a client takes half a second. Functions that send nothing skip that.
         import boto3
         from botocore.config import Config
 

@@ -1,8 +1,8 @@
-"""What CloudFormation waits for after it has called a custom resource: one answer, whatever happens.
+"""Answer CloudFormation's request to a custom resource, exactly once and whatever happens.
 
 The protocol is AWS's ("Custom resource request and response reference" in CloudFormation's user guide): a JSON object,
-PUT to the presigned URL that the request came with. CloudFormation takes the first one and waits for as long as there
-is none, so a function that dies without a word blocks a deployment until its time-out.
+PUT to the presigned URL that the request came with. CloudFormation takes the first answer.
+A function that ends without one blocks the deployment until its time-out.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Which outputs of a model are its answer, and to which task."""
+"""Decide which outputs of a model are its answer, and whether it classifies."""
 
 import math
 from dataclasses import dataclass
@@ -18,15 +18,15 @@ class Answer:
     Attributes
     ----------
     scores
-        Probabilities, logits, or the regression's values. None where the model answers a label and nothing else.
+        Probabilities, logits, or the values of a regression. None if the model returns only a label.
     label
-        The output that holds the chosen class's label, beside the scores or alone; None where there is none.
+        The output with the label of the chosen class; None if there is none.
     width
-        Number of scores per input; None where the file leaves it open.
+        Number of scores per input; None if the file does not fix it.
     classes
-        The labels that the file itself keeps, in the order of the scores.
+        The labels in the ONNX file, in the order of the scores.
     label_is_index
-        The label output is a position (of an ArgMax, say), not a label of the training data.
+        Whether the label output is an index (from ArgMax, for example) and not a label of the training data.
     """
 
     scores: OutputSpec | None
@@ -37,14 +37,14 @@ class Answer:
 
 
 def _row_shape(shape: Shape | None, batch: int | None) -> Shape | None:
-    """Tell the shape of one input's part of an output; None where the file does not tell the output's."""
+    """Return the shape of an output for one input; None if the file does not give the output's shape."""
     if shape is None or batch == 0 or not shape:
         return shape
     return shape[1:] if not isinstance(shape[0], int) or shape[0] == batch else shape
 
 
 def _is_per_input(shape: Shape | None, batch: int | None) -> bool:
-    """Tell whether an output can hold a part for each input of a run; only a fixed batch can rule that out."""
+    """Tell whether an output can have one row per input; only a fixed batch can rule that out."""
     if not batch or batch == 1 or shape is None:
         return True
     return shape != () and (shape[0] == batch or not isinstance(shape[0], int))
@@ -126,7 +126,7 @@ def _choose_label(
     ]
     if scores not in single:
         return single[0] if single else None
-    # A whole number alone is a label where something says so, and else what a regression answers.
+    # A single whole number is a label if something says so, otherwise the result of a regression.
     told = settings.task == "classification" or settings.labels is not None
     known = scores.classes is not None or scores.produced_by in _INDEX_OPERATORS
     return scores if told or known or scores.dtype in ("string", "bool") else None
@@ -139,7 +139,7 @@ def _likely_task(answer: Answer, row: Shape | None, settings: PackageSettings) -
         return "classification"
     if answer.width is None:
         return "classification" if answer.scores.produced_by == "Softmax" else "regression"
-    # More than one axis of values is a picture or a series, not a choice between classes.
+    # More than one axis of values is an image or a series, not scores of classes.
     return "classification" if answer.width > 1 and _is_vector(row) else "regression"
 
 
@@ -174,7 +174,7 @@ def _check_labels(labels: tuple[str, ...], answer: Answer, task: Task) -> None:
         own = [str(label) for label in answer.classes]
         if len(labels) != len(own):
             raise wrong("labels", f"{len(labels)} given, but the model has {len(own)} classes")
-        # Other names are new names for the classes; the same names in another order are a mistake.
+        # Different names rename the classes. The same names in another order are a mistake.
         if set(labels) == set(own) and list(labels) != own:
             at = next(at for at, label in enumerate(labels) if label != own[at])
             raise wrong("labels", f"{shown(labels[at])} stands at {at}, where the model has {shown(own[at])}")
