@@ -1,20 +1,17 @@
 """Cold starts: a fresh interpreter to the first response, over the bare imports, session and connection."""
 
-import contextlib
 import json
-import os
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
 
 from functions.shared.ledger.database_url import parse_database_url
 from tests.benchmarks.child import ChildError, database, function_environment, run_child
 from tests.benchmarks.digits import digits, event, form_event
-from tests.benchmarks.measure import ROOT, Progress, Row
+from tests.benchmarks.measure import ROOT, Progress, Row, on_one_core
 
 HERE = Path(__file__).parent
 STARTS = 12
@@ -121,7 +118,7 @@ def _run(
     results: dict[str, list[dict[str, float]]] = {name: [] for name in starts}
     for number in range(rounds + 1):
         progress(f"starting {', '.join(starts)}: round {number} of {rounds}")
-        with _on_one_core(number):
+        with on_one_core(number):
             for name, (script, *arguments) in starts.items():
                 command = [sys.executable, str(HERE / script), str(time.monotonic_ns()), *arguments]
                 done = subprocess.run(
@@ -132,21 +129,3 @@ def _run(
                 if number:
                     results[name].append(json.loads(done.stdout.splitlines()[-1]))
     return results
-
-
-@contextlib.contextmanager
-def _on_one_core(number: int) -> Iterator[None]:
-    """Have all processes of a round started on the same core, and those of the next round on the next one.
-
-    The cores of a virtual machine are not alike: what others do beside it makes one of them half as fast for a while,
-    and which of them a contender lands on would be most of its ratio.
-    """
-    if not hasattr(os, "sched_setaffinity"):  # not Linux
-        yield
-        return
-    cores = sorted(os.sched_getaffinity(0))
-    os.sched_setaffinity(0, {cores[number % len(cores)]})  # what is started inherits it
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, cores)

@@ -1,9 +1,10 @@
 """Timing of contenders against each other, and what comes out of it."""
 
+import contextlib
 import os
 import platform
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import median
@@ -89,6 +90,24 @@ def interleave(seconds: float, *contenders: Callable[[], object], least: int = 3
 def medians(durations: Sequence[Sequence[float]]) -> list[float]:
     """Return the median of each contender, to the microsecond."""
     return [round(median(own), 3) for own in durations]
+
+
+@contextlib.contextmanager
+def on_one_core(number: int) -> Iterator[None]:
+    """Have all processes of a round started on the same core, and those of the next round on the next one.
+
+    The cores of a virtual machine are not alike: what others do beside it makes one of them half as fast for a while,
+    and which of them a contender lands on would be most of its ratio.
+    """
+    if not hasattr(os, "sched_setaffinity"):  # not Linux
+        yield
+        return
+    cores = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, {cores[number % len(cores)]})  # what is started inherits it
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, cores)
 
 
 def machine() -> str:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -40,20 +40,20 @@ def rows(progress: Progress) -> list[Row]:
         write_digits(folder / "digits")
         progress("starting the plain app and the local server")
         addresses, urls = {}, {}
-        for name, start in (("plain", _plain_app), ("ours", _local_server)):
+        for name, start in (("plain", _plain_app), ("ours", local_server)):
             server = EmbeddedPostgres(folder / name)
             running.callback(server.stop)
             urls[name] = server.start()
             addresses[name] = running.enter_context(start(folder, urls[name]))
         measured: dict[str, list[dict[str, float]]] = {name: [] for name in addresses}
         for name, address in addresses.items():
-            _load(address, folder / "digits", 2)  # warm: TensorFlow traces, environments start
+            load(address, folder / "digits", 2)  # warm: TensorFlow traces, environments start
             progress(f"{name} is warm")
         stored = {name: _count(url) for name, url in urls.items()}
         for number in range(1, ROUNDS + 1):
             for name, address in addresses.items():
                 progress(f"round {number} of {ROUNDS}: {name}, {SECONDS} s")
-                measured[name].append(_load(address, folder / "digits", SECONDS))
+                measured[name].append(load(address, folder / "digits", SECONDS))
         for name, url in urls.items():
             new = _count(url) - stored[name]
             answered = sum(one["stored"] for one in measured[name])
@@ -85,7 +85,8 @@ def _row(plain: list[dict[str, float]], ours: list[dict[str, float]]) -> Row:
     return Row(what, ratio, 60, at_most=False, parts=parts)
 
 
-def _load(address: str, digits: Path, seconds: float) -> dict[str, float]:
+def load(address: str, digits: Path, seconds: float) -> dict[str, float]:
+    """Load a server, and return what the generator has counted."""
     command = [sys.executable, "-m", "tests.benchmarks.load", address, str(digits)]
     command += ["--connections", str(CONNECTIONS), "--seconds", str(seconds)]
     done = subprocess.run(command, cwd=ROOT, env=plain_environment(), stdout=subprocess.PIPE, check=True)
@@ -118,7 +119,8 @@ def _plain_app(folder: Path, url: str) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def _local_server(folder: Path, url: str) -> Iterator[str]:
+def local_server(folder: Path, url: str, command: Sequence[str] = (sys.executable, "-m", "local")) -> Iterator[str]:
+    """Run the local server until the block ends, and give its address."""
     port = _free_port()
     environment = plain_environment() | {
         "DATABASE_URL": url,
@@ -126,12 +128,12 @@ def _local_server(folder: Path, url: str) -> Iterator[str]:
         "MODEL": str(MODEL),
         "PORT": str(port),
     }
-    with _running([sys.executable, "-m", "local"], environment, port, folder / "local.log") as address:
+    with _running(command, environment, port, folder / "local.log") as address:
         yield address
 
 
 @contextlib.contextmanager
-def _running(command: list[str], environment: dict[str, str], port: int, log: Path) -> Iterator[str]:
+def _running(command: Sequence[str], environment: dict[str, str], port: int, log: Path) -> Iterator[str]:
     """Run a server until the block ends, and wait until it takes connections."""
     with log.open("wb") as output:
         process: subprocess.Popen[Any] = subprocess.Popen(
