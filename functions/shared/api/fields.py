@@ -54,13 +54,13 @@ def check_filename(pointer: str, value: object) -> str:
 
 
 def check_metadata(pointer: str, value: object) -> dict[str, Any]:
-    """Return metadata that can be stored and read back: a JSON object within `MAX_METADATA_BYTES` and `MAX_METADATA_DEPTH`.
+    """Return metadata that can be stored and read back, within `MAX_METADATA_BYTES` and `MAX_METADATA_DEPTH`.
 
     Raises
     ------
     Problem
-        422, if it is not an object, is too large or too deep, or contains what the database cannot store: NaN, Infinity,
-        U+0000 or a lone surrogate.
+        422, if it is not an object, is too large or too deep, or contains what the database cannot store: NaN,
+        Infinity, U+0000 or a lone surrogate.
     """
     if not isinstance(value, dict):
         raise _refuse(pointer, "metadata must be a JSON object")
