@@ -17,7 +17,7 @@ import scramp
 
 from functions.shared.ledger import driver
 from functions.shared.ledger.database_url import parse_database_url
-from functions.shared.ledger.login import open_socket
+from functions.shared.ledger.login import close_socket, open_socket
 
 _QUERY = b"Q\0\0\0\x0dSELECT 1\0"
 
@@ -143,6 +143,7 @@ def test_what_logging_in_raises_is_what_broken_names(answer: bytes, raises: type
         servers.shutdown(socket.SHUT_WR)
         with pytest.raises(raises) as raised:
             pg8000.native.Connection("anna", password="", ssl_context=False, sock=ours)
+        close_socket(ours)  # closing it would wait for the file that pg8000 has over it
     assert isinstance(raised.value, driver.BROKEN)
 
 
