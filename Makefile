@@ -47,6 +47,8 @@ lint: $(VENV)/lint.installed  ## Check style, types, layers, the template and wh
 	@$(BIN)/lint-imports
 	@$(BIN)/cfn-lint template.yaml infra/*.yaml
 	@$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	@$(BIN)/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
+	@$(BIN)/check-jsonschema --builtin-schema vendor.github-issue-forms .github/ISSUE_TEMPLATE/*.yml
 	@$(BIN)/python -m infra.openapi --check
 
 format: $(VENV)/lint.installed  ## Format the code.

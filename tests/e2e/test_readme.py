@@ -88,9 +88,3 @@ def test_an_error_of_a_function_is_a_problem_and_one_of_the_gateway_is_a_message
 def test_every_setting_of_the_functions_is_in_the_configuration_table() -> None:
     for name in PredictSettings.model_fields:
         assert f"`{name.upper()}`" in README
-
-
-def test_every_make_target_that_the_readme_names_exists() -> None:
-    makefile = (ROOT / "Makefile").read_text("utf-8") + (ROOT / "infra" / "build.mk").read_text("utf-8")
-    for target in re.findall(r"(?m)(?:`|^ *)make ([a-z-]+)", README):
-        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
