@@ -17,7 +17,7 @@ unless-works = $(shell sh infra/virtualenv.sh works $(1) '$(ASKED)' || echo alwa
 
 include infra/build.mk
 
-.PHONY: help serve test test-export bench lint format openapi requirements clean
+.PHONY: help serve psql test test-export test-snippets bench lint format openapi requirements clean
 
 help:  ## Show this list.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -25,11 +25,17 @@ help:  ## Show this list.
 serve: $(VENV)/serve.installed  ## Serve the API on http://127.0.0.1:3000, with a database of its own.
 	@exec $(BIN)/python -m local
 
+psql: $(VENV)/serve.installed  ## Open the ledger's database with psql; ARGS="-c 'SELECT ...'" runs a statement.
+	@$(BIN)/python -m local psql $(ARGS)
+
 test: $(VENV)/test.installed  ## Run the tests, against a real PostgreSQL and real ONNX files.
 	@$(BIN)/python -m pytest -n 2 --ignore tests/export --ignore tests/artifacts $(ARGS)
 
 test-export: .venv-train/train.installed  ## Run the tests of training and export, which need TensorFlow (1.7 GB).
 	@.venv-train/bin/python -m pytest --confcutdir=tests/export tests/export $(ARGS)
+
+test-snippets: $(VENV)/test.installed  ## Run the README's Python, each snippet in an environment with its library alone (3 GB).
+	@FRESH_ENVIRONMENTS=1 $(BIN)/python -m pytest tests/e2e/test_snippets.py $(ARGS)
 
 bench: $(VENV)/test.installed .venv-plain/plain_app.installed  ## Measure, as ratios within one run, and print a table.
 	@PLAIN_PYTHON=.venv-plain/bin/python $(BIN)/python -m tests.benchmarks $(ARGS)

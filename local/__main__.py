@@ -1,7 +1,7 @@
 """`python -m local`: serve the API. `python -m local invoke FunctionName -e event.json`: run one event.
 
-`python -m local token anna`: print a token that `AUTH=on` asks for. `python -m local sam invoke FunctionName`: run
-`sam local invoke`, with a database that its containers reach.
+`python -m local token anna`: print a token that `AUTH=on` asks for. `python -m local psql`: open the database.
+`python -m local sam invoke FunctionName`: run `sam local invoke`, with a database that its containers reach.
 """
 
 import os

@@ -1,8 +1,7 @@
 """Say what is served, whether it is well, and how to call it. Never loads the inference runtime."""
 
-import json
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from http import HTTPStatus
 from typing import Any
 
@@ -10,12 +9,12 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse
 
 from functions.describe import pages
+from functions.describe.documents import model_document, service_document
 from functions.shared.api.app import create_app, create_handler
 from functions.shared.api.documentation import problems
 from functions.shared.api.negotiation import quality, require_accepts
 from functions.shared.api.problems import RETRY_AFTER_SECONDS, Problem
 from functions.shared.execution_environment import on_lambda
-from functions.shared.inference.content_types import SUPPORTED_CONTENT_TYPES
 from functions.shared.inference.errors import InferenceError
 from functions.shared.inference.location import resolve
 from functions.shared.inference.package import ModelPackage
@@ -27,12 +26,17 @@ from functions.shared.settings import DescribeSettings
 router = APIRouter(tags=["description"])
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Environment:
     """What an execution environment makes once and every event uses."""
 
     settings: DescribeSettings
     ledger: Ledger
+
+    @cached_property
+    def package(self) -> ModelPackage:
+        """The model's package, read the first time. A failure is not remembered: the next request tries again."""
+        return ModelPackage.load(resolve(self.settings.model))
 
 
 @cache
@@ -43,15 +47,9 @@ def environment() -> Environment:
     return Environment(settings, Ledger.configured(settings))
 
 
-@cache
-def package() -> ModelPackage:
-    """Read the model's signature, the first time. A failure is not remembered."""
-    return ModelPackage.load(resolve(environment().settings.model))
-
-
 def _package_or_problem() -> ModelPackage:
     try:
-        return package()
+        return environment().package
     except InferenceError as error:
         logger.error("the model cannot be read", reason=str(error))
         raise _unavailable([("/model", "the model cannot be read")]) from error
@@ -74,22 +72,7 @@ async def describe(request: Request) -> Response:
     if quality(accept, "text/html") > quality(accept, "application/json"):
         return HTMLResponse((pages.HERE / "page.html").read_text("utf-8"), headers=vary)
     require_accepts(accept)
-    model = _package_or_problem()
-    takes = ["multipart/form-data", *SUPPORTED_CONTENT_TYPES] if model.takes == "image" else []
-    document = {
-        "name": "onnx-ledger",
-        "model": {"name": model.name, "version": model.version, "task": model.task},
-        "predict": {"method": "POST", "path": "/prediction", "contenttypes": [*takes, "application/json"]},
-        "predict_many": {"method": "POST", "path": "/predictions"},
-        "links": {
-            "predictions": "/predictions",
-            "model": "/model",
-            "health": "/health",
-            "openapi": "/openapi.json",
-            "docs": "/docs",
-        },
-    }
-    return JSONResponse(document, headers=vary)
+    return JSONResponse(service_document(_package_or_problem()), headers=vary)
 
 
 @router.get("/model", responses=problems(406, 503))
@@ -100,25 +83,14 @@ async def get_model(request: Request) -> dict[str, Any]:
     answer beside the files, with the defaults of model.json.
     """
     require_accepts(request.headers.get("accept"))
-    model = _package_or_problem()
-    return {
-        "name": model.name,
-        "version": model.version,
-        "sha256": model.sha256,
-        "files": [{"name": file.name, "size": file.size, "sha256": file.sha256} for file in model.files],
-        "settings": json.loads(model.settings),
-        "task": model.task,
-        "labels": model.labels,
-        **model.describe_input(),
-        "signature": model.signature.describe(),
-        "provider": _served_provider(model),
-    }
+    package = _package_or_problem()
+    return model_document(package, _served_provider(package))
 
 
-def _served_provider(model: ModelPackage) -> str | None:
+def _served_provider(package: ModelPackage) -> str | None:
     """Return the execution provider that `predict` registered the model with; None before it did."""
     try:
-        return environment().ledger.served_provider(model.name, model.version, model.sha256)
+        return environment().ledger.served_provider(package.name, package.version, package.sha256)
     except LedgerError as error:
         # The rest of the answer stands without the database.
         logger.warning("the execution provider cannot be read", reason=str(error))
@@ -131,7 +103,7 @@ async def health(request: Request) -> dict[str, str]:
     require_accepts(request.headers.get("accept"))
     failures = []
     try:
-        with package().path.open("rb") as file:
+        with environment().package.path.open("rb") as file:
             file.read(1)
     except (InferenceError, OSError) as error:
         logger.error("the model cannot be read", reason=str(error))

@@ -1,9 +1,8 @@
 """One prediction with its input, or the input alone, as it was uploaded."""
 
-from dataclasses import dataclass
 from functools import cache
 from http import HTTPStatus
-from typing import Annotated
+from typing import Annotated, NamedTuple
 from urllib.parse import quote
 from uuid import UUID
 
@@ -11,7 +10,7 @@ from fastapi import APIRouter, Path, Request, Response
 from pydantic_core import to_json
 
 from functions.get_prediction.stored_input import StoredInputs
-from functions.shared.api.app import create_app, create_handler
+from functions.shared.api.app import MAX_RESPONSE_BYTES, create_app, create_handler
 from functions.shared.api.auth import caller
 from functions.shared.api.documentation import problems
 from functions.shared.api.negotiation import require_accepts
@@ -27,8 +26,7 @@ router = APIRouter()
 PredictionId = Annotated[UUID, Path(description="The `prediction_id` of a record.")]
 
 
-@dataclass(frozen=True, slots=True)
-class Environment:
+class Environment(NamedTuple):
     """What an execution environment makes once and every event uses."""
 
     token_required: bool
@@ -67,8 +65,9 @@ async def get_prediction(request: Request, prediction_id: PredictionId) -> Respo
     env = environment()
     subject = caller(request, required=env.token_required)
     record, stored = env.ledger.get(prediction_id, user_id=subject)
-    content = to_json(members(record) | env.inputs.members(prediction_id, stored))
-    return Response(content, media_type="application/json")
+    own = members(record)
+    room = MAX_RESPONSE_BYTES - len(to_json(own))
+    return Response(to_json(own | env.inputs.members(prediction_id, stored, room)), media_type="application/json")
 
 
 @router.get(

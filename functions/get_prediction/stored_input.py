@@ -1,9 +1,8 @@
 """The bytes of a stored input, wherever they are: in the ledger, in the bucket, or behind a URL."""
 
 from base64 import b64encode
-from dataclasses import dataclass
 from json import loads
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from functions.shared.ledger.ledger import Ledger
@@ -14,12 +13,14 @@ from functions.shared.object_storage.errors import ObjectStoreUnavailableError
 MAX_INPUT_BYTES: Final = 4_400_000
 """The largest input, in bytes, that an answer holds: Lambda gives back 6 MB, in base64."""
 
+# Of a data URI beside the base64 text, and of the member's name: more than any content type takes.
+_DATA_URI_BYTES: Final = 300
+
 REDIRECT_SECONDS: Final = 60
 """How long the URL of a larger input can be used."""
 
 
-@dataclass(frozen=True, slots=True)
-class StoredInputs:
+class StoredInputs(NamedTuple):
     """Reads stored inputs.
 
     Attributes
@@ -39,11 +40,21 @@ class StoredInputs:
     uploads_bucket: Bucket | None
     max_inline_bytes: int
 
-    def members(self, prediction_id: UUID, stored: StoredInput) -> dict[str, Any]:
-        """Return the member of a record that holds its input: `features`, `image` or `input_url`."""
-        if stored.features is not None:
+    def members(self, prediction_id: UUID, stored: StoredInput, room: int) -> dict[str, Any]:
+        """Return the member of a record that holds its input: `features`, `image` or `input_url`.
+
+        Parameters
+        ----------
+        prediction_id
+            The record.
+        stored
+            Its input.
+        room
+            The bytes that are left in the answer.
+        """
+        if stored.features is not None and len(stored.features) < room:
             return {"features": loads(stored.features)}
-        if stored.size > self.max_inline_bytes:
+        if stored.features is not None or stored.size > min(self.max_inline_bytes, room * 3 // 4 - _DATA_URI_BYTES):
             return {"input_url": f"/prediction/{prediction_id}/input"}
         return {"image": f"data:{stored.contenttype};base64,{b64encode(self.content(stored)).decode()}"}
 

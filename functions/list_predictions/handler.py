@@ -1,8 +1,7 @@
 """List predictions, newest first, a page at a time."""
 
-from dataclasses import dataclass
 from functools import cache
-from typing import Annotated
+from typing import Annotated, NamedTuple
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Query, Request, Response
@@ -43,8 +42,7 @@ class PageQuery(BaseModel):
     until: AwareDatetime | None = Field(default=None, description="Created before this time (RFC 3339).")
 
 
-@dataclass(frozen=True, slots=True)
-class Environment:
+class Environment(NamedTuple):
     """What an execution environment makes once and every event uses."""
 
     token_required: bool

@@ -1,9 +1,9 @@
 """Predict, store input and prediction in one transaction, and only then answer. Or store, queue, and answer at once."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cache
 from http import HTTPStatus
+from typing import NamedTuple
 
 from fastapi import APIRouter, Request, Response
 
@@ -31,8 +31,7 @@ from functions.shared.settings import PredictSettings
 router = APIRouter(tags=["predictions"], route_class=DirectRoute)
 
 
-@dataclass(frozen=True, slots=True)
-class Environment:
+class Environment(NamedTuple):
     """What an execution environment makes once and every event uses."""
 
     token_required: bool

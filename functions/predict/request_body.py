@@ -4,7 +4,6 @@ import binascii
 import re
 from base64 import b64decode
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 from uuid import UUID
@@ -31,8 +30,7 @@ Kind = Literal["image", "features"]
 """What a model takes."""
 
 
-@dataclass(frozen=True, slots=True)
-class ReceivedRequest:
+class ReceivedRequest(NamedTuple):
     """What a request asks to predict, and for whom.
 
     Attributes
@@ -51,8 +49,7 @@ class ReceivedRequest:
     pointers: tuple[str, ...] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(NamedTuple):
     """How much one request may bring."""
 
     body_bytes: int
@@ -296,7 +293,7 @@ def _several_from_instances(members: dict[str, Source], takes: Kind, limits: Lim
         with problems.at(pointer):
             own = _without_nulls(parse_members(instance.text))
             received = _read_input(own, takes)
-            inputs.append(received if "metadata" in own else replace(received, metadata=metadata))
+            inputs.append(received if "metadata" in own else received._replace(metadata=metadata))
     problems.raise_any()
     return ReceivedRequest(tuple(inputs), user_id, pointers)
 

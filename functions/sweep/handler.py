@@ -4,9 +4,8 @@ What is queued for long has lost its message, most likely to a crash between com
 in processing for long has used up its deliveries, each of them to a worker that came to no end: it fails.
 """
 
-from dataclasses import dataclass
 from functools import cache
-from typing import Final, TypedDict
+from typing import Final, NamedTuple, TypedDict
 
 from functions.shared.execution_environment import LambdaContext, on_lambda
 from functions.shared.ledger.identifiers import FIRST_ID
@@ -33,8 +32,7 @@ class Swept(TypedDict):
     failed: int
 
 
-@dataclass(frozen=True, slots=True)
-class Environment:
+class Environment(NamedTuple):
     """What an execution environment makes once and every event uses."""
 
     settings: SweepSettings

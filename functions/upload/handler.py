@@ -1,10 +1,9 @@
 """Where to upload an input that is too large for a request to the API, and under which id to have it predicted then."""
 
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from http import HTTPStatus
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
@@ -26,8 +25,7 @@ from functions.upload.announcement import ONE_ANNOUNCEMENT, parse_announcement
 router = APIRouter(tags=["predictions"])
 
 
-@dataclass(frozen=True, slots=True)
-class Environment:
+class Environment(NamedTuple):
     """What an execution environment makes once and every event uses."""
 
     settings: UploadSettings

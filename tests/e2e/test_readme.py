@@ -1,13 +1,16 @@
 """The README is run as a stranger would run it: every command in it, in its order."""
 
+import csv
 import json
 import re
 from pathlib import Path
 
+import httpx
+
 from functions.shared.settings import PredictSettings
 from tests.support.local_server import Serve
 from tests.support.readme import ADDRESS, README, commands, run
-from tests.support.repository import ROOT
+from tests.support.repository import DIGIT, ROOT
 
 
 def test_the_commands_of_the_first_ten_minutes_work_as_they_stand(serve: Serve) -> None:
@@ -42,6 +45,44 @@ def test_a_model_of_ones_own_is_checked_and_served_as_the_readme_says(serve: Ser
 
     assert record["model"]["name"] == Path(found[1]).name
     assert isinstance(record["predicted_value"], float)
+
+
+def test_the_ledger_answers_the_queries_of_the_readme_whether_the_server_runs_or_not(
+    serve: Serve, tmp_path: Path
+) -> None:
+    digits, patients = serve(), serve(MODEL="model_artifacts/diabetes")
+    httpx.post(f"{digits.start().address}/prediction", files={"file": DIGIT.read_bytes()}, timeout=30)
+    digits.stop()
+    patient = json.loads((ROOT / "local" / "samples" / "diabetes.json").read_text("utf-8"))
+    httpx.post(f"{patients.start().address}/prediction", json=patient, timeout=30)
+
+    def ask(command: str) -> str:
+        return run(command, patients.address, tmp_path, LEDGER_HOME=str(patients.home))
+
+    columns, *queries, export = commands("Query the ledger")
+    assert "predicted_value::float8 computes with it" in ask(columns)
+    csv_queries = [query.replace("make psql", "make psql ARGS=--csv") for query in queries]
+    shares, least_confident, features = [list(csv.DictReader(ask(query).splitlines())) for query in csv_queries]
+    assert [(row["label"], row["count"], row["share"]) for row in shares] == [("7", "1", "1.000")]
+    assert [row["label"] for row in least_confident] == ["7"]
+    assert [(row["age"], row["body_mass_index"]) for row in features] == [("62", "28.9")]
+    assert float(features[0]["progression"]) > 0
+
+    patients.stop()
+    ask(export)
+    with (tmp_path / "predictions.csv").open(newline="") as file:
+        assert [row["model_name"] for row in csv.DictReader(file)] == ["mnist", "diabetes"]
+
+
+def test_an_error_of_a_function_is_a_problem_and_one_of_the_gateway_is_a_message(serve: Serve) -> None:
+    server = serve().start()
+
+    refused = httpx.post(f"{server.address}/prediction", content=b"", timeout=30)
+    no_such_route = httpx.get(f"{server.address}/predict")
+
+    assert refused.headers["content-type"] == "application/problem+json"
+    assert {"title", "detail"} <= refused.json().keys()
+    assert (no_such_route.status_code, no_such_route.json()) == (404, {"message": "Not Found"})
 
 
 def test_every_setting_of_the_functions_is_in_the_configuration_table() -> None:

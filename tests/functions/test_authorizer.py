@@ -67,6 +67,29 @@ def test_without_a_token_there_is_nothing_to_predict_or_read(
         assert answer.headers["www-authenticate"] == "Bearer"
 
 
+@pytest.mark.parametrize("required", ["on", "off"])
+@pytest.mark.parametrize("subject", ["", "\x00", "\ud800", "a\nb", "x" * 2700, 0, False, [], {}, 7], ids=repr)
+def test_a_token_that_names_no_user_is_refused_and_never_taken_for_everybodys(
+    environment: pytest.MonkeyPatch, digit: bytes, subject: object, required: str
+) -> None:
+    environment.setenv("AUTH", required)
+    anna, nobody = (
+        httpx.Client(transport=EventTransport(user), base_url="https://api.example") for user in ("anna", subject)
+    )
+    prediction_id = predict(anna, digit).json()["prediction_id"]
+
+    for answer in (
+        predict(nobody, digit),
+        nobody.get("/predictions"),
+        nobody.get(f"/prediction/{prediction_id}"),
+        nobody.get(f"/prediction/{prediction_id}/input"),
+        nobody.post("/upload", json={"contenttype": "image/png", "size": 1}),
+    ):
+        assert answer.status_code == 401
+        assert answer.headers["www-authenticate"] == "Bearer"
+        assert "names no user" in answer.json()["detail"]
+
+
 def test_what_is_served_may_be_read_without_a_token(clients: dict[str | None, httpx.Client]) -> None:
     for path in ("/", "/health", "/openapi.json", "/docs"):
         assert clients[None].get(path).status_code == 200

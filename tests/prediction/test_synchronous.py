@@ -1,7 +1,6 @@
 """Requests are predicted and stored together, without HTTP, and each is told its own outcome."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 from uuid import UUID
 
 import pytest
@@ -41,7 +40,7 @@ def loaded() -> Serving:
 def serving(loaded: Serving, database_url: str) -> Iterator[Serving]:
     """The digit model, and a ledger of its own."""
     ledger = Ledger.at(database_url)
-    yield replace(loaded, ledger=ledger)
+    yield loaded._replace(ledger=ledger)
     ledger.close()
 
 
@@ -131,7 +130,7 @@ def test_of_two_requests_with_one_key_one_is_stored(serving: Serving, digit: byt
 
 def test_a_value_that_the_database_refuses_refuses_its_own_request(serving: Serving, digit: bytes) -> None:
     good, other = predicted(serving, asking(digit), asking(digit))
-    [bad] = predicted(serving, replace(asking(digit), user_id="a\x00b"))
+    [bad] = predicted(serving, asking(digit)._replace(user_id="a\x00b"))
 
     results = store(serving, [good, bad, other])
 
@@ -145,7 +144,7 @@ def test_a_value_that_the_database_refuses_refuses_its_own_request(serving: Serv
 
 
 def test_each_request_is_told_when_the_database_is_away(loaded: Serving, digit: bytes) -> None:
-    away = replace(loaded, ledger=Ledger.at("postgresql://nobody@/none?host=/nowhere"))
+    away = loaded._replace(ledger=Ledger.at("postgresql://nobody@/none?host=/nowhere"))
     with_key, without = predict(away, [asking(digit, key="k"), asking(digit)])
     assert isinstance(with_key, Refusal)
     assert isinstance(with_key.error, LedgerUnavailableError)

@@ -9,7 +9,6 @@ from uuid import uuid4
 import httpx
 
 from functions.shared.api.app import Handler
-from functions.shared.ledger.ledger import Ledger
 from local.gateway.integration import make_event, read_result
 from local.gateway.routing import Router
 from local.runtime.invocation import new_identifiers
@@ -38,7 +37,7 @@ class EventTransport(httpx.BaseTransport):
         The user of the token that an authorizer has checked; None if the API has no authorizer.
     """
 
-    def __init__(self, subject: str | None = None) -> None:
+    def __init__(self, subject: object = None) -> None:
         functions = read_template(ROOT / "template.yaml")
         self._router = Router((route, function.handler) for function in functions for route in function.routes)
         self._subject = subject
@@ -76,11 +75,8 @@ def forget_environment() -> None:
     """End the execution environment: the next event reads the settings, connects and loads the model again."""
     for function in ("predict", "worker", "sweep", "upload", "list_predictions", "get_prediction", "describe"):
         module = importlib.import_module(f"functions.{function}.handler")
-        for name in ("environment", "package"):
-            cached: Any = getattr(module, name, None)
-            if cached is not None and cached.cache_info().currsize:
-                made = cached()
-                ledger = getattr(getattr(made, "serving", made), "ledger", None)
-                if isinstance(ledger, Ledger):
-                    ledger.close()
-                cached.cache_clear()
+        cached: Any = module.environment
+        if cached.cache_info().currsize:
+            made = cached()
+            getattr(made, "serving", made).ledger.close()
+            cached.cache_clear()

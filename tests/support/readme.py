@@ -1,9 +1,12 @@
 """Reads the README, and runs its commands as they stand."""
 
+import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
+from tests.support.make import MAKE
 from tests.support.repository import ROOT
 
 README = (ROOT / "README.md").read_text("utf-8")
@@ -22,10 +25,17 @@ def commands(section: str) -> list[str]:
     return blocks(section, "sh")
 
 
-def run(command: str, address: str) -> str:
-    """Run a command from the repository's root, with the server at `address`; it must succeed."""
+def run(command: str, address: str, cwd: Path = ROOT, **environment: str) -> str:
+    """Run a command with the server at `address`; it must succeed, and psql must report no error."""
     command = command.replace(ADDRESS, address).replace(".venv/bin/python", sys.executable)
-    command = re.sub(r"\bpython3\b", sys.executable, command)
-    done = subprocess.run(["bash", "-euo", "pipefail", "-c", command], capture_output=True, text=True, cwd=ROOT)
+    command = re.sub(r"\bpython3\b", sys.executable, command).replace("make psql", f"{MAKE} psql")
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", command],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env={**os.environ, **environment},
+    )
     assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+    assert "ERROR" not in done.stderr, f"{command}\n{done.stderr}"
     return done.stdout

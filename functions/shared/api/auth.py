@@ -4,7 +4,7 @@ from http import HTTPStatus
 
 from fastapi import Request
 
-from functions.shared.api.fields import ANONYMOUS
+from functions.shared.api.fields import ANONYMOUS, check_user_id
 from functions.shared.api.problems import Problem
 
 
@@ -24,14 +24,23 @@ def caller(request: Request, *, required: bool) -> str | None:
     Raises
     ------
     Problem
-        401, if a user is required and there is none.
+        401, if a user is required and there is none, or if the token's `sub` is no user id: a token that names nobody
+        must not be taken for a request without one, which sees everybody's records.
     """
-    authorizer = request.scope["aws.event"]["requestContext"].get("authorizer", {})
-    subject: str | None = authorizer.get("jwt", {}).get("claims", {}).get("sub")
-    if subject is None and required:
-        headers = {"WWW-Authenticate": "Bearer"}  # RFC 6750, section 3
-        raise Problem(HTTPStatus.UNAUTHORIZED, "Send a valid token as Authorization: Bearer …", headers=headers)
-    return subject
+    authorizer = request.scope["aws.event"]["requestContext"].get("authorizer")
+    if authorizer is None:
+        if required:
+            raise _unauthorized("Send a valid token as Authorization: Bearer …")
+        return None
+    subject = authorizer.get("jwt", {}).get("claims", {}).get("sub")
+    try:
+        return check_user_id("/sub", subject)
+    except Problem as problem:
+        raise _unauthorized(f"The token names no user: {problem.detail}") from problem
+
+
+def _unauthorized(detail: str) -> Problem:
+    return Problem(HTTPStatus.UNAUTHORIZED, detail, headers={"WWW-Authenticate": "Bearer"})  # RFC 6750, section 3
 
 
 def require_own(user_id: str | None, subject: str | None) -> None:

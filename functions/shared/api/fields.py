@@ -2,6 +2,7 @@
 
 import json
 import unicodedata
+from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -13,6 +14,8 @@ ANONYMOUS: Final = "anonymous"
 MAX_USER_ID_LENGTH: Final = 255
 MAX_FILENAME_LENGTH: Final = 255
 MAX_METADATA_BYTES: Final = 16_384
+MAX_METADATA_DEPTH: Final = 32
+"""Levels of objects and lists in each other: what encodes a record's JSON refuses more than 200 or so."""
 
 # Control characters, lone surrogates, line and paragraph separators. Not what `str.isprintable` refuses: macOS puts a
 # narrow no-break space (U+202F) into the names of its screenshots.
@@ -51,18 +54,20 @@ def check_filename(pointer: str, value: object) -> str:
 
 
 def check_metadata(pointer: str, value: object) -> dict[str, Any]:
-    """Return metadata that can be stored: a JSON object of at most 16,384 bytes.
+    """Return metadata that can be stored and read back: a JSON object of at most 16,384 bytes and 32 levels.
 
     Raises
     ------
     Problem
-        422, if it is no object, too large, or holds what JSON in a database cannot: NaN, Infinity, U+0000 or a lone
-        surrogate.
+        422, if it is no object, too large or too deep, or holds what JSON in a database cannot: NaN, Infinity, U+0000
+        or a lone surrogate.
     """
     if not isinstance(value, dict):
         raise _refuse(pointer, "metadata must be a JSON object")
     if not value:
         return value
+    if _is_deeper(value, MAX_METADATA_DEPTH):
+        raise _refuse(pointer, f"metadata must be at most {MAX_METADATA_DEPTH} objects and lists deep")
     try:
         text = json.dumps(value, ensure_ascii=False, allow_nan=False)
         size = len(text.encode())
@@ -75,6 +80,11 @@ def check_metadata(pointer: str, value: object) -> dict[str, Any]:
     if "\\u0000" in text and _has_null_character(value):
         raise _refuse(pointer, "metadata must not have the character U+0000")
     return value
+
+
+def _is_deeper(value: object, levels: int) -> bool:
+    items: Iterable[object] = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return levels == 0 or any(_is_deeper(item, levels - 1) for item in items if isinstance(item, dict | list))
 
 
 def _has_null_character(value: object) -> bool:

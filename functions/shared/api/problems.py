@@ -17,6 +17,7 @@ from functions.shared.inference.errors import (
     ImageTooLargeError,
     InputError,
     MissingFeaturesError,
+    OutputTooLargeError,
     UndecodableImageError,
 )
 from functions.shared.ledger.errors import (
@@ -45,6 +46,7 @@ _STATUS_BY_INPUT_ERROR: dict[type[InputError], HTTPStatus] = {
     UndecodableImageError: HTTPStatus.BAD_REQUEST,
     MissingFeaturesError: HTTPStatus.BAD_REQUEST,
     ImageTooLargeError: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    OutputTooLargeError: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
 }
 
 _STATUS_BY_UPLOAD_ERROR: dict[type[UploadError], HTTPStatus] = {

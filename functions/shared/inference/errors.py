@@ -73,5 +73,9 @@ class InvalidFeaturesError(InputError):
     """There are features, but not those that the model takes."""
 
 
+class OutputTooLargeError(InputError):
+    """The input is fine as such, but the model answers more to it than a record can hold."""
+
+
 class UnpredictableInputError(InputError):
     """The input is fine as such, but the model answers NaN or Infinity to it."""

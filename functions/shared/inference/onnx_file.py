@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, NamedTuple, TypeAlias
 
 from functions.shared.inference.errors import ModelPackageError
 
@@ -125,8 +125,7 @@ class Signature:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class ExternalData:
+class ExternalData(NamedTuple):
     """Where a tensor's values are kept that are not in the ONNX file.
 
     Attributes

@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from functions.shared.inference.answer import Answer, choose_answer
 from functions.shared.inference.content_types import SUPPORTED_CONTENT_TYPES
@@ -140,8 +140,7 @@ class ModelPackage:
         return {"takes": "features", "features": features}
 
 
-@dataclass(frozen=True, slots=True)
-class _Decisions:
+class _Decisions(NamedTuple):
     """What a signature and model.json say together."""
 
     input: ImageInput | FeatureInput

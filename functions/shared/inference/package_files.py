@@ -2,9 +2,8 @@
 
 import hashlib
 import os
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from functions.shared.inference.errors import ModelPackageError
 from functions.shared.inference.onnx_file import read_external_data
@@ -12,8 +11,7 @@ from functions.shared.inference.onnx_file import read_external_data
 _Stamp: TypeAlias = tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class PackageFile:
+class PackageFile(NamedTuple):
     """A file that a model is made of, as it was when it was read.
 
     Attributes

@@ -12,10 +12,9 @@ import hashlib
 import select
 import struct
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from functions.shared.ledger.arrays import Array, encode_array
@@ -62,8 +61,7 @@ _OUTDATED = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class _Prepared:
+class _Prepared(NamedTuple):
     """A statement that the server keeps for this connection."""
 
     result_formats: bytes  # as Bind wants them: how many, then the codes

@@ -42,7 +42,7 @@ _INSTEAD = {
     "sslkey": "log in with a password or auth=iam, not with a client's certificate",
 }
 # A setting in `options`, as PostgreSQL's command line takes it: -c name=value or --name=value.
-_SETTING = re.compile(r"(?:^|\s)(?:-c\s*|--)([\w.-]+)\s*=")
+_SETTING = r"(?:^|\s)(?:-c\s*|--)([\w.-]+)\s*="
 _OWN_SETTINGS = {
     "client_encoding",
     "timezone",
@@ -281,7 +281,7 @@ def _iam_region(auth: str | None, *, has_password: bool, verify_tls: bool) -> st
 
 
 def _server_options(options: str | None) -> str | None:
-    for name in _SETTING.findall(options or ""):
+    for name in re.findall(_SETTING, options or ""):
         if name.replace("-", "_").lower() in _OWN_SETTINGS:
             raise DatabaseUrlError(
                 f"DATABASE_URL: the option 'options' sets {name}, which the ledger sets; leave it out"

@@ -8,6 +8,7 @@ from functions.shared.inference.errors import InputError, InputProblem, ModelRun
 from functions.shared.inference.model import Instance, Model
 from functions.shared.inference.prediction import Prediction
 from functions.shared.prediction.errors import RefusedInputsError
+from functions.shared.prediction.limits import storable
 from functions.shared.prediction.requests import Input
 
 Answer: TypeAlias = Prediction | InputError | ModelRunError
@@ -44,7 +45,7 @@ def run(model: Model, instances: Sequence[Instance]) -> list[Answer]:
     if not instances:
         return []
     try:
-        return list(model.predict(instances))
+        return [storable(prediction) for prediction in model.predict(instances)]
     except InputError as error:
         answers: dict[int, Answer] = dict(_by_instance(error))
     except ModelRunError as error:

@@ -3,11 +3,12 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 from uuid import UUID
 
 from functions.shared.ledger.records import IdempotencyKey
+
+_NO_METADATA: Final[Mapping[str, Any]] = {}
 
 
 class Features(NamedTuple):
@@ -17,8 +18,7 @@ class Features(NamedTuple):
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Input:
+class Input(NamedTuple):
     """One input: an image's bytes, or features.
 
     Attributes
@@ -41,7 +41,7 @@ class Input:
     content: bytes | None = None
     filename: str | None = None
     features: Features | None = None
-    metadata: Mapping[str, Any] = field(default_factory=dict)
+    metadata: Mapping[str, Any] = _NO_METADATA
     input_id: UUID | None = None
     uri: str | None = None
 
@@ -56,8 +56,7 @@ class UploadReference(NamedTuple):
 RequestedInput: TypeAlias = Input | UploadReference
 
 
-@dataclass(frozen=True, slots=True)
-class PredictionRequest:
+class PredictionRequest(NamedTuple):
     """Inputs that are predicted and stored together: all of them or none.
 
     Attributes

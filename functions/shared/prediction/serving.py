@@ -1,7 +1,6 @@
 """What an execution environment needs to predict: the model, the ledger, and where inputs and queued predictions go."""
 
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from functions.shared.execution_environment import before_snapshot
 from functions.shared.inference.location import resolve
@@ -40,8 +39,7 @@ class ServingSettings(DatabaseSettings, Protocol):
         """The name of the bucket that keeps inputs."""
 
 
-@dataclass(frozen=True, slots=True)
-class Serving:
+class Serving(NamedTuple):
     """A loaded model and what its predictions are read from and written to.
 
     Attributes

@@ -5,7 +5,6 @@ whole answer out of them, and `store` commits. What can still fail must fail bef
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from time import perf_counter
 from typing import NamedTuple, TypeAlias
@@ -30,8 +29,7 @@ class Refusal(NamedTuple):
     error: RefusedInputsError | UploadError | ModelRunError | LedgerError | ObjectStoreError
 
 
-@dataclass(frozen=True, slots=True)
-class Predicted:
+class Predicted(NamedTuple):
     """The predictions of one request, not yet stored.
 
     Attributes

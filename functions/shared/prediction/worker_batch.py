@@ -15,6 +15,7 @@ from uuid import UUID
 
 from functions.shared.inference.errors import InputError, ModelRunError
 from functions.shared.inference.model import Instance, Model
+from functions.shared.ledger.errors import LedgerError, LedgerUnavailableError
 from functions.shared.ledger.records import ClaimedPrediction, Failure, Success
 from functions.shared.log import logger
 from functions.shared.object_storage.bucket import PARALLEL, Bucket
@@ -180,7 +181,7 @@ def _decode(model: Model, one: ClaimedPrediction) -> Instance:
 
 def _record(serving: Serving, outcomes: Sequence[Success | Failure]) -> None:
     started = perf_counter()
-    decided_before = set(serving.ledger.complete(serving.identity, outcomes))
+    decided_before = _complete(serving, outcomes)
     store_ms = round((perf_counter() - started) * 1000, 3)
     logger.info_each(
         [_line(outcome, decided_before) for outcome in outcomes],
@@ -189,6 +190,22 @@ def _record(serving: Serving, outcomes: Sequence[Success | Failure]) -> None:
         batch=len(outcomes),
         store_ms=store_ms,
     )
+
+
+def _complete(serving: Serving, outcomes: Sequence[Success | Failure]) -> set[UUID]:
+    """Commit outcomes together. One that the database refuses fails by itself: its neighbours are stored without it."""
+    try:
+        return set(serving.ledger.complete(serving.identity, outcomes))
+    except LedgerUnavailableError:
+        raise
+    except LedgerError as error:
+        if len(outcomes) > 1:
+            return {decided for one in outcomes for decided in _complete(serving, [one])}
+        [outcome] = outcomes
+        if isinstance(outcome, Failure):
+            raise
+        logger.warning("an answer cannot be stored", prediction_id=str(outcome.prediction_id), reason=str(error))
+        return _complete(serving, [Failure(outcome.prediction_id, "The model's answer cannot be stored.")])
 
 
 def _line(outcome: Success | Failure, decided_before: set[UUID]) -> tuple[str, Mapping[str, object]]:

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -143,6 +144,26 @@ def test_one_whose_guard_was_killed_too_is_ended_by_the_next_start(
     with EmbeddedPostgres(data) as server:
         assert not psutil.pid_exists(postmaster)
         assert ask(server.url, "SELECT 1") == [[1]]
+
+
+def test_the_next_start_asks_the_postmaster_alone_to_stop_and_no_process_below_it(
+    data: Path, owner: Callable[[], tuple[subprocess.Popen[str], int]]
+) -> None:
+    # A checkpointer that is asked by itself writes the last checkpoint while sessions still commit: that lost rows. A
+    # session that is asked by itself says that its statement was cancelled; the postmaster's sessions are terminated.
+    process, postmaster = owner()
+    guard = psutil.Process(postmaster).parent()
+    assert guard is not None
+    url = f"postgresql://ledger@/ledger?host={data / 'cluster'}"
+    with ThreadPoolExecutor(1) as threads:
+        session = threads.submit(ask, url, "SELECT pg_sleep(60)")
+        assert soon(lambda: ask(url, "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'") == [[1]])
+        guard.kill()
+        process.kill()
+        process.wait()
+        ended = pytest.raises(LedgerUnavailableError, match="terminating connection due to administrator command")
+        with EmbeddedPostgres(data), ended:
+            session.result(timeout=10)
 
 
 def test_data_in_use_is_refused_in_one_line_that_names_the_process(

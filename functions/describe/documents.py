@@ -1,0 +1,41 @@
+"""The JSON documents that describe a deployment: what it serves, and its model."""
+
+import json
+from typing import Any
+
+from functions.shared.inference.content_types import SUPPORTED_CONTENT_TYPES
+from functions.shared.inference.package import ModelPackage
+
+
+def service_document(package: ModelPackage) -> dict[str, Any]:
+    """Return what is served and where to POST."""
+    images = ["multipart/form-data", *SUPPORTED_CONTENT_TYPES] if package.takes == "image" else []
+    return {
+        "name": "onnx-ledger",
+        "model": {"name": package.name, "version": package.version, "task": package.task},
+        "predict": {"method": "POST", "path": "/prediction", "contenttypes": [*images, "application/json"]},
+        "predict_many": {"method": "POST", "path": "/predictions"},
+        "links": {
+            "predictions": "/predictions",
+            "model": "/model",
+            "health": "/health",
+            "openapi": "/openapi.json",
+            "docs": "/docs",
+        },
+    }
+
+
+def model_document(package: ModelPackage, provider: str | None) -> dict[str, Any]:
+    """Return the model's identity, its signature, and the execution provider it last ran on, if any."""
+    return {
+        "name": package.name,
+        "version": package.version,
+        "sha256": package.sha256,
+        "files": [{"name": file.name, "size": file.size, "sha256": file.sha256} for file in package.files],
+        "settings": json.loads(package.settings),
+        "task": package.task,
+        "labels": package.labels,
+        **package.describe_input(),
+        "signature": package.signature.describe(),
+        "provider": provider,
+    }

@@ -1,0 +1,37 @@
+"""What storing, indexing, listing and answering a prediction can take, checked before anything is stored.
+
+A record that is over one of these limits could be committed and never be read: it would take every page that it is on
+with it.
+"""
+
+from typing import Final
+
+from pydantic_core import to_json
+
+from functions.shared.inference.errors import OutputTooLargeError, UnpredictableInputError
+from functions.shared.inference.prediction import Prediction
+
+MAX_LABEL_LENGTH: Final = 255
+"""Characters of a label: an index entry of PostgreSQL has room for 2,704 bytes, and the list's filter takes as many."""
+
+MAX_OUTPUT_BYTES: Final = 5_500_000
+"""Bytes of JSON of a prediction's output and predicted value. An answer of Lambda has 6 MB, the rest included."""
+
+# A flat list of fewer numbers is far below the limit, and is not encoded to find out.
+_SHORT: Final = 1_000
+
+
+def storable(prediction: Prediction) -> Prediction | UnpredictableInputError | OutputTooLargeError:
+    """Return a prediction that can be stored and read back, or why it cannot."""
+    if prediction.label is not None and len(prediction.label) > MAX_LABEL_LENGTH:
+        return UnpredictableInputError(
+            f"the model answers a label of {len(prediction.label)} characters: at most {MAX_LABEL_LENGTH} can be stored"
+        )
+    output = prediction.output
+    if len(output) > _SHORT or (output and isinstance(output[0], list | str)):
+        size = len(to_json([output, prediction.predicted_value], inf_nan_mode="constants"))
+        if size > MAX_OUTPUT_BYTES:
+            return OutputTooLargeError(
+                f"the model's output for this input is {size} bytes of JSON: at most {MAX_OUTPUT_BYTES} can be answered"
+            )
+    return prediction
