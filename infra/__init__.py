@@ -1,1 +1,1 @@
-"""What the functions stand on: the database schema and the nested stacks."""
+"""What the functions need around them: the database schema, the nested stacks and the packages."""

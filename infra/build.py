@@ -1,11 +1,11 @@
-"""Make a function's deployment package: its own dependencies, its own code, and nothing else.
+"""Build a function's deployment package: its own dependencies, its own code, and nothing else.
 
-    python -m infra.build PredictFunction FOLDER    fill FOLDER; `sam build` asks for this, through `make build-...`
-    python -m infra.build --sizes .aws-sam/build    print how large each package under the folder is
+    python -m infra.build PredictFunction FOLDER    fill FOLDER; `sam build` runs this through `make build-...`
+    python -m infra.build --sizes .aws-sam/build    print the size of each package in the folder
 
-The package is for Lambda whatever machine it is made on: uv installs wheels for Lambda's Python and processor
-(`ARCHITECTURE`, x86_64 unless it says arm64). A CPython of Lambda's version is needed for two things only, to compile
-the bytecode and to import the handler out of the finished package; without one each is left out, and a line says so.
+The package runs on Lambda, whatever machine builds it: uv installs wheels for Lambda's Python and processor
+(`ARCHITECTURE`: x86_64, the default, or arm64). Two steps need a CPython of Lambda's version: compiling the bytecode,
+and importing the handler from the finished package. Without one the build skips both and says so.
 """
 
 import os
@@ -24,27 +24,27 @@ from uv import find_uv_bin
 ROOT: Final = Path(__file__).resolve().parents[1]
 
 PYTHON: Final = "3.13"
-"""Lambda's Python; the first line of `Runtime` in template.yaml says the same."""
+"""Lambda's Python. It must match `Runtime` in template.yaml, or wheels and bytecode are built for the wrong Python."""
 
 PLATFORMS: Final = {"x86_64": "x86_64-manylinux_2_28", "arm64": "aarch64-manylinux_2_28"}
-"""uv's name for the oldest wheels that fit, by Lambda's name of the processor. Its Amazon Linux 2023 has glibc 2.34."""
+"""uv's platform for each of Lambda's processor names. Lambda runs Amazon Linux 2023, whose glibc 2.34 loads them."""
 
 MEGABYTE: Final = 1_000_000
 
 
 @dataclass(frozen=True)
 class Package:
-    """A function's package: its requirements, `functions/<name>`, `functions/shared`, and what is said here."""
+    """A function's package: its requirements, `functions/<name>`, `functions/shared` and the files of `also`."""
 
     megabytes: int
-    """How large it may be unzipped, models not counted."""
+    """The largest unzipped size allowed, without models. A larger package fails the build."""
 
     also: tuple[str, ...] = ()
-    """Patterns of other files of the repository that it reads or imports."""
+    """Patterns of the other files in the repository that the function reads or imports."""
 
 
 MODELS: Final = "model_artifacts/*/model.*"
-"""Pattern of the shipped models."""
+"""The pattern that matches the shipped models."""
 
 PACKAGES: Final = {
     "predict": Package(140, also=(MODELS,)),
@@ -58,7 +58,7 @@ PACKAGES: Final = {
 }
 
 LEFT_OUT: Final = (
-    # Of any wheel: commands, uv's lock, and what only compilers, type checkers and test runners read.
+    # From every wheel: commands, uv's lock, and what only compilers, type checkers and test runners read.
     "bin",
     ".lock",
     "**/py.typed",
@@ -68,26 +68,26 @@ LEFT_OUT: Final = (
     "**/*.h",
     "**/*.a",
     "**/tests",
-    # ONNX Runtime: what makes, converts and checks models, and the library a second time, for programs in C. The much
-    # smaller `libonnxruntime_providers_shared.so` stays: Python's module loads it.
+    # ONNX Runtime: the tools that make, convert and check models, and a second copy of the library, for C programs. The
+    # much smaller `libonnxruntime_providers_shared.so` stays: the Python module loads it.
     "onnxruntime/capi/libonnxruntime.so*",
     "onnxruntime/backend",
     "onnxruntime/datasets",
     "onnxruntime/quantization",
     "onnxruntime/tools",
     "onnxruntime/transformers",
-    # It depends on these two for those parts alone.
+    # ONNX Runtime needs these two only for the parts removed above.
     "flatbuffers*",
     "google",
     "protobuf-*",
-    # NumPy: the front end of Fortran compilers, and help for tests and for packagers.
+    # NumPy: the Fortran front end, and what only tests and packagers use.
     "numpy/_core/include",
     "numpy/_pyinstaller",
     "numpy/conftest.py",
     "numpy/f2py",
     "numpy/random/_examples",
     "numpy/testing",
-    # Pillow: AVIF, text, colour management and Tk, each with the libraries that nothing else needs.
+    # Pillow: AVIF, text, colour management and Tk, each with the libraries that only it uses.
     "PIL/_avif.*",
     "PIL/_imagingcms.*",
     "PIL/_imagingft.*",
@@ -98,17 +98,17 @@ LEFT_OUT: Final = (
     "pillow.libs/libharfbuzz-*",
     "pillow.libs/liblcms2-*",
     "pillow.libs/libpng16-*",
-    # pydantic's first version. FastAPI loads it where it is there, a twentieth of a cold start, and does without.
+    # pydantic's version 1. FastAPI imports it only if it finds it, and the import takes a twentieth of a cold start.
     "pydantic/v1",
-    # The second of the two pages that fastapi-offline brings, and its icon.
+    # ReDoc, the second of fastapi-offline's two documentation pages, and the icon.
     "fastapi_offline/static/favicon.png",
     "fastapi_offline/static/redoc.standalone.js",
 )
-"""Patterns of what of the wheels is not shipped. Every `*.dist-info` else stays: scramp reads its own."""
+"""Patterns of the wheels' files that are not shipped. Every other `*.dist-info` stays: scramp reads its own."""
 
-_TASK_ROOT: Final = "/var/task"  # where Lambda unpacks a package: the path that tracebacks show
+_TASK_ROOT: Final = "/var/task"  # where Lambda unpacks a package, and so the path that tracebacks must show
 
-# -I and -S leave the standard library alone on the path; the package is then put before it.
+# -I and -S leave only the standard library on the path, so a module that the package lacks cannot come from elsewhere.
 _IMPORT_HANDLER: Final = """\
 import importlib, sys
 package, module = sys.argv[1:]
@@ -118,16 +118,16 @@ callable(importlib.import_module(module).handler) or sys.exit(f"{module}.handler
 
 
 class BuildError(Exception):
-    """A package cannot be made, or is not what it should be. The message is for the person who builds."""
+    """A package cannot be built, or the built package is wrong. The message is for the person who runs the build."""
 
 
 def function_folder(logical_id: str) -> str:
-    """Return the name of a function's folder: `list_predictions` of `ListPredictionsFunction`.
+    """Return the name of a function's folder: `list_predictions` for `ListPredictionsFunction`.
 
     Raises
     ------
     BuildError
-        If there is no package for it.
+        If `PACKAGES` does not name the folder.
     """
     words = re.findall(r"[A-Z][a-z0-9]*", logical_id.removesuffix("Function"))
     name = "_".join(words).lower()
@@ -137,7 +137,7 @@ def function_folder(logical_id: str) -> str:
 
 
 def find_lambda_python() -> Path | None:
-    """Find a CPython of Lambda's version: `LAMBDA_PYTHON`, or one on the PATH, or one of pyenv's. None without one."""
+    """Find a CPython of Lambda's version in `LAMBDA_PYTHON`, on the PATH or in pyenv. Return None if there is none."""
     program = f"python{PYTHON}"
     candidates = [os.environ.get("LAMBDA_PYTHON"), sys.executable, shutil.which(program)]
     pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
@@ -146,7 +146,8 @@ def find_lambda_python() -> Path | None:
 
 
 def _is_lambda_python(program: str) -> bool:
-    # Asked, not believed: pyenv puts a `python3.13` on the path that runs only where it was told to.
+    # Run it, because the name is not enough: pyenv puts a `python3.13` on the PATH that fails unless that version is
+    # selected.
     question = "import sys; print(sys.implementation.name, *sys.version_info[:2])"
     try:
         answer = subprocess.run([program, "-I", "-S", "-c", question], capture_output=True, text=True, check=True)
@@ -163,14 +164,14 @@ def build(logical_id: str, folder: Path, architecture: str) -> None:
     logical_id
         The function's name in template.yaml.
     folder
-        An empty folder, or none yet.
+        An empty folder, or one that does not exist yet.
     architecture
         `x86_64` or `arm64`.
 
     Raises
     ------
     BuildError
-        If it cannot be made, is larger than it may be, or its handler cannot be imported.
+        If the package cannot be built, is too large, or its handler cannot be imported.
     """
     name = function_folder(logical_id)
     if architecture not in PLATFORMS:
@@ -186,9 +187,7 @@ def build(logical_id: str, folder: Path, architecture: str) -> None:
 
     python = find_lambda_python()
     if python is None:
-        say(
-            f"NOT compiled and NOT imported: no Python {PYTHON} found. Every cold start will compile. Set LAMBDA_PYTHON"
-        )
+        say(f"NOT compiled, NOT imported: found no Python {PYTHON}. Every cold start will compile. Set LAMBDA_PYTHON")
     else:
         say("compiling")
         compile_bytecode(folder, python)
@@ -197,9 +196,9 @@ def build(logical_id: str, folder: Path, architecture: str) -> None:
         f"{size.code / MEGABYTE:.1f} MB of {PACKAGES[name].megabytes} MB, and {size.models / MEGABYTE:.1f} MB of models"
     )
     if size.code > PACKAGES[name].megabytes * MEGABYTE:
-        raise BuildError(f"{logical_id} is too large; what weighs most: {_heaviest(folder)}")
+        raise BuildError(f"{logical_id} is too large; the largest parts: {_heaviest(folder)}")
     if python is not None and not _runs_here(architecture):
-        say(f"NOT imported: {platform.system()} on {platform.machine()} does not run it")
+        say(f"NOT imported: {platform.system()} on {platform.machine()} cannot run it")
     elif python is not None:
         say("importing the handler")
         import_handler(name, folder, python)
@@ -214,22 +213,22 @@ class _Progress:
 
 
 def install(requirements: Path, folder: Path, architecture: str) -> None:
-    """Install hash-pinned requirements as wheels for Lambda, without running anything of them.
+    """Install hash-pinned requirements as wheels for Lambda, without running any code of theirs.
 
     Raises
     ------
     BuildError
-        If a package cannot be had, has no wheel for Lambda, or is not the one that was pinned.
+        If a package cannot be downloaded, has no wheel for Lambda, or does not match its pinned hash.
     """
     command = [find_uv_bin(), "pip", "install", "--quiet", "--python", sys.executable, "--target", str(folder)]
     command += ["--python-version", PYTHON, "--python-platform", PLATFORMS[architecture], "--only-binary", ":all:"]
-    # Copied, since a hard link would hand uv's cache to whatever changes a file of the package.
+    # Copy: through a hard link, a change to a file of the package would change uv's cache too.
     command += ["--require-hashes", "--link-mode", "copy", "--requirements", str(requirements)]
     _run(command, "the dependencies cannot be installed")
 
 
 def leave_out(folder: Path) -> None:
-    """Remove what no function needs of its dependencies."""
+    """Remove the files of the dependencies that no function needs."""
     for pattern in LEFT_OUT:
         for path in list(folder.glob(pattern)):
             if path.is_dir():
@@ -239,7 +238,7 @@ def leave_out(folder: Path) -> None:
 
 
 def copy_code(name: str, folder: Path) -> None:
-    """Copy a function's code, what all functions share, and what else it reads or imports."""
+    """Copy a function's own code, the code that all functions share, and the files of `Package.also`."""
     patterns = ("functions/__init__.py", f"functions/{name}/**/*", "functions/shared/**/*", *PACKAGES[name].also)
     for source in (path for pattern in patterns for path in ROOT.glob(pattern)):
         if source.is_file() and source.name != "requirements.txt" and source.suffix != ".pyc":
@@ -249,10 +248,11 @@ def copy_code(name: str, folder: Path) -> None:
 
 
 def compile_bytecode(folder: Path, python: Path) -> None:
-    """Compile every module to bytecode that is taken as it is.
+    """Compile every module to bytecode that Python loads without checking the source.
 
-    The usual bytecode is only used where the source has the time of change that it had when compiled, which a zip
-    archive does not keep. An unchecked hash (PEP 552) makes Python look at neither time nor content.
+    By default Python ignores bytecode if the source's modification time has changed since it was compiled, and a zip
+    archive does not preserve that time, so every cold start would compile again. With an unchecked hash (PEP 552)
+    Python checks neither time nor content.
 
     Raises
     ------
@@ -264,12 +264,12 @@ def compile_bytecode(folder: Path, python: Path) -> None:
 
 
 def import_handler(name: str, folder: Path, python: Path) -> None:
-    """Import a function's handler out of its package, with nothing but the standard library beside it.
+    """Import a function's handler from its package, with only the standard library besides.
 
     Raises
     ------
     BuildError
-        If that fails.
+        If the import fails, for example because the package lacks a module.
     """
     command = [str(python), "-I", "-S", "-B", "-c", _IMPORT_HANDLER, str(folder), f"functions.{name}.handler"]
     _run(command, "the handler cannot be imported", cwd=folder, env={})
@@ -288,7 +288,7 @@ def _runs_here(architecture: str) -> bool:
 
 @dataclass(frozen=True)
 class Size:
-    """How large a package is unzipped, in bytes."""
+    """The unzipped size of a package, in bytes."""
 
     code: int
     models: int
@@ -315,7 +315,7 @@ def _heaviest(folder: Path) -> str:
 
 
 def print_sizes(folder: Path) -> None:
-    """Print a table of the packages under a folder, unzipped, in megabytes."""
+    """Print a table of the unzipped sizes, in megabytes, of the packages in a folder."""
     print(f"{'function':<26}{'MB':>8}{'at most':>9}{'models':>8}")
     for path in sorted(folder.glob("*Function")):
         size, limit = measure(path), PACKAGES[function_folder(path.name)].megabytes
@@ -323,7 +323,7 @@ def print_sizes(folder: Path) -> None:
 
 
 def main(arguments: list[str]) -> None:
-    """Make one package, or print the sizes of all."""
+    """Build one package, or print the sizes of all packages."""
     try:
         match arguments:
             case ["--sizes", folder]:

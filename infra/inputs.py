@@ -1,11 +1,11 @@
-"""The objects of inputs, seen to by hand: ``python -m infra.inputs reconcile`` and ``python -m infra.inputs move``.
+"""An operator's commands for inputs in S3: ``python -m infra.inputs reconcile`` and ``python -m infra.inputs move``.
 
 ``reconcile`` compares the objects in INPUTS_BUCKET with the rows of the ledger at DATABASE_URL. An object without a row
-is what a crash between put and commit leaves behind, or an upload that was never predicted. A row without its object
-has lost its input. With ``--delete``, the former are removed; nothing ever removes a row.
+was left by a crash between put and commit, or is an upload that was never predicted. A row without its object has lost
+its input. ``--delete`` removes the objects without a row; no option removes a row.
 
-``move`` moves inputs whose bytes are in the database to the bucket. Each of them is somewhere at any time, and what was
-moved before is not moved again: it may be interrupted, and run again.
+``move`` moves inputs from the database to the bucket. It removes an input's bytes from the database only after it has
+read them back from the bucket. You can interrupt it and run it again: it skips what it has already moved.
 """
 
 import argparse
@@ -30,23 +30,23 @@ from functions.shared.object_storage.bucket import PARALLEL, Bucket, NewObject, 
 from functions.shared.object_storage.errors import ObjectMissingError, ObjectStoreError
 
 OLDER_THAN: Final = 24.0
-"""Hours that an object may be there before its row: an upload is predicted when its owner gets round to it."""
+"""How many hours an object may exist before its row: users may predict an upload hours after they sent it."""
 
-_TOGETHER: Final = 1000  # objects looked up in one query, removed in one request
+_TOGETHER: Final = 1000  # objects looked up in one query and removed in one request
 _BAR: Final = 30  # characters
 _SECONDS_BETWEEN_LINES: Final = 10.0
 
 
 @dataclass(frozen=True)
 class Reconciled:
-    """What a comparison found.
+    """The result of a comparison.
 
     Attributes
     ----------
     without_a_row
         Objects that no row names.
     without_an_object
-        Rows that name an object which is not there: the input's id and URI.
+        The input's id and URI from each row that names a missing object.
     removed
         How many objects were removed.
     """
@@ -66,14 +66,15 @@ def reconcile(ledger: Ledger, bucket: Bucket, *, older_than: timedelta, delete: 
     bucket
         The objects. Their ids are held in memory: 100 MB for a million.
     older_than
-        A newer object is left out: its row may be about to be committed, or its upload to be predicted.
+        The age from which an object counts. If it is too short, `delete` removes objects whose rows are about to be
+        committed, and uploads that are still to be predicted.
     delete
         Whether to remove objects without a row.
 
     Raises
     ------
     LedgerError, ObjectStoreError
-        If one of them cannot be reached. Run again, it goes on from what is left.
+        If the database or the bucket cannot be reached. Objects that are already removed stay removed.
     """
     newest = datetime.now(UTC) - older_than
     there: set[bytes] = set()
@@ -90,7 +91,7 @@ def reconcile(ledger: Ledger, bucket: Bucket, *, older_than: timedelta, delete: 
             bucket.remove([one.key for one in found])
             removed += len(found)
     lost = [
-        # An object may have come after the listing went by its place.
+        # Ask the bucket again: the object may have been put after the listing had passed its key.
         (input_id, uri)
         for input_id, uri in _rows(ledger)
         if input_id.bytes not in there and not _is_there(bucket, uri)
@@ -114,27 +115,27 @@ def _is_there(bucket: Bucket, uri: str) -> bool:
     try:
         return bucket.has(bucket.key(uri))
     except ObjectMissingError:
-        return False  # in another bucket, which functions do not read
+        return False  # the URI names another bucket, which the functions do not read
 
 
 class MoveError(Exception):
-    """An input cannot be moved. The message says which and why; it is still where it was."""
+    """An input cannot be moved. The message says which one and why; its bytes are still in the database."""
 
 
 def move(ledger: Ledger, bucket: Bucket) -> Iterator[tuple[int, int]]:
-    """Move inputs from the database to a bucket, and yield how many and how many bytes, every few of them.
+    """Move inputs from the database to a bucket. Yield the number of inputs and of bytes after each batch.
 
     Raises
     ------
     MoveError
-        If an object, read again, is not what was put.
+        If an input's bytes do not match its SHA-256, or the bucket returns other bytes than were put.
     LedgerError, ObjectStoreError
-        If one of them cannot be reached.
+        If the database or the bucket cannot be reached.
     """
     after = FIRST_ID
     with ThreadPoolExecutor(PARALLEL) as threads:
         while found := ledger.inputs_in_database(after=after):
-            # Of one upload, there may be several predictions.
+            # Several predictions may share one uploaded input.
             inputs = {one.input_id: one for one in found}.values()
             list(threads.map(lambda one: _move(ledger, bucket, one), inputs))
             after = found[-1].prediction_id
@@ -143,16 +144,16 @@ def move(ledger: Ledger, bucket: Bucket) -> Iterator[tuple[int, int]]:
 
 def _move(ledger: Ledger, bucket: Bucket, one: InputInDatabase) -> None:
     if sha256(one.content).digest() != one.sha256:
-        raise MoveError(f"input {one.input_id} is damaged: its bytes have another SHA-256 than its row says")
+        raise MoveError(f"input {one.input_id} is damaged: its bytes do not have the SHA-256 that its row records")
     key = key_of(one.user_id, one.input_id)
     bucket.put([NewObject(key, one.content, one.contenttype, one.sha256)])
     if bucket.get(key) != one.content:
-        raise MoveError(f"input {one.input_id} came back from the bucket as something else")
+        raise MoveError(f"the bucket returned other bytes for input {one.input_id} than were put")
     ledger.move_input(one.input_id, bucket.uri(key))
 
 
 class _Progress:
-    """A bar where somebody watches, a line now and then where a log does."""
+    """Progress as a bar in a terminal, and as a line every ten seconds in a log."""
 
     def __init__(self, total: int) -> None:
         self._total = total
@@ -217,7 +218,7 @@ def _hours(text: str) -> float:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line, and return its exit code: 1 where something is left that should not be."""
+    """Run the command line and return its exit code: 1 if the command failed or found objects and rows that differ."""
     parser = argparse.ArgumentParser(
         prog="python -m infra.inputs", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -229,7 +230,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         type=_hours,
         default=OLDER_THAN,
         metavar="HOURS",
-        help="leave newer objects out (default: %(default)g); less than 1 is for when nothing is being served",
+        help="ignore newer objects (default: %(default)g); use less than 1 only while no function runs",
     )
     command.set_defaults(run=_run_reconcile)
     command = commands.add_parser("move", help="move inputs from the database to the bucket")
@@ -247,7 +248,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"infra.inputs: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("interrupted: what was done stays, and the rest can be done by another run", file=sys.stderr)
+        print("interrupted: what is done stays done; run the command again for the rest", file=sys.stderr)
         return 130
     return code
 

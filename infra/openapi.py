@@ -2,7 +2,7 @@
 
     python -m infra.openapi [--check]
 
-`describe` could not import the other functions' routes itself: it never loads the inference runtime.
+`describe` cannot build it at run time: importing the other functions' routes would load the inference runtime.
 """
 
 import json
@@ -27,7 +27,7 @@ DOCUMENT = Path(describe.__file__).parent / "openapi.json"
 
 
 def build() -> dict[str, Any]:
-    """Return one OpenAPI 3.1 document over all the routes."""
+    """Return one OpenAPI 3.1 document for the routes of all functions."""
     functions = (predict, upload, list_predictions, get_prediction, describe, pages)
     app = create_app(*(function.router for function in functions))
     document = get_openapi(
@@ -38,10 +38,10 @@ def build() -> dict[str, Any]:
         routes=app.routes,
     )
     schemas = document["components"]["schemas"]
-    # FastAPI adds its own shape of a validation error to every route; ours answer a problem document instead.
+    # FastAPI adds its own validation error to every route, but our routes answer with a problem document.
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)
-    # What FastAPI does not see: what every error looks like, and a body that the route reads by itself.
+    # FastAPI cannot see the problem document, nor a body that a route parses itself, so add their schemas here.
     _, definitions = models_json_schema(
         [(ProblemDocument, "validation"), (Announcement, "validation")], ref_template="#/components/schemas/{model}"
     )
@@ -51,7 +51,7 @@ def build() -> dict[str, Any]:
 
 
 def main(arguments: list[str]) -> int:
-    """Write the document, or with `--check` say whether the one that is there is up to date."""
+    """Write the document, or with `--check` only say whether the committed one is up to date."""
     text = json.dumps(build(), indent=2, ensure_ascii=False) + "\n"
     if "--check" in arguments:
         if DOCUMENT.is_file() and DOCUMENT.read_text("utf-8") == text:

@@ -2,8 +2,8 @@
 
     python -m infra.requirements [--upgrade]
 
-One file a deployed function, one for each thing a developer does. Every file has the same version of a package, since
-each is compiled within the largest of them.
+Each deployed function gets a file, and so does each task of a developer. The files of the functions and of `test`,
+`serve` and `build` take their versions from the largest group, so what is tested is what is deployed.
 """
 
 import subprocess
@@ -15,14 +15,14 @@ from uv import find_uv_bin
 ROOT = Path(__file__).parents[1]
 
 LARGEST = "lint"
-"""The group that holds all others but training."""
+"""The group that contains those of the functions and of `DEVELOPMENT`."""
 
 DEVELOPMENT = ("test", "serve", "build")
 FUNCTIONS = ("predict", "worker", "sweep", "list_predictions", "get_prediction", "upload", "describe", "migrate")
 
 
 def compile_group(group: str, output: Path, *options: str, python: str = "3.11") -> None:
-    """Compile one group of pyproject.toml into `output`, keeping the versions already there unless told otherwise."""
+    """Compile one group of pyproject.toml into `output`, and keep the versions there unless `options` say otherwise."""
     command = [
         find_uv_bin(),
         "pip",
@@ -48,7 +48,7 @@ def main(arguments: list[str]) -> None:
     compile_group("plain_app", Path("requirements/plain_app.txt"), *arguments)
     compile_group("deploy", Path("requirements/deploy.txt"), *arguments)
     compile_group("runtime", Path("requirements/runtime.txt"), *arguments, python="3.13")
-    # The GPU build takes the place of onnxruntime, which the other functions' sets name.
+    # onnxruntime-gpu replaces onnxruntime: both install the same module, so only one may be in the file.
     without = ("--no-emit-package", "onnxruntime")
     compile_group("gpu", Path("requirements/gpu.txt"), *within, *without, python="3.13")
     for group in FUNCTIONS:

@@ -1,17 +1,17 @@
 #!/bin/sh
-# Virtual environments for the Makefile.
+# Make virtual environments for the Makefile and install into them.
 #
 #     infra/virtualenv.sh install VENV PYTHON REQUIREMENTS [OPTION...]    install hash-pinned requirements into VENV
-#     infra/virtualenv.sh works VENV [PYTHON]                             tell whether there is one that can be used
+#     infra/virtualenv.sh works VENV [PYTHON]                             succeed if VENV works and has PYTHON's version
 #
-# `install` makes VENV first where there is none that works, and anew where its making or an installation was cut off:
-# pip cannot tell a package that it has half written from a whole one. PYTHON is looked at before anything is made. ASKED
-# is PYTHON where somebody has asked for it: a VENV of another version is then made anew.
+# `install` first makes VENV if it does not work, or makes it again if an earlier run was interrupted: pip cannot tell a
+# half-written package from a complete one. It checks PYTHON before it makes anything. The variable ASKED is PYTHON if
+# the user has set it, and empty otherwise: if it is set, a VENV of another version is made again.
 set -eu
 
 say() { echo "onnx-ledger: $*" >&2; }
 
-# A Python of our versions that has what it takes to install; the second argument has to be of the same version.
+# Succeed if the environment has pip and a Python that we support, of the same version as the second argument's.
 works() {
   "$1/bin/python" -c 'import sys, pip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || return
   [ -z "${2:-}" ] || [ "$(version "$2")" = "$(version "$1/bin/python")" ]

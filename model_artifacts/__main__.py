@@ -1,4 +1,4 @@
-"""Command line of the model packages: train the shipped ones, export a Keras model, check any package."""
+"""Train the shipped model packages, export a Keras model as a package, or check any package."""
 
 import argparse
 import os
@@ -23,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        The exit status: 0, or 1 after one line on standard error.
+        The exit status: 0, or 1 after printing one line to standard error.
     """
     options = _parser().parse_args(arguments)
     try:
@@ -45,11 +45,11 @@ def _parser() -> argparse.ArgumentParser:
         "--idx-folder",
         type=Path,
         metavar="DIR",
-        help="folder of train-images-idx3-ubyte.gz and train-labels-idx1-ubyte.gz (default: Keras downloads MNIST)",
+        help="folder with train-images-idx3-ubyte.gz and train-labels-idx1-ubyte.gz (default: Keras downloads MNIST)",
     )
     mnist.add_argument("--keras", type=Path, metavar="FILE.keras", help="save the Keras model too")
     mnist.set_defaults(run=_train_mnist)
-    diabetes = models.add_parser("diabetes", help="progression of diabetes from ten measurements")
+    diabetes = models.add_parser("diabetes", help="the progression of diabetes, from ten measurements")
     diabetes.set_defaults(run=_train_diabetes)
     for name, model in (("mnist", mnist), ("diabetes", diabetes)):
         model.add_argument("--output", type=Path, metavar="DIR", default=_HERE / name, help="default: %(default)s")
@@ -60,12 +60,12 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("folder", type=Path, metavar="FOLDER")
     export.set_defaults(run=_export)
 
-    check = commands.add_parser("check", help="show what the API makes of a model package, and run one prediction")
+    check = commands.add_parser("check", help="show how the API serves a model package, and run one prediction")
     check.add_argument("folder", type=Path, metavar="FOLDER")
     given = check.add_mutually_exclusive_group()
     given.add_argument("--input", type=Path, metavar="FILE", help="an image to predict (default: a made-up one)")
     given.add_argument(
-        "--features", metavar="JSON", help="features to predict: a JSON list or object, or a file that holds one"
+        "--features", metavar="JSON", help="features to predict: a JSON list or object, or a file that contains one"
     )
     check.set_defaults(run=_check)
     return parser
@@ -78,7 +78,7 @@ def _positive(text: str) -> int:
     return number
 
 
-# The commands import what they need themselves: TensorFlow takes ten seconds, and `check` must run without it.
+# Each command imports what it needs: importing TensorFlow takes ten seconds, and `check` must run without it.
 
 
 def _train_mnist(options: argparse.Namespace) -> None:
@@ -101,7 +101,9 @@ def _export(options: argparse.Namespace) -> None:
 
     difference = export_keras_file(options.model, options.folder)
     print(f"ONNX Runtime and Keras agree to {difference:.1e}. Wrote {options.folder / 'model.onnx'} and model.json.")
-    print("Add what the file cannot say to model.json (labels, feature_names, rescale_factor, ...), then:")
+    print(
+        "Add to model.json what the ONNX file does not contain (labels, feature_names, rescale_factor, ...), then run:"
+    )
     print(f"  python -m model_artifacts check {options.folder}")
 
 
@@ -112,7 +114,7 @@ def _check(options: argparse.Namespace) -> None:
 
 
 def _quieten_tensorflow() -> None:
-    """Keep TensorFlow's C++ notes about the processor off the terminal; warnings and errors still show."""
+    """Hide the messages about the processor that TensorFlow's C++ part prints; warnings and errors still show."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
 
 

@@ -1,4 +1,4 @@
-"""What the service makes of a model package: its signature, what the API takes, and one prediction."""
+"""Show how the service would serve a model package: its signature, the input the API takes, and one prediction."""
 
 import io
 import json
@@ -21,13 +21,13 @@ from model_artifacts.errors import CheckError
 Features: TypeAlias = dict[str, object] | list[object]
 
 _URL = "http://127.0.0.1:3000/prediction"
-_OPEN_LENGTH = 224  # of a made-up image where the model takes any size
+_OPEN_LENGTH = 224  # the height and width of a made-up image if the model takes any size
 _MADE_UP = {"number": 1.0, "integer": 1, "boolean": True, "string": "a"}
 _SHOWN_LABELS = 20
 
 
 def check(folder: Path, *, image: Path | None = None, features: str | None = None) -> None:
-    """Print what the service makes of a package, and one prediction of it.
+    """Print how the service would serve a package, and make one prediction with it.
 
     Parameters
     ----------
@@ -36,15 +36,15 @@ def check(folder: Path, *, image: Path | None = None, features: str | None = Non
     image : Path or None
         The image to predict.
     features : str or None
-        The features to predict: a JSON list or object, or the name of a file that holds one, alone or under the key
-        `features` as in a request's body. With neither, the input is made up.
+        The features to predict: a JSON list or object, or the name of a file that contains one, either alone or under
+        the key `features`, as in a request's body. Without `image` and `features` the input is made up.
 
     Raises
     ------
     InferenceError
-        The package cannot be served, or the input cannot be predicted with it.
+        The package cannot be served, or it cannot predict the input.
     CheckError
-        The given input cannot be read, or is an image where the model takes features or the other way round.
+        The input cannot be read, or it is an image and the model takes features, or the other way round.
     """
     package = ModelPackage.load(folder)
     model = Model.load(package)
@@ -70,8 +70,8 @@ def check(folder: Path, *, image: Path | None = None, features: str | None = Non
     except InputError as error:
         if not made_up:
             raise
-        # A category that the model never saw, say: that tells nothing against the package.
-        print(f"  refused: {error}\n  try it with a real one: --input FILE, --features JSON")
+        # The made-up input may be at fault, for example a category that the model does not know, and not the package.
+        print(f"  refused: {error}\n  try a real input: --input FILE or --features JSON")
         return
     print(f"  predicted value  {prediction.predicted_value}")
     if prediction.confidence is not None:

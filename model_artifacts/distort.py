@@ -1,7 +1,7 @@
-"""Random distortions of digit images: what makes 55,000 training digits stand for everybody's handwriting.
+"""Distort digit images at random, so that a model trained on 55,000 digits recognises handwriting unlike theirs.
 
-NumPy only, so that the same seed gives the same images whatever the deep-learning framework does with its own
-generators and threads.
+The module uses NumPy only, so that the same seed gives the same images, whatever the deep-learning framework does with
+its own generators and threads.
 """
 
 import numpy as np
@@ -18,17 +18,17 @@ _CONTROL_POINTS = 5  # per axis
 def distort(images: NDArray[np.float32], generator: np.random.Generator) -> NDArray[np.float32]:
     """Rotate, shear, zoom, shift and elastically bend each image by its own random amounts.
 
-    Each output pixel is read from the input, with bilinear interpolation, at its position under a random affine map
-    about the centre plus a random displacement that is interpolated linearly between a coarse grid of control points
-    (after Simard, Steinkraus and Platt, "Best Practices for Convolutional Neural Networks Applied to Visual Document
-    Analysis", 2003). What lies outside the input is 0.
+    Each output pixel is read from the input by bilinear interpolation. Its position there is given by a random affine
+    map about the centre, plus a random displacement that is interpolated linearly between a coarse grid of control
+    points (after Simard, Steinkraus and Platt, "Best Practices for Convolutional Neural Networks Applied to Visual
+    Document Analysis", 2003). Pixels outside the input count as 0.
 
     Parameters
     ----------
     images : numpy.ndarray
         float32, [N, H, W].
     generator : numpy.random.Generator
-        Source of all randomness: equal state gives equal output.
+        The only source of randomness: the same state gives the same output.
 
     Returns
     -------
@@ -56,7 +56,7 @@ def distort(images: NDArray[np.float32], generator: np.random.Generator) -> NDAr
 
 
 def _interpolation(length: int) -> NDArray[np.float32]:
-    """Weights [length, _CONTROL_POINTS] that interpolate linearly between control points spread over an axis."""
+    """Return weights [length, _CONTROL_POINTS] that interpolate linearly between control points along an axis."""
     position = np.linspace(0, _CONTROL_POINTS - 1, length)[:, np.newaxis]
     weights: NDArray[np.float32] = np.maximum(0, 1 - np.abs(position - np.arange(_CONTROL_POINTS))).astype(np.float32)
     return weights
@@ -65,7 +65,7 @@ def _interpolation(length: int) -> NDArray[np.float32]:
 def _sample(images: NDArray[np.float32], x: NDArray[np.float32], y: NDArray[np.float32]) -> NDArray[np.float32]:
     """Read each image at fractional positions x and y, both [N, H, W], bilinearly, 0 outside."""
     count, height, width = images.shape
-    # A border of zeros on each side, and positions held inside it, stand for everything beyond the image.
+    # Pad with zeros and clip the positions to the padding, so that every position outside the image reads 0.
     padded = np.pad(images, ((0, 0), (1, 2), (1, 2)))
     stride = padded.shape[2]
     x = np.clip(x + 1, 0, width + 1)

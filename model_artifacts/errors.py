@@ -1,12 +1,12 @@
-"""What goes wrong while a model is trained or exported, apart from the frameworks that do it, which load slowly."""
+"""The errors of training, exporting and checking. This module loads no framework, so `check` starts at once."""
 
 
 class ArtifactError(Exception):
-    """A model package cannot be made; the message is one line that says why."""
+    """A model package cannot be made or checked; the message is one line that says why."""
 
 
 class IdxError(ArtifactError):
-    """A file is not the IDX file it should be; the message names the file and what is wrong with it."""
+    """A file is not a valid IDX file; the message names the file and says what is wrong with it."""
 
 
 class ExportError(ArtifactError):
@@ -18,4 +18,4 @@ class ParityError(ExportError):
 
 
 class CheckError(ArtifactError):
-    """What was given to try a package with cannot be read."""
+    """The input to check a package with cannot be read, or is of a kind that the model does not take."""

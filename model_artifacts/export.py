@@ -1,6 +1,6 @@
-"""Turning a Keras model into a model package: `model.onnx`, `model.json` and the proof that both compute the same.
+"""Export a Keras model as a model package (`model.onnx` and `model.json`), if ONNX Runtime gives the same answers.
 
-Imports Keras and TensorFlow, which take seconds: import this module only in a command that needs it.
+The module imports Keras and TensorFlow, which take seconds: import it only in a command that needs it.
 """
 
 import json
@@ -19,44 +19,44 @@ from functions.shared.inference.package import ModelPackage
 from model_artifacts.errors import ExportError, ParityError
 
 TOLERANCE = 1e-5
-"""Largest difference allowed between Keras and ONNX Runtime: absolute up to 1, relative above."""
+"""The largest difference allowed between Keras and ONNX Runtime: absolute for values up to 1, relative above."""
 
 _OPSET = 18  # the newest that tf2onnx writes for every layer used here; it refuses 20
 _ROWS_AT_A_TIME = 256
 _MADE_UP_ROWS = 200
-_MADE_UP_LENGTH = 32  # of an axis other than the batch that the model leaves open
+_MADE_UP_LENGTH = 32  # the length of an axis that the model leaves open, other than the batch
 _SEED = 20
 
 
 def export_package(
     model: keras.Model, folder: Path, description: dict[str, Any], samples: Sequence[NDArray[Any]]
 ) -> float:
-    """Export a Keras model to a folder, once ONNX Runtime is seen to agree with Keras on the samples.
+    """Export a Keras model to a folder if ONNX Runtime agrees with Keras on the samples.
 
-    Nothing is written to the folder unless they agree.
+    If they disagree, the folder keeps the package that it had.
 
     Parameters
     ----------
     model : keras.Model
         Built, with a float32 dtype policy (Keras's exporter takes no other) and one output.
     folder : Path
-        Made if missing; `model.onnx` and `model.json` in it are replaced.
+        The package's folder. It is made if missing; `model.onnx` and `model.json` in it are replaced.
     description : dict
-        The content of `model.json`. What it says of `sha256`, the model before, is left out.
+        The content of `model.json`. Its `sha256` is dropped, because it belongs to the previous model.
     samples : sequence of numpy.ndarray
-        One array per input of the model, each [N, ...], what the two are compared on.
+        One array per input of the model, each [N, ...]. Keras and ONNX Runtime are compared on them.
 
     Returns
     -------
     float
-        The largest difference seen: absolute where Keras's value is below 1, relative above.
+        The largest difference found: absolute where Keras's value is below 1, relative above.
 
     Raises
     ------
     ParityError
-        They differ by more than `TOLERANCE`.
+        Keras and ONNX Runtime differ by more than `TOLERANCE`.
     ExportError
-        The model has several outputs, or a part that Keras cannot put into an ONNX file.
+        The model has several outputs, or Keras exports its constants as inputs.
     """
     if len(model.outputs) != 1:
         raise ExportError(f"the model has {len(model.outputs)} outputs, a model package has one")
@@ -84,12 +84,12 @@ def export_package(
 
 
 def record_digest(folder: Path) -> None:
-    """Add a package's digest to its `model.json`, so that nothing else is served in its place.
+    """Add a package's digest to its `model.json`, so that the service refuses any other model in its place.
 
     Parameters
     ----------
     folder : Path
-        The package, whose `model.json` says all that is to be said.
+        The package. Call this last: any later change to it changes the digest, and the package is refused.
 
     Raises
     ------
@@ -105,27 +105,30 @@ def _write_json(folder: Path, description: dict[str, Any]) -> None:
 
 
 def export_keras_file(keras_file: Path, folder: Path) -> float:
-    """Export a saved Keras model, compared with Keras on 200 rows of made-up input.
+    """Export a saved Keras model if ONNX Runtime agrees with Keras on 200 rows of made-up input.
 
-    A `model.json` that is there already is kept, but for its `sha256`, which is removed: it is the digest of the model
-    before. Else one is written with the folder's name.
+    An existing `model.json` is kept without its `sha256`, which is the digest of the previous model. If there is none,
+    one is written with the folder's name as the model's.
 
     Parameters
     ----------
     keras_file : Path
-        What `model.save` wrote.
+        The file that `model.save` wrote.
     folder : Path
         The model package's folder, as in `export_package`.
 
     Returns
     -------
     float
-        As `export_package`.
+        The largest difference found, as in `export_package`.
 
     Raises
     ------
+    ParityError
+        Keras and ONNX Runtime differ by more than `TOLERANCE`.
     ExportError
-        The file is not a Keras model that can be loaded and exported, or the present `model.json` is not a JSON object.
+        The file is not a Keras model that can be loaded and exported, or the existing `model.json` is not a JSON
+        object.
     """
     try:
         model = keras.saving.load_model(keras_file, compile=False)
@@ -145,7 +148,7 @@ def export_keras_file(keras_file: Path, folder: Path) -> float:
 
 
 def made_up_inputs(model: keras.Model) -> list[NDArray[Any]]:
-    """Make random inputs that fit the model's signature, always the same ones.
+    """Make random inputs that fit the model's signature. They are the same in every run.
 
     Parameters
     ----------
@@ -155,8 +158,8 @@ def made_up_inputs(model: keras.Model) -> list[NDArray[Any]]:
     Returns
     -------
     list of numpy.ndarray
-        200 rows per input: floats in [0, 1), whole numbers 0 or 1 (few enough for the smallest embedding), axes of
-        open length 32 long.
+        200 rows per input. Floats are in [0, 1); integers are 0 or 1, which even the smallest embedding accepts; axes
+        that the model leaves open are 32 long.
     """
     generator = np.random.default_rng(_SEED)
     samples = []
@@ -183,8 +186,8 @@ def largest_difference(model: keras.Model, onnx_file: Path, samples: Sequence[ND
     Returns
     -------
     float
-        The maximum of ``|onnx - keras| / max(1, |keras|)`` over all values; infinity where one of them is not finite
-        or the shapes differ.
+        The maximum of ``|onnx - keras| / max(1, |keras|)`` over all values; infinity if a value is not finite or the
+        shapes differ.
     """
     session = onnxruntime.InferenceSession(onnx_file, providers=["CPUExecutionProvider"])
     names = [each.name for each in session.get_inputs()]
@@ -209,8 +212,8 @@ def _call(model: keras.Model, inputs: Sequence[NDArray[Any]]) -> NDArray[Any]:
 def _hold_normalization_in_numpy(model: keras.Model) -> None:
     """Turn the mean and variance of `Normalization` layers from TensorFlow tensors into NumPy arrays.
 
-    Keras traces a function that captures those tensors, and tf2onnx takes whatever a function captures for an input:
-    the file would ask its callers for the mean. An array is traced as the constant it is.
+    Keras traces a function that captures those tensors, and tf2onnx turns every captured tensor into an input, so
+    callers would have to send the mean. An array is traced as a constant.
     """
     for layer in _layers(model):
         if isinstance(layer, keras.layers.Normalization):
@@ -226,10 +229,10 @@ def _layers(model: keras.Model) -> Iterator[keras.Layer]:
 
 
 def _name_axes_and_output(path: Path, model: keras.Model) -> None:
-    """Call the batch axis `batch` everywhere, and the output by its layer's name.
+    """Name the batch axis `batch` everywhere, and name the output after its layer.
 
-    tf2onnx makes up a different name for the batch axis of each tensor and calls the output `Identity:0`: names that
-    the API would show to its callers.
+    tf2onnx gives the batch axis of each tensor a different name and calls the output `Identity:0`. The API would show
+    these names to its callers.
     """
     exported = onnx.load(path)
     graph = exported.graph

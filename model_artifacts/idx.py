@@ -1,4 +1,4 @@
-"""Reading of MNIST's IDX files.
+"""Read MNIST's IDX files.
 
 The format (Yann LeCun, Corinna Cortes, Christopher Burges, "The MNIST database of handwritten digits"): two zero bytes,
 one byte for the element type (8: unsigned byte), one for the number of dimensions, each dimension as a big-endian
@@ -26,14 +26,14 @@ def read_idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
     Parameters
     ----------
     path : Path
-        The file, gzip-compressed as MNIST is distributed.
+        The file, compressed with gzip as MNIST's files are.
     dimensions : int
-        How many dimensions the array must have: 3 for images, 1 for labels.
+        The number of dimensions that the array must have: 3 for images, 1 for labels.
 
     Returns
     -------
     numpy.ndarray
-        uint8, of the shape that the header gives.
+        uint8, in the shape that the header gives.
 
     Raises
     ------
@@ -47,13 +47,13 @@ def read_idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
     except EOFError as error:
         raise IdxError(f"{path}: truncated: the compressed stream ends early") from error
     except (gzip.BadGzipFile, zlib.error) as error:
-        raise IdxError(f"{path}: not a sound gzip file: {error}") from error
+        raise IdxError(f"{path}: not a valid gzip file: {error}") from error
 
     magic = content[:4]
     expected = bytes((0, 0, _UNSIGNED_BYTE, dimensions))
     if magic != expected:
         raise IdxError(
-            f"{path}: starts with 0x{magic.hex()}, not 0x{expected.hex()}: no IDX file of {dimensions}-d bytes"
+            f"{path}: starts with 0x{magic.hex()}, not 0x{expected.hex()}: not an IDX file of {dimensions}-d bytes"
         )
     header = struct.Struct(f">4x{dimensions}I")
     if len(content) < header.size:
@@ -71,7 +71,7 @@ def read_digits(folder: Path) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     Parameters
     ----------
     folder : Path
-        Holds ``train-images-idx3-ubyte.gz`` and ``train-labels-idx1-ubyte.gz``.
+        The folder with ``train-images-idx3-ubyte.gz`` and ``train-labels-idx1-ubyte.gz``.
 
     Returns
     -------

@@ -1,6 +1,6 @@
-"""Training of the diabetes progression regressor in `model_artifacts/diabetes`.
+"""Train the regressor in `model_artifacts/diabetes`, which predicts the progression of diabetes.
 
-Imports Keras and TensorFlow, which take seconds: import this module only in a command that needs it.
+The module imports Keras and TensorFlow, which take seconds: import it only in a command that needs it.
 """
 
 import sys
@@ -34,7 +34,7 @@ FEATURE_NAMES = (
     "log_triglycerides",
     "blood_sugar",
 )
-"""scikit-learn's columns in its order, written out: it calls the last six s1 to s6."""
+"""The names of scikit-learn's columns, in its order. scikit-learn itself calls the last six s1 to s6."""
 
 DESCRIPTION = {
     "name": "diabetes",
@@ -48,7 +48,8 @@ DESCRIPTION = {
 def train(output: Path, epochs: int = DEFAULT_EPOCHS) -> float:
     """Train the regressor on raw measurements and export it as a model package.
 
-    One patient in five, drawn by the seed, is kept from training. Parity is checked on every patient.
+    One patient in five, chosen by the seed, is left out of training and used for validation. ONNX Runtime is compared
+    with Keras on every patient.
 
     Parameters
     ----------
@@ -113,12 +114,12 @@ def read_patients() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
 
 
 def build_scorer(measurements: NDArray[np.float32]) -> keras.Model:
-    """Build the untrained network, which takes raw measurements and brings them to a common scale itself.
+    """Build the untrained network, which takes raw measurements and scales them itself.
 
     Parameters
     ----------
     measurements : numpy.ndarray
-        float32, [N, 10]; what the scale of each column is taken from.
+        float32, [N, 10]; the network takes each column's mean and variance from them.
 
     Returns
     -------

@@ -1,6 +1,6 @@
-"""Training of the digit classifier in `model_artifacts/mnist`.
+"""Train the digit classifier in `model_artifacts/mnist`.
 
-Imports Keras and TensorFlow, which take seconds: import this module only in a command that needs it.
+The module imports Keras and TensorFlow, which take seconds: import it only in a command that needs it.
 """
 
 import sys
@@ -42,23 +42,24 @@ DESCRIPTION = {
 def train(idx_folder: Path | None, output: Path, epochs: int = DEFAULT_EPOCHS, keras_file: Path | None = None) -> float:
     """Train the digit classifier and export it as a model package.
 
-    One image in twelve, drawn by the seed, is kept from training and is what accuracy and parity are measured on.
+    One image in twelve, chosen by the seed, is left out of training. Accuracy, and the difference between ONNX Runtime
+    and Keras, are measured on these images.
 
     Parameters
     ----------
     idx_folder : Path or None
-        Folder of MNIST's IDX files; None takes the training images of Keras's data set loader, which downloads them.
+        The folder with MNIST's IDX files. If it is None, Keras downloads the images.
     output : Path
         The package's folder.
     epochs : int
         Passes over the training images.
     keras_file : Path or None
-        Where to save the Keras model too (`*.keras`); None saves none.
+        The file to save the Keras model to as well (`*.keras`), or None.
 
     Returns
     -------
     float
-        Share of validation images that the trained model gets right.
+        The share of the validation images that the trained model classifies correctly.
 
     Raises
     ------
@@ -92,7 +93,7 @@ def train(idx_folder: Path | None, output: Path, epochs: int = DEFAULT_EPOCHS, k
         metrics=["accuracy"],
     )
     validation = (pixels[held_out][..., np.newaxis], labels[held_out])
-    # A bar redrawn in place is noise in a file: there, one line per epoch.
+    # In a terminal show a progress bar. In a file, where it would be noise, print one line per epoch.
     verbose = 1 if sys.stdout.isatty() else 2
     model.fit(batches, epochs=epochs, validation_data=validation, shuffle=False, verbose=verbose)
     if keras_file is not None:
@@ -108,7 +109,7 @@ def train(idx_folder: Path | None, output: Path, epochs: int = DEFAULT_EPOCHS, k
 
 
 def split(count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Divide image numbers into those to train on and those to validate on.
+    """Divide the indices of the images into those to train on and those to validate on.
 
     Parameters
     ----------
@@ -118,8 +119,8 @@ def split(count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     Returns
     -------
     kept, held_out : numpy.ndarray
-        Sorted int64 indices; together every number below `count`, one in twelve of them held out. The same for the
-        same count.
+        Sorted int64 indices. Together they are all numbers below `count`, and one in twelve is held out. The same
+        count always gives the same split.
     """
     order = np.random.default_rng(_SEED).permutation(count)
     held_out = count // _VALIDATION_SHARE
@@ -129,13 +130,13 @@ def split(count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 def build_model() -> keras.Model:
     """Build the untrained network: 145,000 parameters, 4.3 million multiplications per image.
 
-    Dark ink on a light ground, told by its border, is turned into MNIST's light ink on a dark one first: people send
-    scans and photographs of paper, and only this model, not the service's preprocessing, can know that it wants light
-    ink. No MNIST image is changed by it.
+    The network first inverts images with dark ink on a light background, which it recognises by their light border,
+    because MNIST has light ink on a dark background. People send scans and photographs of paper, and the service's
+    preprocessing cannot know which of the two a model needs. This step changes no MNIST image.
 
-    The image is halved by the first convolution, because that is where a small network spends its time, and the last
-    one covers what is left of it (3 x 3), in place of a dense layer: flattening would cost six extra nodes in the
-    exported graph. Of the 7 x 7 positions before the second pooling, that looks at 6 x 6: the others are not computed.
+    The first convolution halves the image, because a small network spends most of its time on the full size. The last
+    one covers the remaining 3 x 3 pixels and replaces a dense layer: flattening would add six nodes to the exported
+    graph. The second pooling reads only 6 x 6 of the 7 x 7 positions before it, so the others are not computed.
 
     Returns
     -------
@@ -159,7 +160,7 @@ def build_model() -> keras.Model:
 
 
 def _border_brightness(image: Any) -> Any:  # noqa: ANN401
-    """Mean of the outermost pixels, [batch, 1, 1, 1], by a convolution that is not trained."""
+    """Return the mean of the outermost pixels, [batch, 1, 1, 1], computed by a convolution that is not trained."""
     mean = layers.Conv2D(1, 28, use_bias=False, kernel_initializer="zeros", trainable=False, name="border_brightness")
     brightness = mean(image)
     kernel = np.ones((28, 28, 1, 1), np.float32)
@@ -174,7 +175,7 @@ def _convolution(x: Any, filters: int, size: int, strides: int = 1, padding: str
 
 
 class _DistortedDigits(keras.utils.PyDataset):  # type: ignore[misc]  # Keras is untyped: its classes are Any
-    """Batches of freshly distorted images in a new order each epoch, all drawn from the seed."""
+    """Batches of images that are distorted and shuffled anew in each epoch, all from the one seed."""
 
     def __init__(self, images: NDArray[np.float32], labels: NDArray[np.uint8]) -> None:
         super().__init__()

@@ -1,7 +1,7 @@
-"""The database's schema, as Alembic revisions, and the one way to apply them: `upgrade`.
+"""The database schema as Alembic revisions, and `upgrade`, the only way to apply them.
 
-Configured here and not by an ``alembic.ini``, so that command line, tests, local server and the deployed function do
-the same. Run by its own command (``python -m infra.migrations upgrade``), never by a request.
+Alembic is configured here and not in an ``alembic.ini``, so that the command line, the tests, the local server and the
+deployed function all do the same. An operator or a deployment runs the migrations, never a request.
 """
 
 import time
@@ -25,9 +25,9 @@ from functions.shared.ledger.driver import DbapiSession, error_fields
 from functions.shared.ledger.errors import LedgerError, refusal
 from functions.shared.ledger.login import start_session
 
-# Any number, as long as nothing else takes an advisory lock of that number in this database.
+# Any number will do, as long as nothing else in this database takes an advisory lock with it.
 _LOCK = 0x1ED6E7
-# A migration that waits for a busy table makes everything behind it wait too; better that it fails and is run again.
+# While a migration waits for a busy table, every statement behind it waits too. It is better to fail and run it again.
 _LOCK_TIMEOUT = "30s"
 
 
@@ -36,22 +36,22 @@ class MigrationError(Exception):
 
 
 class UnknownRevisionError(MigrationError):
-    """The database is at a revision that is not among ours, as after a newer version has migrated it."""
+    """The database is at a revision that this version does not have, because a newer version has migrated it."""
 
 
 def upgrade(database_url: str, *, report: Callable[[str], None] = lambda _: None) -> None:
-    """Bring the schema up to date. Safe to run twice, and from several places at a time.
+    """Bring the schema up to date. It is safe to run this again, and from several places at once.
 
-    Each revision is one transaction: one that is interrupted has not happened, and the next run goes on from there.
-    Through a pooler (``pooler=transaction``) all of them are one transaction, since nothing else is sure to stay on one
-    connection of the server's.
+    Each revision is one transaction: an interrupted one is rolled back, and the next run starts with it. Through a
+    pooler (``pooler=transaction``) all revisions are one transaction, since the pooler may change the server connection
+    after each transaction, and the lock would stay behind.
 
     Parameters
     ----------
     database_url : str
-        ``DATABASE_URL``, of a role that may create tables.
+        A ``DATABASE_URL`` whose role may create tables.
     report : Callable
-        Gets a line for each thing done.
+        Called with one line for each revision applied, or with one that says there was none.
 
     Raises
     ------
@@ -97,7 +97,7 @@ def upgrade(database_url: str, *, report: Callable[[str], None] = lambda _: None
 
 
 def current(database_url: str) -> str | None:
-    """Return the revision that a database is at, None before the first.
+    """Return the revision that a database is at, or None if no migration has run yet.
 
     Parameters
     ----------
@@ -115,7 +115,7 @@ def current(database_url: str) -> str | None:
 
 @contextmanager
 def _connected(database_url: str) -> Iterator[tuple[sqlalchemy.Connection, bool]]:
-    """Connect as the ledger does, say in one line what goes wrong, and tell whether the session is ours alone."""
+    """Connect as the ledger does, and yield whether the session is ours alone. Report failures as `MigrationError`."""
     try:
         address = parse_database_url(database_url)
         engine = sqlalchemy.create_engine("postgresql+pg8000://", creator=lambda: _open(address), poolclass=NullPool)
@@ -131,5 +131,5 @@ def _connected(database_url: str) -> Iterator[tuple[sqlalchemy.Connection, bool]
 
 def _open(address: DatabaseAddress) -> Any:  # noqa: ANN401  # pg8000 has no types
     session, connected = start_session(DbapiSession, address, application_name=f"{address.application_name} migrations")
-    connected.settimeout(None)  # an index over ten million rows takes its time
+    connected.settimeout(None)  # building an index over ten million rows takes minutes
     return session

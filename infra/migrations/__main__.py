@@ -1,4 +1,4 @@
-"""``python -m infra.migrations upgrade`` (or ``current``), on the database that DATABASE_URL names."""
+"""``python -m infra.migrations upgrade`` (or ``current``) works on the database that DATABASE_URL names."""
 
 import argparse
 import os
@@ -10,7 +10,9 @@ from infra.migrations import MigrationError, current, upgrade
 def main() -> int:
     """Run the command line and return its exit code."""
     parser = argparse.ArgumentParser(prog="python -m infra.migrations", description=__doc__)
-    parser.add_argument("command", choices=("upgrade", "current"), help="apply what is missing; show what is there")
+    parser.add_argument(
+        "command", choices=("upgrade", "current"), help="apply the missing revisions; print the current one"
+    )
     command = parser.parse_args().command
     database_url = os.environ.get("DATABASE_URL")
     if not database_url:

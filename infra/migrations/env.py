@@ -1,4 +1,4 @@
-"""What Alembic runs for each of its commands. The connection comes from `infra.migrations.upgrade`."""
+"""Alembic runs this script for each of its commands. `infra.migrations.upgrade` passes the connection."""
 
 from alembic import context
 

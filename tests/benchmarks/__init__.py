@@ -1,1 +1,1 @@
-"""What the service costs, measured as ratios within one run: `python -m tests.benchmarks`."""
+"""Measure what the service costs, as ratios within one run: `python -m tests.benchmarks`."""

@@ -1,4 +1,4 @@
-"""`python -m tests.benchmarks [--only NAME]`: measure, print a table, keep the figures."""
+"""`python -m tests.benchmarks [--only NAME]` runs benchmarks, prints a table and, if it ran all, saves the figures."""
 
 import argparse
 import importlib
@@ -23,9 +23,9 @@ BENCHMARKS = {
 
 
 def main() -> int:
-    """Run what is asked for; 0 if every target is reached."""
+    """Run the chosen benchmarks and return 0 if every target is reached, 1 otherwise."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
-    parser.add_argument("--only", action="append", choices=BENCHMARKS, help="run this one; may be given several times")
+    parser.add_argument("--only", action="append", choices=BENCHMARKS, help="run only this benchmark; may be repeated")
     names = parser.parse_args().only or list(BENCHMARKS)
     print(machine(), flush=True)
     rows: list[Row] = []

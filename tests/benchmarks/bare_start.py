@@ -1,8 +1,8 @@
-"""What no start can avoid, as a script: `bare_start.py BEGAN WHAT…`. Prints, as JSON, the milliseconds since BEGAN.
+"""Do only what no cold start can avoid: `bare_start.py BEGAN [predict]` prints the milliseconds since BEGAN as JSON.
 
-BEGAN is the monotonic clock, in nanoseconds, before the process was started. WHAT may be `predict` (NumPy, Pillow, ONNX
-Runtime and a session); FastAPI, Mangum and a connection to the database that PGUSER, PGHOST (a unix socket's path) and
-PGDATABASE name are always there.
+BEGAN is the time on the monotonic clock, in nanoseconds, before the process was started. The script imports FastAPI and
+Mangum and connects to the database that PGUSER, PGHOST (the path of a unix socket) and PGDATABASE name. With `predict`
+it also imports NumPy, Pillow and ONNX Runtime and makes a session.
 """
 
 import os
@@ -11,7 +11,7 @@ import time
 
 
 def main(began: int, what: list[str]) -> None:
-    """Import it all and open what is to be opened."""
+    """Import the libraries, make the session and connect."""
     import fastapi  # noqa: F401
     import mangum  # noqa: F401
     import pg8000.native

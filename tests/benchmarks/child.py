@@ -1,7 +1,7 @@
-"""Benchmarks in processes of their own: what they import and log is theirs, and their memory is counted from nothing.
+"""Run a benchmark in its own process, so that nothing else's imports, logs or memory distort its figures.
 
-A child is a module with `measure() -> dict` that is run as `python -m tests.benchmarks.child module`. Its standard
-output is a pipe that somebody reads, as on Lambda, where every line of the log is written to one.
+A child is a module with `measure() -> dict`, and is run as `python -m tests.benchmarks.child module`. Its standard
+output is a pipe that the parent reads, because on Lambda every line of the log goes through a pipe too.
 """
 
 import contextlib
@@ -23,12 +23,12 @@ RESULT = "BENCHMARK_RESULT"
 
 
 class ChildError(Exception):
-    """A process that measures has failed; what it wrote to standard error says why."""
+    """A child process has failed; its standard error says why."""
 
 
 @contextlib.contextmanager
 def database() -> Iterator[str]:
-    """Run an empty ledger, as durable as in production, and give its DATABASE_URL."""
+    """Run an empty ledger that is as durable as in production, and yield its DATABASE_URL."""
     with tempfile.TemporaryDirectory(prefix="onnx-ledger-bench-") as folder, EmbeddedPostgres(Path(folder)) as server:
         upgrade(server.url)
         yield server.url
@@ -47,17 +47,17 @@ def function_environment(database_url: str, name: str = "predict") -> dict[str, 
 
 
 def plain_environment() -> dict[str, str]:
-    """Return this process's environment without what tells Python to work in another way, such as without bytecode."""
+    """Return this process's environment without the `PYTHON...` variables, which could turn off bytecode, say."""
     return {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
 
 
 def run_child(module: str, database_url: str) -> dict[str, Any]:
-    """Run a module's `measure` in a process of its own and return what it returns.
+    """Run a module's `measure` in its own process and return the result.
 
     Raises
     ------
     ChildError
-        If it fails.
+        If the process fails.
     """
     with tempfile.TemporaryDirectory() as folder:
         result = Path(folder) / "result.json"
@@ -66,7 +66,7 @@ def run_child(module: str, database_url: str) -> dict[str, Any]:
         with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE) as process:
             assert process.stdout is not None
             while os.read(process.stdout.fileno(), 65536):
-                pass  # the log, read as fast as it comes
+                pass  # read the log as fast as it comes, or a full pipe would slow the child down
         if process.returncode != 0:
             raise ChildError(f"{module}: exit status {process.returncode}")
         measured: dict[str, Any] = json.loads(result.read_text())

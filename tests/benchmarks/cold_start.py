@@ -1,4 +1,4 @@
-"""Cold starts: a fresh interpreter to the first response, over the bare imports, session and connection."""
+"""Compare cold starts, from a fresh interpreter to the first response, with bare imports, session and connection."""
 
 import json
 import subprocess
@@ -18,11 +18,11 @@ STARTS = 12
 STAGED_STARTS = 10
 
 Starts = dict[str, list[str]]
-"""Command lines of contenders, by name."""
+"""The contenders' command lines, by name."""
 
 
 def rows(progress: Progress) -> list[Row]:
-    """Measure the three functions against what each cannot avoid."""
+    """Compare each of the three functions with the work that it cannot avoid."""
     with database() as url, tempfile.TemporaryDirectory() as folder:
         events = _write_events(url, Path(folder))
         starts: Starts = {
@@ -41,7 +41,7 @@ def rows(progress: Progress) -> list[Row]:
 
 
 def stages(progress: Progress) -> dict[str, dict[str, float]]:
-    """Measure where a cold start goes: for each function, the median milliseconds of its stages."""
+    """Measure where the time of a cold start goes: for each function, the median milliseconds of each stage."""
     with database() as url, tempfile.TemporaryDirectory() as folder:
         events = _write_events(url, Path(folder))
         starts = {
@@ -56,7 +56,7 @@ def stages(progress: Progress) -> dict[str, dict[str, float]]:
 
 
 def _row(name: str, over: str, starts: list[dict[str, float]], bare: list[dict[str, float]]) -> Row:
-    """Compare two starts of a round, one right after the other: a machine's speed changes within seconds."""
+    """Compare only starts of the same round, which follow each other closely: a machine's speed changes in seconds."""
 
     def ratio(what: str) -> float:
         return median(one[what] / other[what] for one, other in zip(starts, bare, strict=True))
@@ -64,14 +64,14 @@ def _row(name: str, over: str, starts: list[dict[str, float]], bare: list[dict[s
     parts = {
         "start_ms": round(median(one["ms"] for one in starts), 1),
         "bare_ms": round(median(one["ms"] for one in bare), 1),
-        # Less honest, since waiting counts too, but the same on a busy machine.
+        # Processor time leaves out waiting, which callers also feel, but a busy machine does not change it.
         "ratio_of_processor_time": round(ratio("processor_ms"), 3),
     }
     return Row(f"cold start of {name} over {over} (p50)", ratio("ms"), 1.15, parts=parts)
 
 
 def _write_events(url: str, folder: Path) -> dict[str, str]:
-    """Store a prediction, and write an event for each function."""
+    """Store a prediction, write an event for each function, and return the files' names."""
     stored = run_child(__name__, url)["prediction_id"]
     events = {
         "predict": form_event("/prediction", digits()[0]),
@@ -92,7 +92,7 @@ def _write_events(url: str, folder: Path) -> dict[str, str]:
 
 
 def measure() -> dict[str, str]:
-    """Store one prediction in this process, and return its id."""
+    """Store one prediction in this process, and return the answer, which contains its id."""
     from functions.predict.handler import handler
     from tests.benchmarks.digits import Context
 
@@ -104,16 +104,16 @@ def measure() -> dict[str, str]:
 def _run(
     starts: Starts, url: str, folder: Path, rounds: int, progress: Progress, *, ready: bool = True
 ) -> dict[str, list[dict[str, float]]]:
-    """Start every contender once a round, in turn; the first round, which compiles all bytecode, does not count."""
+    """Start every contender once in each round. The first round does not count, because it compiles the bytecode."""
     address = parse_database_url(url)
     environment = function_environment(url) | {
         "PGUSER": address.user,
         "PGHOST": f"{address.socket_directory}/.s.PGSQL.{address.port}",
         "PGDATABASE": address.database,
-        # Some installers leave no bytecode behind, and a function's package ships it.
+        # A function's package contains bytecode, but some installers write none.
         "PYTHONPYCACHEPREFIX": str(folder / "bytecode"),
     }
-    if not ready:  # the handlers make nothing ready while they are imported
+    if not ready:  # without this variable, importing a handler prepares nothing
         del environment["AWS_LAMBDA_FUNCTION_NAME"]
     results: dict[str, list[dict[str, float]]] = {name: [] for name in starts}
     for number in range(rounds + 1):

@@ -1,4 +1,4 @@
-"""Digits to send, as HTTP requests and as API Gateway events."""
+"""Make digits to send, as HTTP requests and as API Gateway events."""
 
 import io
 from pathlib import Path
@@ -17,13 +17,13 @@ CONTENT_TYPE = b"multipart/form-data; boundary=" + BOUNDARY
 
 
 class Context:
-    """What Lambda hands over beside the event."""
+    """The context that Lambda passes with the event."""
 
     def __init__(self) -> None:
         self.aws_request_id = str(uuid4())
 
     def get_remaining_time_in_millis(self) -> int:
-        """All the time that API Gateway gives."""
+        """Return the 30 seconds that API Gateway waits for an answer."""
         return 30_000
 
 
@@ -46,7 +46,7 @@ def write_digits(folder: Path) -> None:
 
 
 def form(*files: bytes) -> bytes:
-    """Return a form with files in it, as curl sends it."""
+    """Return a form with the files, encoded as curl encodes it."""
     parts = []
     for file in files:
         disposition = b'Content-Disposition: form-data; name="file"; filename="digit.png"\r\nContent-Type: image/png'
@@ -55,7 +55,7 @@ def form(*files: bytes) -> bytes:
 
 
 def form_event(path: str, *files: bytes) -> dict[str, Any]:
-    """Return the event that API Gateway makes of a form with files, POSTed to a path."""
+    """Return the event that API Gateway makes from a form with files that is POSTed to a path."""
     return event("POST", path, headers=[(b"content-type", CONTENT_TYPE)], body=form(*files))
 
 
@@ -69,7 +69,7 @@ def event(
     headers: list[tuple[bytes, bytes]] | None = None,
     body: bytes = b"",
 ) -> dict[str, Any]:
-    """Return the event that API Gateway makes of a request by curl."""
+    """Return the event that API Gateway makes from a request by curl."""
     own = [(b"host", b"api.example.com"), (b"user-agent", b"curl/8.5.0"), (b"accept", b"*/*")]
     return make_event(
         {

@@ -1,9 +1,10 @@
-"""A fresh execution environment up to its first response: `first_response.py BEGAN HANDLER EVENT [stages]`.
+"""Time a fresh execution environment up to its first response: `first_response.py BEGAN HANDLER EVENT [stages]`.
 
-BEGAN is the monotonic clock, in nanoseconds, before the process was started; HANDLER a module; EVENT a file. Prints, as
-the last line, JSON: the milliseconds since then, and those of processor time; with `stages`, those of each stage.
+BEGAN is the time on the monotonic clock, in nanoseconds, before the process was started. HANDLER is a module and EVENT
+a file. The last line printed is JSON: the milliseconds since BEGAN and the milliseconds of processor time or, with
+`stages`, the milliseconds of each stage.
 
-It imports nothing before the clock runs but what every Python process has loaded already.
+Before its first reading of the clock, the script imports only what every Python process has loaded already.
 """
 
 import importlib
@@ -25,14 +26,14 @@ OF_PREDICT = ("NumPy", "Pillow", "ONNX Runtime")
 
 
 class Context:
-    """What Lambda hands over beside the event."""
+    """The context that Lambda passes with the event."""
 
     aws_request_id = "8f5b1b0e-0000-4000-8000-000000000000"
 
 
 def main(began: int, handler: str, event_file: str, *, staged: bool) -> None:
-    """Import the handler, which makes its environment ready, and answer the event."""
-    with open(event_file) as file:  # noqa: PTH123 - pathlib would be an import of ours
+    """Import the handler, which prepares its environment, and answer the event."""
+    with open(event_file) as file:  # noqa: PTH123 - importing pathlib would add to the time
         event = json.load(file)
     stages: dict[str, float] = {}
     last = began
@@ -47,7 +48,7 @@ def main(began: int, handler: str, event_file: str, *, staged: bool) -> None:
     # The deployed package leaves it out (infra/build.py). None makes its import fail (Python, "sys.modules").
     sys.modules["pydantic.v1"] = None  # type: ignore[assignment]  # typeshed knows modules only
     if staged:
-        # What is made ready while a handler is imported is timed by itself here, so this does not look like Lambda.
+        # On Lambda a handler prepares its environment while it is imported. Here each step is done and timed alone.
         is_predict = "predict." in handler
         for name, modules in PACKAGES.items():
             if is_predict or name not in OF_PREDICT:

@@ -1,8 +1,8 @@
-"""A load generator that costs next to nothing: `python -m tests.benchmarks.load HOST:PORT FOLDER`.
+"""Generate load with little processor time of its own: `python -m tests.benchmarks.load HOST:PORT FOLDER`.
 
-Every connection sends one POST /prediction with a digit of the folder after the other, in HTTP/1.1 with keep-alive,
-over bare sockets in one thread. Prints JSON: how many were answered 201 and how many otherwise, the seconds it took,
-the median latency, and the processor time that the generator took itself.
+Every connection sends digits from the folder one after another, each as a POST /prediction, in HTTP/1.1 with
+keep-alive. One thread serves all connections over bare sockets. The generator prints JSON: how many requests were
+answered with 201 and how many otherwise, the seconds it took, the median latency, and its own processor time.
 """
 
 import argparse
@@ -20,7 +20,7 @@ _END_OF_HEAD = b"\r\n\r\n"
 
 
 class Client:
-    """One connection, and the answer that it waits for.
+    """One connection and the answer that it is waiting for.
 
     Parameters
     ----------
@@ -40,12 +40,12 @@ class Client:
         self.socket.sendall(request)
 
     def receive(self) -> tuple[int, float] | None:
-        """Read what has come: the status and the seconds it took once the answer is complete, None before.
+        """Read what has arrived. Return the status and the seconds taken if the answer is complete, None otherwise.
 
         Raises
         ------
         ConnectionError
-            If the server hangs up.
+            If the server closes the connection.
         """
         data = self.socket.recv(65536)
         if not data:
@@ -63,7 +63,7 @@ class Client:
 
 
 def load(address: tuple[str, int], images: list[bytes], *, connections: int, seconds: float) -> dict[str, float]:
-    """Send requests for a time, and wait for the last answers.
+    """Send requests for the given time, then wait for the last answers.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Timing of contenders against each other, and what comes out of it."""
+"""Time contenders against each other, and describe the results."""
 
 import contextlib
 import os
@@ -14,25 +14,25 @@ ROOT = Path(__file__).parents[2]
 MODEL = ROOT / "model_artifacts" / "mnist"
 
 Progress = Callable[[str], None]
-"""Takes a line for the person who waits."""
+"""Called with a line that tells the waiting user what is being measured."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table: a ratio and what it should be.
+    """One line of the table: a ratio and its target.
 
     Attributes
     ----------
     what : str
-        What is over what.
+        What is divided by what.
     measured : float
-        The ratio, or the count.
+        The ratio, or a count.
     target : float
-        What it has to reach.
+        The bound that `measured` must keep.
     at_most : bool
-        Whether the target is an upper bound; else it is a lower one.
+        Whether the target is an upper bound; otherwise it is a lower bound.
     parts : dict
-        What the ratio is made of, by name, the unit in the name.
+        The figures that the ratio is made of. Each name ends with its unit.
     """
 
     what: str
@@ -43,37 +43,38 @@ class Row:
 
     @property
     def passed(self) -> bool:
-        """Whether the target is reached."""
+        """Tell whether the target is reached."""
         return self.measured <= self.target if self.at_most else self.measured >= self.target
 
     def to_json(self) -> dict[str, Any]:
-        """Return it for the file of results."""
+        """Return the row as it is written to the file of results."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Self:
-        """Read it from the file of results."""
+        """Return the row that the file of results contains."""
         return cls(**value)
 
 
 def interleave(seconds: float, *contenders: Callable[[], object], least: int = 30) -> list[list[float]]:
     """Call the contenders in turn, A B A B, and time every call.
 
-    Noise of the machine that lasts longer than a call then hits all of them alike, and a median forgets the rest.
+    Noise of the machine that lasts longer than a call then affects all contenders alike, and the median ignores shorter
+    noise.
 
     Parameters
     ----------
     seconds : float
         How long to go on.
     *contenders : Callable
-        What to call.
+        The functions to call.
     least : int
-        Rounds to make however long they take.
+        The number of rounds to make even if they take longer than `seconds`.
 
     Returns
     -------
     list of list of float
-        For each contender, the duration of its calls in milliseconds.
+        For each contender, the durations of its calls in milliseconds.
     """
     durations: list[list[float]] = [[] for _ in contenders]
     pairs = list(zip(contenders, durations, strict=True))
@@ -88,7 +89,7 @@ def interleave(seconds: float, *contenders: Callable[[], object], least: int = 3
 
 
 def medians(durations: Sequence[Sequence[float]]) -> list[float]:
-    """Return the median of each contender, to the microsecond."""
+    """Return the median of each contender, rounded to the microsecond."""
     return [round(median(own), 3) for own in durations]
 
 
@@ -111,7 +112,7 @@ def on_one_core(number: int) -> Iterator[None]:
 
 
 def machine() -> str:
-    """Describe in one line what the figures were measured on."""
+    """Describe in one line the machine that the figures are measured on."""
     cpu = platform.processor() or platform.machine()
     try:
         with Path("/proc/cpuinfo").open() as lines:

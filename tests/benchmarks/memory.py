@@ -1,4 +1,4 @@
-"""Resident memory of predict, serving digits."""
+"""Measure whether the resident memory of predict grows while it serves digits."""
 
 from itertools import cycle
 
@@ -13,7 +13,7 @@ MANY = 10_000
 
 
 def rows(progress: Progress) -> list[Row]:
-    """Measure what is resident after a few requests and after many."""
+    """Compare the resident memory after many requests with that after a few."""
     progress(f"{MANY} predictions in one process")
     with database() as url:
         measured = run_child(__name__, url)
@@ -23,7 +23,7 @@ def rows(progress: Progress) -> list[Row]:
 
 
 def measure() -> dict[str, int]:
-    """Measure in this process, in bytes."""
+    """Measure in this process; the figures are bytes."""
     from functions.predict.handler import handler
 
     requests = cycle([form_event("/prediction", image) for image in digits()])

@@ -1,4 +1,4 @@
-"""Pictures of the results, for the README: `python -m tests.benchmarks.pictures` draws them anew from the files."""
+"""Draw the README's pictures from the files of results: `python -m tests.benchmarks.pictures`."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
@@ -11,7 +11,7 @@ from tests.benchmarks.report import RESULTS, read_results
 WIDTH: Final = 860
 FONT: Final = 'font-family="system-ui, sans-serif" font-size="13"'
 INK, FAINT, PAPER = "#1f2933", "#d5dae0", "#ffffff"
-# Told apart by people who see few colours too (Okabe and Ito, "Color universal design"), light to dark.
+# Colours that colour-blind people can tell apart too (Okabe and Ito, "Color universal design"), from light to dark.
 COLOURS: Final = ("#56b4e9", "#e69f00", "#009e73", "#cc79a7", "#0072b2", "#d55e00", "#7a5195", "#8c8c8c")
 DARK: Final = frozenset(("#009e73", "#0072b2", "#d55e00", "#7a5195"))
 
@@ -25,11 +25,11 @@ STAGES: Final = {
     "this repository's code": ("own code",),
     "session, connection, first answer": ("session", "warm-up", "connect", "first request"),
 }
-"""What the stages of a cold start are drawn as."""
+"""The labels of a cold start's stages in the picture."""
 
 
 def draw() -> list[Path]:
-    """Draw what there are results for, and return the files."""
+    """Draw a picture of each file of results that exists, and return the pictures' files."""
     drawn = []
     for name, results, key, picture in (
         ("latency_over_rows.svg", "ten_million", "latency_ms", latency_over_rows),
@@ -43,7 +43,7 @@ def draw() -> list[Path]:
 
 
 def latency_over_rows(latency: Mapping[str, Mapping[str, float]]) -> str:
-    """Draw milliseconds over the number of predictions, a line for each question.
+    """Draw milliseconds against the number of predictions, with a line for each question.
 
     Parameters
     ----------
@@ -86,7 +86,7 @@ def latency_over_rows(latency: Mapping[str, Mapping[str, float]]) -> str:
 
 
 def cold_start(stages: Mapping[str, Mapping[str, float]]) -> str:
-    """Draw where the milliseconds of cold starts go, a bar for each function.
+    """Draw where the milliseconds of cold starts go, with a bar for each function.
 
     Parameters
     ----------
@@ -125,7 +125,7 @@ def cold_start(stages: Mapping[str, Mapping[str, float]]) -> str:
 
 
 def _apart(places: Mapping[str, float], distance: float) -> dict[str, float]:
-    """Move labels down until none lies over another."""
+    """Move labels down until none overlaps another."""
     moved: dict[str, float] = {}
     below = -distance
     for what, place in sorted(places.items(), key=lambda item: item[1]):

@@ -1,7 +1,7 @@
-"""The plain way to build it: FastAPI, Keras, psycopg2, as their tutorials do it: what ours is compared with.
+"""The app that the local server is compared with: FastAPI, Keras and psycopg2, used as their tutorials show.
 
-`uvicorn tests.benchmarks.plain_app:app`, one process, with DATABASE_URL for psycopg2 and MODEL, a `.keras` file. The
-same network, the same answer, the same bytes stored, both rows committed before the answer.
+`uvicorn tests.benchmarks.plain_app:app` runs it in one process, with DATABASE_URL for psycopg2 and a `.keras` file as
+MODEL. It uses the same network, gives the same answer, stores the same bytes and commits both rows before it answers.
 """
 
 import io

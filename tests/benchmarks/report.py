@@ -1,4 +1,4 @@
-"""What is measured, as a table for the person who waits and as a file for the pictures."""
+"""Show the results as a table, and save them as a file for the pictures."""
 
 import json
 from pathlib import Path
@@ -7,11 +7,11 @@ from typing import Any, Final
 from tests.benchmarks.measure import Row
 
 RESULTS: Final = Path(__file__).parent / "results"
-"""The folder of the files, one for each command."""
+"""The folder with a file of results for each command."""
 
 
 def print_table(rows: list[Row]) -> None:
-    """Print a line for each ratio, and below it what the ratio is made of."""
+    """Print a line for each ratio and, below it, the figures that it is made of."""
     width = max((len(row.what) for row in rows), default=0)
     for row in rows:
         bound = f"{'<=' if row.at_most else '>='} {row.target:g}"
@@ -21,7 +21,7 @@ def print_table(rows: list[Row]) -> None:
 
 
 def table(rows: list[Row]) -> str:
-    """Return the same as a table in Markdown."""
+    """Return the ratios as a table in Markdown."""
     lines = ["| what | target | measured | made of |", "| --- | --- | --- | --- |"]
     for row in rows:
         bound = f"{'<=' if row.at_most else '>='} {row.target:g}"
@@ -32,12 +32,12 @@ def table(rows: list[Row]) -> str:
 
 
 def write_results(name: str, results: dict[str, Any]) -> None:
-    """Keep results as a file."""
+    """Write results to a file."""
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / f"{name}.json").write_text(json.dumps(results, indent=2) + "\n")
 
 
 def read_results(name: str) -> dict[str, Any]:
-    """Read results back."""
+    """Read results from a file."""
     results: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text())
     return results

@@ -1,4 +1,4 @@
-"""Round trips to the database per stored prediction, counted on the wire."""
+"""Count the round trips to the database per stored prediction, on the wire."""
 
 import os
 import tempfile
@@ -24,7 +24,7 @@ def rows(progress: Progress) -> list[Row]:
 
 
 def measure() -> dict[str, int]:
-    """Count in this process, the second time that each kind of request is served."""
+    """Count in this process, for the second request of each kind: the first one prepares the statements."""
     from functions.shared.ledger.database_url import parse_database_url
     from tests.support.database_proxy import Proxy
 

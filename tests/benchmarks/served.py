@@ -1,4 +1,4 @@
-"""The local server under load, over the plain Keras app, on the same machine at the same time."""
+"""Compare the local server under load with the plain Keras app on the same machine."""
 
 import contextlib
 import json
@@ -25,13 +25,13 @@ SECONDS = 4
 CONNECTIONS = 8
 START_TIMEOUT = 180.0  # seconds; TensorFlow alone takes ten or more to import
 PLAIN_PYTHON = Path(os.environ.get("PLAIN_PYTHON", ROOT / ".venv-plain" / "bin" / "python"))
-"""The Python that has what the plain app needs (`requirements/plain_app.txt`)."""
+"""The Python with the plain app's libraries (`requirements/plain_app.txt`)."""
 
 SAVE_MODEL = "import sys; from model_artifacts.train_mnist import build_model; build_model().save(sys.argv[1])"
 
 
 def rows(progress: Progress) -> list[Row]:
-    """Load both in turn, and count what each has stored."""
+    """Load both servers in turn, and count what each has stored."""
     if not PLAIN_PYTHON.exists():
         raise ChildError(f"{PLAIN_PYTHON} is missing: the plain app needs requirements/plain_app.txt installed there")
     with contextlib.ExitStack() as running:
@@ -63,7 +63,7 @@ def rows(progress: Progress) -> list[Row]:
 
 
 def _row(plain: list[dict[str, float]], ours: list[dict[str, float]]) -> Row:
-    """Compare the two loads of a round, one right after the other: a machine's speed changes within seconds."""
+    """Compare only loads of the same round, which follow each other closely: a machine's speed changes in seconds."""
     ratio = median(
         (one["stored"] / one["seconds"]) / (other["stored"] / other["seconds"])
         for one, other in zip(ours, plain, strict=True)

@@ -1,8 +1,9 @@
-"""The ledger at ten million predictions over ten thousand: `python -m tests.benchmarks.ten_million [--rows N]`.
+"""Compare ten million predictions with ten thousand: `python -m tests.benchmarks.ten_million [--rows N]`.
 
-Fills one database with 10,000 predictions and another with ten million, by COPY, and times what the API asks of them in
-turns, on the way at 100,000 and a million too. The predictions are of 100 users and ten labels, on inputs of 10 bytes;
-ten million of them take 8.5 GB of disk, in the folder for temporary files or in `--folder`, and are removed at the end.
+The command fills one database with 10,000 predictions and another with ten million, by COPY, and times the API's
+queries on both in turn, at 100,000 and a million predictions as well. The predictions belong to 100 users and have ten
+labels and inputs of 10 bytes. Ten million of them take 8.5 GB of disk, in the folder for temporary files or in
+`--folder`; the command removes them at the end.
 """
 
 import argparse
@@ -54,18 +55,18 @@ _SAMPLE: Final = 10_000
 
 @dataclass
 class Filled:
-    """A database with predictions in it.
+    """A database filled with predictions.
 
     Attributes
     ----------
     url
-        Of the database.
+        The database's URL.
     superuser_url
-        The same, for one who may skip what is checked row by row.
+        The URL for a superuser, who may turn off the checks of each row.
     started_ms
-        When the first prediction was made, in milliseconds since 1970.
+        The time of the first prediction, in milliseconds since 1970.
     rows
-        How many there are.
+        The number of predictions.
     """
 
     url: str
@@ -74,9 +75,9 @@ class Filled:
     rows: int = 0
 
     def fill(self, rows: int) -> None:
-        """Add predictions until there are as many, and show how far that is."""
+        """Add predictions until there are this many, and show the progress."""
         session, _ = start_session(NativeSession, parse_database_url(self.superuser_url))
-        # Every prediction has its input and its model: they are made together.
+        # Skipping the checks is safe: each prediction is made together with its input, and its model exists.
         session.run("SET session_replication_role = replica")
         [[model_id]] = session.run("SELECT model_id FROM models")
         began, first = time.monotonic(), self.rows
@@ -99,7 +100,7 @@ _PREDICTION_COLUMNS = (
     "prediction_id, input_id, model_id, created_at, duration_ms, confidence, likely_class, status, user_id, label, "
     "predicted_value, output, metadata"
 )
-_FIXED: Final = {  # what each row has the same, in PostgreSQL's binary formats; jsonb's begins with a version
+_FIXED: Final = {  # values that all rows share, in PostgreSQL's binary formats; jsonb's begins with a version
     "contenttype": b"application/json",
     "status": b"succeeded",
     "output": b"\x01" + str(OUTPUT).encode(),
@@ -148,7 +149,7 @@ def _empty_rows(kind: np.dtype[Any], count: int) -> NDArray[Any]:
 
 
 def _generate(started_ms: int, first: int, count: int, model_id: int) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Make predictions `first` to `first + count`, and their inputs. The same numbers give the same rows."""
+    """Make `count` predictions from number `first` on, and their inputs. The same numbers give the same rows."""
     noise = np.random.default_rng(first)
     moments = started_ms + np.arange(first, first + count, dtype=np.int64) * _SPACING_MS
     ids = np.zeros(count, np.dtype([("high", ">u8"), ("low", ">u8")]))
@@ -191,7 +192,7 @@ def _show(done: int, of: int, began: float) -> None:
 
 
 class Questions:
-    """What the API asks of a ledger.
+    """The queries that the API sends to a ledger.
 
     Parameters
     ----------
@@ -281,12 +282,12 @@ class Questions:
 
 
 def measure(few: Filled, many: Filled, seconds: float) -> tuple[list[Row], dict[str, dict[str, float]]]:
-    """Ask both databases everything, in turns.
+    """Ask both databases every question in turn.
 
     Returns
     -------
     tuple
-        A row for each question, and for each its median milliseconds in either database.
+        A row for each question, and each question's median milliseconds in both databases.
     """
     asked = [Questions(few), Questions(many)]
     rows: list[Row] = []
@@ -307,16 +308,16 @@ def measure(few: Filled, many: Filled, seconds: float) -> tuple[list[Row], dict[
 
 
 def run(folder: Path, most: int) -> dict[str, Any]:
-    """Generate and measure, and return the results.
+    """Generate the predictions, measure, and return the results.
 
     Parameters
     ----------
     folder
-        For the databases.
+        The folder for the databases.
     most
-        Predictions in the larger one at the end.
+        The number of predictions in the larger database at the end.
     """
-    server = EmbeddedPostgres(folder, durable=False)  # as long as rows are generated
+    server = EmbeddedPostgres(folder, durable=False)  # only while rows are generated
     url = server.start()
     now_ms = int(time.time() * 1000)
     few, many = (
@@ -362,7 +363,7 @@ def _other(url: str, database: str) -> str:
 
 
 def main() -> int:
-    """Run the command line; 0 if every target is reached."""
+    """Run the command line and return 0 if every target is reached, 1 otherwise."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.ten_million", description=__doc__)
     parser.add_argument("--rows", type=int, default=SIZES[-1], help="predictions in the larger database")
     parser.add_argument("--folder", type=Path, help="where to make a folder for the databases")

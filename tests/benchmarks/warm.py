@@ -1,4 +1,4 @@
-"""Warm requests, API Gateway event in to response out, over the least that they could take."""
+"""Compare warm requests, from API Gateway's event to the response, with the least time that they could take."""
 
 import io
 import json
@@ -19,7 +19,7 @@ SINGLES_PER_BATCH = 10
 
 
 def rows(progress: Progress) -> list[Row]:
-    """Measure single requests and batches against each other."""
+    """Compare each request with its floor, and a batch with single requests."""
     progress("predict, get, list and a batch, each against the bare statements")
     with database() as url:
         measured = run_child(__name__, url)
@@ -57,7 +57,7 @@ def _parts(handler: float, floor: float) -> dict[str, float]:
 
 
 def measure() -> dict[str, list[float]]:
-    """Measure in this process, which must be an execution environment. Medians in milliseconds."""
+    """Measure in this process, which must be an execution environment. The figures are medians in milliseconds."""
     import functions.get_prediction.handler as get_function
     import functions.list_predictions.handler as list_function
     import functions.predict.handler as predict_function
@@ -109,17 +109,17 @@ def _expect(status: int, answer: dict[str, Any]) -> None:
 
 
 class Floor:
-    """The least that a request can take: what it does of work, without anything around it.
+    """The least time that a request can take: its decoding, inference and SQL, with nothing around them.
 
-    Statements go through the ledger's connection, prepared and in one packet: a driver's own way is slower, and a floor
-    made of that would flatter us. Their values are ready, but for the ids.
+    The statements go through the ledger's connection, prepared and in one packet. A driver's own way is slower, and
+    such a floor would make the service look better than it is. All values except the ids are prepared beforehand.
 
     Parameters
     ----------
     images
         Digits, as PNG files.
     prediction_id
-        A prediction that is there.
+        The id of a stored prediction.
     """
 
     def __init__(self, images: list[bytes], prediction_id: UUID) -> None:

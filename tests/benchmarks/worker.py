@@ -1,4 +1,4 @@
-"""Asynchronous predictions: how many a worker makes in the time of one that is made while its caller waits."""
+"""Compare the number of predictions that a worker makes in a second with that of single synchronous requests."""
 
 import contextlib
 import os
@@ -17,14 +17,14 @@ SINGLES_PER_BATCH = 10
 
 
 def batch_size() -> int:
-    """Return how many messages the template hands to a worker at once."""
+    """Return the number of messages in a worker's batch, as template.yaml sets it."""
     sources = (function.source for function in read_template(ROOT / "template.yaml"))
     [size] = [source.batch_size for source in sources if source is not None]
     return size
 
 
 def rows(progress: Progress) -> list[Row]:
-    """Measure batches as large as the template makes them."""
+    """Measure batches of the size that template.yaml sets."""
     batch = batch_size()
     progress(f"batches of {batch} in a worker, and single requests")
     with database() as url:
@@ -41,7 +41,7 @@ def rows(progress: Progress) -> list[Row]:
 
 
 def measure() -> dict[str, float]:
-    """Measure in this process: how many a second, and the median milliseconds of a batch and of a request."""
+    """Measure in this process: predictions per second, and the median milliseconds of a batch and of a request."""
     import functions.predict.handler as predict_function
     import functions.worker.handler as worker_function
     from functions.shared.ledger.connection import Connection
@@ -76,7 +76,7 @@ def measure() -> dict[str, float]:
         enqueue()
         batch()
         single()
-    # Plans that were made for an empty table are made anew: in a ledger that is in use, autovacuum sees to it.
+    # Replace the plans that PostgreSQL made for empty tables. In a ledger that is in use, autovacuum does this.
     with contextlib.closing(Connection(parse_database_url(os.environ["DATABASE_URL"]))) as connection:
         connection.run("ANALYZE", {}, keep=False)
     _, batches, *own = interleave(SECONDS, enqueue, batch, *singles)

@@ -189,7 +189,7 @@ class TestMove:
 
         assert main(["move"]) == 1
 
-        assert "something else" in capsys.readouterr().err
+        assert "the bucket returned other bytes" in capsys.readouterr().err
         assert ledger.get_input(made).content == b"content"
 
     def test_a_bucket_that_is_not_there_is_told(

@@ -1,15 +1,16 @@
 """create the ledger.
 
-Every index is paid for by every stored prediction, so there is one for each list that a page can ask for, and no other:
+Every index slows down every insert, so each list that the API offers has one index, and there is no other:
 
-- ``predictions_pkey`` (prediction_id): one record; all records, or those of a time, newest first. Ids are ordered by
-  time, so it grows at its right edge, and a page walks it backwards.
-- ``predictions_by_user``, ``_by_label``, ``_by_model``: the same walk within one user, label or model.
-- ``predictions_unfinished``: what the sweep looks through. It holds only rows that are queued or in processing, so a
-  prediction made at once costs it nothing.
-- ``inputs_pkey`` (input_id): the input of a record.
+- ``predictions_pkey`` (prediction_id) finds one record, and lists all records, or those of a period, newest first. Ids
+  are ordered by time, so the index grows at its right edge and a page is read backwards from there.
+- ``predictions_by_user``, ``_by_label`` and ``_by_model`` do the same for one user, label or model.
+- ``predictions_unfinished`` is what the sweep reads. It holds only queued and processing rows, so a synchronous
+  prediction adds nothing to it.
+- ``inputs_pkey`` (input_id) finds the input of a record.
 
-Filters that meet, say a user's predictions with one label, take the more selective of their indexes and check the rest.
+For combined filters, say a user's predictions with one label, PostgreSQL uses the more selective index and filters the
+rows that it finds.
 """
 
 from alembic import op
@@ -40,7 +41,7 @@ COMMENT ON COLUMN models.provider IS 'The execution provider of ONNX Runtime tha
 COMMENT ON COLUMN models.served_at IS 'When an execution environment last began to serve it.';
 """
 
-# The bytes are images, compressed already: EXTERNAL stores them out of line without trying to compress them again.
+# The bytes are images, which are already compressed: EXTERNAL stores them out of line and does not compress them again.
 _INPUTS = """
 CREATE TABLE inputs (
     input_id uuid PRIMARY KEY,
@@ -60,8 +61,8 @@ COMMENT ON COLUMN inputs.size IS 'In bytes.';
 COMMENT ON COLUMN inputs.features IS 'json, not jsonb: the text as it was sent, to the letter.';
 """
 
-# One CHECK a table: PostgreSQL unpacks each of them again in every statement that inserts (20 µs).
-# Columns are ordered by alignment (16 and 8 bytes, then 4, then variable): no padding in ten million rows.
+# Each table has one CHECK: PostgreSQL parses every CHECK again in every INSERT statement (20 µs each).
+# Columns are ordered by alignment (16 and 8 bytes, then 4, then variable), so that no row contains padding.
 _PREDICTIONS = """
 CREATE TABLE predictions (
     prediction_id uuid PRIMARY KEY,
@@ -124,7 +125,7 @@ COMMENT ON COLUMN idempotency_keys.prediction_ids IS 'What the first request sto
 
 
 def upgrade() -> None:
-    """Make all tables."""
+    """Create all tables."""
     for script in (_MODELS, _INPUTS, _PREDICTIONS, _IDEMPOTENCY_KEYS):
         for statement in script.split(";\n"):
             if statement.strip():

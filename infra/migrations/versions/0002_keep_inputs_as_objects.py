@@ -1,7 +1,7 @@
 """keep inputs as objects.
 
-An input may be an object in S3 instead of bytes in the database: its row then has the object's URI. Expands only: a
-function of the version before goes on storing bytes.
+An input may be an object in S3 instead of bytes in the database; its row then has the object's URI. The migration only
+expands the schema: functions of the previous version keep storing bytes.
 """
 
 from alembic import op
@@ -13,15 +13,15 @@ _STATEMENTS = (
     "ALTER TABLE inputs ADD COLUMN uri text",
     "COMMENT ON COLUMN inputs.uri IS 'Where the bytes are, s3://bucket/key, if they are not in content.'",
     "ALTER TABLE inputs DROP CONSTRAINT inputs_complete",
-    # Validated in a statement of its own: that one lets others write meanwhile.
+    # VALIDATE is a separate statement because it lets others write while it reads the table.
     """
     ALTER TABLE inputs ADD CONSTRAINT inputs_complete
     CHECK (num_nonnulls(content, features, uri) = 1 AND octet_length(sha256) = 32) NOT VALID
     """,
     "ALTER TABLE inputs VALIDATE CONSTRAINT inputs_complete",
-    # What the command looks through that compares objects with rows. It holds no row of an input that is no object.
+    # `infra.inputs reconcile` reads this index, which holds only the inputs that are objects.
     "CREATE INDEX inputs_as_objects ON inputs (input_id) WHERE uri IS NOT NULL",
-    # Removing an input asks whether a prediction still refers to it.
+    # Without this index, deleting an input would scan all predictions for one that still refers to it.
     "CREATE INDEX predictions_by_input ON predictions (input_id)",
     """
     CREATE TABLE uploads (
@@ -41,6 +41,6 @@ _STATEMENTS = (
 
 
 def upgrade() -> None:
-    """Let inputs be objects, and remember who may predict what they have uploaded."""
+    """Let an input be an object, and add the table that records who may predict which upload."""
     for statement in _STATEMENTS:
         op.execute(statement)

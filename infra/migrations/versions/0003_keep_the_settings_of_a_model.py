@@ -1,6 +1,7 @@
 """keep the settings of a model.
 
-Expands only: a function of the version before registers models without settings, under ids of their own.
+The migration only expands the schema: functions of the previous version register models without settings, which have
+different ids.
 """
 
 from alembic import op
@@ -22,6 +23,6 @@ _STATEMENTS = (
 
 
 def upgrade() -> None:
-    """Add the settings that a model was served with."""
+    """Add the column for the settings that a model was served with."""
     for statement in _STATEMENTS:
         op.execute(statement)

@@ -1,14 +1,14 @@
 """show predictions to analysts.
 
-``prediction_log`` is a view for people and their tools: one row a prediction, with its model and its input. It stores
-nothing, and no function reads it, so it costs a stored prediction nothing.
+``prediction_log`` is a view for people and their tools: it has one row for each prediction, with its model and input.
+It stores nothing and no function reads it, so it does not slow down an insert.
 
-PostgreSQL refuses to drop a column that a view shows, or to change its type. A migration that does so drops the view
-first and makes it again last, in the same transaction; a column that is added to a table does not concern it. A column
-of the view is what somebody's query names: rename or drop one as `infra/README.md` says of a table's.
+PostgreSQL refuses to drop a column that a view shows, or to change its type. A migration that does so must drop the
+view first and create it again last, in the same transaction. A migration that adds a column need not touch the view.
+People's queries name the view's columns: rename or drop one only as `infra/README.md` says for a table's.
 
-The joins are outer joins although every prediction has an input: PostgreSQL leaves an outer join out where a query asks
-for none of its columns, and so does not read the inputs to count labels.
+The joins are outer joins although every prediction has an input: PostgreSQL skips an outer join when a query uses none
+of its columns, so counting labels does not read the inputs.
 """
 
 from alembic import op
@@ -62,6 +62,6 @@ _STATEMENTS = (
 
 
 def upgrade() -> None:
-    """Make the view."""
+    """Create the view."""
     for statement in _STATEMENTS:
         op.execute(statement)
