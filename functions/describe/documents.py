@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+from functions.shared.api.app import TITLE, VERSION
 from functions.shared.inference.content_types import SUPPORTED_CONTENT_TYPES
 from functions.shared.inference.package import ModelPackage
 
@@ -11,7 +12,8 @@ def service_document(package: ModelPackage) -> dict[str, Any]:
     """Return what is served and where to POST."""
     images = ["multipart/form-data", *SUPPORTED_CONTENT_TYPES] if package.takes == "image" else []
     return {
-        "name": "onnx-ledger",
+        "name": TITLE,
+        "version": VERSION,
         "model": {"name": package.name, "version": package.version, "task": package.task},
         "predict": {"method": "POST", "path": "/prediction", "contenttypes": [*images, "application/json"]},
         "predict_many": {"method": "POST", "path": "/predictions"},

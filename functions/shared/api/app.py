@@ -18,7 +18,9 @@ from functions.shared.execution_environment import LambdaContext
 from functions.shared.log import logger
 
 TITLE: Final = "onnx-ledger"
-VERSION: Final = "1"
+
+VERSION: Final = "0.1.0"
+"""The version in pyproject.toml, which is not deployed: the OpenAPI document and `GET /` need it here."""
 
 # Lambda traces and measures each invocation. FastAPI's telemetry would look for a provider at each request.
 _NO_TELEMETRY: Final[TelemetryConfig] = {"tracing": False, "metrics": False, "logs": False}
