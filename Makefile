@@ -56,8 +56,8 @@ format: $(VENV)/lint.installed  ## Format the code.
 openapi: $(VENV)/serve.installed  ## Write the OpenAPI document anew, from the code.
 	@$(BIN)/python -m infra.openapi
 
-requirements: $(VENV)/build.installed  ## Compile pyproject.toml's dependency groups to hash-pinned files.
-	@$(BIN)/python -m infra.requirements
+requirements: $(VENV)/build.installed  ## Compile pyproject.toml's groups to hash-pinned files; UPGRADE=1 takes the newest versions.
+	@$(BIN)/python -m infra.requirements $(if $(filter-out 0,$(UPGRADE)),--upgrade)
 
 clean:  ## Remove what was installed and built; the data in .ledger/ stays.
 	rm -rf .venv .venv-lambda .venv-train .venv-plain .venv-deploy .aws-sam .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -3,7 +3,8 @@
     python -m infra.requirements [--upgrade]
 
 One file a deployed function, one for each thing a developer does. Every file has the same version of a package, since
-each is compiled within the largest of them.
+each is compiled within the largest of them. Without `--upgrade` a package keeps its version unless pyproject.toml asks
+for another.
 """
 
 import subprocess
@@ -40,7 +41,7 @@ def compile_group(group: str, output: Path, *options: str, python: str = "3.11")
 
 def main(arguments: list[str]) -> None:
     """Compile every group."""
-    within = ("--constraint", f"requirements/{LARGEST}.txt")
+    within = ("--constraint", f"requirements/{LARGEST}.txt", *arguments)
     compile_group(LARGEST, Path(f"requirements/{LARGEST}.txt"), *arguments)
     for group in DEVELOPMENT:
         compile_group(group, Path(f"requirements/{group}.txt"), *within)
