@@ -17,7 +17,7 @@ unless-works = $(shell sh infra/virtualenv.sh works $(1) '$(ASKED)' || echo alwa
 
 include infra/build.mk
 
-.PHONY: help serve psql test test-export test-snippets bench lint format openapi requirements clean
+.PHONY: help serve psql test test-fast test-export test-snippets bench lint format openapi requirements clean
 
 help:  ## Show this list.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -30,6 +30,9 @@ psql: $(VENV)/serve.installed  ## Open the ledger's database with psql; ARGS="-c
 
 test: $(VENV)/test.installed  ## Run the tests, against a real PostgreSQL and real ONNX files.
 	@$(BIN)/python -m pytest -n 2 --ignore tests/export --ignore tests/artifacts $(ARGS)
+
+test-fast: $(VENV)/test.installed  ## Run the tests that are not slow and start no server.
+	@$(BIN)/python -m pytest -n 2 -m "not slow and not server" --ignore tests/export --ignore tests/artifacts $(ARGS)
 
 test-export: .venv-train/train.installed  ## Run the tests of training and export, which need TensorFlow (1.7 GB).
 	@.venv-train/bin/python -m pytest --confcutdir=tests/export tests/export $(ARGS)
