@@ -18,7 +18,7 @@ unless-works = $(shell sh infra/virtualenv.sh works $(1) '$(ASKED)' || echo alwa
 
 include infra/build.mk
 
-.PHONY: help serve psql test test-export test-snippets bench lint format openapi requirements clean
+.PHONY: help serve psql test test-fast test-export test-snippets bench lint format openapi requirements clean
 
 help:  ## Show this list.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -31,6 +31,9 @@ psql: $(VENV)/serve.installed  ## Open the ledger's database in psql; ARGS="-c '
 
 test: $(VENV)/test.installed  ## Run the tests with a real PostgreSQL and real ONNX files.
 	@$(BIN)/python -m pytest -n 2 --ignore tests/export --ignore tests/artifacts $(ARGS)
+
+test-fast: $(VENV)/test.installed  ## Run the tests that are not slow and start no server.
+	@$(BIN)/python -m pytest -n 2 -m "not slow and not server" --ignore tests/export --ignore tests/artifacts $(ARGS)
 
 test-export: .venv-train/train.installed  ## Run the tests of training and export, which need TensorFlow (1.7 GB).
 	@.venv-train/bin/python -m pytest --confcutdir=tests/export tests/export $(ARGS)
@@ -59,8 +62,8 @@ format: $(VENV)/lint.installed  ## Format the code.
 openapi: $(VENV)/serve.installed  ## Write the OpenAPI document again, from the code.
 	@$(BIN)/python -m infra.openapi
 
-requirements: $(VENV)/build.installed  ## Compile the dependency groups of pyproject.toml to hash-pinned files.
-	@$(BIN)/python -m infra.requirements
+requirements: $(VENV)/build.installed  ## Compile the dependency groups to hash-pinned files; UPGRADE=1 takes the newest versions.
+	@$(BIN)/python -m infra.requirements $(if $(filter-out 0,$(UPGRADE)),--upgrade)
 
 clean:  ## Remove everything installed and built, but not the data in .ledger/.
 	rm -rf .venv .venv-lambda .venv-train .venv-plain .venv-deploy .aws-sam .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -4,6 +4,7 @@
 
 Each deployed function gets a file, and so does each task of a developer. The files of the functions and of `test`,
 `serve` and `build` take their versions from the largest group, so what is tested is what is deployed.
+Without `--upgrade`, a package keeps its version unless pyproject.toml asks for another.
 """
 
 import subprocess
@@ -40,7 +41,7 @@ def compile_group(group: str, output: Path, *options: str, python: str = "3.11")
 
 def main(arguments: list[str]) -> None:
     """Compile every group."""
-    within = ("--constraint", f"requirements/{LARGEST}.txt")
+    within = ("--constraint", f"requirements/{LARGEST}.txt", *arguments)
     compile_group(LARGEST, Path(f"requirements/{LARGEST}.txt"), *arguments)
     for group in DEVELOPMENT:
         compile_group(group, Path(f"requirements/{group}.txt"), *within)

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 FOLDER = Path(__file__).parents[2] / "functions" / "describe"
 PAGE = (FOLDER / "page.html").read_text("utf-8")
 

@@ -29,6 +29,8 @@ from functions.shared.ledger.database_url import parse_database_url
 from local.settings import ROOT
 from tests.support.local_server import LocalServer, Serve
 
+pytestmark = pytest.mark.server
+
 PREDICTIONS = int(os.environ.get("ASYNC_PREDICTIONS", "300"))
 KILLS = int(os.environ.get("ASYNC_KILLS", "3"))
 PATIENCE = 60 + PREDICTIONS / 20  # seconds

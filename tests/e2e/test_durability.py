@@ -7,9 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import psutil
+import pytest
 
 from tests.support.local_server import Serve
 from tests.support.repository import DIGIT
+
+pytestmark = pytest.mark.server
 
 
 def listed(client: httpx.Client) -> list[str]:

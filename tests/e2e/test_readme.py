@@ -6,11 +6,14 @@ import re
 from pathlib import Path
 
 import httpx
+import pytest
 
 from functions.shared.settings import PredictSettings
 from tests.support.local_server import Serve
 from tests.support.readme import ADDRESS, README, commands, run
 from tests.support.repository import DIGIT, ROOT
+
+pytestmark = pytest.mark.server
 
 
 def test_the_commands_of_the_first_ten_minutes_work_as_they_stand(serve: Serve) -> None:

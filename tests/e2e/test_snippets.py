@@ -23,6 +23,8 @@ from tests.support.make import MAKE
 from tests.support.readme import README, blocks
 from tests.support.repository import DIGIT, ROOT
 
+pytestmark = pytest.mark.server
+
 FRESH = bool(os.environ.get("FRESH_ENVIRONMENTS"))
 
 Interpreter = Callable[[str, str, str], Path]

@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.server
+
 HEAVY = {"onnxruntime", "numpy", "PIL", "boto3", "botocore", "sqlalchemy", "alembic", "tensorflow", "keras"}
 
 

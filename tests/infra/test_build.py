@@ -23,6 +23,8 @@ from infra.build import (
 )
 from local.template import read_template
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 PYTHON = Path(sys.executable)
 

@@ -24,7 +24,10 @@ from tests.support.predictions import MODEL, PNG, prediction
 
 # Debian puts it where only root looks.
 PGBOUNCER = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
-pytestmark = pytest.mark.skipif(PGBOUNCER is None, reason="needs the pgbouncer command (apt-get install pgbouncer)")
+pytestmark = [
+    pytest.mark.server,
+    pytest.mark.skipif(PGBOUNCER is None, reason="needs the pgbouncer command (apt-get install pgbouncer)"),
+]
 
 PORT = 6432
 SERVER_CONNECTIONS = 2

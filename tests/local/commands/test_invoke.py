@@ -10,6 +10,8 @@ import pytest
 from tests.support.local_server import PROJECT
 from tests.support.repository import ROOT
 
+pytestmark = pytest.mark.server
+
 
 def invoke(
     tmp_path: Path, function: str, event: str, template: str = "template.yaml", home: Path | None = None

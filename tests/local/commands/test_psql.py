@@ -16,6 +16,8 @@ from tests.support.make import MAKE
 from tests.support.repository import ROOT
 from tests.support.waiting import soon
 
+pytestmark = pytest.mark.server
+
 DATABASE = str(PROJECT / "database.yaml")
 
 

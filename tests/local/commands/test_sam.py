@@ -19,6 +19,8 @@ from local.services.aws import UPLOADS_BUCKET, LocalAws
 from local.template import read_queues, read_template
 from tests.support.repository import ROOT
 
+pytestmark = pytest.mark.server
+
 VARIABLES = json.loads((ROOT / "local" / "sam.json").read_bytes())["Parameters"]
 
 

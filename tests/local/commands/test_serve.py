@@ -12,6 +12,8 @@ import pytest
 
 from tests.support.local_server import PROJECT, LocalServer, Serve
 
+pytestmark = pytest.mark.server
+
 # Seconds for all processes to end. An idle machine needs less than one.
 SOON = 5.0
 

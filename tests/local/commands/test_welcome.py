@@ -13,6 +13,8 @@ from local.commands.welcome import SAMPLE, curl_lines
 from tests.support.local_server import PROJECT, Serve
 from tests.support.repository import ROOT
 
+pytestmark = pytest.mark.server
+
 ADDRESS = "http://127.0.0.1:3000"
 
 

@@ -21,6 +21,8 @@ from local.settings import ROOT, Settings
 from local.template import read_template
 from tests.support.local_server import PROJECT, LocalServer, Serve
 
+pytestmark = pytest.mark.server
+
 OPEN = ("/", "/health", "/openapi.json", "/docs")
 
 

@@ -13,6 +13,8 @@ import pytest
 
 from tests.support.local_server import PROJECT, LocalServer, exchange
 
+pytestmark = pytest.mark.server
+
 GOLDEN = Path(__file__).parent / "golden"
 
 

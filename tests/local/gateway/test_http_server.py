@@ -14,6 +14,8 @@ import pytest
 
 from tests.support.local_server import LocalServer, exchange
 
+pytestmark = pytest.mark.server
+
 LAMBDA_LIMIT = 6 * 1024 * 1024
 GATEWAY_LIMIT = 10 * 1024 * 1024
 

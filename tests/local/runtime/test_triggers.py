@@ -15,6 +15,8 @@ from local.errors import CannotServeError
 from local.template import Queue, QueueSource, read_queues, read_template
 from tests.support.local_server import PROJECT, LocalServer
 
+pytestmark = pytest.mark.server
+
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 

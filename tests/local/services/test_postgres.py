@@ -18,6 +18,8 @@ from functions.shared.ledger.errors import LedgerUnavailableError
 from local.services.postgres import EmbeddedPostgres, PostgresError
 from tests.support.waiting import soon
 
+pytestmark = pytest.mark.server
+
 ROOT = Path(__file__).parents[3]
 
 # Starts PostgreSQL in argv[1], and prints each row's number after its commit.

@@ -12,6 +12,8 @@ import pytest
 from local.services.process_guard import GuardedProcess, ProcessStartError
 from tests.support.waiting import soon
 
+pytestmark = pytest.mark.server
+
 ROOT = Path(__file__).parents[3]
 SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
 DEAF = [
