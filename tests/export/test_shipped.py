@@ -121,7 +121,7 @@ def test_check_names_each_file_with_its_size_and_hash_and_the_digest_over_them(
         ),
         (["mnist", "--input", "nowhere.png"], "nowhere.png: No such file"),
         (["diabetes", "--features", "{"], "--features is not valid JSON"),
-        (["mnist/model.json"], "no such folder"),
+        (["mnist/model.json"], "is a file: name the folder"),
     ],
 )
 def test_check_refuses_what_it_cannot_serve_in_one_line(
