@@ -11,12 +11,14 @@ import contextlib
 import hashlib
 import select
 import struct
+import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from functions.shared.ledger import login
 from functions.shared.ledger.arrays import Array, encode_array
 from functions.shared.ledger.database_url import DatabaseAddress
 from functions.shared.ledger.driver import (
@@ -29,6 +31,7 @@ from functions.shared.ledger.driver import (
 )
 from functions.shared.ledger.errors import (
     LedgerError,
+    LedgerUnavailableError,
     NoAnswerError,
     StatementInterruptedError,
     UnstorableValueError,
@@ -78,6 +81,10 @@ class Connection:
         setting is sent that a pooler does not take; among those is the statement's time-out, which the role may have.
     prepared : bool
         False to do so even if the address says otherwise.
+    until : float or None
+        When to give up connecting, on the monotonic clock; None for ``CONNECT_TIMEOUT`` from now.
+    statement_timeout : float
+        Seconds after which the server gives a statement up.
 
     Raises
     ------
@@ -85,13 +92,20 @@ class Connection:
         If there is no way in.
     """
 
-    def __init__(self, address: DatabaseAddress, *, prepared: bool = True) -> None:
+    def __init__(
+        self,
+        address: DatabaseAddress,
+        *,
+        prepared: bool = True,
+        until: float | None = None,
+        statement_timeout: float = STATEMENT_TIMEOUT,
+    ) -> None:
         self._prepare = prepared and address.prepared
         self._statements: dict[str, _Prepared] = {}
         self._usable = True
         settings = {"client_encoding": "UTF8", "TimeZone": "UTC"}
         if self._prepare:
-            milliseconds = str(int(STATEMENT_TIMEOUT * 1000))
+            milliseconds = str(int(statement_timeout * 1000))
             settings |= {
                 "statement_timeout": milliseconds,
                 "idle_in_transaction_session_timeout": milliseconds,
@@ -100,7 +114,7 @@ class Connection:
                 "jit": "off",
                 "max_parallel_workers_per_gather": "0",
             }
-        self._pg, self._socket = start_session(NativeSession, address, settings=settings)
+        self._pg, self._socket = start_session(NativeSession, address, settings=settings, until=until)
         self._pg.register_in_adapter(_UUID_OID, UUID)
         self._handlers = message_handlers(self._pg)
         self._handlers[b"D"] = _read_row
@@ -119,7 +133,9 @@ class Connection:
         """
         return self.is_idle() and not self._readable.poll(0)
 
-    def run(self, sql: str, parameters: Mapping[str, object], *, keep: bool = True) -> list[list[Any]]:
+    def run(
+        self, sql: str, parameters: Mapping[str, object], *, keep: bool = True, until: float | None = None
+    ) -> list[list[Any]]:
         """Run one statement, in one round trip.
 
         A prepared statement that no longer suits the tables, as after a migration, is prepared and sent once more.
@@ -133,6 +149,8 @@ class Connection:
             A value for each name: None, str, bytes, UUID, bool, int, float, datetime or `Array`.
         keep : bool
             False where the best plan depends on the values: the statement is then planned for these.
+        until : float or None
+            When to stop waiting for the answer, on the monotonic clock; None for ``ANSWER_TIMEOUT`` from now.
 
         Returns
         -------
@@ -143,6 +161,8 @@ class Connection:
         ------
         StatementInterruptedError
             If the connection broke. Whether the statement took effect is not known.
+        NoAnswerError
+            If there is no answer in time. Whether the statement took effect is not known.
         UnstorableValueError
             If a value cannot be sent at all.
         LedgerError
@@ -165,13 +185,13 @@ class Connection:
         except struct.error as error:
             raise UnstorableValueError(f"a number out of range: {error}") from error
         try:
-            self._exchange(packet, context)
+            self._exchange(packet, context, until)
         except LedgerError:
             if known is None or not self._is_outdated(context):
                 raise
             # The server has refused it and done nothing: it is certain that the statement does not take effect twice.
             del self._statements[sql]
-            return self.run(sql, parameters, keep=keep)
+            return self.run(sql, parameters, keep=keep, until=until)
         if known is None and keep:
             self._statements[sql] = _Prepared(*_bytes_in_binary(context))
         rows: list[list[Any]] = context.rows or []
@@ -182,14 +202,20 @@ class Connection:
         error = context.error
         return error is not None and error_fields(error).get("C") in _OUTDATED and self.is_idle()
 
-    def _exchange(self, packet: bytes, context: Context) -> None:
+    def _exchange(self, packet: bytes, context: Context, until: float | None) -> None:
+        began = time.monotonic()
+        limit = began + login.ANSWER_TIMEOUT if until is None else until
+        if limit <= began:
+            raise LedgerUnavailableError("no time is left to ask the database")
         self._usable = False  # whatever interrupts us leaves answers unread
         try:
+            self._socket.settimeout(limit - began)
             self._socket.sendall(packet)
-            complete = self._receive(context)
+            complete = self._receive(context, limit)
         except TimeoutError as error:
             if error.errno is None:  # our own patience, not the network's: it would not help to ask again
-                raise NoAnswerError(f"the database has not answered for {self._socket.gettimeout():g} s") from error
+                waited = time.monotonic() - began
+                raise NoAnswerError(f"the database has not answered for {waited:.1f} s") from error
             raise StatementInterruptedError(f"the connection to the database broke: {error}") from error
         except OSError as error:
             raise StatementInterruptedError(f"the connection to the database broke: {error}") from error
@@ -200,7 +226,7 @@ class Connection:
         if refused is not None:
             raise refused
 
-    def _receive(self, context: Context) -> bool:
+    def _receive(self, context: Context, limit: float) -> bool:
         """Have pg8000 handle all messages up to ReadyForQuery. False if the stream ends before that.
 
         pg8000 itself reads each message in two pieces, which for a page of records takes longer than the query.
@@ -211,6 +237,7 @@ class Connection:
         while received := self._socket.recv(_RECEIVED_AT_ONCE):
             unread += received
             if len(unread) < wanted:
+                self._wait_until(limit)
                 continue
             messages, start = bytes(unread), 0
             while True:
@@ -225,7 +252,15 @@ class Connection:
                     return True
                 start = end
             unread = bytearray(messages[start:])
+            self._wait_until(limit)
         return False
+
+    def _wait_until(self, limit: float) -> None:
+        """Let the next piece of an answer take no longer than the whole answer may."""
+        left = limit - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        self._socket.settimeout(left)
 
     def close(self) -> None:
         """Close the connection, without waiting for anything."""

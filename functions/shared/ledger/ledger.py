@@ -20,6 +20,7 @@ from functions.shared.ledger.errors import (
 )
 from functions.shared.ledger.identifiers import FIRST_ID, LAST_ID, created_at, first_id_at
 from functions.shared.ledger.json_text import json_text, jsonb_text
+from functions.shared.ledger.login import PATIENCE, STATEMENT_TIMEOUT
 from functions.shared.ledger.pool import SIZE, Pool
 from functions.shared.ledger.records import (
     Claim,
@@ -86,7 +87,7 @@ class Ledger:
         self._registered: set[ModelIdentity] = set()
 
     @classmethod
-    def at(cls, database_url: str, *, pool_size: int = SIZE) -> "Ledger":
+    def at(cls, database_url: str, *, pool_size: int = SIZE, longest: float = PATIENCE) -> "Ledger":
         """Return the ledger of a database. The first statement opens the first connection.
 
         Parameters
@@ -95,6 +96,8 @@ class Ledger:
             In the form that `database_url.parse_database_url` takes.
         pool_size : int
             The maximum number of open connections.
+        longest : float
+            Seconds that a call may take before it is given up. The default is for requests, whose callers wait.
 
         Raises
         ------
@@ -102,7 +105,12 @@ class Ledger:
             If the URL is invalid.
         """
         address = parse_database_url(database_url)
-        return cls(Pool(lambda: Connection(address), size=pool_size))
+        statement_timeout = longest - PATIENCE + STATEMENT_TIMEOUT
+
+        def connect(until: float) -> Connection:
+            return Connection(address, until=until, statement_timeout=statement_timeout)
+
+        return cls(Pool(connect, size=pool_size, longest=longest))
 
     @classmethod
     def configured(cls, settings: DatabaseSettings) -> "Ledger":
