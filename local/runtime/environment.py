@@ -17,6 +17,7 @@ An error is an object as Lambda's runtime makes it: `errorType`, `errorMessage` 
 Every cold start imports this module first, so it imports little, and nothing outside the standard library.
 """
 
+import contextlib
 import importlib
 import io
 import json
@@ -90,10 +91,8 @@ class _LossyFile(io.FileIO):
 
     def write(self, data: "Buffer") -> int:
         """Write, and say that all is written even if it is not."""
-        try:
+        with contextlib.suppress(OSError):
             super().write(data)
-        except OSError:
-            pass
         return len(memoryview(data).cast("B"))
 
 

@@ -1,12 +1,12 @@
 """AWS's look-alike: moto's server as a service, with the template's queues and a bucket for uploads."""
 
+import http.client
 import json
 import os
 import socket
 import sys
-import urllib.error
-import urllib.request
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Final
 
@@ -102,11 +102,12 @@ class LocalAws:
         return {**queue, **CREDENTIALS, "AWS_ENDPOINT_URL": self.endpoint, "UPLOADS_BUCKET": UPLOADS_BUCKET}
 
     def _wait_for_answer(self) -> None:
+        host, port = self._listener.getsockname()
         try:
-            urllib.request.urlopen(f"{self.endpoint}/moto-api/", timeout=_START_TIMEOUT).close()
-        except urllib.error.HTTPError:
-            pass  # an answer
-        except OSError as error:
+            with closing(http.client.HTTPConnection(host, port, timeout=_START_TIMEOUT)) as client:
+                client.request("GET", "/moto-api/")
+                client.getresponse()
+        except (OSError, http.client.HTTPException) as error:
             raise CannotServeError(f"{self.name}: {error}") from error
 
     def running(self) -> bool:

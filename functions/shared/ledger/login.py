@@ -7,7 +7,7 @@ import ssl
 import struct
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from functions.shared.ledger.database_url import DatabaseAddress
@@ -239,7 +239,7 @@ def _open_tcp(host: str, port: int, limit: float) -> socket.socket:
     raise OSError(f"the name {host} has no address")
 
 
-_Addresses = list[tuple[socket.AddressFamily, socket.SocketKind, int, str, Any]]
+_Addresses = Sequence[tuple[socket.AddressFamily, socket.SocketKind, int, str, Any]]
 
 
 def _resolve(host: str, port: int, limit: float) -> _Addresses:
