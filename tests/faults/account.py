@@ -111,11 +111,11 @@ class Account:
         with self._lock:
             self._sent[sent.key] = sent
 
-    def attempt(self, client: int, fault: str, began: float, status: int | None, retry_after: str | None) -> None:
-        """Count a request and its answer; no status means that the connection was cut."""
+    def attempt(self, client: int, began: float, status: int | None, retry_after: str | None) -> None:
+        """Count a request and its answer for the present fault; no status means that the connection was cut."""
         now = time.monotonic()
         with self._lock:
-            tally = self.tallies[fault]
+            tally = self.tallies[self.fault]
             tally.requests += 1
             succeeded = status is not None and status < 300
             if status is None:
@@ -126,7 +126,7 @@ class Account:
                 tally.slowest_503 = max(tally.slowest_503 or 0.0, now - began)
                 if not (retry_after or "").isdecimal():
                     tally.without_retry_after += 1
-            if fault == self.fault and self.healed_at is not None and began >= self.healed_at:
+            if self.healed_at is not None and began >= self.healed_at:
                 if succeeded:
                     if tally.first_success_after is None:
                         tally.first_success_after = now - self.healed_at

@@ -116,11 +116,11 @@ class Clients:
             self._account.wrong(sent.fault, f"{sent.key}: read back as another")
 
     def _send(self, number: int, client: httpx.Client, request: httpx.Request) -> httpx.Response | None:
-        fault, began = self._account.fault, time.monotonic()
+        began = time.monotonic()
         try:
             answer = client.send(request)
         except httpx.TransportError:
-            self._account.attempt(number, fault, began, None, None)
+            self._account.attempt(number, began, None, None)
             return None
-        self._account.attempt(number, fault, began, answer.status_code, answer.headers.get("retry-after"))
+        self._account.attempt(number, began, answer.status_code, answer.headers.get("retry-after"))
         return answer

@@ -160,13 +160,12 @@ def disk_full(system: System, _: Scale) -> bool | None:
     if system.disk is None:
         return False
     filler = system.disk / "filler"
-    with filler.open("wb") as file:
+    with filler.open("wb", buffering=0) as file:
         chunk = bytes(1 << 20)
         until = time.monotonic() + _HOLD
         while time.monotonic() < until:  # what others free is taken, too
             try:
                 file.write(chunk)
-                file.flush()
             except OSError:
                 time.sleep(0.02)
                 chunk = chunk[: max(len(chunk) // 2, 1)]

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 from itertools import combinations
+from typing import cast
 
 from PIL import Image, ImageChops
 
@@ -42,7 +43,7 @@ def make_pictures() -> list[Picture]:
     for content in _variants():
         [answer] = run(model, [model.decode_image(content)])
         assert not isinstance(answer, Exception)
-        made.append(Picture(content, sha256(content).digest(), tuple(answer.output)))
+        made.append(Picture(content, sha256(content).digest(), tuple(cast("list[float]", answer.output))))
     for one, other in combinations(made, 2):
         assert not one.is_output(list(other.output)), "two pictures have the same output"
     return made

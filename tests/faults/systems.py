@@ -1,4 +1,4 @@
-"""The systems under test: `python -m local` with real functions, over databases that can be got at in different ways."""
+"""The systems under test: `python -m local` with the real functions, over databases that are reached in several ways."""
 
 import contextlib
 import os
@@ -32,7 +32,7 @@ CLIENTS = 4
 
 _PATIENCE = 60.0  # seconds
 _DISK = "700m"  # for a database that may keep 512 MB of write-ahead log
-# A worker that was killed holds its predictions for its own time and the queue's: seconds here, minutes in the template.
+# A worker that was killed holds its predictions for its own time and the queue's: here seconds instead of minutes.
 _SHORTER = (
     ("VisibilityTimeout: 370", "VisibilityTimeout: 6"),
     ("Timeout: 60", "Timeout: 5"),
@@ -139,7 +139,7 @@ def _project(folder: Path) -> Path:
     text = (ROOT / "template.yaml").read_text()
     for longer, shorter in _SHORTER:
         assert longer in text, longer
-        text = text.replace(longer, shorter)
+        text = text.replace(longer, shorter, 1)  # the worker's comes before the sweep's
     (project / "template.yaml").write_text(text)
     return project / "template.yaml"
 
@@ -241,7 +241,7 @@ def encrypted() -> Iterator[System]:
         with Proxy(parse_database_url(postgres.url), folder, tls=context) as terminator:
             tls_port = parse_database_url(terminator.url).port
             with FaultyProxy(("127.0.0.1", tls_port)) as database:
-                url = f"postgresql://ledger@localhost:{database.port}/ledger?sslrootcert={quote(str(authority))}"
+                url = f"postgresql://ledger@localhost:{database.port}/ledger?sslmode=verify-full&sslrootcert={quote(str(authority))}"
                 with _started(folder, DATABASE_URL=url) as server:
                     yield System(server, postgres.url, database=database, postgres=postgres)
 

@@ -20,6 +20,7 @@ from functions.shared import patience
 from functions.shared.object_storage.errors import ObjectMissingError, ObjectStoreUnavailableError
 
 if TYPE_CHECKING:
+    from botocore.awsrequest import AWSRequest
     from mypy_boto3_s3 import S3Client
 
 PREFIX: Final = "inputs/"
@@ -258,7 +259,14 @@ class Bucket:
             # Without this, presigned URLs use the global endpoint, which redirects to other regions' buckets.
             s3={"addressing_style": "virtual"},
         )
-        return boto3.client("s3", config=config)
+        client = boto3.client("s3", config=config)
+        client.meta.events.register("before-sign.s3.PutObject", _send_the_body_at_once)
+        return client
+
+
+def _send_the_body_at_once(request: "AWSRequest", **_: object) -> None:
+    """Do not ask S3 whether it will take the body: that takes a round trip, or a second where S3 does not answer."""
+    del request.headers["Expect"]
 
 
 @contextmanager
