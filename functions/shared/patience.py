@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Final
 
-OF_A_REQUEST: Final = 2.6
+OF_A_REQUEST: Final = 2.4
 """Seconds that all calls of a request may take together."""
 
 LEAST: Final = 0.2
@@ -42,7 +42,7 @@ def spend(seconds: float) -> None:
         _left.set(patience - seconds)
 
 
-def is_exhausted() -> bool:
-    """Tell whether so little is left that a call without a limit of its own should not be made."""
+def allows(seconds: float) -> bool:
+    """Tell whether a call may be made that takes so long at most, and whose limit cannot be set for each call."""
     patience = _left.get()
-    return patience is not None and patience <= LEAST
+    return patience is None or patience >= seconds

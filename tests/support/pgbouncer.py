@@ -43,6 +43,7 @@ class PgBouncer:
 pool_mode = transaction
 default_pool_size = {SERVER_CONNECTIONS}
 max_client_conn = 50
+server_login_retry = 1
 unix_socket_dir = {folder}
 listen_port = {PORT}
 auth_type = any

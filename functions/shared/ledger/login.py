@@ -25,10 +25,10 @@ from functions.shared.ledger.iam import login_token
 # Seconds. One call may wait for the pool, connect, lose its statement and repeat it: all of it within PATIENCE, so that
 # a caller knows in under three seconds that the database is not there. The server gives a statement up before the
 # client gives the server up: the outcome is then certain.
-PATIENCE = 2.5
+PATIENCE = 2.3
 CONNECT_TIMEOUT = 1.5
-STATEMENT_TIMEOUT = 2.0
-ANSWER_TIMEOUT = 2.3
+STATEMENT_TIMEOUT = 1.9
+ANSWER_TIMEOUT = 2.2
 UNACKNOWLEDGED_TIMEOUT = 0.8
 
 _SSL_REQUEST = struct.pack("!ii", 8, 80877103)

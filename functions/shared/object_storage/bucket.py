@@ -5,12 +5,12 @@ percent-encoded, or a digest if that is too long. The bucket's own rule encrypts
 server-side encryption behavior"). Each is sent with its SHA-256, which S3 checks ("Checking object integrity").
 """
 
+import hashlib
 from base64 import b64encode
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from functools import cached_property
-from hashlib import sha256
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import quote
@@ -25,10 +25,12 @@ if TYPE_CHECKING:
 
 PREFIX: Final = "inputs/"
 
-# Seconds. With the pause of up to a second between two attempts, a caller hears in under three that S3 is not there.
+# Seconds, so that a caller hears in under three that S3 is not there.
 CONNECT_TIMEOUT: Final = 0.5
 READ_TIMEOUT: Final = 0.8
 ATTEMPTS: Final = 2
+LONGEST_CALL: Final = 1.7
+"""Seconds that a request whose patience is shorter than this does not start to wait for S3."""
 PARALLEL: Final = 8
 """The number of concurrent requests."""
 
@@ -41,7 +43,7 @@ def key_of(user_id: str, input_id: UUID) -> str:
     """Return the key of a user's input."""
     user = quote(user_id, safe="")
     if len(user) > _LONGEST_USER:
-        user = f"~{sha256(user_id.encode()).hexdigest()}"
+        user = f"~{hashlib.sha256(user_id.encode()).hexdigest()}"
     return f"{PREFIX}{user}/{input_id}"
 
 
@@ -125,11 +127,15 @@ class Bucket:
         if len(objects) == 1:
             self._put(objects[0])
             return
-        from concurrent.futures import ThreadPoolExecutor  # most cold starts do not need it
+        from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait  # most cold starts do not need it
 
+        began = monotonic()
         with ThreadPoolExecutor(PARALLEL) as threads:
             puts = [threads.submit(self._put, one) for one in objects]
-        failures = [failure for put in puts if (failure := put.exception())]
+            wait(puts, return_when=FIRST_EXCEPTION)
+            threads.shutdown(cancel_futures=True)  # the others would most likely fail as well
+        patience.spend(monotonic() - began)  # the threads have no patience of their own
+        failures = [failure for put in puts if not put.cancelled() and (failure := put.exception())]
         if failures:
             self.remove_quietly([one.key for one in objects])
             raise failures[0]
@@ -144,16 +150,26 @@ class Bucket:
                 ChecksumSHA256=b64encode(one.sha256).decode(),
             )
 
-    def get(self, key: str) -> bytes:
+    def get(self, key: str, *, sha256: bytes | None = None) -> bytes:
         """Return an object's content.
+
+        Parameters
+        ----------
+        key
+            Where it is.
+        sha256
+            SHA-256 of the content, 32 bytes, where it is known. Nothing predicts or shows other bytes.
 
         Raises
         ------
         ObjectMissingError, ObjectStoreUnavailableError
-            If the object does not exist; if it cannot be read.
+            If the object does not exist; if it cannot be read, or has another SHA-256.
         """
         with _errors_as_ours():
-            return self._client.get_object(Bucket=self.bucket, Key=key)["Body"].read()
+            content = self._client.get_object(Bucket=self.bucket, Key=key)["Body"].read()
+        if sha256 is not None and hashlib.sha256(content).digest() != sha256:
+            raise ObjectStoreUnavailableError(f"{self.uri(key)} has other bytes than those that were stored")
+        return content
 
     def size(self, key: str) -> int:
         """Return an object's size in bytes. Raises as `get` does."""
@@ -273,7 +289,7 @@ def _send_the_body_at_once(request: "AWSRequest", **_: object) -> None:
 def _errors_as_ours() -> Iterator[None]:
     from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 
-    if patience.is_exhausted():
+    if not patience.allows(LONGEST_CALL):
         raise ObjectStoreUnavailableError("no time is left to ask S3")
     began = monotonic()
     try:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 BATCH: Final = 10
 """The maximum number of messages in one SQS request (AWS, "Amazon SQS message quotas")."""
 
-# Seconds. With the pause of up to a second between two attempts, a caller hears in under three that SQS is not there.
+# Seconds, so that a caller hears in under three that SQS is not there.
 CONNECT_TIMEOUT: Final = 0.5
 READ_TIMEOUT: Final = 0.8
 ATTEMPTS: Final = 2
@@ -41,7 +41,7 @@ class PredictionQueue:
         Raises
         ------
         QueueUnavailableError
-            If not all could be sent. This takes about three seconds at most per batch.
+            If not all could be sent. This takes about two seconds at most per batch.
         """
         remaining = iter(prediction_ids)
         while batch := list(islice(remaining, BATCH)):
