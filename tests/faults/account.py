@@ -21,6 +21,7 @@ _ALL = """
     FROM predictions AS p JOIN inputs AS i USING (input_id)
     WHERE p.prediction_id > :after ORDER BY p.prediction_id LIMIT 1000
 """
+_GIVEN_UP = "The prediction was not finished in time."
 _UNFINISHED = "SELECT count(*) FROM predictions WHERE status IN ('queued', 'processing')"
 
 
@@ -147,7 +148,7 @@ class Account:
             self.tallies[fault].wrong += 1
             self.tallies[fault].complain(what)
 
-    def check(self, database_url: str, objects: dict[str, bytes], *, may_fail: Sequence[str] = ()) -> None:
+    def check(self, database_url: str, objects: dict[str, bytes], *, may_give_up: bool = False) -> None:
         """Compare all that was sent with what the database holds.
 
         Parameters
@@ -156,8 +157,8 @@ class Account:
             The database, past every proxy.
         objects
             The objects in S3 by URI.
-        may_fail
-            The faults after which an asynchronous prediction may end as failed.
+        may_give_up
+            Whether an asynchronous prediction may have failed because every worker that took it was killed.
         """
         stored: dict[str, list[UUID]] = defaultdict(list)
         connection = Connection(parse_database_url(database_url), statement_timeout=60)
@@ -166,7 +167,7 @@ class Account:
             after = rows[-1][0]
             for prediction_id, key, status, output, error, content, uri in rows:
                 stored[key].append(prediction_id)
-                self._check_record(key, status, output, error, objects.get(uri) if uri else content, may_fail)
+                self._check_record(key, status, output, error, objects.get(uri) if uri else content, may_give_up)
         connection.close()
         for sent in self._sent.values():
             tally, ids = self.tallies[sent.fault], stored.pop(sent.key, [])
@@ -182,7 +183,7 @@ class Account:
         self._sent.clear()
 
     def _check_record(
-        self, key: str, status: str, output: object, error: object, content: bytes | None, may_fail: Sequence[str]
+        self, key: str, status: str, output: object, error: object, content: bytes | None, may_give_up: bool
     ) -> None:
         sent = self._sent.get(key)
         if sent is None:
@@ -190,7 +191,7 @@ class Account:
         picture = self.pictures[sent.picture]
         if content is None or sha256(content).digest() != picture.sha256:
             self.wrong(sent.fault, f"{key}: another input is stored")
-        if status == "failed" and sent.asynchronous and sent.fault in may_fail:
+        if may_give_up and sent.asynchronous and status == "failed" and error == _GIVEN_UP:
             return
         if status != "succeeded":
             if sent.prediction_id is not None:

@@ -236,7 +236,7 @@ def records_cut(system: System, scale: Scale) -> None:
     for direction in ("up", "down"):
         records = range(16 if scale.every_record else 8)
         _cut(proxy, direction, records, itertools.cycle((End.RESET, End.CLOSE)), in_records=True, login=True)
-        _cut(proxy, direction, range(0, 3000, scale.step * 3), itertools.cycle((End.CLOSE, End.RESET)), login=True)
+        _cut(proxy, direction, range(0, 3000, scale.step * 8), itertools.cycle((End.CLOSE, End.RESET)), login=True)
 
 
 def storage_silent(system: System, _: Scale) -> None:
@@ -323,8 +323,6 @@ POOLED: dict[str, Fault] = {
     "PostgreSQL restarted behind PgBouncer": database_restarted_behind_the_pooler,
     "the table locked behind PgBouncer": locked,
 }
-MAY_FAIL = ("workers killed until messages are given up", "workers killed")
-"""After these an asynchronous prediction may have failed, and its record says so."""
 
 
 def _cut(

@@ -1,4 +1,4 @@
-"""The systems under test: `python -m local` with the real functions, over databases that are reached in several ways."""
+"""The systems under test: `python -m local` with the real functions, and several ways to the database."""
 
 import contextlib
 import os

@@ -17,7 +17,7 @@ from urllib.parse import quote
 from uuid import UUID
 
 from functions.shared import patience
-from functions.shared.object_storage.errors import ObjectMissingError, ObjectStoreUnavailableError
+from functions.shared.object_storage.errors import ObjectMissingError, ObjectStoreError, ObjectStoreUnavailableError
 
 if TYPE_CHECKING:
     from botocore.awsrequest import AWSRequest
@@ -127,15 +127,21 @@ class Bucket:
         if len(objects) == 1:
             self._put(objects[0])
             return
-        from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait  # most cold starts do not need it
+        from concurrent.futures import ThreadPoolExecutor  # most cold starts do not need it
+
+        failures: list[ObjectStoreError] = []
+
+        def put(one: NewObject) -> None:
+            if not failures:  # the others would most likely fail as well
+                try:
+                    self._put(one)
+                except ObjectStoreError as error:
+                    failures.append(error)
 
         began = monotonic()
         with ThreadPoolExecutor(PARALLEL) as threads:
-            puts = [threads.submit(self._put, one) for one in objects]
-            wait(puts, return_when=FIRST_EXCEPTION)
-            threads.shutdown(cancel_futures=True)  # the others would most likely fail as well
+            list(threads.map(put, objects))
         patience.spend(monotonic() - began)  # the threads have no patience of their own
-        failures = [failure for put in puts if not put.cancelled() and (failure := put.exception())]
         if failures:
             self.remove_quietly([one.key for one in objects])
             raise failures[0]
