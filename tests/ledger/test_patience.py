@@ -66,10 +66,10 @@ def test_a_database_whose_network_swallows_the_first_packet() -> None:
 def test_a_name_that_is_not_resolved(monkeypatch: pytest.MonkeyPatch) -> None:
     resolve = socket.getaddrinfo
 
-    def slow(host: str, *arguments: object, flags: int = 0, **options: object) -> object:
+    def slow(host: str, port: int, *, type: int = 0, flags: int = 0) -> object:  # noqa: A002 - the resolver's own name
         if not flags:
             time.sleep(5)
-        return resolve(host, *arguments, flags=flags, **options)  # type: ignore[arg-type]  # as it was called
+        return resolve(host, port, type=type, flags=flags)
 
     monkeypatch.setattr(socket, "getaddrinfo", slow)
     ledger = Ledger.at("postgresql://anna@db.internal/ledger?sslmode=disable")
