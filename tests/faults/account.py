@@ -161,9 +161,9 @@ class Account:
             Whether an asynchronous prediction may have failed because every worker that took it was killed.
         """
         stored: dict[str, list[UUID]] = defaultdict(list)
-        connection = Connection(parse_database_url(database_url), statement_timeout=60)
+        connection = Connection(parse_database_url(database_url), longest=60)
         after = UUID(int=0)
-        while rows := connection.run(_ALL, {"after": after}, until=time.monotonic() + 60):
+        while rows := connection.run(_ALL, {"after": after}):
             after = rows[-1][0]
             for prediction_id, key, status, output, error, content, uri in rows:
                 stored[key].append(prediction_id)

@@ -133,8 +133,8 @@ def locked(system: System, _: Scale) -> None:
     """Another session holds a lock on the table of predictions."""
     with _session(system) as session:
         session.run("BEGIN", {})
-        session.run("LOCK TABLE predictions IN ACCESS EXCLUSIVE MODE", {}, until=time.monotonic() + 30)
-        session.run("SELECT pg_sleep(:seconds)", {"seconds": _HOLD}, until=time.monotonic() + 30)
+        session.run("LOCK TABLE predictions IN ACCESS EXCLUSIVE MODE", {})
+        session.run("SELECT pg_sleep(:seconds)", {"seconds": _HOLD})
         session.run("COMMIT", {})
 
 
@@ -151,7 +151,7 @@ def migrated(system: System, _: Scale) -> None:
                 "ALTER TABLE idempotency_keys ALTER COLUMN key TYPE varchar(1000)",
                 "ALTER TABLE idempotency_keys ALTER COLUMN key TYPE text",
             ):
-                session.run(statement, {}, keep=False, until=time.monotonic() + 30)
+                session.run(statement, {}, keep=False)
                 time.sleep(0.05)
 
 
@@ -360,7 +360,7 @@ def _of(proxy: FaultyProxy | None) -> FaultyProxy:
 
 @contextlib.contextmanager
 def _session(system: System) -> Iterator[Connection]:
-    session = Connection(parse_database_url(system.database_url), statement_timeout=30)
+    session = Connection(parse_database_url(system.database_url), longest=30)
     try:
         yield session
     finally:

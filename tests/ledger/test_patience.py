@@ -91,7 +91,7 @@ def test_a_database_that_is_lost_under_a_statement_and_then_says_nothing(databas
 def test_a_lock_is_given_up_by_the_server_so_that_the_outcome_is_certain(new_database: Callable[[], str]) -> None:
     url = new_database()
     upgrade(url)
-    holder = Connection(parse_database_url(url), statement_timeout=30)
+    holder = Connection(parse_database_url(url), longest=30)
     with closing(holder), closing(Ledger.at(url)) as ledger:
         ledger.register(MODEL)
         holder.run("BEGIN", {})
@@ -144,6 +144,6 @@ def test_what_a_call_takes_is_not_there_for_the_next(silent: int) -> None:
 
 
 def test_the_limits_fit_into_one_another() -> None:
-    assert login.STATEMENT_TIMEOUT < login.ANSWER_TIMEOUT < login.PATIENCE < patience.OF_A_REQUEST < LONGEST
+    assert login.STATEMENT_TIMEOUT < login.PATIENCE < patience.OF_A_REQUEST < LONGEST
     for client in (object_storage, predictions):
         assert client.ATTEMPTS * client.READ_TIMEOUT < object_storage.LONGEST_CALL < patience.OF_A_REQUEST

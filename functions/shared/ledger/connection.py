@@ -18,7 +18,6 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from functions.shared.ledger import login
 from functions.shared.ledger.arrays import Array, encode_array
 from functions.shared.ledger.database_url import DatabaseAddress
 from functions.shared.ledger.driver import (
@@ -37,7 +36,7 @@ from functions.shared.ledger.errors import (
     UnstorableValueError,
     refusal,
 )
-from functions.shared.ledger.login import STATEMENT_TIMEOUT, close_socket, start_session
+from functions.shared.ledger.login import PATIENCE, STATEMENT_TIMEOUT, close_socket, start_session
 
 _UUID_OID, _BYTEA_OID = 2950, 17
 _IDLE = (None, b"I")  # transaction status in ReadyForQuery: not in a transaction block; None before the first statement
@@ -83,8 +82,9 @@ class Connection:
         False to do so even if the address says otherwise.
     until : float or None
         When to give up connecting, on the monotonic clock; None for ``CONNECT_TIMEOUT`` from now.
-    statement_timeout : float
-        Seconds after which the server gives a statement up.
+    longest : float
+        Seconds that a statement may take. The server gives it up a little earlier than this side, so that the outcome
+        is certain wherever the server still answers.
 
     Raises
     ------
@@ -98,14 +98,15 @@ class Connection:
         *,
         prepared: bool = True,
         until: float | None = None,
-        statement_timeout: float = STATEMENT_TIMEOUT,
+        longest: float = PATIENCE,
     ) -> None:
         self._prepare = prepared and address.prepared
         self._statements: dict[str, _Prepared] = {}
         self._usable = True
+        self._longest = longest
         settings = {"client_encoding": "UTF8", "TimeZone": "UTC"}
         if self._prepare:
-            milliseconds = str(int(statement_timeout * 1000))
+            milliseconds = str(int((longest - PATIENCE + STATEMENT_TIMEOUT) * 1000))
             settings |= {
                 "statement_timeout": milliseconds,
                 "idle_in_transaction_session_timeout": milliseconds,
@@ -150,7 +151,7 @@ class Connection:
         keep : bool
             False where the best plan depends on the values: the statement is then planned for these.
         until : float or None
-            When to stop waiting for the answer, on the monotonic clock; None for ``ANSWER_TIMEOUT`` from now.
+            When to stop waiting for the answer, on the monotonic clock; None for as long as any may take.
 
         Returns
         -------
@@ -204,7 +205,7 @@ class Connection:
 
     def _exchange(self, packet: bytes, context: Context, until: float | None) -> None:
         began = time.monotonic()
-        limit = began + login.ANSWER_TIMEOUT if until is None else until
+        limit = began + self._longest if until is None else until
         if limit <= began:
             raise LedgerUnavailableError("no time is left to ask the database")
         self._usable = False  # whatever interrupts us leaves answers unread

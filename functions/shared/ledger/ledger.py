@@ -20,7 +20,7 @@ from functions.shared.ledger.errors import (
 )
 from functions.shared.ledger.identifiers import FIRST_ID, LAST_ID, created_at, first_id_at
 from functions.shared.ledger.json_text import json_text, jsonb_text
-from functions.shared.ledger.login import PATIENCE, STATEMENT_TIMEOUT
+from functions.shared.ledger.login import PATIENCE
 from functions.shared.ledger.pool import SIZE, Pool
 from functions.shared.ledger.records import (
     Claim,
@@ -105,10 +105,9 @@ class Ledger:
             If the URL is invalid.
         """
         address = parse_database_url(database_url)
-        statement_timeout = longest - PATIENCE + STATEMENT_TIMEOUT
 
         def connect(until: float) -> Connection:
-            return Connection(address, until=until, statement_timeout=statement_timeout)
+            return Connection(address, until=until, longest=longest)
 
         return cls(Pool(connect, size=pool_size, longest=longest))
 

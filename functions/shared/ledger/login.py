@@ -28,7 +28,6 @@ from functions.shared.ledger.iam import login_token
 PATIENCE = 2.3
 CONNECT_TIMEOUT = 1.5
 STATEMENT_TIMEOUT = 1.9
-ANSWER_TIMEOUT = 2.2
 UNACKNOWLEDGED_TIMEOUT = 0.8
 
 _SSL_REQUEST = struct.pack("!ii", 8, 80877103)
@@ -92,7 +91,7 @@ def start_session(
                 startup_params=startup,
             )
             _refuse_standby(session.parameter_statuses, address.target_session_attrs)
-            connected.settimeout(ANSWER_TIMEOUT)
+            connected.settimeout(PATIENCE)
         except BaseException:
             close_socket(connected)
             raise
@@ -193,7 +192,7 @@ def open_socket(address: DatabaseAddress, until: float | None = None) -> socket.
     Returns
     -------
     socket.socket
-        Ready for PostgreSQL's start-up message; gives up waiting after ``ANSWER_TIMEOUT``.
+        Ready for PostgreSQL's start-up message; gives up waiting after ``PATIENCE``.
 
     Raises
     ------
@@ -218,7 +217,7 @@ def open_socket(address: DatabaseAddress, until: float | None = None) -> socket.
     except BaseException:
         plain.close()
         raise
-    connected.settimeout(ANSWER_TIMEOUT)
+    connected.settimeout(PATIENCE)
     return connected
 
 
