@@ -30,10 +30,10 @@ _FINISH = 240.0  # seconds in which every asynchronous prediction has to be fini
 _PLAIN = "none"
 
 SYSTEMS: Sequence[tuple[str, Callable[[], contextlib.AbstractContextManager[System | None]], Mapping[str, Fault]]] = (
-    ("the embedded database", embedded, faults.EMBEDDED),
     ("a database and S3 behind proxies", proxied, faults.PROXIED),
     ("a database behind TLS", encrypted, faults.ENCRYPTED),
     ("a database behind PgBouncer", pooled, faults.POOLED),
+    ("the embedded database", embedded, faults.EMBEDDED),
 )
 
 
@@ -55,7 +55,7 @@ class _Run:
 
     def over(self) -> None:
         systems = [one for one in SYSTEMS if self._system in one[0]]
-        for position, (name, start, all_faults) in enumerate(systems):
+        for name, start, all_faults in systems:
             chosen = {fault: make for fault, make in all_faults.items() if self._only in fault}
             if not chosen:
                 continue
@@ -64,7 +64,8 @@ class _Run:
                 if system is None:
                     self.skipped += list(chosen)
                     continue
-                self._one_system(system, chosen, self._requests * (position + 1) // len(systems))
+                # The last system goes through its faults until enough requests were sent, the others once.
+                self._one_system(system, chosen, self._requests if start is systems[-1][1] else 0)
 
     def _one_system(self, system: System, chosen: Mapping[str, Fault], requests: int) -> None:
         account = self.account
