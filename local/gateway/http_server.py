@@ -120,9 +120,9 @@ class HttpApi:
                 f"The body of {len(body)} bytes makes an event of {len(event)} bytes, and the limit is "
                 f"{LARGEST_PAYLOAD} bytes: a binary body grows by a third in the event."
             )
-        return await self._invoke(match.target, Invocation(event, identifiers))
+        return await self._invoke(match.target, Invocation(event, identifiers), without_body=scope["method"] == "HEAD")
 
-    async def _invoke(self, pool: FunctionPool, invocation: Invocation) -> integration.Response:
+    async def _invoke(self, pool: FunctionPool, invocation: Invocation, *, without_body: bool) -> integration.Response:
         name = pool.function.name
         alarm = asyncio.get_running_loop().call_later(
             integration.LONGEST_WAIT,
@@ -132,7 +132,7 @@ class HttpApi:
         try:
             pool.invoke(invocation)
             payload = await invocation.result
-            return integration.read_result(from_json(payload))
+            return integration.read_result(from_json(payload), without_body=without_body)
         except FunctionTimeoutError as error:
             self._report(f"{name}: {error}")
             return integration.SERVICE_UNAVAILABLE
