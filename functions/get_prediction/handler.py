@@ -11,7 +11,7 @@ from pydantic_core import to_json
 
 from functions.get_prediction.stored_input import StoredInputs
 from functions.shared.api.app import MAX_RESPONSE_BYTES, create_app, create_handler
-from functions.shared.api.auth import caller
+from functions.shared.api.auth import caller, find_readable
 from functions.shared.api.documentation import problems
 from functions.shared.api.negotiation import require_accepts
 from functions.shared.api.representations import PredictionWithInput, members
@@ -63,8 +63,10 @@ async def get_prediction(request: Request, prediction_id: PredictionId) -> Respo
     """
     require_accepts(request.headers.get("accept"))
     env = environment()
-    subject = caller(request, required=env.token_required)
-    record, stored = env.ledger.get(prediction_id, user_id=subject)
+    reader = caller(request, required=env.token_required)
+    record, stored = find_readable(
+        reader, prediction_id, lambda user_id: env.ledger.get(prediction_id, user_id=user_id)
+    )
     own = members(record)
     room = MAX_RESPONSE_BYTES - len(to_json(own))
     return Response(to_json(own | env.inputs.members(prediction_id, stored, room)), media_type="application/json")
@@ -86,8 +88,8 @@ async def get_prediction(request: Request, prediction_id: PredictionId) -> Respo
 async def get_input(request: Request, prediction_id: PredictionId) -> Response:
     """The input as it was uploaded: the same bytes, the same content type. A large one is a redirect away."""
     env = environment()
-    subject = caller(request, required=env.token_required)
-    stored = env.ledger.get_input(prediction_id, user_id=subject)
+    reader = caller(request, required=env.token_required)
+    stored = find_readable(reader, prediction_id, lambda user_id: env.ledger.get_input(prediction_id, user_id=user_id))
     if (url := env.inputs.presigned_url(prediction_id, stored)) is not None:
         headers = {"Location": url, "Cache-Control": "no-store"}
         return Response(status_code=HTTPStatus.TEMPORARY_REDIRECT, headers=headers)

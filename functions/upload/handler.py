@@ -66,7 +66,7 @@ async def upload(request: Request) -> Response:
     """Announce an image that is too large for a request to this API, and learn where to upload it."""
     require_accepts(request.headers.get("accept"))
     env = environment()
-    subject = caller(request, required=env.settings.token_required)
+    subject = caller(request, required=env.settings.token_required).user_id
     bucket = env.uploads_bucket
     if bucket is None:
         raise Problem(HTTPStatus.NOT_FOUND, "There are no uploads here: send the image itself to POST /prediction.")

@@ -179,6 +179,10 @@ def test_a_token_is_made_on_the_command_line(closed: httpx.Client, closed_server
     answer = closed.get("/closed", headers=bearer(token("bob", "--seconds", "60"))).json()
     assert answer["event"]["requestContext"]["authorizer"]["jwt"]["claims"]["sub"] == "bob"
     assert_refused(closed, token("bob", "--seconds", "-1"))
+    both = token("bob", "--scope", "predictions:read-all", "--scope", "ground-truth:write")
+    answer = closed.get("/closed", headers=bearer(both)).json()
+    claimed = answer["event"]["requestContext"]["authorizer"]["jwt"]["claims"]["scope"]
+    assert claimed == "openid predictions:read-all ground-truth:write"
 
 
 def test_without_auth_no_token_is_asked_for_whatever_the_template_says(serve: Serve) -> None:
