@@ -300,13 +300,12 @@ SERVICE_UNAVAILABLE = _message(503, "Service Unavailable")
 TOO_LARGE_STATUS = 413
 
 
+def problem(status: int, title: str, detail: str, **others: str) -> Response:
+    """Return a problem document (RFC 9457)."""
+    document = {"type": "about:blank", "title": title, "status": status, "detail": detail, **others}
+    return _response(status, [("content-type", "application/problem+json")], encode(document))
+
+
 def too_large(detail: str) -> Response:
     """Return the response to a request over a limit: a problem document that also has API Gateway's `message`."""
-    problem = {
-        "type": "about:blank",
-        "title": "Content Too Large",
-        "status": TOO_LARGE_STATUS,
-        "detail": detail,
-        "message": "Request Entity Too Large",
-    }
-    return _response(TOO_LARGE_STATUS, [("content-type", "application/problem+json")], encode(problem))
+    return problem(TOO_LARGE_STATUS, "Content Too Large", detail, message="Request Entity Too Large")
