@@ -6,7 +6,7 @@ from http import HTTPStatus
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import HTMLResponse, JSONResponse
+from fastapi.responses import JSONResponse
 
 from functions.describe import pages
 from functions.describe.documents import model_document, service_document
@@ -67,7 +67,7 @@ async def describe(request: Request) -> Response:
     accept = request.headers.get("accept")
     vary = {"Vary": "Accept"}
     if quality(accept, "text/html") > quality(accept, "application/json"):
-        return HTMLResponse((pages.HERE / "page.html").read_text("utf-8"), headers=vary)
+        return pages.html_page("page.html", vary)
     require_accepts(accept)
     return JSONResponse(service_document(_package_or_problem()), headers=vary)
 
