@@ -541,10 +541,10 @@ class TestRights:
 
     def test_who_reads_a_model_may_read_that_model(self, aurora: Stack) -> None:
         stack = deployed("everything-else-different")
-        for role in ("PredictRole", "DescribeRole"):
+        for role in ("PredictRole", "DescribeRole", "UploadRole"):
             assert "arn:aws:s3:::models/iris/3/*" in self.resources_of(stack, role, "s3:GetObject")
             assert "arn:aws:s3:::models" in self.resources_of(stack, role, "s3:ListBucket")
-        for role in ("ListPredictionsRole", "GetPredictionRole", "UploadRole", "MigrateRole"):
+        for role in ("ListPredictionsRole", "GetPredictionRole", "MigrateRole"):
             assert not any("arn:aws:s3:::models" in one for one in self.resources_of(stack, role, "s3:GetObject"))
         assert not any("models" in one for one in self.resources_of(aurora, "PredictRole", "s3:GetObject"))
 
