@@ -289,7 +289,7 @@ def test_a_database_that_cannot_be_reached_is_said_with_when_to_come_back(
         send_file(api, digit),
         api.get("/predictions"),
         api.get(f"/prediction/{UNKNOWN}"),
-        api.get("/health"),
+        api.get("/health?deep=1"),
     ):
         assert int(answer.headers["retry-after"]) > 0
         assert "127.0.0.1" not in problem(answer, 503)["detail"]
