@@ -114,7 +114,7 @@ async def health(
     request: Request,
     deep: Annotated[bool, Query(description="Whether to ask the database too, which may have to wake up.")] = False,
 ) -> dict[str, str]:
-    """200 when the model's files can be read, else 503 naming what fails. With `deep=1` the database must answer too."""
+    """200 when the model's files can be read, and with `deep=1` the database too; else 503 naming what fails."""
     require_accepts(request.headers.get("accept"))
     env = environment()
     answers, failures = {"status": "ok", "model": "ok"}, []

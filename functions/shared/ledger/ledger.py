@@ -255,7 +255,8 @@ class Ledger:
         sql, parameters = statements.WITHDRAW, dict[str, object](prediction_id=prediction_id)
         if idempotency is not None:
             sql, parameters = statements.WITHDRAW_WITH_KEY, parameters | _key_row(idempotency)
-        return not self._pool.run(sql, parameters)
+        [[withdrawn]] = self._pool.run(sql, parameters)
+        return bool(withdrawn)
 
     def replay(self, idempotency: IdempotencyKey) -> Replay | None:
         """Look up what a key has stored, so that a repeated request is not predicted again.
