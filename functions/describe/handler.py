@@ -87,7 +87,7 @@ async def describe(request: Request) -> Response:
     return JSONResponse(service_document(_package_or_problem()), headers=vary)
 
 
-@router.get("/model", responses=problems(406, 503))
+@router.get("/model", responses=problems(401, 406, 503))
 async def get_model(request: Request) -> dict[str, Any]:
     """Name, version, SHA-256, task, signature and labels of the model, and the execution provider it last ran on.
 

@@ -206,6 +206,18 @@ class TestRoutes:
         keys = {f"{method.upper()} {path}" for path, methods in documented.items() for method in methods}
         assert keys <= operations(aurora).keys()
 
+    def test_a_documented_operation_asks_for_a_token_where_its_route_does(self, aurora: Stack) -> None:
+        document = json.loads((ROOT / "functions/describe/openapi.json").read_text("utf-8"))
+        assert document["components"]["securitySchemes"].keys() == {"Token"}
+        routes = operations(aurora)
+        for path, methods in document["paths"].items():
+            for method, operation in methods.items():
+                [required] = routes[f"{method.upper()} {path}"]["security"]
+                assert bool(operation["security"]) == ("Token" in required), f"{method} {path}"
+                assert "401" in operation["responses"] or not operation["security"]
+                asked = {scope for one in operation["security"] for scope in one["Token"]}
+                assert asked <= set(Scope)
+
     def test_events_have_payload_format_2(self, aurora: Stack) -> None:
         integrations = [operation["x-amazon-apigateway-integration"] for operation in operations(aurora).values()]
         assert {one["payloadFormatVersion"] for one in integrations} == {"2.0"}
