@@ -19,7 +19,7 @@ from functions.get_prediction import handler as get_prediction
 from functions.list_predictions import handler as list_predictions
 from functions.predict import handler as predict
 from functions.shared.api.app import TITLE, VERSION, create_app
-from functions.shared.api.documentation import SECURITY_SCHEMES, SCHEME, ProblemDocument
+from functions.shared.api.documentation import SCHEME, SECURITY_SCHEMES, ProblemDocument
 from functions.upload import handler as upload
 from functions.upload.announcement import Announcement
 
