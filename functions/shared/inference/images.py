@@ -11,7 +11,6 @@ Decisions and their reasons:
 - 16 bits per sample are scaled to 8 over the whole range (65535 becomes 255), as the PNG specification says.
 """
 
-import io
 import struct
 import warnings
 import zlib
@@ -24,10 +23,13 @@ from PIL import Image
 from PIL.ImageFile import ImageFile
 
 from functions.shared.inference.content_types import SUPPORTED_CONTENT_TYPES, sniff_contenttype
-from functions.shared.inference.errors import ImageTooLargeError, InputProblem, UndecodableImageError
+from functions.shared.inference.decoding_budget import SCANS_LIKE_THE_FIRST, DecodingBudget, TimedFile
+from functions.shared.inference.errors import image_too_large, undecodable_image
 from functions.shared.inference.image_input import ImageInput
+from functions.shared.inference.jpeg_frame import read_jpeg_frame
 from functions.shared.inference.package_settings import RESAMPLE_NAMES
 from functions.shared.inference.plain_png import read_plain_png
+from functions.shared.inference.tiff_layout import read_tiff_layout
 
 # Pillow warns about odd metadata in files that decode well, which would fill the logs. The filter is set once:
 # setting it for each image takes time and is not thread-safe (Python, "warnings.catch_warnings").
@@ -48,6 +50,8 @@ _TURNS: Final = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+# The PNG specification, 13.12: floor(sample * 255 / 65535 + 0.5).
+_EIGHT_BITS: Final = ((np.arange(65536, dtype=np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
 _ORIENTATION_TAG: Final = 0x0112
 # What Pillow raises on damaged files. Its ImageFile takes the second row for damage too while it reads a header; from
 # pixels and metadata, they come through.
@@ -83,15 +87,24 @@ class ImageDecoder:
         if dtype.kind in "iu":
             tables = [np.rint(table) for table in tables]
         self._tables = [table.astype(dtype) for table in tables]
+        size = wanted.channels * dtype.itemsize
+        self._bytes_per_pixel = 0 if self._size else size
+        self._fixed_bytes = size * self._size[0] * self._size[1] if self._size else 0
         self._one_table = all(np.array_equal(table, self._tables[0]) for table in self._tables)
 
-    def decode(self, data: bytes) -> NDArray[Any]:
+    def budget(self) -> DecodingBudget:
+        """Return what the images of one request may cost."""
+        return DecodingBudget(self._max_pixels, self._bytes_per_pixel, self._fixed_bytes)
+
+    def decode(self, data: bytes, budget: DecodingBudget | None = None) -> NDArray[Any]:
         """Decode one image file.
 
         Parameters
         ----------
         data
             The file's bytes.
+        budget
+            What is left for the images of the request; None for an image alone.
 
         Returns
         -------
@@ -104,17 +117,22 @@ class ImageDecoder:
         UndecodableImageError
             The bytes are no image, or a damaged one, or an image of another kind.
         ImageTooLargeError
-            It has more pixels than the limit.
+            It would cost more than the budget has.
         """
-        image = read_plain_png(data, self._check_size) or self._open(data)
+        budget = budget or self.budget()
+        image: Image.Image | None = read_plain_png(data, budget.admit)
         try:
-            upright = _upright(image)
-            plain = _to_mode(upright, self._mode)
-            if self._size is not None and plain.size != self._size:
-                plain = plain.resize(self._size, self._resample)
+            if image is None:
+                image = _loaded(self._open(data, budget))
+            turn = _turn(image)
+            image = _to_mode(image, self._mode)
+            if turn is not None:
+                image = image.transpose(turn)
+            if self._size is not None and image.size != self._size:
+                image = image.resize(self._size, self._resample)
         except _DAMAGED as error:
-            raise _undecodable("the image is damaged or cut off") from error
-        return self._to_tensor(_pixels(plain))
+            raise undecodable_image("the image is damaged or cut off") from error
+        return self._to_tensor(_pixels(image))
 
     def check(self, data: bytes) -> None:
         """Read an image's header alone, to refuse early and cheaply what `decode` would refuse for it.
@@ -124,39 +142,33 @@ class ImageDecoder:
         UndecodableImageError, ImageTooLargeError
             As `decode` does. What is wrong behind the header does not show.
         """
-        self._open(data)
+        self._open(data, self.budget())
 
     def black(self, height: int, width: int) -> NDArray[Any]:
         """Make the tensor of a black (and opaque) image of a size; shape and dtype as `decode` gives them."""
         return self._to_tensor(_pixels(Image.new(self._mode, (width, height), "black")))
 
-    def _open(self, data: bytes) -> ImageFile:
-        """Read the header and check the size; no pixel is decoded."""
+    def _open(self, data: bytes, budget: DecodingBudget) -> ImageFile:
+        """Read the header and take the image's cost off the budget; no pixel is decoded."""
         content_type = sniff_contenttype(data)
         if content_type is None:
             kinds = ", ".join(kind.removeprefix("image/") for kind in SUPPORTED_CONTENT_TYPES)
             what = "the image is empty" if not data else "the bytes are no image of a kind that is taken"
-            raise _undecodable(f"{what}: send one of {kinds}")
-        if content_type == "image/webp":
-            # its decoder allocates the canvas when it is made, so the header is looked at before
-            self._check_size(*_webp_size(data))
+            raise undecodable_image(f"{what}: send one of {kinds}")
+        admit = _ADMIT.get(content_type)
+        admitted = None if admit is None else admit(data, budget)
         try:
-            image = _OPENERS[content_type](io.BytesIO(data))
+            image = _OPENERS[content_type](TimedFile(data, budget))
         except Image.DecompressionBombError as error:  # a GIF's frame may be larger than the GIF, says its header
-            raise self._too_large("more") from error
+            raise image_too_large(f"the image has more than the {self._max_pixels} pixels that are taken") from error
         except _DAMAGED as error:
             name = content_type.removeprefix("image/")
-            raise _undecodable(f"the image begins like {name}, but its header is damaged or cut off") from error
-        self._check_size(*image.size)
+            raise undecodable_image(f"the image begins like {name}, but its header is damaged or cut off") from error
+        if admitted is None:
+            budget.admit(*image.size)
+        elif sorted(admitted) != sorted(image.size):
+            raise undecodable_image("the image's header says its size in two ways")
         return image
-
-    def _check_size(self, width: int, height: int) -> None:
-        if width * height > self._max_pixels:
-            raise self._too_large(f"{width} x {height} = {width * height} pixels, more")
-
-    def _too_large(self, size: str) -> ImageTooLargeError:
-        message = f"the image has {size} than the {self._max_pixels} pixels that are taken"
-        return ImageTooLargeError(message, problems=(InputProblem("/image", message),))
 
     def _to_tensor(self, pixels: NDArray[np.uint8]) -> NDArray[Any]:
         if pixels.ndim == 2 and self._layout != "NHW":
@@ -179,56 +191,81 @@ def _pixels(image: Image.Image) -> NDArray[np.uint8]:
     return pixels.reshape(height, width) if image.mode == "L" else pixels.reshape(height, width, -1)
 
 
-def _undecodable(message: str) -> UndecodableImageError:
-    return UndecodableImageError(message, problems=(InputProblem("/image", message),))
-
-
 # Pillow's own Image.open would import and try five formats; the type is known here, so one is imported when first sent.
 
 
-def _open_png(file: io.BytesIO) -> ImageFile:
+def _open_png(file: TimedFile) -> ImageFile:
     from PIL.PngImagePlugin import PngImageFile
 
     return PngImageFile(file)
 
 
-def _open_jpeg(file: io.BytesIO) -> ImageFile:
+def _open_jpeg(file: TimedFile) -> ImageFile:
     from PIL.JpegImagePlugin import JpegImageFile
 
     return JpegImageFile(file)
 
 
-def _open_webp(file: io.BytesIO) -> ImageFile:
+def _open_webp(file: TimedFile) -> ImageFile:
     from PIL.WebPImagePlugin import WebPImageFile
 
     return WebPImageFile(file)
 
 
-def _open_gif(file: io.BytesIO) -> ImageFile:
+def _open_gif(file: TimedFile) -> ImageFile:
     from PIL.GifImagePlugin import GifImageFile
 
     return GifImageFile(file)
 
 
-def _open_bmp(file: io.BytesIO) -> ImageFile:
+def _open_bmp(file: TimedFile) -> ImageFile:
     from PIL.BmpImagePlugin import BmpImageFile
 
     return BmpImageFile(file)
 
 
-def _open_tiff(file: io.BytesIO) -> ImageFile:
+def _open_tiff(file: TimedFile) -> ImageFile:
     from PIL.TiffImagePlugin import TiffImageFile
 
     return TiffImageFile(file)
 
 
-_OPENERS: Final[dict[str, Callable[[io.BytesIO], ImageFile]]] = {
+_OPENERS: Final[dict[str, Callable[[TimedFile], ImageFile]]] = {
     "image/png": _open_png,
     "image/jpeg": _open_jpeg,
     "image/webp": _open_webp,
     "image/gif": _open_gif,
     "image/bmp": _open_bmp,
     "image/tiff": _open_tiff,
+}
+
+
+# What a decoder of these formats allocates, or how often it goes over the pixels, does not follow from the size that
+# Pillow tells: so the header is read before Pillow sees the file.
+
+
+def _admit_jpeg(data: bytes, budget: DecodingBudget) -> tuple[int, int]:
+    width, height, scans = read_jpeg_frame(data)
+    budget.admit(width, height, 1 + scans // SCANS_LIKE_THE_FIRST)
+    return width, height
+
+
+def _admit_tiff(data: bytes, budget: DecodingBudget) -> tuple[int, int]:
+    width, height, passes = read_tiff_layout(data)
+    budget.admit(width, height, passes)
+    return width, height
+
+
+def _admit_webp(data: bytes, budget: DecodingBudget) -> tuple[int, int]:
+    width, height = _webp_size(data)
+    budget.admit(width, height)
+    return width, height
+
+
+_ADMIT: Final[dict[str, Callable[[bytes, DecodingBudget], tuple[int, int]]]] = {
+    "image/jpeg": _admit_jpeg,
+    "image/tiff": _admit_tiff,
+    "image/webp": _admit_webp,
 }
 
 
@@ -245,32 +282,36 @@ def _webp_size(data: bytes) -> tuple[int, int]:
     return 0, 0
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    """Decode the pixels and turn them as the EXIF orientation says; Pillow turns TIFF by itself."""
+def _loaded(image: ImageFile) -> Image.Image:
+    """Decode the pixels. A WebP file's decoder holds twelve bytes a pixel for as long as its image is there."""
     image.load()
+    return image.copy() if image.format == "WEBP" else image
+
+
+def _turn(image: Image.Image) -> Image.Transpose | None:
+    """Return how to turn an image, as its EXIF orientation says, once it is decoded; Pillow turns TIFF by itself."""
     if "exif" not in image.info:
-        return image
+        return None
     try:
         orientation = image.getexif().get(_ORIENTATION_TAG)
     except _DAMAGED:
-        return image  # the pixels are whole: viewers show them as they lie
-    turn = _TURNS.get(orientation) if isinstance(orientation, int) else None
-    return image if turn is None else image.transpose(turn)
+        return None  # the pixels are whole: viewers show them as they lie
+    return _TURNS.get(orientation) if isinstance(orientation, int) else None
 
 
 def _to_mode(image: Image.Image, mode: str) -> Image.Image:
     if image.mode == mode and "transparency" not in image.info:
         return image  # as most are that are made for the model
     if image.mode in _SIXTEEN_BIT_MODES:
-        # the PNG specification, 13.12: floor(sample * 255 / 65535 + 0.5)
-        samples = np.asarray(image).astype(np.uint32)
-        image = Image.fromarray(((samples * 255 + 32767) // 65535).astype(np.uint8))
+        image = Image.fromarray(_EIGHT_BITS.take(np.asarray(image)))
     if image.mode in _REFUSED_MODES:
-        raise _undecodable(f"the image has samples of a kind ({image.mode}) that is not taken: send 8 or 16 bits each")
+        raise undecodable_image(
+            f"the image has samples of a kind ({image.mode}) that is not taken: send 8 or 16 bits each"
+        )
     if image.mode in ("P", "PA") and image.palette is None:
-        raise _undecodable("the image has a palette, but the palette is missing")
+        raise undecodable_image("the image has a palette, but the palette is missing")
     if mode != "RGBA" and image.has_transparency_data:
-        image = _flattened(image.convert("RGBA"))
+        image = _flattened(image if image.mode == "RGBA" else image.convert("RGBA"))
     return image if image.mode == mode else image.convert(mode)
 
 
