@@ -32,7 +32,7 @@ class PageQuery(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    limit: int = Field(default=50, ge=1, le=1000, description="The maximum number of records on a page.")
+    limit: int = Field(default=50, ge=1, le=1000, description="The most records on a page.")
     cursor: str | None = Field(
         default=None, max_length=_MAX_TEXT_LENGTH, description="`next_cursor` of the previous page."
     )
@@ -47,7 +47,7 @@ class PageQuery(BaseModel):
 
 
 class Environment(NamedTuple):
-    """What an execution environment makes once and every event uses."""
+    """What an execution environment creates once, for all its events."""
 
     token_required: bool
     ledger: Ledger
@@ -55,7 +55,7 @@ class Environment(NamedTuple):
 
 @cache
 def environment() -> Environment:
-    """Make the connection pool, the first time."""
+    """Create the connection pool, on the first call."""
     settings = FunctionSettings.from_environment()
     start_logging(settings.log_level)
     return Environment(settings.token_required, Ledger.configured(settings))
@@ -68,9 +68,9 @@ def environment() -> Environment:
     tags=["predictions"],
 )
 async def list_predictions(request: Request, query: Annotated[PageQuery, Query()]) -> Response:
-    """Newest first. The cursor is a position, so records written meanwhile are neither skipped nor repeated.
+    """Newest first. The cursor is a position, so records written in between are neither skipped nor repeated.
 
-    A page that does not fit into one answer has fewer records than `limit`; `next_cursor` continues from there.
+    A page that does not fit into one answer has fewer records than `limit`; `next_cursor` continues after them.
     """
     require_accepts(request.headers.get("accept"))
     env = environment()

@@ -178,7 +178,7 @@ class _Form(NamedTuple):
 
 def _one_from_form(form: _Form) -> ReceivedRequest:
     if len(form.files) > 1:
-        detail = "The form has several 'file' parts: send one, or send them all to /predictions."
+        detail = "The form has more than one 'file' part: send one, or send them all to /predictions."
         raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail)
     return ReceivedRequest((_from_file(form.files[0], form.metadata),), form.user_id)
 

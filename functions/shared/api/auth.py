@@ -1,4 +1,4 @@
-"""The caller's identity: only the user that API Gateway's JWT authorizer confirms."""
+"""The caller's identity: the user that API Gateway's JWT authorizer confirms, and no other."""
 
 from http import HTTPStatus
 
@@ -12,20 +12,20 @@ def caller(request: Request, *, required: bool) -> str | None:
     """Return the user in the token; None if the API has no authorizer.
 
     Reads `requestContext.authorizer.jwt.claims.sub` of the event (AWS, "Control access to HTTP APIs with JWT
-    authorizers in API Gateway"), which a caller cannot forge: API Gateway writes it after it has checked the token.
+    authorizers in API Gateway"). A caller cannot forge it: API Gateway writes it after checking the token.
 
     Parameters
     ----------
     request
         The request.
     required
-        Whether the deployment has an authorizer, so that a request without a user must be refused.
+        Whether the deployment has an authorizer. If so, a request without a user is refused.
 
     Raises
     ------
     Problem
-        401, if a user is required and there is none, or if the token's `sub` is no user id: a token that names nobody
-        must not be taken for a request without one, which sees everybody's records.
+        401, if a required user is missing, or if the token's `sub` is not a valid user id. Taking such a token for no
+        token would show everybody's records.
     """
     authorizer = request.scope["aws.event"]["requestContext"].get("authorizer")
     if authorizer is None:
@@ -49,7 +49,7 @@ def require_own(user_id: str | None, subject: str | None) -> None:
     Parameters
     ----------
     user_id
-        The user that the request names; None if it names none.
+        The user that the request names, if any.
     subject
         The user in the token; None if the API has no authorizer, and a request may name any user.
 
@@ -59,7 +59,7 @@ def require_own(user_id: str | None, subject: str | None) -> None:
         403, if both are given and differ.
     """
     if subject is not None and user_id is not None and user_id != subject:
-        detail = "user_id is not the user of the token: leave it out, or send that user's own."
+        detail = "user_id is not the user of the token: omit it, or send the user of the token."
         raise Problem(HTTPStatus.FORBIDDEN, detail, errors=[("/user_id", "not the user of the token")])
 
 
