@@ -28,6 +28,12 @@ SECONDS: Final = 5.0
 SCANS_LIKE_THE_FIRST: Final = 16
 """A JPEG file may have this many scans per pass over its pixels: an empty scan takes a twelfth of a decoding."""
 
+UNTIMED_BYTES: Final = 65_536
+"""A reader in Python takes 0.1 s at most for a file of this size, and is not timed: that would be a tenth of its time."""
+
+# Images of fewer pixels are decoded in milliseconds: one alone is not timed.
+_QUICK_PIXELS: Final = 100_000
+
 # The clock takes as long as a read, and a reader in Python reads single bytes.
 _READS_PER_CHECK: Final = 32
 
@@ -53,7 +59,7 @@ class DecodingBudget:
         self._fixed_bytes = fixed_bytes
         self._pixels = 0
         self._tensor_bytes = 0
-        self._began = thread_time()
+        self._began: float | None = None
 
     def admit(self, width: int, height: int, passes: float = 1) -> None:
         """Take an image's cost off the budget.
@@ -95,7 +101,7 @@ class DecodingBudget:
                 f"the images up to this one have {self._pixels} pixels together: at most {limit} are decoded for one "
                 "request: send fewer at once"
             )
-        if not first:
+        if not first or pixels > _QUICK_PIXELS:
             self.check_time()
 
     def _admit_tensor(self, pixels: int) -> None:
@@ -115,8 +121,10 @@ class DecodingBudget:
         self._tensor_bytes += size
 
     def check_time(self) -> None:
-        """Raise `ImageTooLargeError` if decoding has taken more than `SECONDS` of processor time."""
-        if thread_time() - self._began > SECONDS:
+        """Raise `ImageTooLargeError` if more than `SECONDS` of processor time have passed since the first check."""
+        if self._began is None:
+            self._began = thread_time()
+        elif thread_time() - self._began > SECONDS:
             raise image_too_large(
                 f"decoding takes longer than {SECONDS:g} seconds: send a smaller image, one in another format, or "
                 "fewer at once"
@@ -132,6 +140,7 @@ class TimedFile(io.BytesIO):
 
     def __init__(self, data: bytes, budget: DecodingBudget) -> None:
         super().__init__(data)
+        budget.check_time()
         self._budget = budget
         self._reads = 0
 

@@ -11,6 +11,7 @@ Decisions and their reasons:
 - 16 bits per sample are scaled to 8 over the whole range (65535 becomes 255), as the PNG specification says.
 """
 
+import io
 import struct
 import warnings
 import zlib
@@ -23,7 +24,7 @@ from PIL import Image
 from PIL.ImageFile import ImageFile
 
 from functions.shared.inference.content_types import SUPPORTED_CONTENT_TYPES, sniff_contenttype
-from functions.shared.inference.decoding_budget import SCANS_LIKE_THE_FIRST, DecodingBudget, TimedFile
+from functions.shared.inference.decoding_budget import SCANS_LIKE_THE_FIRST, UNTIMED_BYTES, DecodingBudget, TimedFile
 from functions.shared.inference.errors import image_too_large, undecodable_image
 from functions.shared.inference.image_input import ImageInput
 from functions.shared.inference.jpeg_frame import read_jpeg_frame
@@ -158,7 +159,9 @@ class ImageDecoder:
         admit = _ADMIT.get(content_type)
         admitted = None if admit is None else admit(data, budget)
         try:
-            image = _OPENERS[content_type](TimedFile(data, budget))
+            # Pillow fills a run-length BMP pixel by pixel, whatever the size of the file.
+            timed = len(data) > UNTIMED_BYTES or content_type == "image/bmp"
+            image = _OPENERS[content_type](TimedFile(data, budget) if timed else io.BytesIO(data))
         except Image.DecompressionBombError as error:  # a GIF's frame may be larger than the GIF, says its header
             raise image_too_large(f"the image has more than the {self._max_pixels} pixels that are taken") from error
         except _DAMAGED as error:
@@ -194,43 +197,43 @@ def _pixels(image: Image.Image) -> NDArray[np.uint8]:
 # Pillow's own Image.open would import and try five formats; the type is known here, so one is imported when first sent.
 
 
-def _open_png(file: TimedFile) -> ImageFile:
+def _open_png(file: io.BytesIO) -> ImageFile:
     from PIL.PngImagePlugin import PngImageFile
 
     return PngImageFile(file)
 
 
-def _open_jpeg(file: TimedFile) -> ImageFile:
+def _open_jpeg(file: io.BytesIO) -> ImageFile:
     from PIL.JpegImagePlugin import JpegImageFile
 
     return JpegImageFile(file)
 
 
-def _open_webp(file: TimedFile) -> ImageFile:
+def _open_webp(file: io.BytesIO) -> ImageFile:
     from PIL.WebPImagePlugin import WebPImageFile
 
     return WebPImageFile(file)
 
 
-def _open_gif(file: TimedFile) -> ImageFile:
+def _open_gif(file: io.BytesIO) -> ImageFile:
     from PIL.GifImagePlugin import GifImageFile
 
     return GifImageFile(file)
 
 
-def _open_bmp(file: TimedFile) -> ImageFile:
+def _open_bmp(file: io.BytesIO) -> ImageFile:
     from PIL.BmpImagePlugin import BmpImageFile
 
     return BmpImageFile(file)
 
 
-def _open_tiff(file: TimedFile) -> ImageFile:
+def _open_tiff(file: io.BytesIO) -> ImageFile:
     from PIL.TiffImagePlugin import TiffImageFile
 
     return TiffImageFile(file)
 
 
-_OPENERS: Final[dict[str, Callable[[TimedFile], ImageFile]]] = {
+_OPENERS: Final[dict[str, Callable[[io.BytesIO], ImageFile]]] = {
     "image/png": _open_png,
     "image/jpeg": _open_jpeg,
     "image/webp": _open_webp,
