@@ -221,6 +221,30 @@ def test_the_header_alone_refuses_what_decoding_would_refuse_for_its_cost() -> N
                 decoder().check(make())
 
 
+@pytest.mark.parametrize(
+    ("images", "options"),
+    [
+        (4, {"format_": "PNG"}),
+        (4, {"format_": "PNG", "exif": turned()}),
+        (4, {"format_": "JPEG"}),
+        (4, {"format_": "JPEG", "progressive": True}),
+        (4, {"format_": "WEBP"}),
+        (4, {"format_": "GIF"}),
+        (4, {"format_": "BMP"}),
+        (2, {"format_": "TIFF"}),  # libtiff holds a strip beside the image
+    ],
+)
+def test_each_image_of_a_request_counts_once(images: int, options: dict[str, Any]) -> None:
+    data = saved(Image.new("L", (28, 28), 3), **options)
+    limited = decoder(28 * 28)
+    budget = limited.budget()
+    for _ in range(images):
+        limited.decode(data, budget)
+    with pytest.raises(ImageTooLargeError, match="at most 3136 are decoded for one request: send fewer at once"):
+        limited.decode(data, budget)
+    limited.decode(data)
+
+
 # --- what is many but costs little is taken --------------------------------------------------------------------------
 
 PLENTY: dict[str, Callable[[], bytes]] = {

@@ -33,7 +33,8 @@ def read_plain_png(data: bytes, check_size: Callable[[int, int], None]) -> Image
     data
         The file.
     check_size
-        Given width and height before any pixel is decoded; raises if they are too large.
+        Called with width and height, before a pixel is decoded and only if the file is plain. Raises if they are too
+        large.
 
     Returns
     -------
@@ -48,10 +49,10 @@ def read_plain_png(data: bytes, check_size: Callable[[int, int], None]) -> Image
     mode = _MODES.get(color)
     if mode is None or depth != _BIT_DEPTH or compression or filtering or interlacing or not width or not height:
         return None
-    check_size(width, height)
     pixels = _pixels(data)
     if pixels is None:
         return None
+    check_size(width, height)
     try:
         return Image.frombytes(mode, (width, height), pixels, "zip", mode)
     except ValueError:
