@@ -1,14 +1,14 @@
 """Convert an uploaded image to the model's tensor.
 
-Decisions and their reasons:
+A model predicts worse, and nobody notices, if its images are converted otherwise than in training. So:
 
-- An image is turned upright as its EXIF orientation says, as every viewer does.
-- Only the first frame of an animation or page of a document counts.
-- It is stretched to the model's size, aspect ratio or not, as ``tf.keras.utils.load_img`` and Hugging Face's image
-  processors do by default; an image of that size is not resampled at all. Colours are converted before the size.
-- Transparency, for a model without such a channel: the image is laid over black, or over white where what is drawn is
-  dark and would vanish on black. So white ink and black ink on a transparent sheet both stay readable.
-- 16 bits per sample are scaled to 8 over the whole range (65535 becomes 255), as the PNG specification says.
+- The EXIF orientation turns an image upright, as in every viewer.
+- The first frame of an animation, or the first page of a document, is the image.
+- Resizing ignores the aspect ratio, as ``tf.keras.utils.load_img`` and Hugging Face's image processors do by default.
+  Colours are converted first. An image that has the model's size already is not resampled.
+- A transparent image is laid over black, or over white if what is drawn is dark, unless the model takes transparency.
+  White ink and black ink both stay readable.
+- 16 bits per sample become 8 over the whole range (65535 becomes 255), as the PNG specification says.
 """
 
 import io
@@ -16,6 +16,7 @@ import struct
 import warnings
 import zlib
 from collections.abc import Callable
+from functools import cache
 from typing import Any, Final
 
 import numpy as np
@@ -32,15 +33,15 @@ from functions.shared.inference.package_settings import RESAMPLE_NAMES
 from functions.shared.inference.plain_png import read_plain_png
 from functions.shared.inference.tiff_layout import read_tiff_layout
 
-# Pillow warns about odd metadata in files that decode well, which would fill the logs. The filter is set once:
-# setting it for each image takes time and is not thread-safe (Python, "warnings.catch_warnings").
+# Pillow warns about odd metadata in files that decode well, and the warnings would fill the log. A filter for each
+# image would take time and is not thread-safe (Python, "warnings.catch_warnings").
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 __all__ = ["SUPPORTED_CONTENT_TYPES", "ImageDecoder", "sniff_contenttype"]
 
 _MODES: Final = {1: "L", 3: "RGB", 4: "RGBA"}
 _SIXTEEN_BIT_MODES: Final = frozenset({"I;16", "I;16L", "I;16B", "I;16N"})
-# 32 bits per sample have no natural white, and these have no conversion to colour.
+# 32 bits per sample have no fixed white, and Pillow converts none of these to colour.
 _REFUSED_MODES: Final = frozenset({"I", "F", "LAB"})
 _TURNS: Final = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -51,11 +52,9 @@ _TURNS: Final = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-# The PNG specification, 13.12: floor(sample * 255 / 65535 + 0.5).
-_EIGHT_BITS: Final = ((np.arange(65536, dtype=np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
 _ORIENTATION_TAG: Final = 0x0112
-# What Pillow raises on damaged files. Its ImageFile takes the second row for damage too while it reads a header; from
-# pixels and metadata, they come through.
+# Pillow raises these on damaged files. While it reads a header, its ImageFile converts the second row to SyntaxError;
+# while it reads pixels and metadata, it does not.
 _DAMAGED: Final = (
     *(OSError, SyntaxError, ValueError),
     *(IndexError, TypeError, KeyError, EOFError, struct.error, zlib.error),
@@ -63,14 +62,14 @@ _DAMAGED: Final = (
 
 
 class ImageDecoder:
-    """Decodes images for one model; everything that depends on the model alone is worked out here, once.
+    """Decodes images for one model. What depends on the model alone is computed once, here.
 
     Parameters
     ----------
     wanted
         How the model takes its image.
     max_pixels
-        Width times height above which an image is refused on its header.
+        The most pixels (width times height) that an image may have. The other limits are multiples of it.
     """
 
     def __init__(self, wanted: ImageInput, *, max_pixels: int) -> None:
@@ -80,8 +79,8 @@ class ImageDecoder:
         self._resample = Image.Resampling(RESAMPLE_NAMES.index(wanted.resample))
         self._layout = wanted.layout
         self._order = (2, 1, 0, 3)[: wanted.channels] if wanted.color == "bgr" else tuple(range(wanted.channels))
-        # A channel has 256 possible values, so the arithmetic is done once for each of them, in double precision, and
-        # decoding looks them up: one step whatever the dtype, and each value is the nearest that the dtype has.
+        # A pixel has 256 possible values, so a table holds the result for each, computed in double precision: decoding
+        # takes one step for any dtype, and no result is rounded twice.
         dtype = np.dtype(wanted.dtype)
         pixels = np.arange(256, dtype=np.float64)
         tables = [(pixels * wanted.rescale_factor - m) / s for m, s in zip(wanted.mean, wanted.std, strict=True)]
@@ -105,7 +104,7 @@ class ImageDecoder:
         data
             The file's bytes.
         budget
-            What is left for the images of the request; None for an image alone.
+            What is left for the images of the request. None for an image alone.
 
         Returns
         -------
@@ -116,9 +115,9 @@ class ImageDecoder:
         Raises
         ------
         UndecodableImageError
-            The bytes are no image, or a damaged one, or an image of another kind.
+            The bytes are not an image, or a damaged one, or an image of another kind.
         ImageTooLargeError
-            It would cost more than the budget has.
+            It would cost more than is left.
         """
         budget = budget or self.budget()
         image: Image.Image | None = read_plain_png(data, budget.admit)
@@ -136,21 +135,21 @@ class ImageDecoder:
         return self._to_tensor(_pixels(image))
 
     def check(self, data: bytes) -> None:
-        """Read an image's header alone, to refuse early and cheaply what `decode` would refuse for it.
+        """Refuse what `decode` would refuse for its header. This decodes no pixel, so damage behind it does not show.
 
         Raises
         ------
         UndecodableImageError, ImageTooLargeError
-            As `decode` does. What is wrong behind the header does not show.
+            As `decode` does.
         """
         self._open(data, self.budget())
 
     def black(self, height: int, width: int) -> NDArray[Any]:
-        """Make the tensor of a black (and opaque) image of a size; shape and dtype as `decode` gives them."""
+        """Return the tensor of a black, opaque image, in the shape and dtype of `decode`."""
         return self._to_tensor(_pixels(Image.new(self._mode, (width, height), "black")))
 
     def _open(self, data: bytes, budget: DecodingBudget) -> ImageFile:
-        """Read the header and take the image's cost off the budget; no pixel is decoded."""
+        """Read the header, and take the image's cost off the budget. This decodes no pixel."""
         content_type = sniff_contenttype(data)
         if content_type is None:
             kinds = ", ".join(kind.removeprefix("image/") for kind in SUPPORTED_CONTENT_TYPES)
@@ -162,7 +161,7 @@ class ImageDecoder:
             # Pillow fills a run-length BMP pixel by pixel, whatever the size of the file.
             timed = len(data) > UNTIMED_BYTES or content_type == "image/bmp"
             image = _OPENERS[content_type](TimedFile(data, budget) if timed else io.BytesIO(data))
-        except Image.DecompressionBombError as error:  # a GIF's frame may be larger than the GIF, says its header
+        except Image.DecompressionBombError as error:  # a frame of a GIF may be larger than the GIF's own size
             raise image_too_large(f"the image has more than the {self._max_pixels} pixels that are taken") from error
         except _DAMAGED as error:
             name = content_type.removeprefix("image/")
@@ -185,16 +184,17 @@ class ImageDecoder:
 
 
 def _pixels(image: Image.Image) -> NDArray[np.uint8]:
-    """Return an image of 8 bits a sample as ``[height, width]``, or with the channels as a third axis.
+    """Return the samples of an image of 8 bits each, as ``[height, width]`` or ``[height, width, channels]``.
 
-    As ``np.asarray`` does, which asks Pillow for the same bytes and then at length what they mean.
+    ``np.asarray`` returns the same and takes longer: it asks Pillow what the bytes mean.
     """
     width, height = image.size
     pixels = np.frombuffer(image.tobytes(), np.uint8)
     return pixels.reshape(height, width) if image.mode == "L" else pixels.reshape(height, width, -1)
 
 
-# Pillow's own Image.open would import and try five formats; the type is known here, so one is imported when first sent.
+# Image.open would import and try several formats. Here the type is known, so the first image of a type imports one, and
+# no format is decoded that is not in this list.
 
 
 def _open_png(file: io.BytesIO) -> ImageFile:
@@ -243,8 +243,8 @@ _OPENERS: Final[dict[str, Callable[[io.BytesIO], ImageFile]]] = {
 }
 
 
-# What a decoder of these formats allocates, or how often it goes over the pixels, does not follow from the size that
-# Pillow tells: so the header is read before Pillow sees the file.
+# The size that Pillow tells does not say what these decoders allocate, or how often they go over the pixels. So their
+# headers are read before Pillow sees the file.
 
 
 def _admit_jpeg(data: bytes, budget: DecodingBudget) -> tuple[int, int]:
@@ -273,7 +273,7 @@ _ADMIT: Final[dict[str, Callable[[bytes, DecodingBudget], tuple[int, int]]]] = {
 
 
 def _webp_size(data: bytes) -> tuple[int, int]:
-    """Read the canvas size of a WebP file (RFC 9649); (0, 0) where there is none to read."""
+    """Read the canvas size of a WebP file (RFC 9649). (0, 0) if there is none."""
     kind = data[12:16]
     if kind == b"VP8X" and len(data) >= 30:
         return 1 + int.from_bytes(data[24:27], "little"), 1 + int.from_bytes(data[27:30], "little")
@@ -286,27 +286,33 @@ def _webp_size(data: bytes) -> tuple[int, int]:
 
 
 def _loaded(image: ImageFile) -> Image.Image:
-    """Decode the pixels. A WebP file's decoder holds twelve bytes a pixel for as long as its image is there."""
+    """Decode the pixels. A WebP image is copied, because its decoder holds 12 bytes a pixel as long as it lives."""
     image.load()
     return image.copy() if image.format == "WEBP" else image
 
 
 def _turn(image: Image.Image) -> Image.Transpose | None:
-    """Return how to turn an image, as its EXIF orientation says, once it is decoded; Pillow turns TIFF by itself."""
+    """Return how the EXIF orientation turns a decoded image. Pillow turns TIFF images itself."""
     if "exif" not in image.info:
         return None
     try:
         orientation = image.getexif().get(_ORIENTATION_TAG)
     except _DAMAGED:
-        return None  # the pixels are whole: viewers show them as they lie
+        return None  # the pixels are whole, and viewers show them unturned
     return _TURNS.get(orientation) if isinstance(orientation, int) else None
+
+
+@cache
+def _eight_bits() -> NDArray[np.uint8]:
+    """Return the 8-bit sample of each 16-bit one: floor(sample * 255 / 65535 + 0.5) (PNG specification, 13.12)."""
+    return ((np.arange(65536, dtype=np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
 
 
 def _to_mode(image: Image.Image, mode: str) -> Image.Image:
     if image.mode == mode and "transparency" not in image.info:
-        return image  # as most are that are made for the model
+        return image  # most images that are made for the model
     if image.mode in _SIXTEEN_BIT_MODES:
-        image = Image.fromarray(_EIGHT_BITS.take(np.asarray(image)))
+        image = Image.fromarray(_eight_bits().take(np.asarray(image)))
     if image.mode in _REFUSED_MODES:
         raise undecodable_image(
             f"the image has samples of a kind ({image.mode}) that is not taken: send 8 or 16 bits each"
@@ -319,12 +325,12 @@ def _to_mode(image: Image.Image, mode: str) -> Image.Image:
 
 
 def _flattened(image: Image.Image) -> Image.Image:
-    """Lay an RGBA image over the backdrop, black or white, that what is drawn stands out from."""
+    """Lay an RGBA image over black, or over white if what is drawn is dark."""
     alpha = image.getchannel("A")
-    if alpha.getextrema() == (255, 255):  # as most are: nothing to lay over anything
+    if alpha.getextrema() == (255, 255):  # opaque, as most images are
         return image.convert("RGB")
     on_black = Image.alpha_composite(Image.new("RGBA", image.size, "black"), image).convert("RGB")
     light = np.asarray(on_black.convert("L")).sum(dtype=np.int64)
-    if 2 * light >= np.asarray(alpha).sum(dtype=np.int64):  # what is drawn is no darker than mid-grey on the average
+    if 2 * light >= np.asarray(alpha).sum(dtype=np.int64):  # on average, what is drawn is mid-grey or lighter
         return on_black
     return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
