@@ -174,6 +174,16 @@ LEFT JOIN claimed ON claimed.prediction_id = wanted.prediction_id
 LEFT JOIN LATERAL (SELECT * FROM inputs WHERE inputs.input_id = claimed.input_id OFFSET 0) i ON TRUE
 """
 
+# A prediction that ends its worker was claimed later than those which that worker did not come to.
+LEAST_RECENTLY_CLAIMED = """
+SELECT wanted.prediction_id
+FROM unnest(:prediction_ids::uuid[]) WITH ORDINALITY AS wanted (prediction_id, position)
+LEFT JOIN LATERAL (
+    SELECT p.status_since FROM predictions p WHERE p.prediction_id = wanted.prediction_id OFFSET 0
+) p ON TRUE
+ORDER BY p.status_since NULLS FIRST, wanted.position
+"""
+
 # Rows are locked in the order of their ids: otherwise two deliveries of the same messages could deadlock.
 # Returns the ids that already had an outcome, usually none.
 COMPLETE = """
