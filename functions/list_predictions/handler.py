@@ -9,10 +9,11 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from pydantic_core import to_json
 
 from functions.shared.api.app import MAX_RESPONSE_BYTES, create_app, create_handler
-from functions.shared.api.auth import caller, require_own
-from functions.shared.api.documentation import problems
+from functions.shared.api.auth import caller, log_read_by_scope, require_own
+from functions.shared.api.documentation import problems, with_scope
 from functions.shared.api.negotiation import require_accepts
 from functions.shared.api.representations import PredictionPage, members
+from functions.shared.api.scopes import Scope
 from functions.shared.execution_environment import on_lambda
 from functions.shared.ledger.ledger import Ledger
 from functions.shared.ledger.records import Page, PredictionFilter
@@ -66,6 +67,7 @@ def environment() -> Environment:
     response_model=PredictionPage,
     responses=problems(401, 403, 406, 422, 503),
     tags=["predictions"],
+    openapi_extra=with_scope(Scope.READ_ALL),
 )
 async def list_predictions(request: Request, query: Annotated[PageQuery, Query()]) -> Response:
     """Newest first. The cursor is a position, so records written in between are neither skipped nor repeated.
@@ -74,10 +76,11 @@ async def list_predictions(request: Request, query: Annotated[PageQuery, Query()
     """
     require_accepts(request.headers.get("accept"))
     env = environment()
-    subject = caller(request, required=env.token_required)
-    require_own(query.user_id, subject)
+    reader = caller(request, required=env.token_required)
+    own = reader.confined_to(Scope.READ_ALL)
+    require_own(query.user_id, own)
     wanted = PredictionFilter(
-        user_id=query.user_id if subject is None else subject,
+        user_id=query.user_id if own is None else own,
         model=query.model,
         version=query.version,
         label=query.label,
@@ -91,6 +94,9 @@ async def list_predictions(request: Request, query: Annotated[PageQuery, Query()
     while len(content) > MAX_RESPONSE_BYTES and len(page.records) > 1:
         page = page.first_half()
         content = _json(page)
+    if reader.user_id is not None:
+        others = [record.prediction_id for record in page.records if record.user_id != reader.user_id]
+        log_read_by_scope(reader, others)
     headers = {}
     if page.next_cursor is not None:
         headers["Link"] = f'<{_next_url(query, page.next_cursor)}>; rel="next"'  # RFC 8288
