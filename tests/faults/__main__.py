@@ -154,6 +154,10 @@ parts of the system are killed, frozen, filled up or cut off. At the end every a
 - **slowest 503** must be under {LONGEST_503:g} s, and each has `Retry-After`.
 - **first success after**: from the end of the fault to the first answer to a request that was sent after it.
 
+PgBouncer runs with `server_login_retry = 1`: by default it refuses its clients for 15 seconds after PostgreSQL has come
+back. It takes no `statement_timeout` from its clients, so a lock leaves it open whether the statement took effect, and
+the `503` says so, unless the role has one: `ALTER ROLE … SET statement_timeout = '1900ms'`.
+
 | form | command | time |
 | --- | --- | --- |
 | short, in CI | `make test-faults` | about four minutes |
