@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Final
 
-OF_A_REQUEST: Final = 2.4
+OF_A_REQUEST: Final = 2.2
 """Seconds that all calls of a request may take together."""
 
 LEAST: Final = 0.2

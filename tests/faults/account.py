@@ -33,6 +33,7 @@ class Tally:
     answered: int = 0
     stored: int = 0
     lost: int = 0
+    given_up: int = 0
     doubled: int = 0
     wrong: int = 0
     cut: int = 0
@@ -158,7 +159,7 @@ class Account:
         objects
             The objects in S3 by URI.
         may_give_up
-            Whether an asynchronous prediction may have failed because every worker that took it was killed.
+            Whether an asynchronous prediction may have failed because no delivery of its message succeeded.
         """
         stored: dict[str, list[UUID]] = defaultdict(list)
         connection = Connection(parse_database_url(database_url), longest=60)
@@ -192,6 +193,7 @@ class Account:
         if content is None or sha256(content).digest() != picture.sha256:
             self.wrong(sent.fault, f"{key}: another input is stored")
         if may_give_up and sent.asynchronous and status == "failed" and error == _GIVEN_UP:
+            self.tallies[sent.fault].given_up += 1
             return
         if status != "succeeded":
             if sent.prediction_id is not None:

@@ -25,9 +25,9 @@ from functions.shared.ledger.iam import login_token
 # Seconds. One call may wait for the pool, connect, lose its statement and repeat it: all of it within PATIENCE, so that
 # a caller knows in under three seconds that the database is not there. The server gives a statement up before the
 # client gives the server up: the outcome is then certain.
-PATIENCE = 2.3
+PATIENCE = 2.1
 CONNECT_TIMEOUT = 1.5
-STATEMENT_TIMEOUT = 1.9
+STATEMENT_TIMEOUT = 1.7
 UNACKNOWLEDGED_TIMEOUT = 0.8
 
 _SSL_REQUEST = struct.pack("!ii", 8, 80877103)
