@@ -114,10 +114,8 @@ class _Run:
 
 
 def _table(account: Account) -> list[str]:
-    lines = [
-        "| fault | requests | answered 2xx | stored | lost | doubled | wrong | given up | slowest 503 | first success after |",
-        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
-    ]
+    columns = "requests | answered 2xx | stored | lost | doubled | wrong | given up | slowest 503 | first success after"
+    lines = [f"| fault | {columns} |", f"| --- |{' ---: |' * (columns.count('|') + 1)}"]
     total = Tally()
     for name, tally in account.tallies.items():
         lines.append(_row(name, tally))

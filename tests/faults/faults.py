@@ -147,9 +147,8 @@ def migrated(system: System, _: Scale) -> None:
                 f"ALTER TABLE predictions ADD COLUMN extra_{number} bigint",
                 "CREATE INDEX CONCURRENTLY extra_index ON predictions (created_at)",
                 "DROP INDEX CONCURRENTLY extra_index",
+                f"ALTER TABLE predictions ALTER COLUMN extra_{number} TYPE numeric",
                 f"ALTER TABLE predictions DROP COLUMN extra_{number}",
-                "ALTER TABLE idempotency_keys ALTER COLUMN key TYPE varchar(1000)",
-                "ALTER TABLE idempotency_keys ALTER COLUMN key TYPE text",
             ):
                 session.run(statement, {}, keep=False)
                 time.sleep(0.05)
