@@ -7,11 +7,8 @@ from uuid import UUID
 
 from functions.shared.ledger.ledger import Ledger
 from functions.shared.ledger.records import StoredInput
-from functions.shared.object_storage.bucket import Bucket, NewObject, key_of
+from functions.shared.object_storage.bucket import LARGEST_UNLENT, Bucket, NewObject, lent_key
 from functions.shared.object_storage.errors import ObjectStoreUnavailableError
-
-MAX_INPUT_BYTES: Final = 4_400_000
-"""The largest input in a response, in bytes: Lambda returns at most 6 MB, in base64."""
 
 # Of a data URI beside the base64 text, and of the member's name: more than any content type takes.
 _DATA_URI_BYTES: Final = 300
@@ -75,7 +72,7 @@ class StoredInputs(NamedTuple):
 
     def presigned_url(self, prediction_id: UUID, stored: StoredInput) -> str | None:
         """Return a URL that reads a large input for a minute; None if the input fits into the response."""
-        if stored.size <= MAX_INPUT_BYTES:
+        if stored.size <= LARGEST_UNLENT:
             return None
         if stored.uri is not None:
             bucket, key = self._place(stored.uri)
@@ -83,9 +80,9 @@ class StoredInputs(NamedTuple):
         if self.uploads_bucket is None or stored.content is None:
             return None
         # The ledger has the bytes, but they exceed Lambda's response limit. So they are put into the uploads bucket,
-        # until `python -m infra.inputs reconcile` removes the object.
+        # until its lifecycle rule, a deletion or `python -m infra.inputs reconcile` removes the object.
         record, _ = self.ledger.get(prediction_id)
-        key = key_of(record.user_id, record.input_id)
+        key = lent_key(record.input_id)
         if not self.uploads_bucket.has(key):
             self.uploads_bucket.put([NewObject(key, stored.content, stored.contenttype, bytes.fromhex(stored.sha256))])
         return self.uploads_bucket.presigned_get(key, seconds=REDIRECT_SECONDS)

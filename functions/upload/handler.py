@@ -93,7 +93,8 @@ async def upload(request: Request) -> Response:
             size=announced.size,
             sha256=announced.sha256,
             uri=bucket.uri(key),
-        )
+        ),
+        expires_at=expires_at,
     )
     headers = {"Cache-Control": "no-store"}  # whoever has the URL can use it
     return Response(answer.model_dump_json(), HTTPStatus.CREATED, headers, "application/json")

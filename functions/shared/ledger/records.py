@@ -63,6 +63,8 @@ class NewInput:
         Generated if not given.
     uri : str or None
         Where the content is already stored. If given, the ledger stores the URI and not the bytes.
+    upload_id : UUID or None
+        The upload that the content comes from. It must still be announced when the input is stored.
     """
 
     content: bytes | None
@@ -71,6 +73,7 @@ class NewInput:
     features: str | None = None
     input_id: UUID = field(default_factory=new_id)
     uri: str | None = None
+    upload_id: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -376,3 +379,40 @@ class Sweep(NamedTuple):
 
     requeue: tuple[UUID, ...]
     failed: tuple[UUID, ...]
+
+
+class Deletion(NamedTuple):
+    """The deletion of predictions, with their inputs, objects, uploads and idempotency keys.
+
+    Attributes
+    ----------
+    user_id : str or None
+        Whose predictions; None for everybody's, and once it is finished.
+    erases_user : bool
+        Whether everything of the user is deleted, so that nothing may be left with their name.
+    position, last_id : UUID
+        The predictions with ids above `position` and up to `last_id` are still to be deleted.
+    uploads_until : datetime
+        Uploads that were announced up to then are deleted too.
+    deleted : int
+        How many predictions are deleted.
+    requested_at, finished_at : datetime
+        When it was asked for, and when nothing was left; None if something is.
+    """
+
+    deletion_id: UUID
+    user_id: str | None
+    erases_user: bool
+    position: UUID
+    last_id: UUID
+    uploads_until: datetime
+    deleted: int
+    requested_at: datetime
+    finished_at: datetime | None
+
+
+class DeletedObject(NamedTuple):
+    """An object that no row names any more. `for_ever` says that nobody can put it again once it is removed."""
+
+    uri: str
+    for_ever: bool
