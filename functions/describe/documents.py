@@ -1,4 +1,4 @@
-"""The JSON documents that describe a deployment: what it serves, and its model."""
+"""The JSON documents that describe a deployment and its model."""
 
 import json
 from typing import Any
@@ -9,7 +9,7 @@ from functions.shared.inference.package import ModelPackage
 
 
 def service_document(package: ModelPackage) -> dict[str, Any]:
-    """Return what is served and where to POST."""
+    """Return the paths of the API and the content types that `POST /prediction` takes."""
     images = ["multipart/form-data", *SUPPORTED_CONTENT_TYPES] if package.takes == "image" else []
     return {
         "name": TITLE,
@@ -28,7 +28,7 @@ def service_document(package: ModelPackage) -> dict[str, Any]:
 
 
 def model_document(package: ModelPackage, provider: str | None) -> dict[str, Any]:
-    """Return the model's identity, its signature, and the execution provider it last ran on, if any."""
+    """Return the model's identity, signature and, if it has run, the execution provider that it last ran on."""
     return {
         "name": package.name,
         "version": package.version,

@@ -1,4 +1,4 @@
-"""Say what is served, whether it is well, and how to call it. Never loads the inference runtime."""
+"""Describe the API, its model and its health. Never loads the inference runtime."""
 
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -28,20 +28,20 @@ router = APIRouter(tags=["description"])
 
 @dataclass(frozen=True)
 class Environment:
-    """What an execution environment makes once and every event uses."""
+    """What an execution environment creates once, for all its events."""
 
     settings: DescribeSettings
     ledger: Ledger
 
     @cached_property
     def package(self) -> ModelPackage:
-        """The model's package, read the first time. A failure is not remembered: the next request tries again."""
+        """The model package, read on first use. A failure is not cached, so the next request tries again."""
         return ModelPackage.load(resolve(self.settings.model))
 
 
 @cache
 def environment() -> Environment:
-    """Make the connection pool, the first time."""
+    """Create the connection pool, on the first call."""
     settings = DescribeSettings.from_environment()
     start_logging(settings.log_level)
     return Environment(settings, Ledger.configured(settings))
@@ -57,16 +57,13 @@ def _package_or_problem() -> ModelPackage:
 
 def _unavailable(errors: list[tuple[str, str]]) -> Problem:
     detail = f"{' and '.join(what for _, what in errors).capitalize()}."
-    headers = {"Retry-After": str(RETRY_AFTER_SECONDS)}
-    return Problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, errors=errors, headers=headers)
+    wait = {"Retry-After": str(RETRY_AFTER_SECONDS)}
+    return Problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, errors=errors, headers=wait)
 
 
-@router.get(
-    "/",
-    responses={200: {"content": {"application/json": {}, "text/html": {}}}, **problems(406, 503)},
-)
+@router.get("/", responses={200: {"content": {"application/json": {}, "text/html": {}}}, **problems(406, 503)})
 async def describe(request: Request) -> Response:
-    """What is served and where to POST: JSON, or a page for a browser."""
+    """The paths of the API, as JSON, or as a page for a browser."""
     accept = request.headers.get("accept")
     vary = {"Vary": "Accept"}
     if quality(accept, "text/html") > quality(accept, "application/json"):
@@ -79,8 +76,8 @@ async def describe(request: Request) -> Response:
 async def get_model(request: Request) -> dict[str, Any]:
     """Name, version, SHA-256, task, signature and labels of the model, and the execution provider it last ran on.
 
-    `sha256` is the model's identity, a digest over `files` and `settings`. The settings are all that can change an
-    answer beside the files, with the defaults of model.json.
+    `sha256` identifies the model: it is a digest over `files` and `settings`. Only these two can change a prediction.
+    The settings include the defaults of model.json.
     """
     require_accepts(request.headers.get("accept"))
     package = _package_or_problem()
@@ -88,18 +85,18 @@ async def get_model(request: Request) -> dict[str, Any]:
 
 
 def _served_provider(package: ModelPackage) -> str | None:
-    """Return the execution provider that `predict` registered the model with; None before it did."""
+    """Return the execution provider that `predict` registered the model with, if it has."""
     try:
         return environment().ledger.served_provider(package.name, package.version, package.sha256)
     except LedgerError as error:
-        # The rest of the answer stands without the database.
+        # Answer the rest: it does not need the database.
         logger.warning("the execution provider cannot be read", reason=str(error))
         return None
 
 
 @router.get("/health", responses=problems(406, 503))
 async def health(request: Request) -> dict[str, str]:
-    """200 when the model's file and the database answer, else 503 naming what does not."""
+    """200 if the model's file can be read and the database answers, else 503, which names what failed."""
     require_accepts(request.headers.get("accept"))
     failures = []
     try:

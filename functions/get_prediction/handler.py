@@ -1,4 +1,4 @@
-"""One prediction with its input, or the input alone, as it was uploaded."""
+"""Return one prediction with its input, or the input alone, byte for byte."""
 
 from functools import cache
 from http import HTTPStatus
@@ -11,7 +11,7 @@ from pydantic_core import to_json
 
 from functions.get_prediction.stored_input import StoredInputs
 from functions.shared.api.app import MAX_RESPONSE_BYTES, create_app, create_handler
-from functions.shared.api.auth import caller
+from functions.shared.api.auth import caller, find_readable
 from functions.shared.api.documentation import problems
 from functions.shared.api.negotiation import require_accepts
 from functions.shared.api.representations import PredictionWithInput, members
@@ -27,7 +27,7 @@ PredictionId = Annotated[UUID, Path(description="The `prediction_id` of a record
 
 
 class Environment(NamedTuple):
-    """What an execution environment makes once and every event uses."""
+    """What an execution environment creates once, for all its events."""
 
     token_required: bool
     ledger: Ledger
@@ -36,7 +36,7 @@ class Environment(NamedTuple):
 
 @cache
 def environment() -> Environment:
-    """Make the connection pool, the first time."""
+    """Create the connection pool, on the first call."""
     settings = GetSettings.from_environment()
     start_logging(settings.log_level)
     ledger = Ledger.configured(settings)
@@ -58,13 +58,15 @@ def environment() -> Environment:
 async def get_prediction(request: Request, prediction_id: PredictionId) -> Response:
     """One record with its input.
 
-    `image` is a base64 data URI of the original bytes, and a large image has an `input_url` instead. Or there are
-    `features`.
+    The input is `features`, or `image`, a base64 data URI of the original bytes. A large input has an `input_url`
+    instead.
     """
     require_accepts(request.headers.get("accept"))
     env = environment()
-    subject = caller(request, required=env.token_required)
-    record, stored = env.ledger.get(prediction_id, user_id=subject)
+    reader = caller(request, required=env.token_required)
+    record, stored = find_readable(
+        reader, prediction_id, lambda user_id: env.ledger.get(prediction_id, user_id=user_id)
+    )
     own = members(record)
     room = MAX_RESPONSE_BYTES - len(to_json(own))
     return Response(to_json(own | env.inputs.members(prediction_id, stored, room)), media_type="application/json")
@@ -74,9 +76,9 @@ async def get_prediction(request: Request, prediction_id: PredictionId) -> Respo
     "/prediction/{prediction_id}/input",
     response_class=Response,
     responses={
-        200: {"description": "The input as it was uploaded.", "content": {"*/*": {}}},
+        200: {"description": "The input as it was sent.", "content": {"*/*": {}}},
         307: {
-            "description": "The input is too large to be part of the answer, and is at `Location`, for a minute.",
+            "description": "The input is too large for the answer. `Location` serves it for a minute.",
             "headers": {"Location": {"schema": {"type": "string", "format": "uri"}}},
         },
         **problems(401, 404, 422, 503),
@@ -84,15 +86,15 @@ async def get_prediction(request: Request, prediction_id: PredictionId) -> Respo
     tags=["predictions"],
 )
 async def get_input(request: Request, prediction_id: PredictionId) -> Response:
-    """The input as it was uploaded: the same bytes, the same content type. A large one is a redirect away."""
+    """The input as it was sent: the same bytes, the same content type. A large input is answered with a redirect."""
     env = environment()
-    subject = caller(request, required=env.token_required)
-    stored = env.ledger.get_input(prediction_id, user_id=subject)
+    reader = caller(request, required=env.token_required)
+    stored = find_readable(reader, prediction_id, lambda user_id: env.ledger.get_input(prediction_id, user_id=user_id))
     if (url := env.inputs.presigned_url(prediction_id, stored)) is not None:
         headers = {"Location": url, "Cache-Control": "no-store"}
         return Response(status_code=HTTPStatus.TEMPORARY_REDIRECT, headers=headers)
     headers = {
-        # A stored input is somebody else's bytes: a browser must take it for what it says it is, and run none of it.
+        # The bytes come from a caller. Without these headers a browser might run them as a page of this API.
         "X-Content-Type-Options": "nosniff",
         "Content-Security-Policy": "default-src 'none'; sandbox",
         "Cache-Control": "private, max-age=31536000, immutable",

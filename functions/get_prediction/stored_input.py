@@ -1,4 +1,4 @@
-"""Read the bytes of a stored input from the ledger or a bucket, or give a URL for them."""
+"""Read the bytes of a stored input from the ledger or a bucket, or sign a URL that reads them."""
 
 from base64 import b64encode
 from json import loads
@@ -10,11 +10,11 @@ from functions.shared.ledger.records import StoredInput
 from functions.shared.object_storage.bucket import LARGEST_UNLENT, Bucket, NewObject, lent_key
 from functions.shared.object_storage.errors import ObjectStoreUnavailableError
 
-# Of a data URI beside the base64 text, and of the member's name: more than any content type takes.
+# Room for the member's name and the start of the data URI; no content type needs more.
 _DATA_URI_BYTES: Final = 300
 
 REDIRECT_SECONDS: Final = 60
-"""Seconds for which the URL of a larger input is valid."""
+"""Seconds for which the URL of a large input is valid."""
 
 
 class StoredInputs(NamedTuple):
@@ -25,11 +25,11 @@ class StoredInputs(NamedTuple):
     ledger
         Holds the rows.
     inputs_bucket
-        The bucket for images; None if the ledger stores them all.
+        The bucket of images; None if the ledger stores all of them.
     uploads_bucket
-        The bucket for callers' uploads; None if uploads are off.
+        The bucket of callers' uploads; None if uploads are off.
     max_inline_bytes
-        The largest image that is part of its record.
+        The largest image, in bytes, that its record includes.
     """
 
     ledger: Ledger
@@ -47,7 +47,7 @@ class StoredInputs(NamedTuple):
         stored
             Its input.
         room
-            The bytes that are left in the answer.
+            The bytes left in the answer.
         """
         if stored.features is not None and len(stored.features) < room:
             return {"features": loads(stored.features)}
@@ -61,7 +61,7 @@ class StoredInputs(NamedTuple):
         Raises
         ------
         ObjectStoreUnavailableError, ObjectMissingError
-            If they are in a bucket that cannot be read, or are not there.
+            If the bucket cannot be read, or has no such object.
         """
         if stored.features is not None:
             return stored.features.encode()
@@ -79,8 +79,8 @@ class StoredInputs(NamedTuple):
             return bucket.presigned_get(key, seconds=REDIRECT_SECONDS)
         if self.uploads_bucket is None or stored.content is None:
             return None
-        # The ledger has the bytes, but they exceed Lambda's response limit. So they are put into the uploads bucket,
-        # until its lifecycle rule, a deletion or `python -m infra.inputs reconcile` removes the object.
+        # The ledger has the bytes, but they exceed Lambda's response limit. Copy them to the uploads bucket, from which
+        # the bucket's lifecycle rule or a deletion removes them.
         record, _ = self.ledger.get(prediction_id)
         key = lent_key(record.input_id)
         if not self.uploads_bucket.has(key):

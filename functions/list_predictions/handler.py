@@ -9,10 +9,11 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from pydantic_core import to_json
 
 from functions.shared.api.app import MAX_RESPONSE_BYTES, create_app, create_handler
-from functions.shared.api.auth import caller, require_own
+from functions.shared.api.auth import caller, log_read_by_scope, require_own
 from functions.shared.api.documentation import problems
 from functions.shared.api.negotiation import require_accepts
 from functions.shared.api.representations import PredictionPage, members
+from functions.shared.api.scopes import Scope
 from functions.shared.execution_environment import on_lambda
 from functions.shared.ledger.ledger import Ledger
 from functions.shared.ledger.records import Page, PredictionFilter
@@ -32,7 +33,7 @@ class PageQuery(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    limit: int = Field(default=50, ge=1, le=1000, description="The maximum number of records on a page.")
+    limit: int = Field(default=50, ge=1, le=1000, description="The most records on a page.")
     cursor: str | None = Field(
         default=None, max_length=_MAX_TEXT_LENGTH, description="`next_cursor` of the previous page."
     )
@@ -47,7 +48,7 @@ class PageQuery(BaseModel):
 
 
 class Environment(NamedTuple):
-    """What an execution environment makes once and every event uses."""
+    """What an execution environment creates once, for all its events."""
 
     token_required: bool
     ledger: Ledger
@@ -55,7 +56,7 @@ class Environment(NamedTuple):
 
 @cache
 def environment() -> Environment:
-    """Make the connection pool, the first time."""
+    """Create the connection pool, on the first call."""
     settings = FunctionSettings.from_environment()
     start_logging(settings.log_level)
     return Environment(settings.token_required, Ledger.configured(settings))
@@ -68,16 +69,17 @@ def environment() -> Environment:
     tags=["predictions"],
 )
 async def list_predictions(request: Request, query: Annotated[PageQuery, Query()]) -> Response:
-    """Newest first. The cursor is a position, so records written meanwhile are neither skipped nor repeated.
+    """Newest first. The cursor is a position, so records written in between are neither skipped nor repeated.
 
-    A page that does not fit into one answer has fewer records than `limit`; `next_cursor` continues from there.
+    A page that does not fit into one answer has fewer records than `limit`; `next_cursor` continues after them.
     """
     require_accepts(request.headers.get("accept"))
     env = environment()
-    subject = caller(request, required=env.token_required)
-    require_own(query.user_id, subject)
+    reader = caller(request, required=env.token_required)
+    own = reader.confined_to(Scope.READ_ALL)
+    require_own(query.user_id, own)
     wanted = PredictionFilter(
-        user_id=query.user_id if subject is None else subject,
+        user_id=query.user_id if own is None else own,
         model=query.model,
         version=query.version,
         label=query.label,
@@ -91,6 +93,9 @@ async def list_predictions(request: Request, query: Annotated[PageQuery, Query()
     while len(content) > MAX_RESPONSE_BYTES and len(page.records) > 1:
         page = page.first_half()
         content = _json(page)
+    if reader.user_id is not None:
+        others = [record.prediction_id for record in page.records if record.user_id != reader.user_id]
+        log_read_by_scope(reader, others)
     headers = {}
     if page.next_cursor is not None:
         headers["Link"] = f'<{_next_url(query, page.next_cursor)}>; rel="next"'  # RFC 8288

@@ -1,8 +1,8 @@
-"""Answer CloudFormation's request to a custom resource, exactly once and whatever happens.
+"""Answer CloudFormation's request to a custom resource exactly once, whatever happens.
 
 The protocol is AWS's ("Custom resource request and response reference" in CloudFormation's user guide): a JSON object,
-PUT to the presigned URL that the request came with. CloudFormation takes the first answer.
-A function that ends without one blocks the deployment until its time-out.
+PUT to the presigned URL in the request. CloudFormation takes the first answer. Without one, the deployment hangs until
+it times out.
 """
 
 import json
@@ -17,7 +17,7 @@ from urllib.request import Request, urlopen
 logger = logging.getLogger(__name__)
 
 ATTEMPTS: Final = 4
-"""How often an answer is sent until it arrives."""
+"""How many times to try to send an answer."""
 
 SECONDS_BETWEEN_ATTEMPTS: Final = 2.0
 SECONDS_PER_ATTEMPT: Final = 10.0
@@ -26,7 +26,7 @@ _LONGEST_REASON: Final = 1000  # characters; CloudFormation takes answers of up 
 
 
 class CustomResourceRequest(TypedDict):
-    """What CloudFormation sends, as far as it is read here."""
+    """The members that are read of CloudFormation's request."""
 
     RequestType: Literal["Create", "Update", "Delete"]
     ResponseURL: str
@@ -38,15 +38,15 @@ class CustomResourceRequest(TypedDict):
 
 
 class Answer:
-    """The answer to one request. Of several, from whatever thread, the first that arrives is the only one.
+    """The answer to one request. Threads may call it at once; only the first answer that arrives counts.
 
     Parameters
     ----------
     request : CustomResourceRequest
-        What is answered.
+        The request to answer.
     physical_resource_id : str
-        Name of the resource where the request brings none. It must never change: CloudFormation would take that for a
-        replacement and delete the resource of the old name.
+        The id of the resource if the request has none. It must never change: CloudFormation would take another id for a
+        replacement, and delete the resource with the old one.
     """
 
     def __init__(self, request: CustomResourceRequest, physical_resource_id: str) -> None:
@@ -61,7 +61,7 @@ class Answer:
         self._arrived = False
 
     def succeed(self) -> None:
-        """Let the deployment go on."""
+        """Let the deployment continue."""
         self._send({"Status": "SUCCESS"})
 
     def fail(self, reason: str) -> None:
@@ -70,7 +70,7 @@ class Answer:
         Parameters
         ----------
         reason : str
-            Shown to everyone who may see the stack: nothing secret.
+            Why. Everyone who can see the stack can read it, so it must hold no secret.
         """
         self._send({"Status": "FAILED", "Reason": reason[:_LONGEST_REASON]})
 
@@ -88,7 +88,7 @@ class Answer:
                 except (OSError, HTTPException) as error:
                     logger.warning("attempt %d to answer CloudFormation failed: %s", attempt, error)
                     if isinstance(error, HTTPError):
-                        error.close()  # it is the response, with its connection
+                        error.close()  # the error is the response, and holds its connection
                     if attempt < ATTEMPTS:
                         time.sleep(SECONDS_BETWEEN_ATTEMPTS)
             if not self._arrived:

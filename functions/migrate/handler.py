@@ -1,7 +1,7 @@
-"""Bring the schema up to date when CloudFormation says so, and tell it how that went.
+"""Migrate the database when CloudFormation asks, and report the outcome to it.
 
 `Migration` in `template.yaml` calls this at each deployment, before the code of any other function changes. The rules
-that let old and new code work with one schema are in `infra/README.md`.
+that let old and new code share a schema are in `infra/README.md`.
 """
 
 import logging
@@ -21,27 +21,27 @@ from infra.migrations import MigrationError, UnknownRevisionError, upgrade
 logger = logging.getLogger(__name__)
 
 RESOURCE: Final = "ledger-schema"
-"""The custom resource's name, always the same."""
+"""The custom resource's id, which must never change."""
 
 WAKING_SECONDS: Final = 90.0
-"""How long to go on trying to reach the database: Aurora takes about 15 seconds to resume, 30 after a day's pause."""
+"""Seconds for which to retry an unreachable database. Aurora takes about 15 to resume, and 30 after a day's pause."""
 
 SECONDS_BETWEEN_TRIES: Final = 5.0
 
 SECONDS_TO_ANSWER: Final = 30.0
-"""What is left of the function's time when it stops waiting for a migration and reports a failure."""
+"""Seconds before the end of the invocation at which an unfinished migration is reported as a failure."""
 
 
 def handler(event: CustomResourceRequest, context: LambdaContext) -> None:
-    """Migrate on Create and Update, do nothing on Delete: the tables belong to the database, which outlives us.
+    """Migrate on Create and Update. Do nothing on Delete: the tables belong to the database, which outlives the stack.
 
-    Answers CloudFormation in any case, also when Lambda is about to end the invocation: the connection then ends with
-    it, and PostgreSQL rolls the unfinished revision back.
+    The handler always answers CloudFormation, even when Lambda is about to end the invocation. The connection ends with
+    the invocation, and PostgreSQL rolls the unfinished revision back.
     """
     logger.setLevel(os.environ.get("LOG_LEVEL", "INFO"))
     answer = Answer(event, RESOURCE)
     seconds = max(0.0, context.get_remaining_time_in_millis() / 1000 - SECONDS_TO_ANSWER)
-    late = Timer(seconds, answer.fail, [f"The migration has not ended within {seconds:.0f} s and is rolled back."])
+    late = Timer(seconds, answer.fail, [f"The migration did not finish within {seconds:.0f} s and is rolled back."])
     late.daemon = True
     late.start()
     try:
@@ -64,9 +64,9 @@ def _migrate(properties: Mapping[str, str]) -> None:
             upgrade(url, report=logger.info)
             break
         except UnknownRevisionError as error:
-            # A deployment that is rolled back runs the version before, which does not know the newest revision. It can
-            # live with that schema all the same: what it uses is only taken away once nothing uses it any more.
-            logger.info("the schema is newer than this version, and stays as it is: %s", error)
+            # After a rollback the previous version runs, which does not know the newest revision. It works with that
+            # schema all the same: a migration removes only what no version uses any more.
+            logger.info("the schema is newer than this version and is left unchanged: %s", error)
             break
         except MigrationError as error:
             if not isinstance(error.__cause__, LedgerUnavailableError) or time.monotonic() >= give_up:
@@ -78,7 +78,7 @@ def _migrate(properties: Mapping[str, str]) -> None:
 
 
 def _reason(error: Exception) -> str:
-    """Say what went wrong. Errors of our own are written to be read and hold no secret; of others, just the kind."""
+    """Return the reason to report. Our own errors hold no secret; of any other error, only the type is reported."""
     if isinstance(error, MigrationError | LedgerError):
         return f"The migration failed: {error}"
     return f"The migration failed with {type(error).__name__}: see the log of the migrate function."

@@ -1,4 +1,4 @@
-"""What `predict` answers: stored records, the answer that a key got before, or why there is nothing to answer."""
+"""Make the answers of `predict`: stored records, a replayed answer, or a problem."""
 
 from collections.abc import Callable, Sequence
 from http import HTTPStatus
@@ -19,22 +19,22 @@ from functions.shared.prediction.errors import RefusedInputsError
 from functions.shared.prediction.synchronous import Refusal
 
 Represent: TypeAlias = Callable[[Sequence[PredictionRecord]], Response]
-"""Makes a route's answer out of the records of a request. Raises `Problem` (413) where it would be too large."""
+"""Makes a route's answer from the records of a request. Raises `Problem` (413) if the answer would be too large."""
 
 
 def one_record(records: Sequence[PredictionRecord]) -> Response:
-    """Answer the record of a request with one input, and its path."""
+    """Answer with the record of a request's one input, and its path in `Location`."""
     [record] = records
     return _created(to_json(members(record)), {"Location": _location(record.prediction_id)})
 
 
 def several_records(records: Sequence[PredictionRecord]) -> Response:
-    """Answer the records of a batch, in the order of its inputs."""
+    """Answer with the records of a batch, in the order of its inputs."""
     return _created(to_json({"predictions": [members(record) for record in records]}), {})
 
 
 def accepted(queued: UUID | Replay, represent: Represent) -> Response:
-    """Answer a request whose prediction is queued, or was decided before."""
+    """Answer a request whose prediction is queued, or whose key was used before."""
     if isinstance(queued, Replay):
         return _replayed(queued, represent)
     body = Accepted.model_construct(prediction_id=queued, status="queued")
@@ -43,16 +43,16 @@ def accepted(queued: UUID | Replay, represent: Represent) -> Response:
 
 
 def nothing_stored(outcome: Replay | Refusal, pointers: Sequence[str] | None, represent: Represent) -> Response:
-    """Answer a request that stores nothing: with what its key got the first time, or with what was wrong.
+    """Answer a request that stores nothing: replay the answer that its key got, or raise what was wrong.
 
     Parameters
     ----------
     outcome
-        What became of the request.
+        The replayed records, or the reason for the refusal.
     pointers
-        Where in the body its inputs stand; None for a request that is one input.
+        JSON pointers to the inputs in the body; None if the request is a single input.
     represent
-        Makes the answer out of records.
+        Makes the answer from records.
 
     Raises
     ------
@@ -69,7 +69,7 @@ def nothing_stored(outcome: Replay | Refusal, pointers: Sequence[str] | None, re
 
 
 def _replayed(replay: Replay, represent: Represent) -> Response:
-    """Answer what was answered the first time, synchronously or not, whatever is asked for now."""
+    """Repeat the first answer. Whether it is synchronous is up to the first request, not this one."""
     records = replay.records
     response = accepted(records[0].prediction_id, represent) if replay.was_queued else represent(records)
     response.headers.update(REPLAYED)
@@ -78,9 +78,7 @@ def _replayed(replay: Replay, represent: Represent) -> Response:
 
 def _created(content: bytes, headers: dict[str, str]) -> Response:
     if len(content) > MAX_RESPONSE_BYTES:
-        detail = (
-            f"The answer would have {len(content)} bytes, and at most {MAX_RESPONSE_BYTES} fit: send fewer at once."
-        )
+        detail = f"The answer would be {len(content)} bytes long; at most {MAX_RESPONSE_BYTES} fit. Send fewer inputs."
         raise Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail)
     return Response(content, HTTPStatus.CREATED, headers, "application/json")
 

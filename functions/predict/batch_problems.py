@@ -1,4 +1,4 @@
-"""What is wrong with the inputs of a batch, as one problem document that points at each bad one."""
+"""Report everything wrong with a batch as one problem document that points at each bad input."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -9,7 +9,7 @@ from functions.shared.prediction.errors import RefusedInputsError
 
 
 class BatchProblems:
-    """Collects what is wrong with each input of a batch. One bad input refuses them all."""
+    """Collects the problems of a batch's inputs. One bad input refuses the whole batch."""
 
     def __init__(self) -> None:
         self._statuses: set[HTTPStatus] = set()
@@ -18,25 +18,25 @@ class BatchProblems:
 
     @contextmanager
     def at(self, pointer: str) -> Iterator[None]:
-        """Collect the problem of the input at a JSON pointer into the body, and go on with the next input."""
+        """Collect a `Problem` raised for the input at a JSON pointer, so that the next input is checked too."""
         try:
             yield
         except Problem as problem:
             self.add(pointer, problem)
 
     def add(self, pointer: str, problem: Problem) -> None:
-        """Collect the problem of the input at a JSON pointer."""
+        """Record the problem of the input at a JSON pointer."""
         self._statuses.add(problem.status)
         self._details.append(problem.detail)
         self._errors += [(pointer + inner, detail) for inner, detail in problem.errors] or [(pointer, problem.detail)]
 
     def raise_any(self) -> None:
-        """Refuse the batch if anything is wrong with any of its inputs.
+        """Refuse the batch if any of its inputs has a problem.
 
         Raises
         ------
         Problem
-            With the status that all bad inputs share, else 422; its errors point at each of them.
+            The status is the one that all bad inputs share, else 422; `errors` points at each bad input.
         """
         if not self._details:
             return
@@ -48,14 +48,14 @@ class BatchProblems:
 
 
 def raise_refused(error: RefusedInputsError, pointers: Sequence[str] | None) -> None:
-    """Refuse a request for what is wrong with its inputs.
+    """Refuse a request because of its inputs.
 
     Parameters
     ----------
     error
-        What is wrong, by the inputs' positions.
+        The problem of each bad input, by its position.
     pointers
-        Where in the body each input stands; None for a request that is one input, whose problem is the request's.
+        JSON pointers to the inputs in the body. If None, the request is a single input, whose problem is raised as is.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""The request bodies of `predict`, which FastAPI cannot read from a type: one route takes several content types."""
+"""OpenAPI for the request bodies of `predict`. One route takes several content types, so no type describes its body."""
 
 from typing import Any, Final
 
@@ -41,7 +41,7 @@ _FEATURES_INSTANCE: dict[str, Any] = {
 
 
 def _with_user(instance: dict[str, Any]) -> dict[str, Any]:
-    """Return the schema of a request's only instance, which has a `user_id`."""
+    """Return the schema of a request with a single input, which also has a `user_id`."""
     return instance | {"title": f"One{instance['title']}", "properties": instance["properties"] | {"user_id": _USER_ID}}
 
 
@@ -64,32 +64,32 @@ _UPLOADED: dict[str, Any] = {
 _BESIDE_INSTANCES = {"user_id": _USER_ID, "metadata": _METADATA}
 
 LOCATION: Final[dict[str, Any]] = {"Location": {"description": "The record's path.", "schema": {"type": "string"}}}
-"""The headers of an answer that is about one record."""
+"""The headers of an answer about one record."""
 
 IDEMPOTENCY: Final[dict[str, Any]] = {
     "parameters": [
         {
             "name": HEADER,
             "in": "header",
-            "description": "The same key, user and input get the first answer again, and nothing more is stored.",
+            "description": "A request with the same key, user and input gets the first answer, and stores nothing.",
             "schema": {"type": "string", "minLength": 1, "maxLength": MAX_KEY_LENGTH},
         }
     ]
 }
-"""`openapi_extra` of the routes that store something."""
+"""`openapi_extra` of the routes that store records."""
 
 PREFER: Final[dict[str, Any]] = {
     "name": "Prefer",
     "in": "header",
-    "description": "`respond-async` asks for an answer at once, before the prediction is made (RFC 7240).",
+    "description": "`respond-async` queues the prediction and answers before it is made (RFC 7240).",
     "schema": {"type": "string", "examples": ["respond-async"]},
 }
-"""The parameter of the route that may answer 202."""
+"""The header parameter of the route that can answer 202."""
 
 ONE_INPUT: Final[dict[str, Any]] = {
     "requestBody": {
         "required": True,
-        "description": "The model decides which of these a deployment accepts: see `GET /model`.",
+        "description": "The served model decides which of these are accepted: see `GET /model`.",
         "content": {
             "multipart/form-data": {
                 "schema": {
@@ -114,7 +114,7 @@ ONE_INPUT: Final[dict[str, Any]] = {
 MANY_INPUTS: Final[dict[str, Any]] = {
     "requestBody": {
         "required": True,
-        "description": "Several parts `file`, or `instances`. If one input is bad, all are refused.",
+        "description": "Several `file` parts, or `instances`. One bad input refuses the whole request.",
         "content": {
             "multipart/form-data": {
                 "schema": {

@@ -1,4 +1,4 @@
-"""Predict, store input and prediction in one transaction, and only then answer. Or store, queue, and answer at once."""
+"""Predict, store input and prediction in one transaction, then answer. Or store the input, queue it, and answer 202."""
 
 from collections.abc import Sequence
 from functools import cache
@@ -32,7 +32,7 @@ router = APIRouter(tags=["predictions"], route_class=DirectRoute)
 
 
 class Environment(NamedTuple):
-    """What an execution environment makes once and every event uses."""
+    """What an execution environment creates once, for all its events."""
 
     token_required: bool
     limits: Limits
@@ -41,7 +41,7 @@ class Environment(NamedTuple):
 
 @cache
 def environment() -> Environment:
-    """Load the model and make the connection pool, the first time."""
+    """Load the model and create the connection pool, on the first call."""
     settings = PredictSettings.from_environment()
     start_logging(settings.log_level)
     serving = Serving.start(
@@ -59,7 +59,7 @@ def environment() -> Environment:
     response_model=Prediction,
     responses={
         201: {"headers": LOCATION},
-        202: {"model": Accepted, "description": "Stored, and queued to be predicted.", "headers": LOCATION},
+        202: {"model": Accepted, "description": "Stored and queued.", "headers": LOCATION},
         **problems(400, 401, 403, 404, 406, 413, 415, 422, 503),
     },
     openapi_extra=ONE_INPUT | {"parameters": [*IDEMPOTENCY["parameters"], PREFER]},
@@ -67,7 +67,7 @@ def environment() -> Environment:
 async def predict(request: Request) -> Response:
     """Predict one input and store both; the answer is the stored record.
 
-    With `Prefer: respond-async` the input is stored and queued, and the answer is where to find what becomes of it.
+    With `Prefer: respond-async` the input is stored and queued; the answer says where to find the prediction later.
     """
     env = environment()
     asked, _ = await _receive(env, request, receive_one)
@@ -84,7 +84,7 @@ async def predict(request: Request) -> Response:
     openapi_extra=MANY_INPUTS | IDEMPOTENCY,
 )
 async def predict_many(request: Request) -> Response:
-    """Predict several inputs and store them all, or none; the answer is the stored records, in the order sent."""
+    """Predict several inputs and store all of them or none; the answer is the stored records, in the order sent."""
     env = environment()
     asked, pointers = await _receive(env, request, receive_several)
     return _predict(env, asked, pointers, several_records)
@@ -93,9 +93,9 @@ async def predict_many(request: Request) -> Response:
 async def _receive(
     env: Environment, request: Request, receive: Receive
 ) -> tuple[PredictionRequest, Sequence[str] | None]:
-    """Return what a request asks for, and where in its body each input stands."""
+    """Return what a request asks for, and JSON pointers to its inputs."""
     require_accepts(request.headers.get("accept"))
-    subject = caller(request, required=env.token_required)
+    subject = caller(request, required=env.token_required).user_id
     key = idempotency_key(request)
     received = await receive(request, env.serving.model.package.takes, env.limits)
     user_id = owner(received.user_id, subject)
@@ -108,7 +108,7 @@ def _predict(
     [outcome] = predict_requests(env.serving, [asked])
     if not isinstance(outcome, Predicted):
         return nothing_stored(outcome, pointers, represent)
-    # The answer is complete before anything is stored: what could still fail must not fail once the records are there.
+    # Build the answer before storing: a failure after the commit would leave records that the caller never hears of.
     response = represent(outcome.records)
     [other] = store(env.serving, [outcome])
     return response if other is None else nothing_stored(other, pointers, represent)

@@ -1,8 +1,6 @@
-"""Forms with files (RFC 7578, in the syntax of RFC 2046, section 5.1), out of a body that is in memory already.
+"""Parse multipart forms (RFC 7578; RFC 2046, section 5.1) from a body that is already in memory.
 
-python-multipart, which Starlette uses, looks at a body that comes in pieces; for one that came as one, finding its
-boundaries is all there is to do, in a ninth of the time (tests/benchmarks/README.md). It still reads the headers of
-parts that are not plain: names with quotes, backslashes or other encodings in them.
+Why not python-multipart: see docs/decisions/multipart.md. It still reads names with quotes, backslashes or encodings.
 """
 
 import re
@@ -12,7 +10,7 @@ from typing import Final, NamedTuple
 from functions.shared.api.problems import Problem
 
 MAX_PARTS: Final = 10_000
-"""Parts of one form that are read at all."""
+"""The most parts that a form may have. A form with more is refused."""
 
 _PLAIN_BOUNDARY: Final = re.compile(r"multipart/form-data; ?boundary=([\w'()+,./:=?-]{1,70})", re.ASCII | re.IGNORECASE)
 _PLAIN_DISPOSITION: Final = re.compile(rb' ?form-data; ?name="([^"\\]*)"(?:; ?filename="([^"\\]*)")?', re.IGNORECASE)
@@ -24,13 +22,13 @@ class Part(NamedTuple):
     Attributes
     ----------
     name : str
-        Of the field.
+        The name of the form field.
     filename : str or None
-        The name that the part gives to a file; None for a field.
+        The file name; None for a text field.
     contenttype : str or None
-        As it is declared.
+        The declared content type.
     content : bytes
-        What it holds.
+        The part's bytes.
     """
 
     name: str
@@ -40,24 +38,24 @@ class Part(NamedTuple):
 
 
 def parse_form(header: str, body: bytes) -> list[Part]:
-    """Take a form apart.
+    """Split a form into its parts.
 
     Parameters
     ----------
     header
-        The request's content type, with the boundary.
+        The request's Content-Type header, which names the boundary.
     body
-        The form.
+        The request's body.
 
     Raises
     ------
     Problem
-        400, if there is no boundary, or the body is no form, or one that breaks off.
+        400, if the header names no boundary, or the body is malformed or truncated.
     """
     delimiter = b"\r\n--" + _boundary(header)
     if body.startswith(delimiter[2:]):
         end = -2
-    else:  # text for readers that know no forms; nobody writes one
+    else:  # a preamble (RFC 2046, section 5.1.1), which is ignored
         end = body.find(delimiter)
         if end < 0:
             raise _malformed("it is not what its content type says")
@@ -71,11 +69,11 @@ def parse_form(header: str, body: bytes) -> list[Part]:
             raise _malformed("it is not what its content type says")
         headers_end = body.find(b"\r\n\r\n", line_end)
         if headers_end < 0:
-            raise _malformed("one of its parts has no headers")
+            raise _malformed("a part has no headers")
         content = headers_end + 4
         end = body.find(delimiter, content)
         if end < 0:
-            raise _malformed("it breaks off before its last boundary")
+            raise _malformed("it ends before its last boundary")
         if len(parts) == MAX_PARTS:
             raise _malformed(f"it has more than {MAX_PARTS} parts")
         parts.append(_part(body[line_end + 2 : headers_end], body[content:end]))
@@ -86,7 +84,7 @@ def _part(head: bytes, content: bytes) -> Part:
     for line in head.split(b"\r\n"):
         field, colon, value = line.partition(b":")
         if not colon:
-            raise _malformed("a header of one of its parts is none")
+            raise _malformed("a part has a header line without a colon")
         headers[field.lower()] = value
     name, filename = _name_and_filename(headers.get(b"content-disposition", b""))
     contenttype = headers.get(b"content-type")
@@ -103,7 +101,7 @@ def _boundary(header: str) -> bytes:
         return plain[1].encode()
     boundary = _options(header).get(b"boundary")
     if not boundary:
-        raise _malformed("its content type has no boundary")
+        raise _malformed("its content type names no boundary")
     return boundary
 
 
@@ -112,7 +110,7 @@ def _name_and_filename(disposition: bytes) -> tuple[bytes, bytes | None]:
         return plain[1], plain[2]
     options = _options(disposition)
     if b"name" not in options:
-        raise _malformed("one of its parts has no name")
+        raise _malformed("a part has no name")
     return options[b"name"], options.get(b"filename")
 
 
@@ -128,6 +126,6 @@ def _malformed(why: str) -> Problem:
 
 def _text(raw: bytes) -> str:
     try:
-        return raw.decode()  # what browsers send (RFC 7578, section 5.1)
+        return raw.decode()  # browsers send UTF-8 (RFC 7578, section 5.1)
     except UnicodeDecodeError:
         return raw.decode("latin-1")

@@ -1,4 +1,4 @@
-"""What a request asks to predict: a form, an image as the body, or JSON (`image` as a data URI, or `features`)."""
+"""Read the inputs of a request: from a form, an image as the body, or JSON (`image` as a data URI, or `features`)."""
 
 import binascii
 import re
@@ -28,21 +28,21 @@ _DATA_URI = re.compile(r"data:([^;,]*)((?:;[^;,]*)*),", re.ASCII)  # RFC 2397
 _PART_NAMES = ("file", "user_id", "metadata")
 
 Kind = Literal["image", "features"]
-"""What a model takes."""
+"""The kind of input that a model takes."""
 
 
 class ReceivedRequest(NamedTuple):
-    """What a request asks to predict, and for whom.
+    """The inputs of a request, and their user.
 
     Attributes
     ----------
     inputs
         In the order sent.
     user_id
-        The user that the body names; None if it names none.
+        The user named in the body, if any.
     pointers
-        Where each input stands in the body, as JSON pointers; in a form, `/file/2` is the third part `file`. None for a
-        request that is one input: what is wrong with that is wrong with the request.
+        JSON pointers to the inputs in the body; in a form, `/file/2` is the third `file` part. None if the request is a
+        single input: its problem needs no pointer.
     """
 
     inputs: tuple[RequestedInput, ...]
@@ -51,33 +51,33 @@ class ReceivedRequest(NamedTuple):
 
 
 class Limits(NamedTuple):
-    """How much one request may bring."""
+    """Limits of one request: bytes of its body, and number of inputs."""
 
     body_bytes: int
     inputs: int
 
 
 Receive: TypeAlias = Callable[[Request, Kind, Limits], Awaitable[ReceivedRequest]]
-"""Reads the inputs of a request. Its parameters and errors are those of `receive_one`."""
+"""Reads the inputs of a request. Parameters and errors as in `receive_one`."""
 
 
 async def receive_one(request: Request, takes: Kind, limits: Limits) -> ReceivedRequest:
-    """Read the one input of a request.
+    """Read a request with a single input.
 
     Parameters
     ----------
     request
         The request.
     takes
-        What the served model takes.
+        The kind of input that the served model takes.
     limits
-        How much it may bring.
+        The request's limits.
 
     Raises
     ------
     Problem
-        400 malformed or nothing there, 413 too large, 415 a content type that the model does not take, 422 well-formed
-        but not what the model takes.
+        400 if the body is malformed or missing, 413 if it is too large, 415 if the model does not take its content
+        type, 422 if it is well-formed but not valid.
     """
     header, contenttype, body = await _read(request, limits)
     if _is_json(contenttype):
@@ -91,9 +91,9 @@ async def receive_one(request: Request, takes: Kind, limits: Limits) -> Received
 
 
 async def receive_several(request: Request, takes: Kind, limits: Limits) -> ReceivedRequest:
-    """Read the inputs of a request: several parts `file`, or `instances`.
+    """Read a request with several inputs: `file` parts of a form, or `instances` in JSON.
 
-    Parameters and errors as in `receive_one`; every bad input is pointed at.
+    Parameters and errors as in `receive_one`. The error points at every bad input.
     """
     header, contenttype, body = await _read(request, limits)
     if _is_json(contenttype):
@@ -104,10 +104,10 @@ async def receive_several(request: Request, takes: Kind, limits: Limits) -> Rece
 
 
 async def _read(request: Request, limits: Limits) -> tuple[str, str, bytes]:
-    """Return the header Content-Type, the media type that it names, and the body."""
+    """Return the Content-Type header, its media type, and the body."""
     body = await _body(request)
     if len(body) > limits.body_bytes:
-        detail = f"The body has {len(body)} bytes: at most {limits.body_bytes} are taken."
+        detail = f"The body is {len(body)} bytes long; at most {limits.body_bytes} are allowed."
         raise Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail)
     header = request.headers.get("content-type", "")
     return header, essence(header), body
@@ -125,7 +125,7 @@ def _not_taken(header: str, body: bytes, takes: Kind, taken: tuple[str, ...]) ->
 
 
 async def _body(request: Request) -> bytes:
-    """Read the body: of an event, one piece, which Starlette's own reading of streams would take the long way."""
+    """Read the body. An event's body is a single piece, for which Starlette's stream reader is needlessly slow."""
     pieces = []
     more = True
     while more:
@@ -138,8 +138,8 @@ async def _body(request: Request) -> bytes:
 
 
 def _unsupported(contenttype: str, taken: tuple[str, ...]) -> Problem:
-    given = f"The content type {contenttype[:100]!r} is not" if contenttype else "A body without a content type is not"
-    detail = f"{given} one that this model takes: {', '.join(taken)}."
+    given = f"This model does not take {contenttype[:100]!r}" if contenttype else "The body has no content type"
+    detail = f"{given}: send one of {', '.join(taken)}."
     return Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, detail, headers={"Accept-Post": ", ".join(taken)})
 
 
@@ -153,7 +153,7 @@ def _not_empty(content: bytes, where: str) -> bytes:
 
 
 class _Form(NamedTuple):
-    """The parts of a form. The texts apply to all its files."""
+    """The parts of a form. Its user and metadata apply to all its files."""
 
     files: list[Part]
     user_id: str | None
@@ -164,11 +164,11 @@ class _Form(NamedTuple):
         by_name: dict[str, list[Part]] = {name: [] for name in _PART_NAMES}
         for part in parse_form(header, body):
             if part.name not in by_name:
-                detail = f"the part {part.name[:100]!r} is not known: there are {', '.join(_PART_NAMES)}"
+                detail = f"the part {part.name[:100]!r} is unknown: use {', '.join(_PART_NAMES)}"
                 raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, f"{detail}.", errors=[("", detail)])
             by_name[part.name].append(part)
         if not by_name["file"]:
-            raise Problem(HTTPStatus.BAD_REQUEST, "There is no file: send the image as the part 'file'.")
+            raise Problem(HTTPStatus.BAD_REQUEST, "The form has no file: send the image as the part 'file'.")
         user_id = _field(by_name["user_id"], "user_id")
         return cls(
             by_name["file"],
@@ -179,14 +179,14 @@ class _Form(NamedTuple):
 
 def _one_from_form(form: _Form) -> ReceivedRequest:
     if len(form.files) > 1:
-        detail = "There is more than one part 'file': send one, or send them to /predictions."
+        detail = "The form has more than one 'file' part: send one, or send them all to /predictions."
         raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail)
     return ReceivedRequest((_from_file(form.files[0], form.metadata),), form.user_id)
 
 
 def _several_from_form(form: _Form, limits: Limits) -> ReceivedRequest:
     if len(form.files) > limits.inputs:
-        raise _too_many(len(form.files), limits.inputs, "parts 'file'")
+        raise _too_many(len(form.files), limits.inputs, "'file' parts")
     pointers = tuple(f"/file/{index}" for index in range(len(form.files)))
     inputs, problems = [], BatchProblems()
     for file, pointer in zip(form.files, pointers, strict=True):
@@ -197,12 +197,12 @@ def _several_from_form(form: _Form, limits: Limits) -> ReceivedRequest:
 
 
 def _too_many(count: int, most: int, what: str) -> Problem:
-    return Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"There are {count} {what}: at most {most} are taken at once.")
+    return Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"The request has {count} {what}; at most {most} are allowed.")
 
 
 def _from_file(file: Part, metadata: dict[str, Any]) -> Input:
     if file.filename is None:
-        raise Problem(HTTPStatus.BAD_REQUEST, "The part 'file' is no file: it has no filename.")
+        raise Problem(HTTPStatus.BAD_REQUEST, "The part 'file' has no filename: send it as a file.")
     content = _not_empty(file.content, "file")
     return Input(
         contenttype=_image_contenttype(file.contenttype, content),
@@ -237,12 +237,12 @@ def _metadata_field(text: str | None) -> dict[str, Any]:
 
 
 def _image_contenttype(declared: str | None, content: bytes) -> str:
-    """Return the content type of an image: as declared, or read from its first bytes where nothing useful was said."""
+    """Return the declared content type of an image, or, if it says nothing, the one that its first bytes show."""
     contenttype = essence(declared or "")
     if contenttype in SUPPORTED_CONTENT_TYPES:
         return contenttype
     if contenttype in ("", "application/octet-stream"):
-        # Bytes that are no image at all get a 400 that says so, when they are decoded.
+        # If the bytes are no image at all, decoding answers 400 and says so.
         return sniff_contenttype(content) or "application/octet-stream"
     raise _unsupported(contenttype, (MULTIPART, *SUPPORTED_CONTENT_TYPES, JSON))
 
@@ -251,7 +251,7 @@ def _image_contenttype(declared: str | None, content: bytes) -> str:
 
 
 def _without_nulls(members: dict[str, Source]) -> dict[str, Source]:
-    # A null says as much as a missing member does: many clients send one for each optional field.
+    # Treat null as absent: many clients send null for every optional field that is not set.
     return {name: source for name, source in members.items() if source.value is not None}
 
 
@@ -267,7 +267,7 @@ def _read_upload(members: dict[str, Source]) -> UploadReference:
     try:
         input_id = UUID(members["input_id"].value)
     except (ValueError, AttributeError, TypeError):
-        detail = "input_id must be a UUID: the one that POST /upload answered"
+        detail = "input_id must be a UUID, as POST /upload returns it"
         raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, f"{detail}.", errors=[("/input_id", detail)]) from None
     return UploadReference(input_id, _metadata(members))
 
@@ -279,10 +279,10 @@ def _metadata(members: dict[str, Source]) -> dict[str, Any]:
 def _several_from_instances(members: dict[str, Source], takes: Kind, limits: Limits) -> ReceivedRequest:
     _refuse_unknown(members, ("instances", "user_id", "metadata"))
     if "instances" not in members:
-        raise Problem(HTTPStatus.BAD_REQUEST, f"There are no instances: send a list of {{{takes!r}: …}} objects.")
+        raise Problem(HTTPStatus.BAD_REQUEST, f"The body has no instances: send a list of {{{takes!r}: …}} objects.")
     instances = members["instances"]
     if not isinstance(instances.value, list) or not instances.value:
-        detail = "instances must be a list of at least one object"
+        detail = "instances must be a list with at least one object"
         raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, f"{detail}.", errors=[("/instances", detail)])
     if len(instances.value) > limits.inputs:
         raise _too_many(len(instances.value), limits.inputs, "instances")
@@ -302,7 +302,7 @@ def _several_from_instances(members: dict[str, Source], takes: Kind, limits: Lim
 def _refuse_unknown(members: Iterable[str], known: tuple[str, ...]) -> None:
     for name in members:
         if name not in known:
-            detail = f"the member {name[:100]!r} is not known here: there are {', '.join(known)}"
+            detail = f"the member {name[:100]!r} is unknown here: use {', '.join(known)}"
             raise Problem(
                 HTTPStatus.UNPROCESSABLE_ENTITY, f"{detail}.", errors=[(f"/{json_pointer_token(name)}", detail)]
             )
@@ -317,7 +317,7 @@ def _read_input(members: dict[str, Source], takes: Kind, *also_known: str) -> In
     _refuse_unknown(members, (*own, *also_known))
     if takes not in members or members[takes].value in ([], {}):
         wanted = "image, as a base64 data URI" if takes == "image" else "features, as a list or an object"
-        raise Problem(HTTPStatus.BAD_REQUEST, f"There is no {takes}: send {wanted}.")
+        raise Problem(HTTPStatus.BAD_REQUEST, f"The input has no {takes}: send {wanted}.")
     metadata = _metadata(members)
     if takes == "features":
         return Input(JSON, features=Features(*members["features"]), metadata=metadata)
@@ -337,6 +337,6 @@ def _from_data_uri(value: object, pointer: str) -> tuple[str, bytes]:
     try:
         content = b64decode(value[match.end() :], validate=True)
     except (binascii.Error, ValueError):
-        detail = "the data URI's base64 is malformed"
+        detail = "the base64 of the data URI is malformed"
         raise Problem(HTTPStatus.BAD_REQUEST, f"{detail}.", errors=[(pointer, detail)]) from None
     return _image_contenttype(match[1], _not_empty(content, "image")), content

@@ -1,11 +1,11 @@
-"""Lambda's execution environment: how a process tells that it is one, and what Lambda hands to a handler."""
+"""Detect Lambda's execution environment, and type what Lambda passes to a handler."""
 
 import os
 from typing import Protocol
 
 
 class LambdaContext(Protocol):
-    """What is read of the context object (AWS, "Using the Lambda context object")."""
+    """The members that are read of the context object (AWS, "Using the Lambda context object")."""
 
     @property
     def aws_request_id(self) -> str:
@@ -16,10 +16,10 @@ class LambdaContext(Protocol):
 
 
 def on_lambda() -> bool:
-    """Tell whether this process is an execution environment, where start-up work belongs before the first event."""
+    """Tell whether this process runs on Lambda, where start-up work belongs before the first event."""
     return "AWS_LAMBDA_FUNCTION_NAME" in os.environ
 
 
 def before_snapshot() -> bool:
-    """Tell whether Lambda keeps this process as a snapshot and restores it many times (AWS, "Lambda SnapStart")."""
+    """Tell whether Lambda takes a snapshot of this process and restores it many times (AWS, "Lambda SnapStart")."""
     return os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "snap-start"

@@ -1,7 +1,6 @@
-"""Structured logs: one JSON object a line on standard output, as CloudWatch Logs Insights reads them.
+"""Structured logs: one JSON object per line on standard output, as CloudWatch Logs Insights reads them.
 
-A line is written for every prediction, in the time that is billed for it. Through `logging` and Powertools' Logger that
-took a tenth of a warm request (tests/benchmarks/README.md), for records, filters and handlers that nothing here uses.
+Why this is not `logging` or Powertools: see docs/decisions/log.md.
 """
 
 import json
@@ -21,32 +20,32 @@ _LEVELS: Final = {
 }
 
 LOGS_THROUGH_LOGGING: Final = "functions.shared.inference"
-"""The layer that knows nothing of this log, and writes to Python's."""
+"""The package that logs through Python's `logging`, because it does not know this log."""
 
 _encode_any: Final = json.JSONEncoder(default=str, separators=(",", ":")).encode
 
 
 class StructuredLog:
-    """Writes lines of one level and above. What is handed over by name becomes a member of the line.
+    """Writes lines of a level and above. Keyword arguments become members of the line.
 
-    A line that cannot be written is lost, and nothing else: what it tells of has happened, and is answered.
+    A line that cannot be written is lost without an error, so that a full disk fails no request.
 
     Parameters
     ----------
     service
-        Which function writes.
+        The name of the function.
     level
         ``DEBUG``, ``INFO``, ``WARNING``, ``ERROR`` or ``CRITICAL``.
 
     Attributes
     ----------
     request_id
-        The invocation that the lines from here on belong to.
+        The id of the invocation, which every following line carries.
 
     Raises
     ------
     KeyError
-        If there is no such level.
+        If the level is none of these.
     """
 
     def __init__(self, service: str = "onnx-ledger", level: str = "INFO") -> None:
@@ -54,43 +53,43 @@ class StructuredLog:
         self.request_id: str | None = None
 
     def configure(self, service: str, level: str) -> None:
-        """Write for another function, or from another level on. Parameters and errors as in `StructuredLog`."""
+        """Change the service and the level. Parameters and errors as in `StructuredLog`."""
         self._service, self._least = service, _LEVELS[level]
 
     def debug(self, message: str, **fields: object) -> None:
-        """Write what helps to find a fault."""
+        """Write what helps to find a bug."""
         if self._least <= logging.DEBUG:
             self._write("DEBUG", message, fields)
 
     def info(self, message: str, **fields: object) -> None:
-        """Write what has happened, as it should."""
+        """Write what happened as it should."""
         if self._least <= logging.INFO:
             self._write("INFO", message, fields)
 
     def info_each(self, lines: Iterable[tuple[str, Mapping[str, object]]], **shared: object) -> None:
-        """Write messages, each with fields of its own, as `info` does each: many lines in the time of a few."""
+        """Write a line for each message and its fields, as `info` does, but encode the shared fields once."""
         if self._least <= logging.INFO:
-            # A line's own members, and then, in the place of its closing brace, what all of them end with.
+            # Replace the closing brace of each line with the members that all lines share.
             end = f",{_json({**shared, **self._stamp()})[1:]}\n"
             own = [_json({"level": "INFO", "message": message, **fields}) for message, fields in lines]
             _put("".join([line[:-1] + end for line in own]))
 
     def warning(self, message: str, **fields: object) -> None:
-        """Write what somebody may want to look into."""
+        """Write what somebody may want to look at."""
         if self._least <= logging.WARNING:
             self._write("WARNING", message, fields)
 
     def error(self, message: str, **fields: object) -> None:
-        """Write what somebody has to look into."""
+        """Write what somebody must look at."""
         if self._least <= logging.ERROR:
             self._write("ERROR", message, fields)
 
     def exception(self, message: str, error: BaseException) -> None:
-        """Write an error with its traceback, all in one line."""
+        """Write an error and its traceback as one line."""
         self.error(message, **_exception(error))
 
     def write_record(self, record: logging.LogRecord) -> None:
-        """Write a record of `logging`."""
+        """Write a record that was logged through `logging`."""
         fields: dict[str, object] = {"logger": record.name}
         if record.exc_info is not None and record.exc_info[1] is not None:
             fields |= _exception(record.exc_info[1])
@@ -100,7 +99,7 @@ class StructuredLog:
         _put(_json({"level": level, "message": message, **fields, **self._stamp()}) + "\n")
 
     def _stamp(self) -> dict[str, object]:
-        """Return what all lines of a moment have in common."""
+        """Return the members that every line has: time, service, request and trace."""
         stamp: dict[str, object] = {
             "timestamp": datetime.now(UTC).isoformat(timespec="milliseconds"),
             "service": self._service,
@@ -119,10 +118,10 @@ def _exception(error: BaseException) -> dict[str, object]:
 
 
 def _json(members: Mapping[str, object]) -> str:
-    """Encode in ASCII, so that every text can be written, whatever a caller sent and however the output is encoded."""
+    """Encode as ASCII, so that any text can be written, whatever the encoding of the output."""
     try:
         return to_json(members, ensure_ascii=True, fallback=str).decode()
-    except PydanticSerializationError:  # texts and bytes that are not Unicode
+    except PydanticSerializationError:  # a lone surrogate, or bytes that are not UTF-8
         return _encode_any(members)
 
 
@@ -132,11 +131,11 @@ def _put(lines: str) -> None:
         out.write(lines)
         out.flush()
     except (OSError, ValueError):
-        pass  # whoever read it is gone, or its disk is full, or it is closed
+        pass  # the reader is gone, the disk is full, or the output is closed
 
 
 class _ToStructuredLog(logging.Handler):
-    """Writes what a library says through `logging` as a line of a structured log."""
+    """Writes the records of `logging` as lines of a structured log."""
 
     def __init__(self, log: StructuredLog) -> None:
         super().__init__()
@@ -147,13 +146,13 @@ class _ToStructuredLog(logging.Handler):
 
 
 logger: Final = StructuredLog()
-"""The one log of a function."""
+"""The log of a function."""
 
 
 def start_logging(level: str) -> None:
-    """Set the function's log up, once per execution environment, and take in what `inference` logs.
+    """Set up the log of the function. Call it once per execution environment.
 
-    Without this, a line of `inference` ("fetched the model", "using the CPU") is lost, or is no JSON.
+    Without this, the lines of `inference` ("fetched the model", "using the CPU") are lost, or are not JSON.
 
     Parameters
     ----------
@@ -164,5 +163,5 @@ def start_logging(level: str) -> None:
     library = logging.getLogger(LOGS_THROUGH_LOGGING)
     library.handlers = [_ToStructuredLog(logger)]
     library.setLevel(level)
-    # Lambda's own handler, on the root logger, would write the same line again.
+    # Otherwise Lambda's handler on the root logger writes each line a second time.
     library.propagate = not on_lambda()

@@ -1,1 +1,1 @@
-"""`sweep`: finds queued predictions that have got stuck."""
+"""`sweep`: finds stuck predictions."""

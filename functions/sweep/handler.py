@@ -1,7 +1,7 @@
-"""Find stuck predictions on a schedule, and send them again or fail them.
+"""Find stuck predictions on a schedule, and requeue or fail them.
 
-A prediction that is queued for too long has lost its message, most likely in a crash between commit and send: it is
-sent again. One that is in processing for too long has used up its deliveries without a worker finishing it: it fails.
+A prediction that stays queued for too long has lost its message, most likely in a crash between commit and send: the
+sweep sends the message again. One that stays in processing for too long has used up its deliveries: the sweep fails it.
 """
 
 from functools import cache
@@ -15,25 +15,25 @@ from functions.shared.queue.predictions import PredictionQueue
 from functions.shared.settings import SweepSettings
 
 TIME_FOR_A_PORTION: Final = 15_000
-"""Milliseconds that one round may take. A round started with less time left could be cut off."""
+"""Milliseconds that one round may take. Lambda could cut off a round that starts with less time left."""
 
 
 class Event(TypedDict, total=False):
-    """What is read of an event. The schedule's own has none of it."""
+    """The members that are read of an event. The schedule's events have none of them."""
 
     queue_lost: bool
-    """Whether the queue has lost its messages (purged, replaced): everything unfinished is sent again, however new."""
+    """Whether the queue has lost its messages (purged, replaced). If so, every unfinished prediction is sent again."""
 
 
 class Swept(TypedDict):
-    """How many predictions were sent or failed."""
+    """The numbers of predictions that were sent again and that were failed."""
 
     sent: int
     failed: int
 
 
 class Environment(NamedTuple):
-    """What an execution environment makes once and every event uses."""
+    """What an execution environment creates once, for all its events."""
 
     settings: SweepSettings
     ledger: Ledger
@@ -42,7 +42,7 @@ class Environment(NamedTuple):
 
 @cache
 def environment() -> Environment:
-    """Make the connection pool, the first time."""
+    """Create the connection pool, on the first call."""
     settings = SweepSettings.from_environment()
     start_logging(settings.log_level)
     return Environment(settings, Ledger.configured(settings), PredictionQueue(settings.queue_url))

@@ -1,4 +1,4 @@
-"""What a caller says of an image before it is uploaded: the JSON body of `POST /upload`."""
+"""The JSON body of `POST /upload`, which describes an image before it is uploaded."""
 
 from http import HTTPStatus
 from typing import Annotated, Any, Final
@@ -33,7 +33,7 @@ def _sha256(value: object) -> bytes:
 
 
 class Announcement(BaseModel):
-    """An image that is to be uploaded."""
+    """An image to upload."""
 
     model_config = ConfigDict(extra="forbid", defer_build=True)
 
@@ -42,7 +42,7 @@ class Announcement(BaseModel):
     filename: Any = Field(default=None, json_schema_extra={"type": "string", "maxLength": MAX_FILENAME_LENGTH})
     sha256: Annotated[bytes | None, BeforeValidator(_sha256)] = Field(
         default=None,
-        description="Nothing else can be uploaded then.",
+        description="The digest of the image. S3 refuses an upload with another.",
         json_schema_extra={"type": "string", "pattern": "^[0-9a-fA-F]{64}$"},
     )
     user_id: Any = Field(default=None, json_schema_extra={"type": "string", "maxLength": MAX_USER_ID_LENGTH})
@@ -54,22 +54,22 @@ def parse_announcement(header: str, body: bytes, *, max_bytes: int) -> Announcem
     Parameters
     ----------
     header
-        The request's content type.
+        The request's Content-Type header.
     body
-        The body.
+        The request's body.
     max_bytes
-        The largest upload.
+        The largest upload, in bytes.
 
     Raises
     ------
     Problem
-        400 malformed, 413 too large an upload, 415 a body that is no JSON or an image of a kind that is not taken, 422
-        anything else that is wrong.
+        400 if the body is malformed, 413 if the upload is too large, 415 if the body is not JSON or the image has a
+        content type that is not supported, 422 if anything else is wrong.
     """
     if essence(header) != JSON:
-        detail = "Say what is to be uploaded as application/json; the image itself goes to the URL in the answer."
+        detail = "Describe the upload as application/json; the image itself goes to the URL in the answer."
         raise Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, detail, headers={"Accept-Post": JSON})
-    # A null says as much as a missing member does: many clients send one for each optional field.
+    # Treat null as absent: many clients send null for every optional field that is not set.
     members = {name: source.value for name, source in parse_members(decode(body)).items() if source.value is not None}
     try:
         announced = Announcement.model_validate(members)
@@ -78,10 +78,10 @@ def parse_announcement(header: str, body: bytes, *, max_bytes: int) -> Announcem
     kind = essence(announced.contenttype)
     if kind not in SUPPORTED_CONTENT_TYPES:
         taken = ", ".join(SUPPORTED_CONTENT_TYPES)
-        detail = f"The content type {announced.contenttype[:100]!r} is not one that is taken: {taken}."
-        raise Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, detail, errors=[("/contenttype", "not taken")])
+        detail = f"The content type {announced.contenttype[:100]!r} is not supported: use one of {taken}."
+        raise Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, detail, errors=[("/contenttype", "not supported")])
     if announced.size > max_bytes:
-        detail = f"The upload would have {announced.size} bytes: at most {max_bytes} are taken."
+        detail = f"The upload would be {announced.size} bytes long; at most {max_bytes} are allowed."
         raise Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail, errors=[("/size", f"at most {max_bytes}")])
     if announced.filename is not None:
         check_filename("/filename", announced.filename)

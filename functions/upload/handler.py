@@ -1,4 +1,4 @@
-"""Where to upload an input that is too large for a request to the API, and under which id to have it predicted then."""
+"""Give out the URL to upload a large input to, and the id to predict it by."""
 
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -26,7 +26,7 @@ router = APIRouter(tags=["predictions"])
 
 
 class Environment(NamedTuple):
-    """What an execution environment makes once and every event uses."""
+    """What an execution environment creates once, for all its events."""
 
     settings: UploadSettings
     ledger: Ledger
@@ -35,7 +35,7 @@ class Environment(NamedTuple):
 
 @cache
 def environment() -> Environment:
-    """Make the connection pool, the first time."""
+    """Create the connection pool, on the first call."""
     settings = UploadSettings.from_environment()
     start_logging(settings.log_level)
     return Environment(
@@ -46,12 +46,12 @@ def environment() -> Environment:
 
 
 class UploadRequest(BaseModel):
-    """A request to send, with the file as its body. Then `POST /prediction` takes `input_id` for the file."""
+    """The request that uploads the image, as its body. Afterwards `POST /prediction` takes `input_id` for the image."""
 
     input_id: str = Field(examples=["019ab5a4-2f7c-7e11-8a4b-3f0c5d6e7f80"])
     method: Literal["PUT"]
-    url: str = Field(description="Needs no token: it says itself what may be uploaded, and until when.")
-    headers: dict[str, str] = Field(description="To be sent as they are.")
+    url: str = Field(description="A signed URL. It needs no token.")
+    headers: dict[str, str] = Field(description="Send them unchanged: the URL's signature covers them.")
     expires_at: datetime
 
 
@@ -63,13 +63,13 @@ class UploadRequest(BaseModel):
     openapi_extra=ONE_ANNOUNCEMENT,
 )
 async def upload(request: Request) -> Response:
-    """Announce an image that is too large for a request to this API, and learn where to upload it."""
+    """Announce an image that is too large for a request to this API, and get the URL to upload it to."""
     require_accepts(request.headers.get("accept"))
     env = environment()
-    subject = caller(request, required=env.settings.token_required)
+    subject = caller(request, required=env.settings.token_required).user_id
     bucket = env.uploads_bucket
     if bucket is None:
-        raise Problem(HTTPStatus.NOT_FOUND, "There are no uploads here: send the image itself to POST /prediction.")
+        raise Problem(HTTPStatus.NOT_FOUND, "Uploads are off: send the image itself to POST /prediction.")
     announced = parse_announcement(
         request.headers.get("content-type", ""), await request.body(), max_bytes=env.settings.max_upload_bytes
     )
@@ -96,7 +96,7 @@ async def upload(request: Request) -> Response:
         ),
         expires_at=expires_at,
     )
-    headers = {"Cache-Control": "no-store"}  # whoever has the URL can use it
+    headers = {"Cache-Control": "no-store"}  # anyone with the URL can use it
     return Response(answer.model_dump_json(), HTTPStatus.CREATED, headers, "application/json")
 
 

@@ -1,1 +1,1 @@
-"""`worker`: predicts what is queued."""
+"""`worker`: makes queued predictions."""

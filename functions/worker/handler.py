@@ -1,7 +1,7 @@
-"""Predict what is queued: a batch of SQS messages at a time, each of them the id of a prediction.
+"""Make queued predictions, a batch of SQS messages at a time. Each message is the id of a prediction.
 
-SQS may deliver a message twice: the ledger decides which worker makes the prediction. If a prediction must be tried
-again, the queue delivers its message again, and moves it to the dead-letter queue after some attempts.
+SQS may deliver a message twice: the ledger decides which worker makes the prediction. A message that is named in the
+answer is delivered again, and moves to the dead-letter queue after five deliveries.
 """
 
 from functools import cache
@@ -17,32 +17,32 @@ from functions.shared.settings import WorkerSettings
 
 
 class Message(TypedDict):
-    """What is read of one message."""
+    """The members that are read of a message."""
 
     messageId: str
     body: str
 
 
 class Event(TypedDict):
-    """What is read of an event (AWS, "Using Lambda with Amazon SQS")."""
+    """The members that are read of an event (AWS, "Using Lambda with Amazon SQS")."""
 
     Records: list[Message]
 
 
 class ItemFailure(TypedDict):
-    """A message that is to be delivered again."""
+    """A message that SQS must deliver again."""
 
     itemIdentifier: str
 
 
 class Answer(TypedDict):
-    """`ReportBatchItemFailures`: every message that is not named here is deleted."""
+    """The answer to SQS (`ReportBatchItemFailures`). SQS deletes every message that it does not name."""
 
     batchItemFailures: list[ItemFailure]
 
 
 class Environment(NamedTuple):
-    """What an execution environment makes once and every event uses."""
+    """What an execution environment creates once, for all its events."""
 
     serving: Serving
     pace: Pace
@@ -50,7 +50,7 @@ class Environment(NamedTuple):
 
 @cache
 def environment() -> Environment:
-    """Load the model, warm it up and make the connection pool, the first time."""
+    """Load the model and create the connection pool, on the first call."""
     settings = WorkerSettings.from_environment()
     start_logging(settings.log_level)
     serving = Serving.start(settings)
@@ -58,7 +58,7 @@ def environment() -> Environment:
 
 
 def handler(event: Event, context: LambdaContext) -> Answer:
-    """Predict a batch, and return the messages to deliver again.
+    """Make a batch of predictions, and name the messages to deliver again.
 
     Raises
     ------
@@ -73,8 +73,8 @@ def handler(event: Event, context: LambdaContext) -> Answer:
         try:
             messages.setdefault(UUID(message["body"]), []).append(message["messageId"])
         except ValueError:
-            # None of our functions sent this. It ends on the dead-letter queue, whose alarm reports it.
-            logger.error("a message is no prediction's id", message_id=message["messageId"])
+            # None of our functions sent this. It ends in the dead-letter queue, whose alarm reports it.
+            logger.error("a message is not the id of a prediction", message_id=message["messageId"])
             again.append(message["messageId"])
 
     undone = predict_queued(env.serving, env.pace, messages, context.get_remaining_time_in_millis)

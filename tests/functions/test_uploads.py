@@ -330,7 +330,7 @@ def test_without_a_bucket_there_are_no_uploads(api: httpx.Client) -> None:
     answer = announce(api, b"1")
 
     assert answer.status_code == 404
-    assert "no uploads" in answer.json()["detail"]
+    assert "Uploads are off" in answer.json()["detail"]
     assert predict(api, UNKNOWN).status_code == 404
 
 

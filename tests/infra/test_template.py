@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from functions.shared.api.scopes import RESOURCE_SERVER, Scope
 from functions.shared.settings import (
     DescribeSettings,
     FunctionSettings,
@@ -18,6 +19,8 @@ from functions.shared.settings import (
     WorkerSettings,
 )
 from tests.support.stack import ROOT, Stack, read, translated
+
+pytestmark = pytest.mark.slow
 
 SECRET = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:ledger-a1b2c3"
 
@@ -63,23 +66,33 @@ SETTINGS: dict[str, type[LedgerSettings]] = {**API, **ASYNCHRONOUS}
 READ_ELSEWHERE = {"LOG_LEVEL"}
 """What functions read without it being a setting: for the log."""
 
-WITH_A_TOKEN = {
-    "POST /prediction": "PredictFunction",
-    "POST /predictions": "PredictFunction",
-    "POST /upload": "UploadFunction",
-    "GET /predictions": "ListPredictionsFunction",
-    "GET /prediction/{prediction_id}": "GetPredictionFunction",
-    "GET /prediction/{prediction_id}/input": "GetPredictionFunction",
-    "GET /model": "DescribeFunction",
-}
 
-WITHOUT_A_TOKEN = {
-    "GET /": "DescribeFunction",
-    "GET /health": "DescribeFunction",
-    "GET /openapi.json": "DescribeFunction",
-    "GET /docs": "DescribeFunction",
-    "GET /docs/{asset}": "DescribeFunction",
-}
+def with_head(routes: dict[str, str]) -> dict[str, str]:
+    """Add a HEAD route for each GET route: HEAD goes where GET goes, with the same authorizer."""
+    return routes | {f"HEAD{key[3:]}": function for key, function in routes.items() if key.startswith("GET ")}
+
+
+WITH_A_TOKEN = with_head(
+    {
+        "POST /prediction": "PredictFunction",
+        "POST /predictions": "PredictFunction",
+        "POST /upload": "UploadFunction",
+        "GET /predictions": "ListPredictionsFunction",
+        "GET /prediction/{prediction_id}": "GetPredictionFunction",
+        "GET /prediction/{prediction_id}/input": "GetPredictionFunction",
+        "GET /model": "DescribeFunction",
+    }
+)
+
+WITHOUT_A_TOKEN = with_head(
+    {
+        "GET /": "DescribeFunction",
+        "GET /health": "DescribeFunction",
+        "GET /openapi.json": "DescribeFunction",
+        "GET /docs": "DescribeFunction",
+        "GET /docs/{asset}": "DescribeFunction",
+    }
+)
 
 WRONG_METHODS = {
     "ANY /": "DescribeFunction",
@@ -208,6 +221,22 @@ class TestRoutes:
         }
         assert "AuthStack" not in stack.resources
 
+    def test_the_user_pool_knows_the_scopes_that_functions_ask_for(self, aurora: Stack) -> None:
+        [server] = aurora.nested["AuthStack"].of_type("AWS::Cognito::UserPoolResourceServer").values()
+        assert server["Identifier"] == RESOURCE_SERVER
+        assert {scope["ScopeName"] for scope in server["Scopes"]} == set(Scope)
+        assert len(aurora.nested["AuthStack"].of_type("AWS::Cognito::UserPoolClient")) == 1
+
+    def test_an_operators_program_gets_tokens_with_scopes_where_it_is_asked_for(self) -> None:
+        stack = Stack.deployed(OperatorClient="true")
+        pool = stack.nested["AuthStack"]
+        client = pool.resources["OperatorAppClient"]["Properties"]
+        assert set(client["AllowedOAuthScopes"]) == {f"{RESOURCE_SERVER}/{scope}" for scope in Scope}
+        assert (client["AllowedOAuthFlows"], client["GenerateSecret"]) == (["client_credentials"], True)
+        audience = self.authorizer(stack)["jwtConfiguration"]["audience"]
+        assert audience == ["<UserPoolClient>", "<OperatorAppClient>"]
+        assert "AllowedOAuthScopes" not in pool.resources["UserPoolClient"]["Properties"]
+
     @staticmethod
     def authorizer(stack: Stack) -> dict[str, Any]:
         body = stack.resources["HttpApi"]["Properties"]["Body"]
@@ -224,7 +253,7 @@ class TestRoutes:
             "x-amazon-apigateway-cors"
         ]
         assert cors["allowOrigins"] == ["https://console.example.org", "https://example.org"]
-        assert cors["allowMethods"] == ["GET", "POST"]
+        assert cors["allowMethods"] == ["GET", "HEAD", "POST"]
         assert "allowCredentials" not in cors
 
     def test_requests_are_limited_and_logged(self, aurora: Stack) -> None:

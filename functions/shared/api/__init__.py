@@ -1,1 +1,1 @@
-"""HTTP: the FastAPI application and problem+json. It knows the layers below; they do not know it."""
+"""HTTP: the FastAPI application and problem+json. It imports the layers below; they never import it."""

@@ -22,7 +22,7 @@ TITLE: Final = "onnx-ledger"
 VERSION: Final = "0.1.0"
 """The version in pyproject.toml, which is not deployed: the OpenAPI document and `GET /` need it here."""
 
-# Lambda traces and measures each invocation. FastAPI's telemetry would look for a provider at each request.
+# Lambda traces and measures each invocation; FastAPI's telemetry would only cost time on each request.
 _NO_TELEMETRY: Final[TelemetryConfig] = {"tracing": False, "metrics": False, "logs": False}
 
 MAX_RESPONSE_BYTES: Final = 6_000_000
@@ -33,14 +33,13 @@ Event = dict[str, Any]
 """An API Gateway HTTP API event, payload format 2.0."""
 
 Handler = Callable[[Event, LambdaContext], dict[str, Any]]
-"""What Lambda calls."""
+"""The function that Lambda calls."""
 
 
 class DirectRoute(APIRoute):
-    """A route with a fixed path whose endpoint takes the request and returns the response.
+    """A route with a fixed path, whose endpoint takes the request and returns the response.
 
-    FastAPI documents the route but does not dispatch it: the endpoint has no dependencies or parameters to resolve, and
-    resolving them took longer than the rest of dispatching a prediction.
+    FastAPI documents the route but does not dispatch it: see docs/decisions/direct-route.md.
     """
 
 
@@ -82,9 +81,9 @@ class _Application:
 
 
 def create_app(*routers: APIRouter) -> FastAPI:
-    """Make an application from routers. It answers every error as a problem document.
+    """Create an application from routers. It answers every error with a problem document.
 
-    It serves no OpenAPI document of its own: `describe` serves one over all the functions.
+    It serves no OpenAPI document: `describe` serves the one for all functions.
     """
     app = FastAPI(title=TITLE, version=VERSION, openapi_url=None, redirect_slashes=False, telemetry=_NO_TELEMETRY)
     for router in routers:
@@ -95,7 +94,7 @@ def create_app(*routers: APIRouter) -> FastAPI:
 
 
 class _HttpApi(HTTPGateway):
-    """An event of an HTTP API that builds its scope once: Mangum would build it again for the response."""
+    """An HTTP API event that builds its ASGI scope once. Mangum would build it again for the response."""
 
     @cached_property
     def scope(self) -> Scope:
@@ -103,10 +102,9 @@ class _HttpApi(HTTPGateway):
 
 
 class _Exchange:
-    """One ASGI request and its response, without an event loop.
+    """One ASGI request and its response, without an event loop: see docs/decisions/no-event-loop.md.
 
-    An execution environment handles one event at a time, so endpoints may block on the model and the database. Starting
-    and stopping an event loop for each request would take as long as routing it. An endpoint that awaits one fails.
+    Endpoints may block. An endpoint that waits for an event loop fails with `RuntimeError`.
     """
 
     def __init__(self, body: bytes) -> None:
@@ -122,7 +120,7 @@ class _Exchange:
         except StopIteration:
             pass
         except Exception:
-            # After answering with 500, Starlette raises the error again for the server to log. It is already logged.
+            # Starlette answers 500 and then raises the error for the server to log. It is already logged.
             if not self._complete:
                 raise
         else:
@@ -149,7 +147,7 @@ class _Adapter(Mangum):
     """Mangum for events of an HTTP API only."""
 
     def _setup_event_loop(self) -> None:
-        """Create no event loop: `_Exchange` needs none, and Mangum's way of getting one warns from Python 3.12 on."""
+        """Create no event loop: `_Exchange` needs none, and from Python 3.12 on Mangum's call raises a warning."""
 
     def __call__(self, event: Event, context: LambdaContext) -> dict[str, Any]:
         http_api = _HttpApi(event, context, self.config)  # type: ignore[arg-type]  # a context that is never read
@@ -157,10 +155,10 @@ class _Adapter(Mangum):
 
 
 def create_handler(app: FastAPI) -> Handler:
-    """Make the function that Lambda calls from an application.
+    """Create the function that Lambda calls from an application.
 
-    The lifespan is off: under Mangum it would run on every invocation. What lives as long as the execution
-    environment (the model, the pool) belongs to the handler's module.
+    The lifespan is off, because Mangum would run it on every invocation. Keep what lives as long as the execution
+    environment (the model, the connection pool) in the handler's module.
     """
     text = [*DEFAULT_TEXT_MIME_TYPES, CONTENT_TYPE]
     adapter = _Adapter(_Application(app), lifespan="off", text_mime_types=text)
@@ -170,7 +168,7 @@ def create_handler(app: FastAPI) -> Handler:
         request = event["requestContext"]["http"]
         if request["method"] != "HEAD":
             return adapter(event, context)
-        # HEAD is GET without the body (RFC 9110, section 9.3.2): answered by the same route.
+        # HEAD is GET without the body (RFC 9110, section 9.3.2), so the same route answers it.
         request["method"] = "GET"
         return {**adapter(event, context), "body": "", "isBase64Encoded": False}
 

@@ -9,16 +9,16 @@ from functions.shared.api.problems import CONTENT_TYPE
 
 
 class ErrorPointer(BaseModel):
-    """One of several errors."""
+    """One error, and where it is."""
 
     model_config = ConfigDict(defer_build=True)  # only the OpenAPI document needs it
 
-    pointer: str = Field(description="A JSON pointer (RFC 6901) into what was sent.", examples=["/features/2"])
+    pointer: str = Field(description="A JSON pointer (RFC 6901) into the request.", examples=["/features/2"])
     detail: str
 
 
 class ProblemDocument(BaseModel):
-    """An error (RFC 9457)."""
+    """A problem document (RFC 9457)."""
 
     model_config = ConfigDict(defer_build=True)
 
@@ -30,15 +30,15 @@ class ProblemDocument(BaseModel):
 
 
 _WHEN: dict[int, str] = {
-    400: "Malformed: broken JSON or multipart, no file, no features, an image that cannot be decoded.",
-    401: "No valid token, where the API has an authorizer.",
-    403: "The request names another user than its token does.",
-    404: "No such prediction or upload, or one that belongs to somebody else.",
-    406: "`Accept` does not admit what the route answers.",
-    413: "The body, or the image once decoded, is over the limit, which the answer names.",
-    415: "A content type that this model does not take; the answer names those it does.",
-    422: "Well-formed, but not what is taken: the answer says where and why.",
-    503: "The database, S3 or the queue cannot be reached: nothing was stored. `Retry-After` says when to come back.",
+    400: "The request is malformed: broken JSON or multipart, no file or features, or an image that cannot be decoded.",
+    401: "The API has an authorizer, and the request has no valid token.",
+    403: "The request names a user other than the token's.",
+    404: "There is no such prediction or upload, or it belongs to another user.",
+    406: "`Accept` does not admit the content type of the answer.",
+    413: "The body, or the decoded image, exceeds the limit that the answer names.",
+    415: "The model does not take this content type. The answer names the ones it takes.",
+    422: "The request is well-formed but not valid. The answer says where and why.",
+    503: "The database, S3 or the queue cannot be reached. `Retry-After` says when to retry.",
 }
 
 

@@ -1,4 +1,4 @@
-"""Check the text that accompanies an input: user id, file name, metadata."""
+"""Check what accompanies an input: user id, file name, metadata."""
 
 import json
 import unicodedata
@@ -9,13 +9,13 @@ from typing import Any, Final
 from functions.shared.api.problems import Problem
 
 ANONYMOUS: Final = "anonymous"
-"""The user of a request that names none."""
+"""The user of a request without a `user_id`."""
 
 MAX_USER_ID_LENGTH: Final = 255
 MAX_FILENAME_LENGTH: Final = 255
 MAX_METADATA_BYTES: Final = 16_384
 MAX_METADATA_DEPTH: Final = 32
-"""How deep objects and lists may be nested. The encoder of a record's JSON fails above 200 levels or so."""
+"""The most levels of nested objects and lists. Above about 200, a stored record could not be encoded as JSON."""
 
 # Control characters, lone surrogates, line and paragraph separators. `str.isprintable` is too strict: macOS puts a
 # narrow no-break space (U+202F) into the names of its screenshots.
@@ -23,7 +23,7 @@ _NO_TEXT: Final = frozenset({"Cc", "Cs", "Zl", "Zp"})
 
 
 def check_text(pointer: str, value: object, *, limit: int) -> str:
-    """Return a short text that can be stored and shown on one line.
+    """Return a text if it can be stored and shown on one line.
 
     Raises
     ------
@@ -44,17 +44,17 @@ def check_text(pointer: str, value: object, *, limit: int) -> str:
 
 
 def check_user_id(pointer: str, value: object) -> str:
-    """Return a printable user id of at most `MAX_USER_ID_LENGTH` characters. Raises `Problem` (422) otherwise."""
+    """Return a printable user id of at most `MAX_USER_ID_LENGTH` characters; raise `Problem` (422) for any other."""
     return check_text(pointer, value, limit=MAX_USER_ID_LENGTH)
 
 
 def check_filename(pointer: str, value: object) -> str:
-    """Return a printable file name of at most `MAX_FILENAME_LENGTH` characters. Raises `Problem` (422) otherwise."""
+    """Return a printable file name of at most `MAX_FILENAME_LENGTH` characters; raise `Problem` (422) for any other."""
     return check_text(pointer, value, limit=MAX_FILENAME_LENGTH)
 
 
 def check_metadata(pointer: str, value: object) -> dict[str, Any]:
-    """Return metadata that can be stored and read back, within `MAX_METADATA_BYTES` and `MAX_METADATA_DEPTH`.
+    """Return metadata if it can be stored and read back, within `MAX_METADATA_BYTES` and `MAX_METADATA_DEPTH`.
 
     Raises
     ------

@@ -1,6 +1,7 @@
-"""The `Idempotency-Key` header: a caller's key for a request, so that repeating the request stores nothing more.
+"""The `Idempotency-Key` header. Repeating a request with the same key stores nothing more.
 
-This follows the IETF draft "The Idempotency-Key HTTP Header Field", except that the key is the header's plain text.
+It follows the IETF draft "The Idempotency-Key HTTP Header Field", except that the key is plain text, not a string in
+quotes.
 """
 
 import re
@@ -13,7 +14,7 @@ from functions.shared.api.problems import Problem
 
 HEADER: Final = "Idempotency-Key"
 REPLAYED: Final = {"Idempotency-Replayed": "true"}
-"""The header of a repeated answer."""
+"""The header of a replayed answer."""
 
 MAX_KEY_LENGTH: Final = 255
 
@@ -21,7 +22,7 @@ _KEY = re.compile(rf"[\x20-\x7e]{{1,{MAX_KEY_LENGTH}}}")
 
 
 def idempotency_key(request: Request) -> str | None:
-    """Return the request's key; None where it has none.
+    """Return the request's key, if any.
 
     Raises
     ------

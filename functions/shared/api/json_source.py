@@ -1,7 +1,6 @@
-"""JSON values with their source text.
+"""Parse JSON and keep the source text of each member.
 
 The ledger stores features exactly as they were sent: `0.10` stays `0.10`, and `12345678901234567890` keeps its digits.
-So parsing a body keeps the source text of each member.
 """
 
 import re
@@ -16,7 +15,7 @@ _SPACE = re.compile(r"[ \t\n\r]*")  # RFC 8259, section 2
 
 
 class Source(NamedTuple):
-    """A JSON value, and the exact text that it was parsed from."""
+    """A JSON value and its source text."""
 
     value: Any
     text: str
@@ -35,7 +34,7 @@ _decoder = JSONDecoder(object_pairs_hook=_object)
 
 
 def decode(body: bytes) -> str:
-    """Return the text of a JSON body, which is UTF-8 (RFC 8259, section 8.1). Raises `Problem` (400) otherwise."""
+    """Return the text of a JSON body. Raises `Problem` (400) if it is not UTF-8 (RFC 8259, section 8.1)."""
     try:
         return body.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -57,7 +56,7 @@ def parse_members(text: str) -> dict[str, Source]:
         raise Problem(HTTPStatus.BAD_REQUEST, detail) from None
     except RecursionError:
         raise Problem(HTTPStatus.BAD_REQUEST, "The JSON body is nested too deeply.") from None
-    except ValueError:  # JSONDecodeError is handled above: this is an integer with more digits than Python parses
+    except ValueError:  # not a JSONDecodeError: an integer with more digits than Python parses
         raise Problem(HTTPStatus.BAD_REQUEST, "The JSON body has an integer of too many digits.") from None
 
 
@@ -92,7 +91,7 @@ def _read_members(text: str, start: int) -> tuple[dict[str, Source], int]:
 
 
 def parse_items(source: Source) -> Iterator[Source]:
-    """Yield the elements of a JSON array that is known to be well-formed."""
+    """Yield the elements of a JSON array, which must be well-formed."""
     end = _skip_space(source.text, 1)
     while not source.text.startswith("]", end):
         begin = _skip_space(source.text, end)

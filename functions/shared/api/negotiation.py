@@ -1,4 +1,4 @@
-"""Media types: what a body is, and what the caller accepts (RFC 9110, sections 8.3.1 and 12.5.1)."""
+"""Media types: the type of a body, and the types that the caller accepts (RFC 9110, sections 8.3.1 and 12.5.1)."""
 
 from http import HTTPStatus
 
@@ -16,7 +16,7 @@ def accepts(accept: str | None, contenttype: str) -> bool:
     Parameters
     ----------
     accept
-        The header; None, if absent, admits everything.
+        The header. None admits everything.
     contenttype
         A content type without parameters, such as `application/json`.
     """
@@ -24,7 +24,7 @@ def accepts(accept: str | None, contenttype: str) -> bool:
 
 
 def quality(accept: str | None, contenttype: str) -> float:
-    """Return the weight, from 0 to 1, that an `Accept` header gives to a content type: the most exact range decides."""
+    """Return the weight, 0 to 1, that an `Accept` header gives to a content type. The most specific range decides."""
     if accept is None or accept.strip() in ("", "*/*"):
         return 1.0
     kind = contenttype.partition("/")[0]
@@ -54,7 +54,7 @@ def require_accepts(accept: str | None, contenttype: str = "application/json") -
     Raises
     ------
     Problem
-        406, with the route's content type.
+        406; it names the route's content type.
     """
     if accept != "*/*" and not accepts(accept, contenttype):
-        raise Problem(HTTPStatus.NOT_ACCEPTABLE, f"The answer here is {contenttype}, which Accept does not admit.")
+        raise Problem(HTTPStatus.NOT_ACCEPTABLE, f"The answer is {contenttype}, which Accept does not admit.")

@@ -1,4 +1,4 @@
-"""The `Prefer` header: what a caller would prefer (RFC 7240)."""
+"""The `Prefer` header (RFC 7240)."""
 
 import re
 from typing import Final
@@ -6,7 +6,7 @@ from typing import Final
 from fastapi import Request
 
 RESPOND_ASYNC: Final = "respond-async"
-"""The preference for an answer at once, before the work is done (RFC 7240, section 4.1)."""
+"""The preference for an answer before the work is done (RFC 7240, section 4.1)."""
 
 APPLIED: Final = {"Preference-Applied": RESPOND_ASYNC}
 """The header of an answer that honours the preference (RFC 7240, section 3)."""
@@ -18,7 +18,7 @@ _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
 def prefers_async(request: Request) -> bool:
     """Tell whether a request asks for `respond-async`.
 
-    Parameters and values of `respond-async` are ignored, and so is `wait`: an immediate answer meets any `wait`.
+    It ignores parameters and values of `respond-async`, and `wait`: an immediate answer satisfies any `wait`.
     """
     preferences = request.headers.getlist("prefer")
     if not preferences:

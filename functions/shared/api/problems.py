@@ -1,7 +1,7 @@
-"""Errors as `application/problem+json` (RFC 9457), and the one place where domain errors become HTTP.
+"""Answer errors as `application/problem+json` (RFC 9457). Domain errors become HTTP here and nowhere else.
 
-Every error response is a `Problem`. Its `detail` tells the caller what was wrong and what would be right. It never
-contains SQL, a path, a stack trace or another user's data.
+Every error response is a `Problem`. Its `detail` says what was wrong and what would be right, and never contains SQL, a
+path, a stack trace or another user's data.
 """
 
 import json
@@ -56,27 +56,25 @@ _STATUS_BY_UPLOAD_ERROR: dict[type[UploadError], HTTPStatus] = {
     UploadMismatchError: HTTPStatus.UNPROCESSABLE_ENTITY,
 }
 
-_HOW_TO_REPEAT = (
-    "With an Idempotency-Key the same request can be sent again safely; without one, check GET /predictions first."
-)
+_HOW_TO_REPEAT = "With an Idempotency-Key, it is safe to repeat the request; without one, check GET /predictions first."
 
-# Two functions share this path, and each knows only its own routes.
+# Two functions share this path; each knows only its own methods, and `Allow` must name both.
 _METHODS_OF_OTHERS: dict[str, tuple[str, ...]] = {"/predictions": ("GET", "POST")}
 
 
 class Problem(Exception):  # noqa: N818 - RFC 9457 calls it a problem, and so does every answer that carries one
-    """An answer that is not a success.
+    """An error response.
 
     Parameters
     ----------
     status
         The HTTP status.
     detail
-        What is wrong and what would be right, for the caller.
+        What is wrong and what would be right. The caller reads it.
     errors
-        Pairs of a JSON pointer (RFC 6901) into what was sent, and what is wrong there.
+        Pairs of a JSON pointer (RFC 6901) into the request and what is wrong there.
     headers
-        Headers that the status asks for, such as `Allow` or `Retry-After`.
+        Headers of the response, such as `Allow` or `Retry-After`.
     """
 
     def __init__(
@@ -120,7 +118,7 @@ def invalid(faults: Iterable[Mapping[str, Any]]) -> Problem:
 
 
 def problem_of_input(error: InputError) -> Problem:
-    """Convert an error of an input to a problem."""
+    """Convert the error of an input to a problem."""
     status = _STATUS_BY_INPUT_ERROR.get(type(error), HTTPStatus.UNPROCESSABLE_ENTITY)
     message = str(error)
     detail = message if message.endswith(".") else f"{message}."
@@ -151,28 +149,29 @@ async def _on_record_not_found(_request: Request, _error: RecordNotFoundError) -
 
 
 async def _on_invalid_cursor(_request: Request, error: InvalidCursorError) -> Response:
-    detail = "The cursor is not one that this API gave: send the next_cursor of the page before, unchanged, or none."
+    detail = "The cursor is not valid: send the next_cursor of the previous page unchanged, or no cursor."
     logger.debug("invalid cursor", reason=str(error))
     return _respond(Problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail, errors=[("/cursor", "not a cursor of this API")]))
 
 
 async def _on_idempotency_conflict(_request: Request, _error: IdempotencyConflictError) -> Response:
-    detail = "This Idempotency-Key was used for another input: send that input again, or this one under another key."
+    detail = "This Idempotency-Key was used with another input: send that input, or use another key for this one."
     return _respond(Problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail))
 
 
 async def _on_unstorable_value(_request: Request, error: UnstorableValueError) -> Response:
     logger.warning("a value cannot be stored", reason=str(error))
-    detail = "A value in the request cannot be stored: a number out of range, or a character that is no text."
+    detail = "A value in the request cannot be stored: a number is out of range, or a character is not text."
     return _respond(Problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail))
 
 
 async def _on_ledger_unavailable(request: Request, error: LedgerUnavailableError) -> Response:
     logger.error("the database cannot be reached", reason=str(error), in_doubt=error.in_doubt)
     if request.method == "POST" and error.in_doubt:
-        # The outcome is unknown: the statement was sent, perhaps committed, and the database cannot be asked.
+        # The outcome is unknown: the statement was sent and may be committed, and the database cannot be asked.
         detail = (
-            f"The database went away before it could confirm: whether this was stored is not known. {_HOW_TO_REPEAT}"
+            "The database connection broke before it confirmed the commit: the request may or may not be stored. "
+            + _HOW_TO_REPEAT
         )
     else:
         detail = f"The database cannot be reached, and nothing was stored. Try again in {RETRY_AFTER_SECONDS} seconds."
@@ -183,8 +182,8 @@ async def _on_ledger_unavailable(request: Request, error: LedgerUnavailableError
 async def _on_queue_unavailable(_request: Request, error: QueueUnavailableError) -> Response:
     logger.error("the queue cannot be reached", reason=str(error))
     detail = (
-        "Asynchronous predictions are not possible at the moment, and nothing was stored. Ask for a synchronous one, "
-        f"without Prefer: respond-async, or try again in {RETRY_AFTER_SECONDS} seconds."
+        "The queue cannot be reached, and nothing was stored. Send the request without Prefer: respond-async, or try "
+        f"again in {RETRY_AFTER_SECONDS} seconds."
     )
     headers = {"Retry-After": str(RETRY_AFTER_SECONDS)}
     return _respond(Problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers=headers))
@@ -199,7 +198,7 @@ async def _on_objects_unavailable(_request: Request, error: ObjectStoreUnavailab
 
 async def _on_object_missing(_request: Request, error: ObjectMissingError) -> Response:
     logger.error("an input's object is missing", reason=str(error))
-    detail = "The bytes of this input cannot be found at the moment. The record itself is in GET /predictions."
+    detail = "The bytes of this input cannot be found at the moment. GET /predictions still lists the record."
     return _respond(Problem(HTTPStatus.SERVICE_UNAVAILABLE, detail))
 
 
@@ -212,34 +211,34 @@ async def _on_http_exception(request: Request, error: HTTPException) -> Response
     status = HTTPStatus(error.status_code)
     headers = dict(error.headers or {})
     if status is HTTPStatus.NOT_FOUND:
-        detail = f"There is nothing at this path. GET {request.scope['root_path']}/ says what is served."
+        detail = f"There is nothing at this path. GET {request.scope['root_path']}/ lists the paths."
     elif status is HTTPStatus.METHOD_NOT_ALLOWED:
         headers = {"Allow": _allowed(request.scope["path"], headers["Allow"])}
         if request.method == "OPTIONS":  # RFC 9110, section 9.3.7
             return Response(status_code=HTTPStatus.NO_CONTENT, headers=headers)
-        detail = f"{request.method} is not possible here. Possible: {headers['Allow']}."
+        detail = f"{request.method} is not allowed on this path: use {headers['Allow']}."
     else:
         detail = str(error.detail)
     return _respond(Problem(status, detail, headers=headers))
 
 
 def _allowed(path: str, methods: str) -> str:
-    """Return the methods of a path: this function's, those of other functions, and HEAD if GET is allowed."""
+    """Return the methods of a path, including other functions' methods, and HEAD if GET is allowed."""
     names = {*methods.split(", "), *_METHODS_OF_OTHERS.get(path, ())}
     return ", ".join(sorted({*names, "HEAD"} if "GET" in names else names))
 
 
 async def _on_unexpected(request: Request, error: Exception) -> Response:
     logger.exception("unexpected error", error)
-    detail = "Something went wrong here."
+    detail = "The server failed unexpectedly."
     if request.method == "POST":
-        # An unexpected error may occur after a commit, so this must not claim that nothing was stored.
-        detail += f" Whether this was stored is not known. {_HOW_TO_REPEAT}"
+        # The error may have occurred after the commit, so do not claim that nothing was stored.
+        detail += f" The request may or may not be stored. {_HOW_TO_REPEAT}"
     return _respond(Problem(HTTPStatus.INTERNAL_SERVER_ERROR, detail))
 
 
 def answer_problems(app: FastAPI) -> None:
-    """Make `app` answer every error as a problem document."""
+    """Make `app` answer every error with a problem document."""
     app.exception_handler(Problem)(_on_problem)
     app.exception_handler(InputError)(_on_input_error)
     app.exception_handler(UploadError)(_on_upload_error)

@@ -1,4 +1,4 @@
-"""The JSON that callers read: one record, one record with its input, one page of records."""
+"""The JSON of records: one record, one record with its input, a page of records."""
 
 from datetime import datetime
 from typing import Any, Literal
@@ -29,24 +29,22 @@ class Prediction(_Representation):
 
     prediction_id: UUID
     input_id: UUID
-    filename: str | None = Field(
-        default=None, description="Absent where the input had no name.", examples=["seven.png"]
-    )
+    filename: str | None = Field(default=None, description="Absent if the input had no name.", examples=["seven.png"])
     contenttype: str = Field(examples=["image/png"])
     prediction: list[Any] | None = Field(
-        default=None, description="The model's output for this input, nested where it has more than one axis."
+        default=None, description="The model's output for this input, nested if it has more than one axis."
     )
     likely_class: int | None = Field(default=None, description="Classification: the index of the most likely class.")
     label: str | None = Field(default=None, description="Classification: the name of the most likely class.")
     confidence: float | None = Field(default=None, description="Classification: the probability of that class.")
     predicted_value: Any = Field(
-        default=None, description="Classification: the label. Regression: the number, or one number a target."
+        default=None, description="Classification: the label. Regression: the number, or one number for each target."
     )
     model: ServedModel | None = None
     user_id: str = Field(examples=["anonymous"])
-    metadata: dict[str, Any] = Field(description="What the caller sent along, unchanged.")
-    status: Status = Field(description="A record that was made synchronously is `succeeded`.")
-    error: str | None = Field(default=None, description="Why the prediction failed, where it did.")
+    metadata: dict[str, Any] = Field(description="The metadata of the request, unchanged.")
+    status: Status = Field(description="A synchronous prediction is always `succeeded`.")
+    error: str | None = Field(default=None, description="Why the prediction failed, if it did.")
     duration_ms: float | None = Field(default=None, description="Milliseconds that decoding and inference took.")
     created_at: datetime
 
@@ -69,7 +67,7 @@ class PredictionWithInput(Prediction):
 
 
 class Predictions(_Representation):
-    """Several predictions, in the order their inputs were sent in."""
+    """Several predictions, in the order of their inputs."""
 
     predictions: list[Prediction]
 
@@ -78,13 +76,13 @@ class PredictionPage(_Representation):
     """A page of predictions, newest first."""
 
     predictions: list[Prediction]
-    next_cursor: str | None = Field(description="Send it as `cursor` for the next page; null on the last page.")
+    next_cursor: str | None = Field(description="Send it as `cursor` to get the next page; null on the last page.")
 
 
 def members(record: PredictionRecord) -> dict[str, Any]:
-    """Return a record as callers read it: the members of `Prediction` that apply to it, in their order.
+    """Return the members of `Prediction` that apply to a record, in their order.
 
-    The values were validated when they were written, and are not validated again.
+    The values were validated before they were stored, and are not validated again.
     """
     model = None
     if record.model_name is not None:
