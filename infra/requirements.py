@@ -19,7 +19,17 @@ LARGEST = "lint"
 """The group that contains those of the functions and of `DEVELOPMENT`."""
 
 DEVELOPMENT = ("test", "serve", "build")
-FUNCTIONS = ("predict", "worker", "sweep", "list_predictions", "get_prediction", "upload", "describe", "migrate")
+FUNCTIONS = (
+    "predict",
+    "worker",
+    "sweep",
+    "list_predictions",
+    "get_prediction",
+    "delete_predictions",
+    "upload",
+    "describe",
+    "migrate",
+)
 
 
 def compile_group(group: str, output: Path, *options: str, python: str = "3.11") -> None:

@@ -77,6 +77,7 @@ async def get_prediction(request: Request, prediction_id: PredictionId) -> Respo
     response_class=Response,
     responses={
         200: {"description": "The input as it was sent.", "content": {"*/*": {}}},
+        304: {"description": "The input is the one of the `ETag` in `If-None-Match`."},
         307: {
             "description": "The input is too large for the answer. `Location` serves it for a minute.",
             "headers": {"Location": {"schema": {"type": "string", "format": "uri"}}},
@@ -90,6 +91,10 @@ async def get_input(request: Request, prediction_id: PredictionId) -> Response:
     env = environment()
     reader = caller(request, required=env.token_required)
     stored = find_readable(reader, prediction_id, lambda user_id: env.ledger.get_input(prediction_id, user_id=user_id))
+    # A browser keeps the bytes, but asks before it shows them: they may have been deleted.
+    cached = {"Cache-Control": "private, no-cache", "ETag": f'"{stored.sha256}"'}
+    if cached["ETag"] in request.headers.get("if-none-match", ""):
+        return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=cached)
     if (url := env.inputs.presigned_url(prediction_id, stored)) is not None:
         headers = {"Location": url, "Cache-Control": "no-store"}
         return Response(status_code=HTTPStatus.TEMPORARY_REDIRECT, headers=headers)
@@ -97,8 +102,7 @@ async def get_input(request: Request, prediction_id: PredictionId) -> Response:
         # The bytes come from a caller. Without these headers a browser might run them as a page of this API.
         "X-Content-Type-Options": "nosniff",
         "Content-Security-Policy": "default-src 'none'; sandbox",
-        "Cache-Control": "private, max-age=31536000, immutable",
-        "ETag": f'"{stored.sha256}"',
+        **cached,
     }
     if stored.filename is not None:
         headers["Content-Disposition"] = f"inline; filename*=UTF-8''{quote(stored.filename, safe='')}"  # RFC 6266

@@ -4,7 +4,7 @@ Every method is one statement and one short transaction. What it leaves to do is
 """
 
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final
 from uuid import UUID
 
@@ -13,7 +13,7 @@ from functions.shared.ledger.arrays import Array
 from functions.shared.ledger.errors import LedgerUnavailableError, RecordNotFoundError, StatementRefusedError
 from functions.shared.ledger.identifiers import FIRST_ID, LAST_ID, first_id_at, new_id
 from functions.shared.ledger.ledger import Ledger
-from functions.shared.ledger.records import DeletedObject, Deletion
+from functions.shared.ledger.records import NO_UPLOADS, DeletedObject, Deletion
 
 MOST_PREDICTIONS: Final = 500
 """Predictions that one statement deletes: their rows are short."""
@@ -24,7 +24,6 @@ MOST_INPUTS: Final = 50
 MOST_OBJECTS: Final = 1000
 """Objects that S3 removes in one request."""
 
-_LONG_AGO: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _ATTEMPTS: Final = 3
 _STILL_USED: Final = ("23503", "predictions_input_id_fkey")
 
@@ -57,6 +56,7 @@ class DeletingLedger(Ledger):
             "user_id": user_id,
             "requested_by": requested_by,
             "first_id": FIRST_ID,
+            "no_uploads": NO_UPLOADS,
         }
         self._pool.run(statements.DELETE_ONE_IF_THEIRS if theirs else statements.DELETE_ONE, parameters)
         unfinished = statements.UNFINISHED_ONE_IF_THEIRS if theirs else statements.UNFINISHED_ONE
@@ -111,7 +111,7 @@ class DeletingLedger(Ledger):
 
     def unfinished_deletions(self, *, after: Deletion | None = None, limit: int = 100) -> Sequence[Deletion]:
         """Return deletions that are not finished, the oldest first: those after the given one, at most `limit`."""
-        requested_at, deletion_id = (_LONG_AGO, FIRST_ID) if after is None else (after.requested_at, after.deletion_id)
+        requested_at, deletion_id = (NO_UPLOADS, FIRST_ID) if after is None else (after.requested_at, after.deletion_id)
         parameters = {"requested_at": requested_at, "deletion_id": deletion_id, "count": limit}
         return [Deletion(*row) for row in self._pool.run(statements.UNFINISHED_DELETIONS, parameters)]
 

@@ -98,9 +98,7 @@ class Ledger:
         self._registered: set[ModelIdentity] = set()
 
     @classmethod
-    def at(
-        cls, database_url: str, *, pool_size: int = SIZE, idempotency_hours: float = IDEMPOTENCY_HOURS
-    ) -> Self:
+    def at(cls, database_url: str, *, pool_size: int = SIZE, idempotency_hours: float = IDEMPOTENCY_HOURS) -> Self:
         """Return the ledger of a database. The first statement opens the first connection.
 
         Parameters

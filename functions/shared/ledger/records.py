@@ -6,12 +6,15 @@ dataclass, and every cold start defines them all.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any, Literal, NamedTuple
+from datetime import UTC, datetime
+from typing import Any, Final, Literal, NamedTuple
 from uuid import UUID
 
 from functions.shared.ledger.cursor import encode_cursor
 from functions.shared.ledger.identifiers import created_at, new_id
+
+NO_UPLOADS: Final = datetime(1970, 1, 1, tzinfo=UTC)
+"""`Deletion.uploads_until` of one prediction: nobody has announced an upload before that."""
 
 Status = Literal["queued", "processing", "succeeded", "failed"]
 
@@ -409,6 +412,11 @@ class Deletion(NamedTuple):
     deleted: int
     requested_at: datetime
     finished_at: datetime | None
+
+    @property
+    def is_of_one(self) -> bool:
+        """Whether it is the deletion of one prediction, whose id it has."""
+        return self.uploads_until == NO_UPLOADS
 
 
 class DeletedObject(NamedTuple):

@@ -449,7 +449,7 @@ _RECORD_ONE = """
 INSERT INTO deletions AS earlier (deletion_id, user_id, requested_by, erases_user, deleted, position, uploads_until,
                                   last_id)
 SELECT prediction_id, user_id, CASE WHEN :requested_by::text <> user_id THEN :requested_by END, FALSE, 1, :first_id::uuid,
-       to_timestamp(0), :first_id
+       :no_uploads::timestamptz, :first_id
 FROM gone
 ON CONFLICT (deletion_id) DO UPDATE
 SET deleted = earlier.deleted + 1, finished_at = NULL, user_id = excluded.user_id, requested_by = excluded.requested_by
