@@ -80,7 +80,7 @@ async def delete_prediction(request: Request, prediction_id: PredictionId) -> Re
     except ObjectStoreUnavailableError as error:
         logger.error("an object could not be removed yet", deletion_id=str(prediction_id), reason=str(error))
         detail = (
-            "The record is deleted, but the object of its input could not be removed yet. It will be, without your doing. "
+            "The record is deleted, but the object of its input could not be removed yet. It will be, by itself. "
             f"To be told, send the same request again in {RETRY_AFTER_SECONDS} seconds."
         )
         headers = {"Retry-After": str(RETRY_AFTER_SECONDS)}

@@ -195,7 +195,7 @@ def _event(arguments: Sequence[str]) -> Mapping[str, Any]:
 
 
 def make_samples(url: str, event: Mapping[str, Any]) -> None:
-    """Make what a sample event asks for: the record that is to be read or deleted, or the prediction that waits in the queue.
+    """Make what a sample event asks for: the record to read or to delete, or the prediction that waits in the queue.
 
     The record is made like any other, of the sample image and by the model of digits. The one in the queue is queued
     anew each time.

@@ -162,7 +162,7 @@ class DeletingLedger(Ledger):
 
     def settle(
         self,
-        deletion_id: UUID | None = None,
+        deletion: Deletion | None = None,
         *,
         lent_prefix: str | None = None,
         lent_above: int = 0,
@@ -172,8 +172,8 @@ class DeletingLedger(Ledger):
 
         Parameters
         ----------
-        deletion_id : UUID or None
-            Whose inputs: a deletion's, or those of all deletions.
+        deletion : Deletion or None
+            Whose inputs: a deletion's, with all others of a user who is erased; or those of all deletions.
         lent_prefix : str or None
             What the URI of a copy begins with that is lent of a large input in the database; the rest is the input's
             id. None if none are lent.
@@ -187,9 +187,8 @@ class DeletingLedger(Ledger):
         int
             How many were looked at; 0 if there was nothing left.
         """
-        sql = statements.SETTLE if deletion_id is None else statements.SETTLE_DELETION
-        parameters = {
-            "deletion_id": deletion_id,
+        sql = statements.SETTLE if deletion is None else statements.SETTLE_DELETION
+        parameters = _whose(deletion) | {
             "lent_prefix": lent_prefix,
             "lent_above": lent_above,
             "count": limit,
@@ -204,12 +203,11 @@ class DeletingLedger(Ledger):
         raise LedgerUnavailableError("the inputs to delete were predicted again and again")
 
     def deleted_objects(
-        self, deletion_id: UUID | None = None, *, after: str = "", limit: int = MOST_OBJECTS
+        self, deletion: Deletion | None = None, *, after: str = "", limit: int = MOST_OBJECTS
     ) -> Sequence[DeletedObject]:
-        """Return objects to remove, of one deletion or of all, with URIs above `after`, at most `limit` of them."""
-        of_deletion = deletion_id is not None
-        sql = statements.DELETED_OBJECTS_OF_DELETION if of_deletion else statements.DELETED_OBJECTS
-        rows = self._pool.run(sql, {"deletion_id": deletion_id, "after": after, "count": limit})
+        """Return objects to remove, with URIs above `after`, at most `limit` of them. `deletion` is as in `settle`."""
+        sql = statements.DELETED_OBJECTS if deletion is None else statements.DELETED_OBJECTS_OF_DELETION
+        rows = self._pool.run(sql, _whose(deletion) | {"after": after, "count": limit})
         return [DeletedObject(*row) for row in rows]
 
     def objects_removed(self, removed: Iterable[DeletedObject]) -> None:
@@ -232,6 +230,12 @@ class DeletingLedger(Ledger):
         sql = statements.FINISH_DELETION_OF_USER if of_user else statements.FINISH_DELETION
         self._pool.run(sql, _where(deletion))
         return self.deletion(deletion.deletion_id)
+
+
+def _whose(deletion: Deletion | None) -> dict[str, object]:
+    if deletion is None:
+        return {}
+    return {"deletion_id": deletion.deletion_id, "erased": deletion.user_id if deletion.erases_user else None}
 
 
 def _where(deletion: Deletion) -> dict[str, object]:

@@ -27,7 +27,8 @@ WITH idempotency_key AS (
     VALUES (:key_user_id, :key, :was_queued, :digest, :prediction_ids)
     ON CONFLICT (user_id, key) DO UPDATE
     SET was_queued = excluded.was_queued, prediction_ids = excluded.prediction_ids, created_at = excluded.created_at,
-        digest = CASE WHEN used.created_at < now() - make_interval(secs => :key_seconds) THEN excluded.digest ELSE '' END
+        digest = CASE WHEN used.created_at < now() - make_interval(secs => :key_seconds) THEN excluded.digest
+                      ELSE '' END
 ), """
 
 _ONE_INPUT = """
@@ -390,8 +391,8 @@ MOVE_INPUT = """
 UPDATE inputs SET uri = :uri, content = NULL WHERE input_id = :input_id AND content IS NOT NULL RETURNING 1
 """
 
-# Deletions. Each statement is a transaction of its own, and locks a limited number of rows. Rows are locked in the order
-# of their ids, as COMPLETE does. The rows of `gone` are looked up by id: a join might scan a whole table.
+# Deletions. Each statement is a transaction of its own, and locks a limited number of rows, in the order of their ids,
+# as COMPLETE does. It looks rows up by lists of ids: a join might scan a whole table.
 
 _LAST_OF_ALL = """
 SELECT prediction_id FROM predictions WHERE prediction_id < :before
@@ -448,8 +449,8 @@ WITH doomed AS (
 _RECORD_ONE = """
 INSERT INTO deletions AS earlier (deletion_id, user_id, requested_by, erases_user, deleted, position, uploads_until,
                                   last_id)
-SELECT prediction_id, user_id, CASE WHEN :requested_by::text <> user_id THEN :requested_by END, FALSE, 1, :first_id::uuid,
-       :no_uploads::timestamptz, :first_id
+SELECT prediction_id, user_id, CASE WHEN :requested_by::text <> user_id THEN :requested_by END, FALSE, 1,
+       :first_id::uuid, :no_uploads::timestamptz, :first_id
 FROM gone
 ON CONFLICT (deletion_id) DO UPDATE
 SET deleted = earlier.deleted + 1, finished_at = NULL, user_id = excluded.user_id, requested_by = excluded.requested_by
@@ -493,28 +494,22 @@ SELECT input_id, :deletion_id::uuid, input_id, user_id, uri, expires_at + interv
 ON CONFLICT (deleted_id) DO NOTHING
 RETURNING 1
 """
-DELETE_UPLOADS = (
-    """
+_DOOMED_UPLOADS = """
 WITH doomed AS (
     SELECT input_id FROM uploads WHERE created_at <= :uploads_until ORDER BY created_at LIMIT :count FOR UPDATE"""
-    + _DELETE_UPLOADS
-)
-DELETE_UPLOADS_OF_USER = (
-    """
+_DOOMED_UPLOADS_OF_USER = """
 WITH doomed AS (
     SELECT input_id FROM uploads WHERE user_id = :user_id AND created_at <= :uploads_until
     ORDER BY created_at LIMIT :count FOR UPDATE"""
-    + _DELETE_UPLOADS
-)
-EXPIRE_UPLOADS = (
-    """
+_EXPIRED_UPLOADS = """
 WITH doomed AS (
     SELECT input_id FROM uploads
     WHERE created_at < now() - make_interval(secs => :key_seconds)
       AND coalesce(expires_at, created_at + interval '7 days') < now()
     ORDER BY created_at LIMIT :count FOR UPDATE SKIP LOCKED"""
-    + _DELETE_UPLOADS
-)
+DELETE_UPLOADS = _DOOMED_UPLOADS + _DELETE_UPLOADS
+DELETE_UPLOADS_OF_USER = _DOOMED_UPLOADS_OF_USER + _DELETE_UPLOADS
+EXPIRE_UPLOADS = _EXPIRED_UPLOADS + _DELETE_UPLOADS
 
 # A row is deleted where it was found: a key that was used again meanwhile is found no more.
 EXPIRE_KEYS = """
@@ -579,7 +574,7 @@ _DELETED = """
 WITH deleted AS (
     SELECT deleted_id, deletion_id, input_id, user_id, uri, writable_until FROM deleted_inputs"""
 SETTLE = _DELETED + _SETTLE
-SETTLE_DELETION = _DELETED + " WHERE deletion_id = :deletion_id" + _SETTLE
+SETTLE_DELETION = _DELETED + " WHERE (deletion_id = :deletion_id OR user_id = :erased)" + _SETTLE
 
 # The second column says that nobody can put the object again.
 _OBJECTS = """
@@ -587,7 +582,7 @@ SELECT uri, writable_until <= now() FROM deleted_objects
 WHERE (removed_at IS NULL OR writable_until <= now()) AND uri > :after """
 _FIRST_OBJECTS = " ORDER BY uri LIMIT :count"
 DELETED_OBJECTS = _OBJECTS + _FIRST_OBJECTS
-DELETED_OBJECTS_OF_DELETION = _OBJECTS + "AND deletion_id = :deletion_id" + _FIRST_OBJECTS
+DELETED_OBJECTS_OF_DELETION = _OBJECTS + "AND (deletion_id = :deletion_id OR user_id = :erased)" + _FIRST_OBJECTS
 
 OBJECTS_REMOVED = """
 WITH forgotten AS (DELETE FROM deleted_objects WHERE uri = ANY (:for_ever::text[]))
@@ -595,19 +590,21 @@ UPDATE deleted_objects SET removed_at = now() WHERE uri = ANY (:for_now::text[])
 """
 
 # A deletion is finished when there is nothing left of what it deletes. A user is erased when, besides, their name is in
-# none of these tables: not as the owner of something that an earlier deletion is still busy with either.
+# none of these tables. Earlier deletions of that user then have nothing left to do either, and are finished with it.
 _FINISH = """
 UPDATE deletions d SET finished_at = now(), user_id = NULL
-WHERE d.deletion_id = :deletion_id AND d.finished_at IS NULL
+FROM deletions this
+WHERE this.deletion_id = :deletion_id AND this.finished_at IS NULL AND d.finished_at IS NULL
+  AND (d.deletion_id = :deletion_id
+       OR this.erases_user AND d.user_id = :user_id
+          AND (d.requested_at, d.deletion_id) < (this.requested_at, this.deletion_id))
   AND NOT EXISTS (SELECT FROM deleted_inputs WHERE deletion_id = :deletion_id)
   AND NOT EXISTS (SELECT FROM deleted_objects WHERE deletion_id = :deletion_id AND removed_at IS NULL)
-  AND NOT (d.erases_user AND (
+  AND NOT (this.erases_user AND (
       EXISTS (SELECT FROM deleted_inputs WHERE user_id = :user_id)
       OR EXISTS (SELECT FROM deleted_objects WHERE user_id = :user_id)
       OR EXISTS (SELECT FROM idempotency_keys WHERE user_id = :user_id AND created_at <= :uploads_until)
       OR EXISTS (SELECT FROM deletions WHERE requested_by = :user_id)
-      OR EXISTS (SELECT FROM deletions earlier WHERE earlier.user_id = :user_id
-                 AND (earlier.requested_at, earlier.deletion_id) < (d.requested_at, d.deletion_id))
   ))"""
 _NONE_OF_ALL = """
   AND NOT EXISTS (SELECT FROM predictions WHERE prediction_id > :position AND prediction_id <= :last_id)

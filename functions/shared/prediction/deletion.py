@@ -1,8 +1,9 @@
 """Delete predictions for good: the records, their inputs, objects, uploads and idempotency keys.
 
-Rows go first, a few in each transaction, and name the objects that go with them in a table, in the same transaction.
-The objects are removed afterwards. Whatever interrupts this leaves a deletion that is not finished, and the sweep carries
-on with it. A message that is still in the queue does no harm: the worker finds no prediction for it, and acknowledges it.
+Rows go first, a few in each transaction, which also notes the objects that go with them. The objects are removed
+afterwards. Whatever interrupts this leaves a deletion that is not finished, and the sweep carries on with it.
+
+A message that is still in the queue does no harm: the worker finds no prediction for it, and acknowledges it.
 """
 
 from collections import defaultdict
@@ -65,10 +66,11 @@ class Deleter:
             If the database cannot be reached. The prediction may be deleted; the sweep then deletes what is left of it.
         """
         self._ledger.delete(prediction_id, user_id=user_id, requested_by=requested_by)
-        while self._settle(prediction_id):
+        deletion = self._ledger.deletion(prediction_id)
+        while self._settle(deletion):
             pass
-        self._remove_objects(prediction_id)
-        deletion = self._ledger.finish_deletion(self._ledger.deletion(prediction_id))
+        self._remove_objects(deletion)
+        deletion = self._ledger.finish_deletion(deletion)
         logger.info("deleted", deletion_id=str(prediction_id), deleted=1, finished=deletion.finished_at is not None)
 
     def delete_many(
@@ -135,11 +137,11 @@ class Deleter:
             further = self._ledger.delete_some(deletion)
             deletion = further or deletion
             busy = further is not None or bool(self._ledger.delete_some_uploads(deletion))
-            while remaining_time() > TIME_FOR_A_STEP and self._settle(deletion_id):
+            while remaining_time() > TIME_FOR_A_STEP and self._settle(deletion):
                 busy = True
             if unavailable is None and remaining_time() > TIME_FOR_A_STEP:
                 try:
-                    self._remove_objects(deletion_id)
+                    self._remove_objects(deletion)
                 except ObjectStoreUnavailableError as error:
                     unavailable = error  # the other rows can go all the same
         if unavailable is not None:
@@ -149,12 +151,12 @@ class Deleter:
         logger.info("deleted", deletion_id=str(deletion_id), deleted=count, finished=finished)
         return state
 
-    def _settle(self, deletion_id: UUID | None) -> int:
-        return self._ledger.settle(deletion_id, lent_prefix=self._lent_prefix, lent_above=LARGEST_UNLENT)
+    def _settle(self, deletion: Deletion | None) -> int:
+        return self._ledger.settle(deletion, lent_prefix=self._lent_prefix, lent_above=LARGEST_UNLENT)
 
-    def _remove_objects(self, deletion_id: UUID | None) -> None:
+    def _remove_objects(self, deletion: Deletion | None) -> None:
         after = ""
-        while some := self._ledger.deleted_objects(deletion_id, after=after):
+        while some := self._ledger.deleted_objects(deletion, after=after):
             self._remove(some)
             self._ledger.objects_removed(some)
             after = some[-1].uri

@@ -1,9 +1,9 @@
 """delete predictions.
 
-A deletion works in small transactions, and what is still to do is always in a table, so that whoever comes next can
-carry on: ``deletions`` has what was asked and how far it is, ``deleted_inputs`` the inputs that may have lost their last
-prediction, ``deleted_objects`` the objects in S3 that no row names any more. All three are small: a row of the last two
-goes as soon as its work is done, and a deletion forgets whose records it deleted.
+A deletion works in small transactions, and what is still to do is always in a table, for whoever comes next.
+``deletions`` has what was asked and how far it is, ``deleted_inputs`` the inputs that may have lost their last
+prediction, ``deleted_objects`` the objects in S3 that no row names any more. A row of the last two goes as soon as its
+work is done, and a finished deletion forgets whose records it deleted.
 
 The migration only expands the schema: functions of the previous version store inputs without ``upload_id``.
 """
@@ -28,7 +28,7 @@ _STATEMENTS = (
         requested_by text
     )
     """,
-    "COMMENT ON TABLE deletions IS 'Every deletion that was asked for: when, by whom, and how many predictions it took.'",
+    "COMMENT ON TABLE deletions IS 'Every deletion that was asked for: when, by whom, and of how many predictions.'",
     "COMMENT ON COLUMN deletions.deletion_id IS 'For the deletion of one prediction, the id of that prediction.'",
     "COMMENT ON COLUMN deletions.last_id IS 'The greatest prediction_id that it deletes.'",
     "COMMENT ON COLUMN deletions.position IS 'Up to this prediction_id, all predictions are deleted.'",
@@ -37,7 +37,7 @@ _STATEMENTS = (
     "COMMENT ON COLUMN deletions.erases_user IS 'Whether all that there was of a user is deleted.'",
     """
     COMMENT ON COLUMN deletions.user_id IS
-        'Whose predictions are deleted, null for everybody''s. Null once finished, so that no name outlives its records.'
+        'Whose predictions are deleted; null for everybody''s. Null once finished: no name outlives its records.'
     """,
     """
     COMMENT ON COLUMN deletions.requested_by IS
