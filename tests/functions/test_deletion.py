@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 from uuid import uuid4
 
 import boto3
@@ -25,8 +25,6 @@ from tests.support.prediction_queue import AWS, Queue
 
 UNKNOWN = "019a0000-0000-7000-8000-000000000000"
 SCHEDULED: Any = {"source": "aws.events", "detail-type": "Scheduled Event", "detail": {}}
-
-Kept = Literal["database", "bucket"]
 
 
 def image() -> bytes:
@@ -375,7 +373,7 @@ class TestMany:
         assert stack.count("deletions") == 0
 
     def test_what_does_not_fit_into_one_request_goes_on_by_itself(
-        self, api: httpx.Client, stack: Stack, environment: pytest.MonkeyPatch
+        self, api: httpx.Client, environment: pytest.MonkeyPatch
     ) -> None:
         for _ in range(5):
             predict(api, image(), "anna-of-rome")

@@ -33,7 +33,8 @@ FROM predictions WHERE likely_class < 5
 """
 NOTED = """
 INSERT INTO deleted_inputs (deleted_id, deletion_id, input_id, user_id)
-SELECT gen_random_uuid(), CASE WHEN likely_class = 0 THEN :deletion_id::uuid ELSE gen_random_uuid() END, input_id, user_id
+SELECT gen_random_uuid(), CASE WHEN likely_class = 0 THEN :deletion_id::uuid ELSE gen_random_uuid() END, input_id,
+       user_id
 FROM predictions
 """
 OBJECTS = """
@@ -67,7 +68,7 @@ def filled(migrated: str) -> Iterator[Connection]:
     connection.run(GENERATED, {"rows": ROWS, "start_ms": int(START.timestamp() * 1000)}, keep=False)
     connection.run(KEYS, {}, keep=False)
     connection.run(UPLOADS, {}, keep=False)
-    connection.run("UPDATE inputs SET upload_id = input_id FROM uploads u WHERE u.input_id = inputs.input_id", {})
+    connection.run("UPDATE inputs SET upload_id = u.input_id FROM uploads u WHERE u.input_id = inputs.input_id", {})
     connection.run(NOTED, {"deletion_id": DELETION}, keep=False)
     connection.run(OBJECTS, {"deletion_id": DELETION}, keep=False)
     connection.run(DELETIONS, {"first_id": FIRST_ID, "last_id": LAST_ID}, keep=False)

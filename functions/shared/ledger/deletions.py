@@ -228,14 +228,15 @@ class DeletingLedger(Ledger):
         """
         of_user = deletion.user_id is not None
         sql = statements.FINISH_DELETION_OF_USER if of_user else statements.FINISH_DELETION
-        self._pool.run(sql, _where(deletion))
+        self._pool.run(sql, _where(deletion) | _whose(deletion))
         return self.deletion(deletion.deletion_id)
 
 
 def _whose(deletion: Deletion | None) -> dict[str, object]:
     if deletion is None:
         return {}
-    return {"deletion_id": deletion.deletion_id, "erased": deletion.user_id if deletion.erases_user else None}
+    erased = deletion.user_id if deletion.erases_user else None
+    return {"deletion_id": deletion.deletion_id, "erased": erased, "first_id": FIRST_ID}
 
 
 def _where(deletion: Deletion) -> dict[str, object]:

@@ -499,8 +499,9 @@ WITH doomed AS (
     SELECT input_id FROM uploads WHERE created_at <= :uploads_until ORDER BY created_at LIMIT :count FOR UPDATE"""
 _DOOMED_UPLOADS_OF_USER = """
 WITH doomed AS (
-    SELECT input_id FROM uploads WHERE user_id = :user_id AND created_at <= :uploads_until
-    ORDER BY created_at LIMIT :count FOR UPDATE"""
+    SELECT input_id FROM uploads
+    WHERE (user_id, created_at) > (:user_id, '-infinity') AND (user_id, created_at) <= (:user_id, :uploads_until)
+    ORDER BY user_id, created_at LIMIT :count FOR UPDATE"""
 _EXPIRED_UPLOADS = """
 WITH doomed AS (
     SELECT input_id FROM uploads
@@ -521,13 +522,15 @@ RETURNING 1
 """
 DELETE_KEYS_OF_USER = """
 DELETE FROM idempotency_keys WHERE ctid = ANY (ARRAY(
-    SELECT ctid FROM idempotency_keys WHERE user_id = :user_id AND created_at <= :uploads_until LIMIT :count FOR UPDATE
+    SELECT ctid FROM idempotency_keys WHERE user_id = :user_id AND created_at <= :uploads_until
+    ORDER BY user_id, key LIMIT :count FOR UPDATE
 ))
 RETURNING 1
 """
 FORGET_REQUESTER = """
 UPDATE deletions SET requested_by = NULL WHERE deletion_id = ANY (ARRAY(
-    SELECT deletion_id FROM deletions WHERE requested_by = :user_id ORDER BY deletion_id LIMIT :count FOR UPDATE
+    SELECT deletion_id FROM deletions WHERE requested_by = :user_id
+    ORDER BY requested_by, deletion_id LIMIT :count FOR UPDATE
 ))
 RETURNING 1
 """
@@ -574,15 +577,31 @@ _DELETED = """
 WITH deleted AS (
     SELECT deleted_id, deletion_id, input_id, user_id, uri, writable_until FROM deleted_inputs"""
 SETTLE = _DELETED + _SETTLE
-SETTLE_DELETION = _DELETED + " WHERE (deletion_id = :deletion_id OR user_id = :erased)" + _SETTLE
+_DELETED_BY = """
+    WHERE deleted_id = ANY (
+        ARRAY(SELECT deleted_id FROM deleted_inputs
+              WHERE (deletion_id, deleted_id) > (:deletion_id, :first_id) AND deletion_id <= :deletion_id
+              ORDER BY deletion_id, deleted_id LIMIT :count)
+        || ARRAY(SELECT deleted_id FROM deleted_inputs
+                 WHERE (user_id, deleted_id) > (:erased, :first_id) AND user_id <= :erased
+                 ORDER BY user_id, deleted_id LIMIT :count))"""
+SETTLE_DELETION = _DELETED + _DELETED_BY + _SETTLE
 
 # The second column says that nobody can put the object again.
-_OBJECTS = """
-SELECT uri, writable_until <= now() FROM deleted_objects
-WHERE (removed_at IS NULL OR writable_until <= now()) AND uri > :after """
+_OBJECTS = "SELECT uri, writable_until <= now() FROM deleted_objects WHERE "
+_DUE = "(removed_at IS NULL OR writable_until <= now())"
 _FIRST_OBJECTS = " ORDER BY uri LIMIT :count"
-DELETED_OBJECTS = _OBJECTS + _FIRST_OBJECTS
-DELETED_OBJECTS_OF_DELETION = _OBJECTS + "AND (deletion_id = :deletion_id OR user_id = :erased)" + _FIRST_OBJECTS
+_OF_DELETION = """uri = ANY (
+    ARRAY(SELECT uri FROM deleted_objects
+          WHERE (deletion_id, uri) > (:deletion_id, :after) AND deletion_id <= :deletion_id AND """
+_OR_OF_ERASED = """
+          ORDER BY deletion_id, uri LIMIT :count)
+    || ARRAY(SELECT uri FROM deleted_objects
+             WHERE (user_id, uri) > (:erased, :after) AND user_id <= :erased AND """
+_END_OF_ERASED = """
+             ORDER BY user_id, uri LIMIT :count))"""
+DELETED_OBJECTS = _OBJECTS + "uri > :after AND " + _DUE + _FIRST_OBJECTS
+DELETED_OBJECTS_OF_DELETION = _OBJECTS + _OF_DELETION + _DUE + _OR_OF_ERASED + _DUE + _END_OF_ERASED + _FIRST_OBJECTS
 
 OBJECTS_REMOVED = """
 WITH forgotten AS (DELETE FROM deleted_objects WHERE uri = ANY (:for_ever::text[]))
@@ -591,27 +610,38 @@ UPDATE deleted_objects SET removed_at = now() WHERE uri = ANY (:for_now::text[])
 
 # A deletion is finished when there is nothing left of what it deletes. A user is erased when, besides, their name is in
 # none of these tables. Earlier deletions of that user then have nothing left to do either, and are finished with it.
+# EXISTS would not do: the planner expects to find a row soon, scans a table for it, and there is none. Only an index
+# gives the first row in order.
 _FINISH = """
 UPDATE deletions d SET finished_at = now(), user_id = NULL
-FROM deletions this
-WHERE this.deletion_id = :deletion_id AND this.finished_at IS NULL AND d.finished_at IS NULL
-  AND (d.deletion_id = :deletion_id
-       OR this.erases_user AND d.user_id = :user_id
-          AND (d.requested_at, d.deletion_id) < (this.requested_at, this.deletion_id))
-  AND NOT EXISTS (SELECT FROM deleted_inputs WHERE deletion_id = :deletion_id)
-  AND NOT EXISTS (SELECT FROM deleted_objects WHERE deletion_id = :deletion_id AND removed_at IS NULL)
-  AND NOT (this.erases_user AND (
-      EXISTS (SELECT FROM deleted_inputs WHERE user_id = :user_id)
-      OR EXISTS (SELECT FROM deleted_objects WHERE user_id = :user_id)
-      OR EXISTS (SELECT FROM idempotency_keys WHERE user_id = :user_id AND created_at <= :uploads_until)
-      OR EXISTS (SELECT FROM deletions WHERE requested_by = :user_id)
-  ))"""
+FROM (SELECT * FROM deletions WHERE deletion_id = :deletion_id AND finished_at IS NULL) this
+WHERE d.deletion_id = ANY (:deletion_id::uuid || ARRAY(
+        SELECT deletion_id FROM deletions WHERE user_id = :erased ORDER BY user_id, deletion_id))
+  AND d.finished_at IS NULL AND (d.requested_at, d.deletion_id) <= (this.requested_at, this.deletion_id)
+  AND (SELECT deletion_id FROM deleted_inputs
+       WHERE (deletion_id, deleted_id) > (:deletion_id, :first_id) AND deletion_id <= :deletion_id
+       ORDER BY deletion_id, deleted_id LIMIT 1) IS NULL
+  AND (SELECT deletion_id FROM deleted_objects
+       WHERE (deletion_id, uri) > (:deletion_id, '') AND deletion_id <= :deletion_id AND removed_at IS NULL
+       ORDER BY deletion_id, uri LIMIT 1) IS NULL
+  AND (SELECT user_id FROM deleted_inputs WHERE (user_id, deleted_id) > (:erased, :first_id) AND user_id <= :erased
+       ORDER BY user_id, deleted_id LIMIT 1) IS NULL
+  AND (SELECT user_id FROM deleted_objects WHERE (user_id, uri) > (:erased, '') AND user_id <= :erased
+       ORDER BY user_id, uri LIMIT 1) IS NULL
+  AND (SELECT user_id FROM idempotency_keys WHERE user_id = :erased AND created_at <= :uploads_until
+       ORDER BY user_id, key LIMIT 1) IS NULL
+  AND (SELECT requested_by FROM deletions WHERE requested_by = :erased
+       ORDER BY requested_by, deletion_id LIMIT 1) IS NULL"""
 _NONE_OF_ALL = """
-  AND NOT EXISTS (SELECT FROM predictions WHERE prediction_id > :position AND prediction_id <= :last_id)
-  AND NOT EXISTS (SELECT FROM uploads WHERE created_at <= :uploads_until)"""
+  AND (SELECT prediction_id FROM predictions WHERE prediction_id > :position AND prediction_id <= :last_id
+       ORDER BY prediction_id LIMIT 1) IS NULL
+  AND (SELECT input_id FROM uploads WHERE created_at <= :uploads_until ORDER BY created_at LIMIT 1) IS NULL"""
 _NONE_OF_USER = """
-  AND NOT EXISTS (SELECT FROM predictions WHERE (user_id, prediction_id) > (:user_id, :position)
-                  AND (user_id, prediction_id) <= (:user_id, :last_id))
-  AND NOT EXISTS (SELECT FROM uploads WHERE user_id = :user_id AND created_at <= :uploads_until)"""
+  AND (SELECT prediction_id FROM predictions
+       WHERE (user_id, prediction_id) > (:user_id, :position) AND (user_id, prediction_id) <= (:user_id, :last_id)
+       ORDER BY user_id, prediction_id LIMIT 1) IS NULL
+  AND (SELECT input_id FROM uploads
+       WHERE (user_id, created_at) > (:user_id, '-infinity') AND (user_id, created_at) <= (:user_id, :uploads_until)
+       ORDER BY user_id, created_at LIMIT 1) IS NULL"""
 FINISH_DELETION = _FINISH + _NONE_OF_ALL
 FINISH_DELETION_OF_USER = _FINISH + _NONE_OF_USER

@@ -44,8 +44,8 @@ _STATEMENTS = (
         'The caller, where they deleted records of others. Null for their own, and where the API has no authorizer.'
     """,
     "CREATE INDEX deletions_unfinished ON deletions (requested_at, deletion_id) WHERE finished_at IS NULL",
-    "CREATE INDEX deletions_by_user ON deletions (user_id) WHERE user_id IS NOT NULL",
-    "CREATE INDEX deletions_by_requester ON deletions (requested_by) WHERE requested_by IS NOT NULL",
+    "CREATE INDEX deletions_by_user ON deletions (user_id, deletion_id) WHERE user_id IS NOT NULL",
+    "CREATE INDEX deletions_by_requester ON deletions (requested_by, deletion_id) WHERE requested_by IS NOT NULL",
     """
     CREATE TABLE deleted_inputs (
         deleted_id uuid PRIMARY KEY,
@@ -64,8 +64,8 @@ _STATEMENTS = (
     "COMMENT ON COLUMN deleted_inputs.deletion_id IS 'The deletion; null if the upload has expired.'",
     "COMMENT ON COLUMN deleted_inputs.writable_until IS 'Of an upload: until when its URL can be used.'",
     "COMMENT ON COLUMN deleted_inputs.uri IS 'Of an upload: where its bytes are, s3://bucket/key.'",
-    "CREATE INDEX deleted_inputs_by_deletion ON deleted_inputs (deletion_id)",
-    "CREATE INDEX deleted_inputs_by_user ON deleted_inputs (user_id)",
+    "CREATE INDEX deleted_inputs_by_deletion ON deleted_inputs (deletion_id, deleted_id)",
+    "CREATE INDEX deleted_inputs_by_user ON deleted_inputs (user_id, deleted_id)",
     """
     CREATE TABLE deleted_objects (
         uri text PRIMARY KEY,
@@ -82,8 +82,8 @@ _STATEMENTS = (
     """,
     "COMMENT ON COLUMN deleted_objects.removed_at IS 'When it was first removed.'",
     "COMMENT ON COLUMN deleted_objects.user_id IS 'The user whose name is in the URI, or null.'",
-    "CREATE INDEX deleted_objects_by_deletion ON deleted_objects (deletion_id)",
-    "CREATE INDEX deleted_objects_by_user ON deleted_objects (user_id)",
+    "CREATE INDEX deleted_objects_by_deletion ON deleted_objects (deletion_id, uri)",
+    "CREATE INDEX deleted_objects_by_user ON deleted_objects (user_id, uri)",
     "ALTER TABLE uploads ADD COLUMN expires_at timestamptz",
     """
     COMMENT ON COLUMN uploads.expires_at IS
