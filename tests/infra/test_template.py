@@ -667,11 +667,13 @@ class TestBuckets:
             used = {action for one in statements(stack, role) for action in actions(one) if action.startswith("s3:")}
             assert used == {"s3:DeleteObject"}
 
-    def test_the_sweep_is_there_without_a_queue_to_carry_on_with_deletions(self) -> None:
-        stack = deployed("everything-else-different")
-        assert "QUEUE_URL" not in environment(stack, "SweepFunction")
-        [rule] = stack.of_type("AWS::Events::Rule").values()
-        assert rule["ScheduleExpression"] == "rate(1 hour)"
+    @pytest.mark.parametrize(("way", "rate"), [("aurora", "rate(1 hour)"), ("everything-else-different", "rate(1 day)")])
+    def test_the_sweep_carries_on_with_deletions_with_a_queue_or_without(self, way: str, rate: str) -> None:
+        stack = deployed(way)
+        assert ("QUEUE_URL" in environment(stack, "SweepFunction")) == (way == "aurora")
+        rules = stack.of_type("AWS::Events::Rule").values()
+        assert [rule["ScheduleExpression"] for rule in rules if rule["State"] == "ENABLED"] == [rate]
+        assert {target["Arn"] for rule in rules for target in rule["Targets"]} == {"<SweepFunctionAliaslive>"}
 
 
 class TestDatabase:
