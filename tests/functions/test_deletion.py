@@ -233,6 +233,16 @@ class TestOne:
         assert stack.count("predictions") == 0
         assert traces(stack.dump(), "anna-of-rome", [content]) == []
 
+    def test_without_the_database_it_is_safe_to_repeat(
+        self, api: httpx.Client, environment: pytest.MonkeyPatch
+    ) -> None:
+        environment.setenv("DATABASE_URL", "postgresql://ledger@127.0.0.1:1/ledger")
+        for path in (f"/prediction/{UNKNOWN}", "/predictions?user_id=anna"):
+            answer = api.delete(path)
+            assert answer.status_code == 503
+            assert "safe to repeat" in answer.json()["detail"]
+            assert int(answer.headers["retry-after"]) > 0
+
     def test_no_id_is_said_to_be_none(self, api: httpx.Client) -> None:
         answer = api.delete("/prediction/seven")
         assert answer.status_code == 422

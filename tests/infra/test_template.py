@@ -667,7 +667,9 @@ class TestBuckets:
             used = {action for one in statements(stack, role) for action in actions(one) if action.startswith("s3:")}
             assert used == {"s3:DeleteObject"}
 
-    @pytest.mark.parametrize(("way", "rate"), [("aurora", "rate(1 hour)"), ("everything-else-different", "rate(1 day)")])
+    @pytest.mark.parametrize(
+        ("way", "rate"), [("aurora", "rate(1 hour)"), ("everything-else-different", "rate(1 day)")]
+    )
     def test_the_sweep_carries_on_with_deletions_with_a_queue_or_without(self, way: str, rate: str) -> None:
         stack = deployed(way)
         assert ("QUEUE_URL" in environment(stack, "SweepFunction")) == (way == "aurora")
