@@ -587,10 +587,10 @@ class TestExpiry:
     def test_an_upload_that_is_deleted_while_it_is_predicted_is_not_stored(
         self, api: httpx.Client, stack: Stack, environment: pytest.MonkeyPatch
     ) -> None:
-        from functions.shared.prediction import synchronous
+        from functions.shared.prediction import synchronous, uploads
 
         input_id = upload(api, image(), "anna-of-rome")
-        into = synchronous.fetch_uploads
+        into = uploads.fetch_uploads
 
         def interrupted(*arguments: Any) -> Any:
             fetched = into(*arguments)

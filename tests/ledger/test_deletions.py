@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -140,7 +141,7 @@ def test_an_input_that_goes_while_it_is_predicted_again_is_stored_anew_or_refuse
         deleting.run("DELETE FROM inputs WHERE input_id = :input_id", input_id=shared.input_id)
         deleting.run("DELETE FROM uploads WHERE input_id = :input_id", input_id=shared.input_id)
         again = uploaded(shared)
-        storing = in_thread(lambda again=again: ledger.store(MODEL, [again]))
+        storing = in_thread(partial(ledger.store, MODEL, [again]))
         waits(query)
         deleting.commit()
         if shared is kept:
@@ -290,3 +291,36 @@ def test_the_previous_version_stores_and_announces_after_the_migration(ledger: D
     settle(ledger)
     assert [one.uri for one in ledger.deleted_objects()] == ["s3://u/k"]
     assert counts(query)["uploads"] == 0
+
+
+@pytest.fixture
+def predictions_wait(query: Query) -> Iterator[None]:
+    """Have each new prediction wait for an advisory lock before the database checks that it has an input."""
+    query(
+        "CREATE FUNCTION wait_for_the_test() RETURNS trigger LANGUAGE plpgsql AS "
+        "'BEGIN PERFORM pg_advisory_xact_lock(2025); RETURN NULL; END'"
+    )
+    query(
+        "CREATE TRIGGER a_trigger_before_that_of_the_foreign_key AFTER INSERT ON predictions "
+        "FOR EACH ROW EXECUTE FUNCTION wait_for_the_test()"
+    )
+    yield
+    query("DROP FUNCTION wait_for_the_test() CASCADE")
+
+
+@pytest.mark.usefixtures("predictions_wait")
+def test_an_input_that_goes_after_a_prediction_has_found_it_is_stored_anew(
+    ledger: DeletingLedger, query: Query, database_url: str
+) -> None:
+    shared = NewInput(PNG, "image/png")
+    ledger.store(MODEL, [uploaded(shared)])
+    deleting = Transaction(database_url)
+    deleting.run("SELECT pg_advisory_xact_lock(2025)")
+    again = uploaded(shared)
+    storing = in_thread(lambda: ledger.store(MODEL, [again]))
+    waits(query)
+    deleting.run("DELETE FROM predictions")
+    deleting.run("DELETE FROM inputs")
+    deleting.commit()
+    assert storing.result(timeout=10) is None
+    assert ledger.get_input(again.prediction_id).content == PNG

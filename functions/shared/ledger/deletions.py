@@ -18,7 +18,7 @@ from functions.shared.ledger.records import NO_UPLOADS, DeletedObject, Deletion
 MOST_PREDICTIONS: Final = 500
 """Predictions that one statement deletes: their rows are short."""
 
-MOST_INPUTS: Final = 50
+MOST_INPUTS: Final = 200
 """Inputs that one statement deletes: their rows can have some megabytes each."""
 
 MOST_OBJECTS: Final = 1000
@@ -212,9 +212,9 @@ class DeletingLedger(Ledger):
 
     def objects_removed(self, removed: Iterable[DeletedObject]) -> None:
         """Forget removed objects. One that somebody may put again is kept, to be removed once more."""
-        for_ever, for_now = [], []
-        for one in removed:
-            (for_ever if one.for_ever else for_now).append(one.uri)
+        objects = list(removed)
+        for_ever = [one.uri for one in objects if one.for_ever]
+        for_now = [one.uri for one in objects if not one.for_ever]
         parameters = {"for_ever": Array(arrays.TEXT, for_ever), "for_now": Array(arrays.TEXT, for_now)}
         self._pool.run(statements.OBJECTS_REMOVED, parameters)
 
