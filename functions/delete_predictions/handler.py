@@ -12,7 +12,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from functions.delete_predictions.representations import Deleted, DeletionState
 from functions.shared.api.app import create_app, create_handler
 from functions.shared.api.auth import caller, require_own
-from functions.shared.api.documentation import problems
+from functions.shared.api.documentation import problems, with_scope
 from functions.shared.api.negotiation import require_accepts
 from functions.shared.api.problems import Problem
 from functions.shared.api.scopes import Scope
@@ -69,6 +69,7 @@ def environment() -> Environment:
         204: {"description": "The record, its input and all that belonged to them are gone."},
         **problems(401, 404, 422, 503),
     },
+    openapi_extra=with_scope(Scope.DELETE_ALL),
 )
 async def delete_prediction(request: Request, prediction_id: PredictionId) -> Response:
     """Delete one record, its input unless another record has it too, and its idempotency key."""
@@ -99,6 +100,7 @@ async def delete_prediction(request: Request, prediction_id: PredictionId) -> Re
         },
         **problems(401, 403, 406, 422, 503),
     },
+    openapi_extra=with_scope(Scope.DELETE_ALL),
 )
 async def delete_predictions(request: Request, query: Annotated[DeletionQuery, Query()]) -> Response:
     """Delete all records of a user, or those created before a time, with everything that belongs to them.

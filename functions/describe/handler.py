@@ -1,22 +1,21 @@
 """Describe the API, its model and its health. Never loads the inference runtime."""
 
-from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache
 from http import HTTPStatus
-from typing import Any
+from typing import Annotated, Any, NamedTuple
 
-from fastapi import APIRouter, Request, Response
-from fastapi.responses import HTMLResponse, JSONResponse
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import JSONResponse
 
 from functions.describe import pages
 from functions.describe.documents import model_document, service_document
+from functions.describe.served_model import ServedModel
 from functions.shared.api.app import create_app, create_handler
 from functions.shared.api.documentation import problems
 from functions.shared.api.negotiation import quality, require_accepts
 from functions.shared.api.problems import RETRY_AFTER_SECONDS, Problem
 from functions.shared.execution_environment import on_lambda
 from functions.shared.inference.errors import InferenceError
-from functions.shared.inference.location import resolve
 from functions.shared.inference.package import ModelPackage
 from functions.shared.ledger.errors import LedgerError
 from functions.shared.ledger.ledger import Ledger
@@ -26,17 +25,11 @@ from functions.shared.settings import DescribeSettings
 router = APIRouter(tags=["description"])
 
 
-@dataclass(frozen=True)
-class Environment:
+class Environment(NamedTuple):
     """What an execution environment creates once, for all its events."""
 
-    settings: DescribeSettings
+    model: ServedModel
     ledger: Ledger
-
-    @cached_property
-    def package(self) -> ModelPackage:
-        """The model package, read on first use. A failure is not cached, so the next request tries again."""
-        return ModelPackage.load(resolve(self.settings.model))
 
 
 @cache
@@ -44,12 +37,12 @@ def environment() -> Environment:
     """Create the connection pool, on the first call."""
     settings = DescribeSettings.from_environment()
     start_logging(settings.log_level)
-    return Environment(settings, Ledger.configured(settings))
+    return Environment(ServedModel(settings.model), Ledger.configured(settings))
 
 
 def _package_or_problem() -> ModelPackage:
     try:
-        return environment().package
+        return environment().model.package
     except InferenceError as error:
         logger.error("the model cannot be read", reason=str(error))
         raise _unavailable([("/model", "the model cannot be read")]) from error
@@ -67,12 +60,12 @@ async def describe(request: Request) -> Response:
     accept = request.headers.get("accept")
     vary = {"Vary": "Accept"}
     if quality(accept, "text/html") > quality(accept, "application/json"):
-        return HTMLResponse((pages.HERE / "page.html").read_text("utf-8"), headers=vary)
+        return pages.html_page("page.html", vary)
     require_accepts(accept)
     return JSONResponse(service_document(_package_or_problem()), headers=vary)
 
 
-@router.get("/model", responses=problems(406, 503))
+@router.get("/model", responses=problems(401, 406, 503))
 async def get_model(request: Request) -> dict[str, Any]:
     """Name, version, SHA-256, task, signature and labels of the model, and the execution provider it last ran on.
 
@@ -94,25 +87,30 @@ def _served_provider(package: ModelPackage) -> str | None:
         return None
 
 
-@router.get("/health", responses=problems(406, 503))
-async def health(request: Request) -> dict[str, str]:
-    """200 if the model's file can be read and the database answers, else 503, which names what failed."""
+@router.get("/health", responses=problems(406, 422, 503))
+async def health(
+    request: Request,
+    deep: Annotated[bool, Query(description="Whether to ask the database too, which may have to wake up.")] = False,
+) -> dict[str, str]:
+    """200 when the model's files can be read, and with `deep=1` the database too; else 503 naming what fails."""
     require_accepts(request.headers.get("accept"))
-    failures = []
+    env = environment()
+    answers, failures = {"status": "ok", "model": "ok"}, []
     try:
-        with environment().package.path.open("rb") as file:
-            file.read(1)
-    except (InferenceError, OSError) as error:
+        env.model.require_readable()
+    except InferenceError as error:
         logger.error("the model cannot be read", reason=str(error))
         failures.append(("/model", "the model cannot be read"))
-    try:
-        environment().ledger.ping()
-    except LedgerError as error:
-        logger.error("the database does not answer", reason=str(error))
-        failures.append(("/database", "the database does not answer"))
+    if deep:
+        answers["database"] = "ok"
+        try:
+            env.ledger.ping()
+        except LedgerError as error:
+            logger.error("the database does not answer", reason=str(error))
+            failures.append(("/database", "the database does not answer"))
     if failures:
         raise _unavailable(failures)
-    return {"status": "ok", "model": "ok", "database": "ok"}
+    return answers
 
 
 handler = create_handler(create_app(router, pages.router))

@@ -12,9 +12,10 @@ from pydantic_core import to_json
 from functions.get_prediction.stored_input import StoredInputs
 from functions.shared.api.app import MAX_RESPONSE_BYTES, create_app, create_handler
 from functions.shared.api.auth import caller, find_readable
-from functions.shared.api.documentation import problems
+from functions.shared.api.documentation import problems, with_scope
 from functions.shared.api.negotiation import require_accepts
 from functions.shared.api.representations import PredictionWithInput, members
+from functions.shared.api.scopes import Scope
 from functions.shared.execution_environment import on_lambda
 from functions.shared.ledger.ledger import Ledger
 from functions.shared.log import start_logging
@@ -54,6 +55,7 @@ def environment() -> Environment:
     response_model=PredictionWithInput,
     responses=problems(401, 404, 406, 422, 503),
     tags=["predictions"],
+    openapi_extra=with_scope(Scope.READ_ALL),
 )
 async def get_prediction(request: Request, prediction_id: PredictionId) -> Response:
     """One record with its input.
@@ -85,6 +87,7 @@ async def get_prediction(request: Request, prediction_id: PredictionId) -> Respo
         **problems(401, 404, 422, 503),
     },
     tags=["predictions"],
+    openapi_extra=with_scope(Scope.READ_ALL),
 )
 async def get_input(request: Request, prediction_id: PredictionId) -> Response:
     """The input as it was sent: the same bytes, the same content type. A large input is answered with a redirect."""

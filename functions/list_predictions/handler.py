@@ -10,7 +10,7 @@ from pydantic_core import to_json
 
 from functions.shared.api.app import MAX_RESPONSE_BYTES, create_app, create_handler
 from functions.shared.api.auth import caller, log_read_by_scope, require_own
-from functions.shared.api.documentation import problems
+from functions.shared.api.documentation import problems, with_scope
 from functions.shared.api.negotiation import require_accepts
 from functions.shared.api.representations import PredictionPage, members
 from functions.shared.api.scopes import Scope
@@ -67,6 +67,7 @@ def environment() -> Environment:
     response_model=PredictionPage,
     responses=problems(401, 403, 406, 422, 503),
     tags=["predictions"],
+    openapi_extra=with_scope(Scope.READ_ALL),
 )
 async def list_predictions(request: Request, query: Annotated[PageQuery, Query()]) -> Response:
     """Newest first. The cursor is a position, so records written in between are neither skipped nor repeated.

@@ -265,10 +265,11 @@ def test_an_interrupted_build_of_an_index_is_done_again(new_database: Callable[[
     upgrade(url)
     with closing(Connection(parse_database_url(url))) as administrator:
         administrator.run("UPDATE alembic_version SET version_num = '0005'", {})
+        administrator.run("DROP FUNCTION withdraw_queued(uuid), withdraw_queued(uuid, text, text)", {})
         administrator.run("UPDATE pg_index SET indisvalid = FALSE WHERE indexrelid = 'uploads_by_age'::regclass", {})
         administrator.run("DROP INDEX uploads_by_user", {})
         upgrade(url)
-        assert current(url) == "0006"
+        assert str(current(url)) > "0005"
         invalid = (
             "SELECT count(*) FILTER (WHERE NOT indisvalid), count(*) FROM pg_index WHERE indrelid = 'uploads'::regclass"
         )
