@@ -1,14 +1,13 @@
 """Delete predictions for good: one by its id, or many by their user and age."""
 
-from collections import Counter
 from functools import cache
 from http import HTTPStatus
 from typing import Annotated, Final, NamedTuple
 from uuid import UUID
 
 from fastapi import APIRouter, Path, Query, Request, Response
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
+from functions.delete_predictions.query import DeletionQuery, require_clear
 from functions.delete_predictions.representations import Deleted, DeletionState
 from functions.shared.api.app import create_app, create_handler
 from functions.shared.api.auth import caller, require_own
@@ -29,19 +28,8 @@ router = APIRouter(tags=["predictions"])
 RETRY_AFTER_SECONDS: Final = 60
 """Seconds until a caller should ask again how far a deletion is."""
 
-_MAX_TEXT_LENGTH: Final = 255
-
 PredictionId = Annotated[UUID, Path(description="The `prediction_id` of a record.")]
 DeletionId = Annotated[UUID, Path(description="The id at the end of the `Location` of a deletion.")]
-
-
-class DeletionQuery(BaseModel):
-    """Which predictions. At least one of the two is needed."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    user_id: str | None = Field(default=None, min_length=1, max_length=_MAX_TEXT_LENGTH, pattern="^[^\\x00]*$")
-    until: AwareDatetime | None = Field(default=None, description="Created before this time (RFC 3339).")
 
 
 class Environment(NamedTuple):
@@ -111,7 +99,7 @@ async def delete_predictions(request: Request, query: Annotated[DeletionQuery, Q
     env = environment()
     asking = caller(request, required=env.token_required)
     own = asking.confined_to(Scope.DELETE_ALL)
-    _require_clear(request)
+    require_clear(request)
     require_own(query.user_id, own)
     deletion = env.deleter.delete_many(
         user_id=query.user_id if own is None else own,
@@ -144,17 +132,6 @@ async def get_deletion(request: Request, deletion_id: DeletionId) -> Response:
     if deletion is None or deletion.is_of_one:
         raise Problem(HTTPStatus.NOT_FOUND, "There is no deletion with this id.")
     return Response(DeletionState.of(deletion).model_dump_json(exclude_none=True), media_type="application/json")
-
-
-def _require_clear(request: Request) -> None:
-    """Refuse a request that does not say clearly what to delete: deleting the wrong records cannot be undone."""
-    given = Counter(name for name, _ in request.query_params.multi_items())
-    if not given:
-        detail = "Say whose predictions to delete, or until when: ?user_id=anna, ?until=2026-01-31T00:00:00Z, or both."
-        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail)
-    if twice := [name for name, count in given.items() if count > 1]:
-        detail = f"{twice[0]} is given more than once: send one request for each."
-        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail, errors=[(f"/{twice[0]}", "given more than once")])
 
 
 handler = create_handler(create_app(router))
