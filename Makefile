@@ -18,7 +18,7 @@ unless-works = $(shell sh infra/virtualenv.sh works $(1) '$(ASKED)' || echo alwa
 
 include infra/build.mk
 
-.PHONY: help serve psql test test-fast test-export test-snippets bench lint format openapi requirements clean
+.PHONY: help serve psql test test-fast test-faults test-export test-snippets bench lint format openapi requirements clean
 
 help:  ## Show this list.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -34,6 +34,9 @@ test: $(VENV)/test.installed  ## Run the tests with a real PostgreSQL and real O
 
 test-fast: $(VENV)/test.installed  ## Run the tests that are not slow and start no server.
 	@$(BIN)/python -m pytest -n 2 -m "not slow and not server" --ignore tests/export --ignore tests/artifacts $(ARGS)
+
+test-faults: $(VENV)/test.installed  ## Predict while everything fails, and compare what was stored; LONG=1 sends 100,000 requests.
+	@$(BIN)/python -m tests.faults $(if $(filter-out 0,$(LONG)),--long) $(if $(REQUESTS),--requests $(REQUESTS)) $(ARGS)
 
 test-export: .venv-train/train.installed  ## Run the tests of training and export, which need TensorFlow (1.7 GB).
 	@.venv-train/bin/python -m pytest --confcutdir=tests/export tests/export $(ARGS)

@@ -35,6 +35,7 @@ OLDER_THAN: Final = 24.0
 _TOGETHER: Final = 1000  # objects looked up in one query and removed in one request
 _BAR: Final = 30  # characters
 _SECONDS_BETWEEN_LINES: Final = 10.0
+_LONGEST_CALL: Final = 60.0  # seconds for the database to answer: nobody waits for a response here
 
 
 @dataclass(frozen=True)
@@ -243,7 +244,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{' and '.join(missing)} must be set", file=sys.stderr)
         return 2
     try:
-        with closing(Ledger.at(settings["DATABASE_URL"])) as ledger:
+        with closing(Ledger.at(settings["DATABASE_URL"], longest=_LONGEST_CALL)) as ledger:
             code: int = chosen.run(ledger, Bucket(settings["INPUTS_BUCKET"]), chosen)
     except (LedgerError, ObjectStoreError, MoveError) as error:
         print(f"infra.inputs: {error}", file=sys.stderr)

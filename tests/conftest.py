@@ -59,7 +59,7 @@ def migrated(postgres: str) -> str:
 @pytest.fixture
 def database_url(migrated: str) -> str:
     """DATABASE_URL of an empty ledger."""
-    connection = Connection(parse_database_url(migrated))
+    connection = Connection(parse_database_url(migrated), longest=60)
     connection.run(_EMPTY, {})
     connection.close()
     return migrated

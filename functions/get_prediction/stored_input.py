@@ -68,7 +68,7 @@ class StoredInputs(NamedTuple):
         if stored.content is not None:
             return stored.content
         bucket, key = self._place(stored.uri or "")
-        return bucket.get(key)
+        return bucket.get(key, sha256=bytes.fromhex(stored.sha256))
 
     def presigned_url(self, prediction_id: UUID, stored: StoredInput) -> str | None:
         """Return a URL that reads a large input for a minute; None if the input fits into the response."""

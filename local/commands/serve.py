@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import uvloop
 
@@ -24,7 +24,8 @@ from local.settings import Settings
 from local.template import Function, read_template
 from local.waiting import StopRequestedError, in_thread, stop_on_signals, unless_stopped
 
-_CHECK_INTERVAL = 0.5  # seconds between two checks that the services run
+_CHECK_INTERVAL = 0.5  # seconds between two checks that a service runs
+_LONGEST_PAUSE = 8.0  # seconds between two attempts to restart a service; the first pause is _CHECK_INTERVAL
 _GRACE = 2.0  # seconds to answer the requests in flight after the server was asked to stop
 _ERROR_GRACE = 0.05  # seconds to answer the requests that failed because their functions were stopped
 _CLOSE_TIMEOUT = 1.0  # seconds for uvicorn to notice that every connection is closed
@@ -36,7 +37,8 @@ def serve(settings: Settings) -> None:
     Raises
     ------
     CannotServeError
-        If a part does not start, or ends and cannot be restarted. All other parts have been stopped by then.
+        If a part does not start. All other parts have been stopped by then. Once the server is ready, it goes on
+        trying to restart a service that has ended.
     """
     began = time.monotonic()
     with (
@@ -74,9 +76,14 @@ async def _serve(settings: Settings, listener: socket.socket, began: float) -> N
             server = HttpServer(HttpApi(router, port, to_stderr, sites, authorize))
             serving = asyncio.create_task(server.run_on(listener))
             cleanup.push_async_callback(_close, server, serving, pools)
-            triggers = _start_triggers(triggered, dependencies, settings.environments, cleanup)
+            triggers, queue_lost = _start_triggers(triggered, dependencies, settings.environments, cleanup)
             _print_welcome(settings, port, dependencies, time.monotonic() - began)
-            await _supervise(dependencies.services, [serving, *triggers], stop)
+
+            def restarted(service: Service) -> None:
+                if service is dependencies.aws:
+                    queue_lost.set()
+
+            await _supervise(dependencies.services, [serving, *triggers], stop, restarted)
             to_stdout("stopping")
     to_stdout("stopped")
 
@@ -92,10 +99,16 @@ def _authorize(settings: Settings) -> Authorize | None:
 
 def _start_triggers(
     functions: Sequence[Function], dependencies: Dependencies, environments: int, cleanup: contextlib.AsyncExitStack
-) -> list[asyncio.Task[None]]:
-    """Start the triggers of functions that a queue or a schedule invokes. Environments start with the first event."""
+) -> tuple[list[asyncio.Task[None]], asyncio.Event]:
+    """Start the triggers of functions that a queue or a schedule invokes. Environments start with the first event.
+
+    Returns
+    -------
+    tuple
+        The triggers, and the event to set when the queue has lost its messages.
+    """
     if dependencies.aws is None:
-        return []
+        return [], asyncio.Event()
     pools = [FunctionPool(function, dependencies.configuration, environments) for function in functions]
     mappings = [
         EventSourceMapping(pool.function.source, pool, dependencies.aws, to_stderr)
@@ -108,7 +121,7 @@ def _start_triggers(
         cleanup.callback(pool.stop)
     triggers = [asyncio.create_task(run) for run in [one.run() for one in mappings] + [one.run() for one in schedules]]
     cleanup.push_async_callback(_cancel, triggers)
-    return triggers
+    return triggers, lost
 
 
 async def _cancel(tasks: Sequence[asyncio.Task[None]]) -> None:
@@ -117,19 +130,51 @@ async def _cancel(tasks: Sequence[asyncio.Task[None]]) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _supervise(services: Sequence[Service], tasks: Sequence[asyncio.Task[None]], stop: asyncio.Event) -> None:
+async def _supervise(
+    services: Sequence[Service],
+    tasks: Sequence[asyncio.Task[None]],
+    stop: asyncio.Event,
+    restarted: Callable[[Service], None],
+) -> None:
     """Wait until the server is to stop, and meanwhile restart services that have ended."""
-    while not stop.is_set() and not any(task.done() for task in tasks):
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), _CHECK_INTERVAL)
-        for service in services:
-            if not stop.is_set() and not service.running():
-                to_stderr(f"{service.name} has ended and is restarted")
-                await in_thread(service.stop)
-                await in_thread(service.start)
+    keeping = [asyncio.create_task(_keep_running(service, stop, restarted)) for service in services]
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait([stopping, *keeping, *tasks], return_when=asyncio.FIRST_COMPLETED)
+    stop.set()
+    await asyncio.gather(stopping, *keeping)  # a service that is being started must not be stopped at the same time
     for task in tasks:
         if task.done():
             task.result()  # a task ends before the server only by an exception, which this raises
+
+
+async def _keep_running(service: Service, stop: asyncio.Event, restarted: Callable[[Service], None]) -> None:
+    """Restart a service whenever it has ended, until the server is to stop.
+
+    It may not start at the first attempt: it is killed again while it recovers, or the disk is full for a while.
+    """
+    while not await _is_set_within(stop, _CHECK_INTERVAL):
+        if service.running():
+            continue
+        to_stderr(f"{service.name} has ended and is restarted")
+        pause = _CHECK_INTERVAL
+        while not stop.is_set():
+            await in_thread(service.stop)
+            try:
+                await in_thread(service.start)
+            except CannotServeError as error:
+                to_stderr(f"{error}; the next attempt is in {pause:g} s")
+                await _is_set_within(stop, pause)
+                pause = min(2 * pause, _LONGEST_PAUSE)
+            else:
+                to_stderr(f"{service.name} runs again")
+                restarted(service)
+                break
+
+
+async def _is_set_within(event: asyncio.Event, seconds: float) -> bool:
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(event.wait(), seconds)
+    return event.is_set()
 
 
 async def _close(server: HttpServer, serving: asyncio.Task[None], pools: Sequence[FunctionPool]) -> None:

@@ -17,6 +17,7 @@ An error is an object as Lambda's runtime makes it: `errorType`, `errorMessage` 
 Every cold start imports this module first, so it imports little, and nothing outside the standard library.
 """
 
+import contextlib
 import importlib
 import io
 import json
@@ -28,9 +29,12 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
-from typing import IO, Any, NoReturn, cast
+from typing import IO, TYPE_CHECKING, Any, NoReturn
 
 from local.account import ACCOUNT
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
 
 READY = b"I"
 FAILED_TO_START = b"F"
@@ -80,6 +84,22 @@ class LambdaContext:
     def log(self, message: str) -> None:
         """Write to the log."""
         sys.stdout.write(message)
+
+
+class _LossyFile(io.FileIO):
+    """A file that drops what cannot be written to it: a full disk must not end a request, or the environment."""
+
+    def write(self, data: "Buffer") -> int:
+        """Write, and say that all is written even if it is not."""
+        with contextlib.suppress(OSError):
+            super().write(data)
+        return len(memoryview(data).cast("B"))
+
+
+def _lossy(descriptor: int) -> io.TextIOWrapper:
+    """Return a standard stream that writes each line as soon as it is complete."""
+    raw = io.BufferedWriter(_LossyFile(descriptor, "wb", closefd=False))
+    return io.TextIOWrapper(raw, encoding="utf-8", errors="backslashreplace", line_buffering=True)
 
 
 def _load(path: str) -> Handler:
@@ -145,8 +165,7 @@ def main() -> None:
     with open(os.devnull) as nothing:  # noqa: PTH123 - pathlib would cost every cold start its import
         os.dup2(nothing.fileno(), 0)
     threading.Thread(target=_exit_with_server, args=(channel,), daemon=True).start()
-    for stream in (sys.stdout, sys.stderr):
-        cast("io.TextIOWrapper", stream).reconfigure(line_buffering=True)
+    sys.stdout, sys.stderr = _lossy(1), _lossy(2)
     root = os.environ["LAMBDA_TASK_ROOT"]
     os.chdir(root)
     sys.path[0] = root

@@ -23,7 +23,7 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
-from typing import cast
+from typing import IO, cast
 
 from local.account import region_of
 from local.runtime.environment import FAILED_TO_START, LENGTH_BYTES, PERMIT_BYTES, READY
@@ -382,7 +382,7 @@ class FunctionPool:
         ours, theirs = socket.socketpair()
         permits = _Permits()
         try:
-            with theirs, self._configuration.log.open("ab") as log:
+            with theirs, _open_log(self._configuration.log) as log:
                 process = subprocess.Popen(
                     [sys.executable, "-m", "local.runtime.environment", self.function.handler, str(permits.read_end)],
                     stdin=theirs.fileno(),
@@ -423,6 +423,14 @@ async def start_all(pools: Iterable[FunctionPool]) -> None:
         If one does not get ready.
     """
     await asyncio.gather(*(pool.start() for pool in pools))
+
+
+def _open_log(path: Path) -> IO[bytes]:
+    """Open the functions' log. Where that fails, as on a full disk, functions run without one."""
+    try:
+        return path.open("ab")
+    except OSError:
+        return Path(os.devnull).open("ab")
 
 
 def _ending(status: int) -> str:

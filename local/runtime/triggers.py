@@ -63,7 +63,7 @@ class EventSourceMapping:
         self._report = report
         self._answers = False
         self.lost = asyncio.Event()
-        """Set when the queue answers first, and when it answers again after a failure: its messages are lost then."""
+        """To be set when the queue was restarted: its messages are lost then. Set here when it answers first."""
 
     async def run(self) -> None:
         """Deliver messages until cancelled."""
@@ -113,7 +113,6 @@ class EventSourceMapping:
         try:
             messages = await in_thread(receive)
         except _errors():
-            self._answers = False
             await asyncio.sleep(_RECEIVE_PAUSE)
             return []
         if not self._answers:

@@ -1,10 +1,12 @@
 """AWS's look-alike: moto's server as a service, with the template's queues and a bucket for uploads."""
 
+import http.client
 import json
 import os
 import socket
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Final
 
@@ -21,6 +23,7 @@ UPLOADS_BUCKET: Final = "uploads"
 """The bucket that clients upload to. moto keeps it in memory, so a predicted upload is copied to the database."""
 
 _BACKLOG = 256  # connections that can wait while moto starts
+_START_TIMEOUT = 30.0  # seconds
 
 
 class LocalAws:
@@ -76,8 +79,9 @@ class LocalAws:
         return f"arn:aws:sqs:{self._region}:{ACCOUNT}:{name}"
 
     def start(self) -> Mapping[str, str]:
-        """Start the process, without waiting for moto."""
-        if self._process is None:
+        """Start the process without waiting for moto, or restart it and wait until moto answers."""
+        restarted = self._process is not None
+        if not restarted:
             if not self._is_bound:
                 self._listener.bind(("127.0.0.1", 0))
             self._listener.listen(_BACKLOG)
@@ -90,10 +94,21 @@ class LocalAws:
                 )
         except (OSError, ProcessStartError) as error:
             raise CannotServeError(f"{self.name}: {error}") from error
+        if restarted:
+            self._wait_for_answer()
         queue = {"QUEUE_URL": self.queue_url(self.work_queue), "AWS_ENDPOINT_URL_SQS": self.endpoint}
         if os.environ.get("INPUTS_BUCKET"):
             return queue  # the user's own bucket, on AWS and with the user's own credentials
         return {**queue, **CREDENTIALS, "AWS_ENDPOINT_URL": self.endpoint, "UPLOADS_BUCKET": UPLOADS_BUCKET}
+
+    def _wait_for_answer(self) -> None:
+        host, port = self._listener.getsockname()
+        try:
+            with closing(http.client.HTTPConnection(host, port, timeout=_START_TIMEOUT)) as client:
+                client.request("GET", "/moto-api/")
+                client.getresponse()
+        except (OSError, http.client.HTTPException) as error:
+            raise CannotServeError(f"{self.name}: {error}") from error
 
     def running(self) -> bool:
         """Tell whether the process runs."""

@@ -3,9 +3,10 @@
 A guard, a second and small Python process, starts the command and watches for the parent's death. It holds the read end
 of a pipe. The parent holds the write end and never writes. When the parent closes it or ends, the guard reads
 end-of-file, stops the command and exits. Guard and command have sessions of their own, so that the terminal's Ctrl-C
-reaches the parent alone, which can stop its services in order.
+reaches the parent alone, which can stop its services in order. If the guard itself is killed, the parent stops the
+command.
 
-The guard is this file, run as a script without site-packages, so it imports the standard library only.
+The guard is this file, run as a script without site-packages, so it uses the standard library only.
 """
 
 import contextlib
@@ -20,6 +21,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import IO, TypedDict
+
+if __name__ != "__main__":  # the guard runs without site-packages
+    import psutil
 
 TERMINATE: tuple[tuple[int, float], ...] = ((signal.SIGTERM, 2.0),)
 """The default signals to stop a command: SIGTERM, and two seconds to react. SIGKILL always follows."""
@@ -84,6 +88,7 @@ class GuardedProcess:
         group: int | None = None,
         pass_fds: Sequence[int] = (),
     ) -> None:
+        self._stop_signals = stop
         self._stop_timeout = sum(seconds for _, seconds in stop) + _KILL_TIMEOUT
         pipe_read, pipe_write = os.pipe()
         self._pipe: int | None = pipe_write
@@ -122,9 +127,13 @@ class GuardedProcess:
             self._guard.wait()
             raise ProcessStartError(line or f"cannot start {command[0]}")
         self.pid = int(line)
+        self._command = _find(self.pid)
 
     def poll(self) -> int | None:
-        """Return the command's exit status (128 + n after signal n), or None while it runs."""
+        """Return the command's exit status (128 + n after signal n), or None while it runs.
+
+        A negative status is the guard's: signal -n has killed it, and the command may run until `stop`.
+        """
         return self._guard.poll()
 
     def wait(self, timeout: float | None = None) -> int:
@@ -143,13 +152,27 @@ class GuardedProcess:
             os.close(self._pipe)
             self._pipe = None
         try:
-            return self._guard.wait(self._stop_timeout)
+            status = self._guard.wait(self._stop_timeout)
         except subprocess.TimeoutExpired:
             # The guard hangs: somebody stopped it with SIGSTOP.
             self._guard.kill()
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self.pid, signal.SIGKILL)
-            return self._guard.wait()
+            status = self._guard.wait()
+        if status < 0 and self._command is not None:
+            self._stop_without_guard(self._command)
+        return status
+
+    def _stop_without_guard(self, command: "psutil.Process") -> None:
+        """Do what the guard would have done, had it not been killed."""
+        # psutil sends no signal to another process that has got the same id since.
+        with contextlib.suppress(psutil.NoSuchProcess):
+            for number, seconds in self._stop_signals:
+                command.send_signal(number)
+                if _ends_within(command, seconds):
+                    break
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(command.pid, signal.SIGKILL)
+        _ends_within(command, _KILL_TIMEOUT)
+        self._command = None
 
     def __enter__(self) -> "GuardedProcess":
         """Return this process. Leaving the block stops the command."""
@@ -160,6 +183,25 @@ class GuardedProcess:
     ) -> None:
         """Stop the command."""
         self.stop()
+
+
+def _find(pid: int) -> "psutil.Process | None":
+    """Return a process that can be told from a later one with the same id; None if it has ended already."""
+    try:
+        return psutil.Process(pid)
+    except psutil.NoSuchProcess:
+        return None
+
+
+def _ends_within(process: "psutil.Process", seconds: float) -> bool:
+    """Tell whether a process that is not our child ends in time. A zombie has ended: its new parent may never reap."""
+    until = time.monotonic() + seconds
+    with contextlib.suppress(psutil.NoSuchProcess):
+        while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+            if time.monotonic() > until:
+                return False
+            time.sleep(0.02)
+    return True
 
 
 def _guard(instructions: _Instructions) -> int:

@@ -301,6 +301,40 @@ def test_what_a_worker_cannot_fetch_at_the_moment_comes_again(
     assert {one["status"] for one in api.get("/predictions").json()["predictions"]} == {"processing"}
 
 
+def alter(bucket: Bucket) -> dict[str, bytes]:
+    """Replace each object's bytes behind the service's back, and return what they were."""
+    before = bucket.contents()
+    for key in before:
+        bucket.s3.put_object(Bucket=BUCKET, Key=key, Body=b"other bytes")
+    return before
+
+
+def test_bytes_that_are_not_those_that_were_stored_are_not_shown(
+    api: httpx.Client, bucket: Bucket, digit: bytes
+) -> None:
+    made = predict(api, digit).json()["prediction_id"]
+    alter(bucket)
+
+    for path in (f"/prediction/{made}", f"/prediction/{made}/input"):
+        answer = api.get(path)
+        assert answer.status_code == 503
+        assert int(answer.headers["retry-after"]) > 0
+
+
+def test_a_worker_predicts_no_other_bytes_than_those_that_were_stored(
+    api: httpx.Client, bucket: Bucket, queue: Queue, digit: bytes
+) -> None:
+    made = predict(api, digit, prefer="respond-async").json()["prediction_id"]
+    before = alter(bucket)
+
+    assert queue.deliver() == [made]
+
+    assert [one["status"] for one in api.get("/predictions").json()["predictions"]] == ["processing"]
+    for key, content in before.items():
+        bucket.s3.put_object(Bucket=BUCKET, Key=key, Body=content)
+    assert api.get(f"/prediction/{made}").json()["image"].endswith(base64.b64encode(digit).decode())
+
+
 def test_a_large_input_is_a_redirect_away(
     api: httpx.Client, bucket: Bucket, aws: pytest.MonkeyPatch, digit: bytes
 ) -> None:
@@ -330,6 +364,7 @@ def test_an_input_that_is_lost_is_no_secret_of_the_buckets(api: httpx.Client, bu
         answer = api.get(path)
         assert answer.status_code == 503
         assert answer.headers["content-type"] == "application/problem+json"
+        assert int(answer.headers["retry-after"]) > 0
         assert BUCKET not in answer.text
 
 

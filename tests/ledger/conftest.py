@@ -17,6 +17,8 @@ from local.services.postgres import EmbeddedPostgres
 from tests.support.database import Query
 from tests.support.database_proxy import Proxy
 
+_LONGEST = 60.0  # seconds for a statement of a test's own
+
 
 @pytest.fixture
 def ledger(database_url: str) -> Iterator[Ledger]:
@@ -28,7 +30,7 @@ def ledger(database_url: str) -> Iterator[Ledger]:
 @pytest.fixture
 def query(database_url: str) -> Iterator[Query]:
     """Ask the database itself, on a connection of its own."""
-    connection = Connection(parse_database_url(database_url))
+    connection = Connection(parse_database_url(database_url), longest=_LONGEST)
     yield lambda sql, **parameters: connection.run(sql, parameters, keep=False)
     connection.close()
 
@@ -57,7 +59,7 @@ def proxied(proxy: Proxy) -> Iterator[Ledger]:
 @pytest.fixture
 def new_database(postgres: str) -> Iterator[Callable[[], str]]:
     """Make databases with nothing in them."""
-    administrator = Connection(parse_database_url(postgres))
+    administrator = Connection(parse_database_url(postgres), longest=_LONGEST)
     with ExitStack() as stack:
         stack.callback(administrator.close)
 

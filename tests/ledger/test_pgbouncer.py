@@ -1,12 +1,8 @@
 """The ledger through a real PgBouncer in transaction mode, whose few server connections are anybody's at any time."""
 
-import os
-import shutil
-import subprocess
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing
 from hashlib import sha256
 from pathlib import Path
 from urllib.parse import quote, urlsplit
@@ -20,56 +16,13 @@ from functions.shared.ledger.ledger import Ledger
 from functions.shared.ledger.records import IdempotencyKey, PredictionFilter, Replay
 from infra.migrations import current, upgrade
 from tests.support.database import Query
+from tests.support.pgbouncer import PGBOUNCER, PORT, SERVER_CONNECTIONS, PgBouncer
 from tests.support.predictions import MODEL, PNG, prediction
 
-# Debian puts it where only root looks.
-PGBOUNCER = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 pytestmark = [
     pytest.mark.server,
     pytest.mark.skipif(PGBOUNCER is None, reason="needs the pgbouncer command (apt-get install pgbouncer)"),
 ]
-
-PORT = 6432
-SERVER_CONNECTIONS = 2
-
-
-def configuration(database_url: str, folder: Path, ignored: str) -> str:
-    server = parse_database_url(database_url)
-    login = f"user='{server.user}'" + (f" password='{server.password}'" if server.password else "")
-    return f"""
-[databases]
-* = host='{server.socket_directory or server.host}' port={server.port} {login}
-[pgbouncer]
-pool_mode = transaction
-default_pool_size = {SERVER_CONNECTIONS}
-max_client_conn = 50
-unix_socket_dir = {folder}
-listen_port = {PORT}
-auth_type = any
-ignore_startup_parameters = {ignored}
-logfile = {folder}/log
-"""
-
-
-@contextmanager
-def pgbouncer(database_url: str, folder: Path, *, ignored: str = "extra_float_digits") -> Iterator[None]:
-    server = parse_database_url(database_url)
-    (folder / "ini").write_text(configuration(database_url, folder, ignored))
-    owner = None
-    if os.geteuid() == 0:  # it refuses to run as root, and must get at the server's socket
-        owner = Path(server.socket_directory or folder).stat().st_uid or 65534
-        os.chown(folder, owner, -1)
-    process = subprocess.Popen([str(PGBOUNCER), "--quiet", str(folder / "ini")], user=owner, stderr=subprocess.DEVNULL)
-    try:
-        deadline = time.monotonic() + 10
-        while not (folder / f".s.PGSQL.{PORT}").exists():
-            assert process.poll() is None, (folder / "log").read_text()
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-        yield
-    finally:
-        process.terminate()
-        process.wait(10)
 
 
 @pytest.fixture
@@ -80,7 +33,7 @@ def direct_url(database_url: str) -> str:
 @pytest.fixture
 def plain_url(direct_url: str, short_folder: Path) -> Iterator[str]:
     """URL of the same database through PgBouncer, but for the option that says so."""
-    with pgbouncer(direct_url, short_folder):
+    with PgBouncer(direct_url, short_folder):
         database = urlsplit(direct_url).path
         yield f"postgresql://anna@{database}?host={quote(str(short_folder))}&port={PORT}"
 
@@ -120,7 +73,7 @@ def test_a_pooler_that_the_url_does_not_name_runs_no_statement_in_place_of_anoth
     direct_url: str, short_folder: Path
 ) -> None:
     ignored = "statement_timeout,idle_in_transaction_session_timeout,jit,max_parallel_workers_per_gather"
-    with pgbouncer(direct_url, short_folder, ignored=ignored):
+    with PgBouncer(direct_url, short_folder, ignored=ignored):
         address = parse_database_url(
             f"postgresql://anna@{urlsplit(direct_url).path}?host={quote(str(short_folder))}&port={PORT}"
         )

@@ -17,7 +17,7 @@ WHO = "SELECT pg_backend_pid()"
 @pytest.fixture
 def pool(proxy: Proxy) -> Iterator[Pool]:
     address = parse_database_url(proxy.url)
-    made = Pool(lambda: Connection(address), size=2, acquire_timeout=0.2)
+    made = Pool(lambda until: Connection(address, until=until), size=2, acquire_timeout=0.2)
     yield made
     made.close()
 
@@ -135,7 +135,7 @@ def test_when_one_connection_has_died_its_idle_siblings_are_not_trusted(pool: Po
 
 def test_a_connection_that_was_idle_for_too_long_is_replaced(proxy: Proxy) -> None:
     address = parse_database_url(proxy.url)
-    pool = Pool(lambda: Connection(address), max_idle=0.05)
+    pool = Pool(lambda until: Connection(address, until=until), max_idle=0.05)
     before = pool.run(WHO, {})
     time.sleep(0.06)
     assert pool.run(WHO, {}) != before
@@ -151,7 +151,7 @@ def test_a_closed_pool_opens_anew(pool: Pool) -> None:
 
 def test_threads_that_share_a_pool_get_their_own_answers(proxy: Proxy) -> None:
     address = parse_database_url(proxy.url)
-    pool = Pool(lambda: Connection(address), size=3)
+    pool = Pool(lambda until: Connection(address, until=until), size=3)
     with ThreadPoolExecutor(8) as threads:
         answers = list(threads.map(lambda x: pool.run("SELECT :x::int", {"x": x}), range(400)))
     assert answers == [[[x]] for x in range(400)]

@@ -20,7 +20,7 @@ def in_database(url: str, database: str, user: str | None = None) -> str:
 
 def run(url: str, *statements: str) -> list[list[object]]:
     """Run statements in a transaction each, and return the rows of the last."""
-    connection = Connection(parse_database_url(url))
+    connection = Connection(parse_database_url(url), longest=60)
     try:
         rows = [connection.run(statement, {}) for statement in statements]
     finally:

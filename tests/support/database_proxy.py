@@ -101,8 +101,8 @@ class Proxy:
     def _serve(self, client: socket.socket) -> None:
         if self._tls is not None:
             client.recv(_SSL_REQUEST_SIZE, socket.MSG_WAITALL)
-            client.sendall(b"S")
             try:
+                client.sendall(b"S")
                 client = self._tls.wrap_socket(client, server_side=True)
             except OSError:
                 return

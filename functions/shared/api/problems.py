@@ -229,7 +229,8 @@ async def _on_objects_unavailable(_request: Request, error: ObjectStoreUnavailab
 async def _on_object_missing(_request: Request, error: ObjectMissingError) -> Response:
     logger.error("an input's object is missing", reason=str(error))
     detail = "The bytes of this input cannot be found at the moment. GET /predictions still lists the record."
-    return _respond(Problem(HTTPStatus.SERVICE_UNAVAILABLE, detail))
+    headers = {"Retry-After": str(RETRY_AFTER_SECONDS)}
+    return _respond(Problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers=headers))
 
 
 async def _on_invalid_request(_request: Request, error: RequestValidationError) -> Response:

@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import select
 import struct
+import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
@@ -29,12 +30,13 @@ from functions.shared.ledger.driver import (
 )
 from functions.shared.ledger.errors import (
     LedgerError,
+    LedgerUnavailableError,
     NoAnswerError,
     StatementInterruptedError,
     UnstorableValueError,
     refusal,
 )
-from functions.shared.ledger.login import STATEMENT_TIMEOUT, close_socket, start_session
+from functions.shared.ledger.login import PATIENCE, STATEMENT_TIMEOUT, close_socket, start_session
 
 _UUID_OID, _BYTEA_OID = 2950, 17
 _IDLE = (None, b"I")  # transaction status in ReadyForQuery: not in a transaction block; None before the first statement
@@ -78,6 +80,11 @@ class Connection:
         setting is sent that a pooler does not take; among those is the statement's time-out, which the role may have.
     prepared : bool
         False to do so even if the address says otherwise.
+    until : float or None
+        When to give up connecting, on the monotonic clock; None for ``CONNECT_TIMEOUT`` from now.
+    longest : float
+        Seconds that a statement may take. The server gives it up a little earlier than this side, so that the outcome
+        is certain wherever the server still answers.
 
     Raises
     ------
@@ -85,13 +92,21 @@ class Connection:
         If there is no way in.
     """
 
-    def __init__(self, address: DatabaseAddress, *, prepared: bool = True) -> None:
+    def __init__(
+        self,
+        address: DatabaseAddress,
+        *,
+        prepared: bool = True,
+        until: float | None = None,
+        longest: float = PATIENCE,
+    ) -> None:
         self._prepare = prepared and address.prepared
         self._statements: dict[str, _Prepared] = {}
         self._usable = True
+        self._longest = longest
         settings = {"client_encoding": "UTF8", "TimeZone": "UTC"}
         if self._prepare:
-            milliseconds = str(int(STATEMENT_TIMEOUT * 1000))
+            milliseconds = str(int((longest - PATIENCE + STATEMENT_TIMEOUT) * 1000))
             settings |= {
                 "statement_timeout": milliseconds,
                 "idle_in_transaction_session_timeout": milliseconds,
@@ -100,7 +115,7 @@ class Connection:
                 "jit": "off",
                 "max_parallel_workers_per_gather": "0",
             }
-        self._pg, self._socket = start_session(NativeSession, address, settings=settings)
+        self._pg, self._socket = start_session(NativeSession, address, settings=settings, until=until)
         self._pg.register_in_adapter(_UUID_OID, UUID)
         self._handlers = message_handlers(self._pg)
         self._handlers[b"D"] = _read_row
@@ -119,7 +134,9 @@ class Connection:
         """
         return self.is_idle() and not self._readable.poll(0)
 
-    def run(self, sql: str, parameters: Mapping[str, object], *, keep: bool = True) -> list[list[Any]]:
+    def run(
+        self, sql: str, parameters: Mapping[str, object], *, keep: bool = True, until: float | None = None
+    ) -> list[list[Any]]:
         """Run one statement, in one round trip.
 
         A prepared statement that no longer suits the tables, as after a migration, is prepared and sent once more.
@@ -133,6 +150,8 @@ class Connection:
             A value for each name: None, str, bytes, UUID, bool, int, float, datetime or `Array`.
         keep : bool
             False where the best plan depends on the values: the statement is then planned for these.
+        until : float or None
+            When to stop waiting for the answer, on the monotonic clock; None for as long as any may take.
 
         Returns
         -------
@@ -143,6 +162,8 @@ class Connection:
         ------
         StatementInterruptedError
             If the connection broke. Whether the statement took effect is not known.
+        NoAnswerError
+            If there is no answer in time. Whether the statement took effect is not known.
         UnstorableValueError
             If a value cannot be sent at all.
         LedgerError
@@ -165,13 +186,13 @@ class Connection:
         except struct.error as error:
             raise UnstorableValueError(f"a number out of range: {error}") from error
         try:
-            self._exchange(packet, context)
+            self._exchange(packet, context, until)
         except LedgerError:
             if known is None or not self._is_outdated(context):
                 raise
             # The server has refused it and done nothing: it is certain that the statement does not take effect twice.
             del self._statements[sql]
-            return self.run(sql, parameters, keep=keep)
+            return self.run(sql, parameters, keep=keep, until=until)
         if known is None and keep:
             self._statements[sql] = _Prepared(*_bytes_in_binary(context))
         rows: list[list[Any]] = context.rows or []
@@ -182,14 +203,20 @@ class Connection:
         error = context.error
         return error is not None and error_fields(error).get("C") in _OUTDATED and self.is_idle()
 
-    def _exchange(self, packet: bytes, context: Context) -> None:
+    def _exchange(self, packet: bytes, context: Context, until: float | None) -> None:
+        began = time.monotonic()
+        limit = began + self._longest if until is None else until
+        if limit <= began:
+            raise LedgerUnavailableError("no time is left to ask the database")
         self._usable = False  # whatever interrupts us leaves answers unread
         try:
+            self._socket.settimeout(limit - began)
             self._socket.sendall(packet)
-            complete = self._receive(context)
+            complete = self._receive(context, limit)
         except TimeoutError as error:
             if error.errno is None:  # our own patience, not the network's: it would not help to ask again
-                raise NoAnswerError(f"the database has not answered for {self._socket.gettimeout():g} s") from error
+                waited = time.monotonic() - began
+                raise NoAnswerError(f"the database has not answered for {waited:.1f} s") from error
             raise StatementInterruptedError(f"the connection to the database broke: {error}") from error
         except OSError as error:
             raise StatementInterruptedError(f"the connection to the database broke: {error}") from error
@@ -200,7 +227,7 @@ class Connection:
         if refused is not None:
             raise refused
 
-    def _receive(self, context: Context) -> bool:
+    def _receive(self, context: Context, limit: float) -> bool:
         """Have pg8000 handle all messages up to ReadyForQuery. False if the stream ends before that.
 
         pg8000 itself reads each message in two pieces, which for a page of records takes longer than the query.
@@ -211,6 +238,7 @@ class Connection:
         while received := self._socket.recv(_RECEIVED_AT_ONCE):
             unread += received
             if len(unread) < wanted:
+                self._wait_until(limit)
                 continue
             messages, start = bytes(unread), 0
             while True:
@@ -225,7 +253,15 @@ class Connection:
                     return True
                 start = end
             unread = bytearray(messages[start:])
+            self._wait_until(limit)
         return False
+
+    def _wait_until(self, limit: float) -> None:
+        """Let the next piece of an answer take no longer than the whole answer may."""
+        left = limit - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        self._socket.settimeout(left)
 
     def close(self) -> None:
         """Close the connection, without waiting for anything."""

@@ -22,6 +22,7 @@ from functions.shared.ledger.errors import (
 )
 from functions.shared.ledger.identifiers import FIRST_ID, LAST_ID, created_at, first_id_at
 from functions.shared.ledger.json_text import json_text, jsonb_text
+from functions.shared.ledger.login import PATIENCE
 from functions.shared.ledger.pool import SIZE, Pool
 from functions.shared.ledger.records import (
     Claim,
@@ -98,7 +99,14 @@ class Ledger:
         self._registered: set[ModelIdentity] = set()
 
     @classmethod
-    def at(cls, database_url: str, *, pool_size: int = SIZE, idempotency_hours: float = IDEMPOTENCY_HOURS) -> Self:
+    def at(
+        cls,
+        database_url: str,
+        *,
+        pool_size: int = SIZE,
+        longest: float = PATIENCE,
+        idempotency_hours: float = IDEMPOTENCY_HOURS,
+    ) -> Self:
         """Return the ledger of a database. The first statement opens the first connection.
 
         Parameters
@@ -107,6 +115,8 @@ class Ledger:
             In the form that `database_url.parse_database_url` takes.
         pool_size : int
             The maximum number of open connections.
+        longest : float
+            Seconds that a call may take before it is given up. The default is for requests, whose callers wait.
         idempotency_hours : float
             As in `Ledger`.
 
@@ -116,7 +126,11 @@ class Ledger:
             If the URL is invalid.
         """
         address = parse_database_url(database_url)
-        pool = Pool(lambda: Connection(address), size=pool_size)
+
+        def connect(until: float) -> Connection:
+            return Connection(address, until=until, longest=longest)
+
+        pool = Pool(connect, size=pool_size, longest=longest)
         return cls(pool, idempotency_hours=idempotency_hours)
 
     @classmethod

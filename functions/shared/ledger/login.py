@@ -1,9 +1,13 @@
 """Logging in to the database: the socket, TLS on it, and a session of pg8000's over it."""
 
+import contextlib
+import queue
 import socket
 import ssl
 import struct
-from collections.abc import Mapping
+import threading
+import time
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from functions.shared.ledger.database_url import DatabaseAddress
@@ -18,12 +22,13 @@ from functions.shared.ledger.driver import (
 from functions.shared.ledger.errors import LedgerUnavailableError, refusal
 from functions.shared.ledger.iam import login_token
 
-# Seconds. One call may wait for the pool, connect, lose its statement and repeat it: all of it within the 30 seconds
-# that API Gateway waits. The server gives a statement up before the client gives the server up.
-CONNECT_TIMEOUT = 5.0
-STATEMENT_TIMEOUT = 8.0
-ANSWER_TIMEOUT = 10.0
-UNACKNOWLEDGED_TIMEOUT = 5.0
+# Seconds. One call may wait for the pool, connect, lose its statement and repeat it: all of it within PATIENCE, so that
+# a caller knows in under three seconds that the database is not there. The server gives a statement up before the
+# client gives the server up: the outcome is then certain.
+PATIENCE = 2.1
+CONNECT_TIMEOUT = 1.5
+STATEMENT_TIMEOUT = 1.7
+UNACKNOWLEDGED_TIMEOUT = 0.8
 
 _SSL_REQUEST = struct.pack("!ii", 8, 80877103)
 
@@ -39,6 +44,7 @@ def start_session(
     *,
     application_name: str | None = None,
     settings: Mapping[str, str] | None = None,
+    until: float | None = None,
 ) -> tuple[Any, socket.socket]:
     """Open a socket and log in over it with one of pg8000's interfaces.
 
@@ -52,6 +58,8 @@ def start_session(
         Shown in ``pg_stat_activity``; None for that of `address`.
     settings : Mapping or None
         Session settings to start with.
+    until : float or None
+        When to give up, on the monotonic clock, if ``CONNECT_TIMEOUT`` ends later.
 
     Returns
     -------
@@ -68,8 +76,10 @@ def start_session(
     if address.options is not None:
         startup["options"] = address.options
     try:
-        connected = open_socket(address)
+        limit = _connect_limit(address, until)
+        connected = open_socket(address, limit)
         try:
+            connected.settimeout(_left(limit))
             session = session_type(
                 address.user,
                 database=address.database,
@@ -81,6 +91,7 @@ def start_session(
                 startup_params=startup,
             )
             _refuse_standby(session.parameter_statuses, address.target_session_attrs)
+            connected.settimeout(PATIENCE)
         except BaseException:
             close_socket(connected)
             raise
@@ -149,18 +160,39 @@ def password_now(address: DatabaseAddress) -> str:
     return address.password or ""
 
 
-def open_socket(address: DatabaseAddress) -> socket.socket:
+def _connect_limit(address: DatabaseAddress, until: float | None) -> float:
+    limit = time.monotonic() + min(CONNECT_TIMEOUT, address.connect_timeout or CONNECT_TIMEOUT)
+    return limit if until is None else min(limit, until)
+
+
+def _left(limit: float) -> float:
+    """Return how many seconds are left, for a socket's timeout.
+
+    Raises
+    ------
+    TimeoutError
+        If none are left.
+    """
+    left = limit - time.monotonic()
+    if left <= 0:
+        raise TimeoutError("timed out")
+    return left
+
+
+def open_socket(address: DatabaseAddress, until: float | None = None) -> socket.socket:
     """Open a socket to the server, TLS already spoken where it must be.
 
     Parameters
     ----------
     address : DatabaseAddress
         Where to.
+    until : float or None
+        When to give up, on the monotonic clock; None for ``CONNECT_TIMEOUT`` from now.
 
     Returns
     -------
     socket.socket
-        Ready for PostgreSQL's start-up message; gives up waiting after ``ANSWER_TIMEOUT``.
+        Ready for PostgreSQL's start-up message; gives up waiting after ``PATIENCE``.
 
     Raises
     ------
@@ -170,23 +202,65 @@ def open_socket(address: DatabaseAddress) -> socket.socket:
         If the server does not speak TLS, or the authorities to trust cannot be read.
     """
     context = _trusting(address.ca_file) if address.verify_tls else None
-    patience = min(CONNECT_TIMEOUT, address.connect_timeout or CONNECT_TIMEOUT)
+    limit = _connect_limit(address, until)
     if address.socket_directory is not None:
         plain = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     else:
-        plain = socket.create_connection((address.host, address.port), patience)
+        plain = _open_tcp(address.host or "", address.port, limit)
     try:
         if address.socket_directory is not None:
-            plain.settimeout(patience)
+            plain.settimeout(_left(limit))
             plain.connect(f"{address.socket_directory}/.s.PGSQL.{address.port}")
         else:
             _keep_alive(plain)
-        connected = plain if context is None else _with_tls(plain, context, address.host)
+        connected = plain if context is None else _with_tls(plain, context, address.host, limit)
     except BaseException:
         plain.close()
         raise
-    connected.settimeout(ANSWER_TIMEOUT)
+    connected.settimeout(PATIENCE)
     return connected
+
+
+def _open_tcp(host: str, port: int, limit: float) -> socket.socket:
+    """Connect to the first address of a host that answers. The time is shared among its addresses."""
+    addresses = _resolve(host, port, limit)
+    for position, (family, kind, protocol, _, address) in enumerate(addresses):
+        plain = socket.socket(family, kind, protocol)
+        try:
+            plain.settimeout(_left(limit) / (len(addresses) - position))
+            plain.connect(address)
+        except OSError:
+            plain.close()
+            if position + 1 == len(addresses):
+                raise
+        else:
+            return plain
+    raise OSError(f"the name {host} has no address")
+
+
+_Addresses = Sequence[tuple[socket.AddressFamily, socket.SocketKind, int, str, Any]]
+
+
+def _resolve(host: str, port: int, limit: float) -> _Addresses:
+    """Return the addresses of a host. The system's resolver has a patience of its own, so a thread waits for it."""
+    with contextlib.suppress(socket.gaierror):  # a name
+        return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+    answers: queue.SimpleQueue[_Addresses | OSError] = queue.SimpleQueue()
+
+    def ask() -> None:
+        try:
+            answers.put(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+        except OSError as error:
+            answers.put(error)
+
+    threading.Thread(target=ask, daemon=True).start()
+    try:
+        answer = answers.get(timeout=_left(limit))
+    except queue.Empty:
+        raise TimeoutError(f"the name {host} could not be resolved in time") from None
+    if isinstance(answer, OSError):
+        raise answer
+    return answer
 
 
 def close_socket(connected: socket.socket) -> None:
@@ -212,13 +286,15 @@ def _trusting(ca_file: str | None) -> ssl.SSLContext:
         raise LedgerUnavailableError(f"DATABASE_URL: sslrootcert={ca_file} cannot be read: {error}") from error
 
 
-def _with_tls(plain: socket.socket, context: ssl.SSLContext, host: str | None) -> ssl.SSLSocket:
+def _with_tls(plain: socket.socket, context: ssl.SSLContext, host: str | None, limit: float) -> ssl.SSLSocket:
+    plain.settimeout(_left(limit))
     plain.sendall(_SSL_REQUEST)
     if plain.recv(1) != b"S":
         raise LedgerUnavailableError(
             f"the database server at {host} does not offer TLS; in a private network, sslmode=disable in DATABASE_URL "
             "goes without"
         )
+    plain.settimeout(_left(limit))
     return context.wrap_socket(plain, server_hostname=host)
 
 

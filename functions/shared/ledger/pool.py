@@ -11,11 +11,13 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from functions.shared import patience
 from functions.shared.ledger.connection import Connection
 from functions.shared.ledger.errors import LedgerUnavailableError, StatementInterruptedError
+from functions.shared.ledger.login import PATIENCE
 
 SIZE = 4
-ACQUIRE_TIMEOUT = 5.0  # seconds
+ACQUIRE_TIMEOUT = 1.5  # seconds
 # Seconds. AWS's NAT gateways and load balancers drop an idle connection after 350 seconds without telling either end.
 # Using it then costs UNACKNOWLEDGED_TIMEOUT, while opening a new connection costs a few milliseconds.
 MAX_IDLE = 300.0
@@ -27,27 +29,31 @@ class Pool:
     Parameters
     ----------
     connect : Callable
-        Opens a connection; raises `LedgerUnavailableError`.
+        Opens a connection; raises `LedgerUnavailableError`. Its argument says when to give up, on the monotonic clock.
     size : int
         The maximum number of open connections.
     acquire_timeout : float
         Seconds to wait for a free connection.
     max_idle : float
         Seconds after which an idle connection is replaced instead of reused.
+    longest : float
+        Seconds that `run` may take, all its attempts together. A request's `patience` may end it earlier.
     """
 
     def __init__(
         self,
-        connect: Callable[[], Connection],
+        connect: Callable[[float], Connection],
         *,
         size: int = SIZE,
         acquire_timeout: float = ACQUIRE_TIMEOUT,
         max_idle: float = MAX_IDLE,
+        longest: float = PATIENCE,
     ) -> None:
         self._connect = connect
         self._size = size
         self._acquire_timeout = acquire_timeout
         self._max_idle = max_idle
+        self._longest = longest
         # A semaphore with one entry per connection that may still be lent. SimpleQueue is written in C and thus faster.
         self._free: queue.SimpleQueue[None] = queue.SimpleQueue()
         for _ in range(size):
@@ -57,27 +63,29 @@ class Pool:
         self._idle: deque[tuple[Connection, float]] = deque()
 
     @contextlib.contextmanager
-    def connection(self, *, new: bool = False) -> Iterator[Connection]:
+    def connection(self, *, new: bool = False, until: float | None = None) -> Iterator[Connection]:
         """Lend a usable connection outside any transaction, and keep it afterwards if it is still usable.
 
         Parameters
         ----------
         new : bool
             Close all idle connections and open a new one, instead of reusing one.
+        until : float or None
+            When to stop waiting for it, on the monotonic clock; None for as long as `run` may take.
 
         Raises
         ------
         LedgerUnavailableError
             If no connection becomes free in time or none can be opened.
         """
-        connection = self._lend(new=new)
+        connection = self._lend(time.monotonic() + self._longest if until is None else until, new=new)
         try:
             yield connection
         finally:
             self._take_back(connection)
 
     def run(self, sql: str, parameters: Mapping[str, object], *, keep: bool = True) -> list[list[Any]]:
-        """Run one statement, and repeat it on a new connection if it is interrupted.
+        """Run one statement, and repeat it on a new connection if it is interrupted and time is left.
 
         The first attempt may have been committed although its acknowledgement was lost: a statement that is not safe to
         repeat would store its rows twice. All statements of the ledger are safe, because the caller generates the ids.
@@ -97,17 +105,24 @@ class Pool:
         LedgerError
             As in `Connection.run` and `connection`.
         """
-        connection = self._lend()
+        began = time.monotonic()
         try:
-            return connection.run(sql, parameters, keep=keep)
+            return self._run(sql, parameters, keep=keep, until=began + patience.left(self._longest))
+        finally:
+            patience.spend(time.monotonic() - began)
+
+    def _run(self, sql: str, parameters: Mapping[str, object], *, keep: bool, until: float) -> list[list[Any]]:
+        connection = self._lend(until)
+        try:
+            return connection.run(sql, parameters, keep=keep, until=until)
         except StatementInterruptedError as error:
             in_doubt = error.in_doubt
         finally:
             self._take_back(connection)
         # What ended this connection (a failover, a frozen environment) has most likely ended the other ones too.
         try:
-            with self.connection(new=True) as another:
-                return another.run(sql, parameters, keep=keep)
+            with self.connection(new=True, until=until) as another:
+                return another.run(sql, parameters, keep=keep, until=until)
         except LedgerUnavailableError as error:
             error.in_doubt = error.in_doubt or in_doubt  # the first attempt may have been committed
             raise
@@ -118,17 +133,18 @@ class Pool:
             with contextlib.suppress(IndexError):  # another thread took it first
                 self._idle.pop()[0].close()
 
-    def _lend(self, *, new: bool = False) -> Connection:
+    def _lend(self, until: float, *, new: bool = False) -> Connection:
+        seconds = min(self._acquire_timeout, max(until - time.monotonic(), 0))
         try:
-            self._free.get(timeout=self._acquire_timeout)
+            self._free.get(timeout=seconds)
         except queue.Empty:
-            busy = f"all {self._size} connections have been busy for {self._acquire_timeout:g} s"
+            busy = f"all {self._size} connections have been busy for {seconds:.2g} s"
             raise LedgerUnavailableError(busy) from None
         try:
             if new:
                 self.close()
-                return self._connect()
-            return self._take_idle() or self._connect()
+                return self._connect(until)
+            return self._take_idle() or self._connect(until)
         except BaseException:
             self._free.put(None)
             raise

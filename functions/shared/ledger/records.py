@@ -330,6 +330,8 @@ class ClaimedPrediction(NamedTuple):
     content: bytes | None
     features: str | None
     uri: str | None
+    sha256: bytes | None = None
+    """As 32 bytes."""
 
 
 class Claim(NamedTuple):

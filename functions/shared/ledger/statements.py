@@ -174,7 +174,7 @@ WITH wanted AS (
 SELECT wanted.position, claimed.prediction_id IS NOT NULL,
        CASE WHEN claimed.prediction_id IS NULL
             THEN (SELECT p.status FROM predictions p WHERE p.prediction_id = wanted.prediction_id) END,
-       i.content, i.features::text, i.uri
+       i.content, i.features::text, i.uri, i.sha256
 FROM wanted
 LEFT JOIN claimed ON claimed.prediction_id = wanted.prediction_id
 LEFT JOIN LATERAL (SELECT * FROM inputs WHERE inputs.input_id = claimed.input_id OFFSET 0) i ON TRUE

@@ -5,19 +5,22 @@ percent-encoded, or a digest if that is too long. The bucket's own rule encrypts
 server-side encryption behavior"). Each is sent with its SHA-256, which S3 checks ("Checking object integrity").
 """
 
+import hashlib
 from base64 import b64encode
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from functools import cached_property
-from hashlib import sha256
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import quote
 from uuid import UUID
 
-from functions.shared.object_storage.errors import ObjectMissingError, ObjectStoreUnavailableError
+from functions.shared import patience
+from functions.shared.object_storage.errors import ObjectMissingError, ObjectStoreError, ObjectStoreUnavailableError
 
 if TYPE_CHECKING:
+    from botocore.awsrequest import AWSRequest
     from mypy_boto3_s3 import S3Client
 
 PREFIX: Final = "inputs/"
@@ -28,9 +31,12 @@ LENT_PREFIX: Final = f"{PREFIX}lent/"
 LARGEST_UNLENT: Final = 4_400_000
 """The largest input in a response, in bytes: Lambda returns at most 6 MB, in base64. A larger one is lent."""
 
-CONNECT_TIMEOUT: Final = 2.0  # seconds
-READ_TIMEOUT: Final = 5.0  # seconds
+# Seconds, so that a caller hears in under three that S3 is not there.
+CONNECT_TIMEOUT: Final = 0.5
+READ_TIMEOUT: Final = 0.8
 ATTEMPTS: Final = 2
+LONGEST_CALL: Final = 1.7
+"""Seconds that a request whose patience is shorter than this does not start to wait for S3."""
 PARALLEL: Final = 8
 """The number of concurrent requests."""
 
@@ -43,7 +49,7 @@ def key_of(user_id: str, input_id: UUID) -> str:
     """Return the key of a user's input."""
     user = quote(user_id, safe="")
     if len(user) > _LONGEST_USER:
-        user = f"~{sha256(user_id.encode()).hexdigest()}"
+        user = f"~{hashlib.sha256(user_id.encode()).hexdigest()}"
     return f"{PREFIX}{user}/{input_id}"
 
 
@@ -140,9 +146,19 @@ class Bucket:
             return
         from concurrent.futures import ThreadPoolExecutor  # most cold starts do not need it
 
+        failures: list[ObjectStoreError] = []
+
+        def put(one: NewObject) -> None:
+            if not failures:  # the others would most likely fail as well
+                try:
+                    self._put(one)
+                except ObjectStoreError as error:
+                    failures.append(error)
+
+        began = monotonic()
         with ThreadPoolExecutor(PARALLEL) as threads:
-            puts = [threads.submit(self._put, one) for one in objects]
-        failures = [failure for put in puts if (failure := put.exception())]
+            list(threads.map(put, objects))
+        patience.spend(monotonic() - began)  # the threads have no patience of their own
         if failures:
             self.remove_quietly([one.key for one in objects])
             raise failures[0]
@@ -157,16 +173,26 @@ class Bucket:
                 ChecksumSHA256=b64encode(one.sha256).decode(),
             )
 
-    def get(self, key: str) -> bytes:
+    def get(self, key: str, *, sha256: bytes | None = None) -> bytes:
         """Return an object's content.
+
+        Parameters
+        ----------
+        key
+            Where it is.
+        sha256
+            SHA-256 of the content, 32 bytes, where it is known. Nothing predicts or shows other bytes.
 
         Raises
         ------
         ObjectMissingError, ObjectStoreUnavailableError
-            If the object does not exist; if it cannot be read.
+            If the object does not exist; if it cannot be read, or has another SHA-256.
         """
         with _errors_as_ours():
-            return self._client.get_object(Bucket=self.bucket, Key=key)["Body"].read()
+            content = self._client.get_object(Bucket=self.bucket, Key=key)["Body"].read()
+        if sha256 is not None and hashlib.sha256(content).digest() != sha256:
+            raise ObjectStoreUnavailableError(f"{self.uri(key)} has other bytes than those that were stored")
+        return content
 
     def size(self, key: str) -> int:
         """Return an object's size in bytes. Raises as `get` does."""
@@ -272,13 +298,23 @@ class Bucket:
             # Without this, presigned URLs use the global endpoint, which redirects to other regions' buckets.
             s3={"addressing_style": "virtual"},
         )
-        return boto3.client("s3", config=config)
+        client = boto3.client("s3", config=config)
+        client.meta.events.register("before-sign.s3.PutObject", _send_the_body_at_once)
+        return client
+
+
+def _send_the_body_at_once(request: "AWSRequest", **_: object) -> None:
+    """Do not ask S3 whether it will take the body: that takes a round trip, or a second where S3 does not answer."""
+    del request.headers["Expect"]
 
 
 @contextmanager
 def _errors_as_ours() -> Iterator[None]:
     from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 
+    if not patience.allows(LONGEST_CALL):
+        raise ObjectStoreUnavailableError("no time is left to ask S3")
+    began = monotonic()
     try:
         yield
     except ClientError as error:
@@ -287,3 +323,5 @@ def _errors_as_ours() -> Iterator[None]:
         raise ObjectStoreUnavailableError(str(error)) from error
     except (BotoCoreError, HTTPClientError) as error:
         raise ObjectStoreUnavailableError(str(error)) from error
+    finally:
+        patience.spend(monotonic() - began)

@@ -137,7 +137,7 @@ def _fetch(bucket: Bucket | None, one: ClaimedPrediction) -> ClaimedPrediction |
         logger.error("an input is in a bucket, and INPUTS_BUCKET is not set")
         return None
     try:
-        content = bucket.get(bucket.key(one.uri))
+        content = bucket.get(bucket.key(one.uri), sha256=one.sha256)
     except ObjectMissingError as error:
         logger.error("an input's object is missing", reason=str(error))
         return Failure(one.prediction_id, "The bytes of the input are no longer there.")

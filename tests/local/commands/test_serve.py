@@ -198,6 +198,21 @@ def test_a_function_that_cannot_start_any_more_fails_its_requests_and_recovers(s
     assert server.output.count("Broken: the process ended") == 2
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
+def test_a_log_line_that_cannot_be_written_ends_no_request_and_no_environment(serve: Serve) -> None:
+    server = serve(ENVIRONMENTS="1")
+    logs = server.home / "logs"
+    logs.mkdir(parents=True)
+    (logs / "functions.log").symlink_to("/dev/full")
+    server.start()
+    with httpx.Client(base_url=server.address) as client:
+        assert client.post("/behave", json={"do": "write"}).status_code == 200
+        assert client.post("/behave", json={"do": "raise", "message": "as asked"}).status_code == 500
+        assert client.post("/behave", json={"do": "write"}).status_code == 200
+    assert "Behave: ValueError: as asked" in server.output
+    assert "a new one starts" not in server.output
+
+
 # --- the database ----------------------------------------------------------------------------------------------------
 
 
@@ -220,6 +235,35 @@ def test_a_database_that_ends_is_started_again(serve: Serve, database_home: Path
         time.sleep(0.05)
     assert another != [postmaster]
     assert server.stop() == 0
+    assert server.processes() == []
+
+
+def test_a_database_that_does_not_start_again_at_once_is_tried_until_it_does(serve: Serve, database_home: Path) -> None:
+    server = serve(database_home, TEMPLATE=DATABASE).start()
+    version = database_home / "postgres" / "cluster" / "PG_VERSION"
+    (postmaster,) = [process for process in server.processes() if is_postmaster(process)]
+    version.rename(version.with_name("hidden"))
+    try:
+        postmaster.kill()
+        server.wait_for(r"PostgreSQL does not start in .*; the next attempt is in 1 s")
+    finally:
+        version.with_name("hidden").rename(version)
+    server.wait_for(r"PostgreSQL in \S+ runs again")
+    assert httpx.get(f"{server.address}/echo").status_code == 200
+    assert server.stop() == 0
+
+
+def test_ctrl_c_ends_a_server_whose_database_does_not_start(serve: Serve, database_home: Path) -> None:
+    server = serve(database_home, TEMPLATE=DATABASE).start()
+    version = database_home / "postgres" / "cluster" / "PG_VERSION"
+    (postmaster,) = [process for process in server.processes() if is_postmaster(process)]
+    version.rename(version.with_name("hidden"))
+    try:
+        postmaster.kill()
+        server.wait_for("the next attempt is in 2 s")
+        assert server.stop() == 0
+    finally:
+        version.with_name("hidden").rename(version)
     assert server.processes() == []
 
 

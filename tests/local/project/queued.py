@@ -3,19 +3,22 @@
 import json
 import os
 import signal
+import time
 from typing import Any
 
 Event = dict[str, Any]
 
 
 def take(event: Event, _context: Any) -> dict[str, Any]:
-    """Do what the messages say: report a failure, raise an exception, or kill the process."""
+    """Do what the messages say: report a failure, raise an exception, kill the process, or take some seconds."""
     print(json.dumps({"take": event}))
     bodies = [record["body"] for record in event["Records"]]
     if "raise" in bodies:
         raise ValueError("as asked")
     if "die" in bodies:
         os.kill(os.getpid(), signal.SIGKILL)
+    if "take long" in bodies:
+        time.sleep(8)
     failed = [record["messageId"] for record in event["Records"] if record["body"] == "bad"]
     return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in failed]}
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import boto3
 import httpx
+import psutil
 import pytest
 
 from local.errors import CannotServeError
@@ -144,6 +145,36 @@ def test_a_queue_that_ends_comes_back_at_the_same_address_and_the_schedule_is_to
     assert running.events("tick")[-1]["queue_lost"] is True
     running.send("after")
     wait_until(lambda: running.records("after"))
+
+
+def moto_processes(running: Running) -> list[psutil.Process]:
+    return [one for one in running.server.processes() if "local.services.moto_process" in one.cmdline()]
+
+
+def test_the_schedule_is_told_of_a_queue_that_ends_while_every_worker_is_busy(running: Running) -> None:
+    before = len(running.events("tick"))
+    running.send("take long")
+    wait_until(lambda: running.records("take long"))
+    began = time.monotonic()
+    [moto] = moto_processes(running)
+
+    moto.kill()
+
+    wait_until(lambda: len(running.events("tick")) > before)
+    assert time.monotonic() - began < 8, "only once the worker was free"
+    assert running.events("tick")[-1]["queue_lost"] is True
+
+
+def test_a_queue_whose_guard_is_killed_is_replaced_not_doubled(running: Running) -> None:
+    [moto] = moto_processes(running)
+    guard = moto.parent()
+    assert guard is not None
+
+    guard.kill()
+
+    wait_until(lambda: moto not in (found := moto_processes(running)) and len(found) == 1)
+    running.send("after the guard")
+    wait_until(lambda: running.records("after the guard"))
 
 
 def test_functions_have_what_boto3_asks_for(running: Running) -> None:

@@ -125,6 +125,19 @@ def test_a_terminated_guard_takes_its_command_along() -> None:
     owner.communicate()
 
 
+@pytest.mark.parametrize("program_text", [SLEEP, DEAF], ids=["obedient", "deaf"])
+def test_a_command_whose_guard_was_killed_is_stopped_nevertheless(program_text: list[str]) -> None:
+    command = GuardedProcess(program_text, stop=[(signal.SIGTERM, 0.3)])
+    guard = psutil.Process(command.pid).parent()
+    assert guard is not None
+    guard.kill()
+    assert soon(lambda: command.poll() == -signal.SIGKILL)
+    assert not gone(command.pid)
+    command.stop()
+    assert gone(command.pid)
+    command.stop()
+
+
 @pytest.mark.parametrize("program", ["/no/such/program", str(ROOT)], ids=["missing", "a folder"])
 def test_a_command_that_cannot_be_executed_says_so_in_one_line(program: str) -> None:
     with pytest.raises(ProcessStartError) as refused:

@@ -1,0 +1,205 @@
+"""`python -m tests.faults`: makes one fault after another while clients predict, and prints what became of it all.
+
+The short form takes a few minutes. The long one (`--long`) goes through the faults until 100,000 requests were sent,
+cuts connections after every single byte, and writes its table to docs/faults.md. The exit status is 1 if a prediction
+was lost, doubled or wrong, or a 503 came late or did not say when to come back.
+"""
+
+import argparse
+import contextlib
+import os
+import platform
+import signal
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+import psutil
+
+from local.settings import ROOT
+from tests.faults import faults
+from tests.faults.account import LONGEST_503, Account, Tally, unfinished
+from tests.faults.clients import Clients
+from tests.faults.faults import LONG, SHORT, Fault, Scale
+from tests.faults.pictures import make_pictures
+from tests.faults.systems import CLIENTS, System, embedded, encrypted, pooled, proxied
+
+_STEADY = 0.7  # seconds without a fault, before each
+_RECOVERY = 30.0  # seconds in which every client has to succeed after a fault
+_FINISH = 240.0  # seconds in which every asynchronous prediction has to be finished at the end
+_PLAIN = "none"
+
+SYSTEMS: Sequence[tuple[str, Callable[[], contextlib.AbstractContextManager[System | None]], Mapping[str, Fault]]] = (
+    ("a database and S3 behind proxies", proxied, faults.PROXIED),
+    ("a database behind TLS", encrypted, faults.ENCRYPTED),
+    ("a database behind PgBouncer", pooled, faults.POOLED),
+    ("the embedded database", embedded, faults.EMBEDDED),
+)
+
+
+class _Run:
+    """One run over all systems."""
+
+    def __init__(self, scale: Scale, requests: int, only: str, system: str) -> None:
+        self.account = Account(make_pictures())
+        self.skipped: list[str] = []
+        self.never_recovered: list[str] = []
+        self._scale = scale
+        self._requests = requests
+        self._only = only
+        self._system = system
+        self._began = time.monotonic()
+
+    def say(self, line: str) -> None:
+        print(f"{time.monotonic() - self._began:7.1f} s  {line}", flush=True)
+
+    def over(self) -> None:
+        systems = [one for one in SYSTEMS if self._system in one[0]]
+        for name, start, all_faults in systems:
+            chosen = {fault: make for fault, make in all_faults.items() if self._only in fault}
+            if not chosen:
+                continue
+            self.say(f"starts {name}")
+            with start() as system:
+                if system is None:
+                    self.skipped += list(chosen)
+                    continue
+                # The last system goes through its faults until enough requests were sent, the others once.
+                self._one_system(system, chosen, self._requests if start is systems[-1][1] else 0)
+
+    def _one_system(self, system: System, chosen: Mapping[str, Fault], requests: int) -> None:
+        account = self.account
+        clients = Clients(system.server.address, account, CLIENTS)
+        try:
+            once = False
+            while not once or account.requests < requests:
+                once = True
+                for name, make in chosen.items():
+                    self._one_fault(system, clients, name, make)
+                account.begin(_PLAIN)
+        finally:
+            clients.stop()
+        self.say("waits for what is queued")
+        until = time.monotonic() + _FINISH
+        while (left := unfinished(system.database_url)) and time.monotonic() < until:
+            time.sleep(0.5)
+        self.say(f"compares the database with what was answered ({left} unfinished)")
+        # The times are shortened: in the long form a fault lasts longer than all five deliveries of a message.
+        account.check(system.database_url, system.objects(), may_give_up=self._scale is LONG)
+
+    def _one_fault(self, system: System, clients: Clients, name: str, make: Fault) -> None:
+        account = self.account
+        account.begin(_PLAIN)
+        account.healed()
+        self._wait_for_success(clients, _PLAIN)
+        time.sleep(_STEADY)
+        account.begin(name)
+        if make(system, self._scale) is False:
+            if name not in self.skipped:
+                self.skipped.append(name)
+            return
+        account.healed()
+        self._wait_for_success(clients, name)
+        tally = account.tallies[name]
+        self.say(f"{name}: {tally.requests} requests, {dict(tally.statuses)}, {tally.cut} cut")
+
+    def _wait_for_success(self, clients: Clients, name: str) -> None:
+        """Wait until every client has succeeded."""
+        until = time.monotonic() + _RECOVERY
+        while not self.account.recovered(clients.count) and time.monotonic() < until:
+            time.sleep(0.01)
+        if not self.account.recovered(clients.count):
+            self.never_recovered.append(name)
+            self.account.tallies[name].complain(f"not every client succeeded within {_RECOVERY:g} s")
+
+
+def _table(account: Account) -> list[str]:
+    lines = [
+        "| fault | requests | answered 2xx | stored | lost | doubled | wrong | given up | slowest 503 | first success after |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    total = Tally()
+    for name, tally in account.tallies.items():
+        lines.append(_row(name, tally))
+        for count in ("requests", "answered", "stored", "lost", "doubled", "wrong", "given_up"):
+            setattr(total, count, getattr(total, count) + getattr(tally, count))
+        if tally.slowest_503 is not None:
+            total.slowest_503 = max(total.slowest_503 or 0.0, tally.slowest_503)
+    return [*lines, _row("**all**", total)]
+
+
+def _row(name: str, tally: Tally) -> str:
+    slowest = "" if tally.slowest_503 is None else f"{tally.slowest_503:.2f} s"
+    first = "" if tally.first_success_after is None else f"{tally.first_success_after * 1000:.0f} ms"
+    counts = (tally.requests, tally.answered, tally.stored, tally.lost, tally.doubled, tally.wrong, tally.given_up)
+    return f"| {name} | {' | '.join(f'{count:,}' for count in counts)} | {slowest} | {first} |"
+
+
+def _document(run: _Run, command: str, seconds: float) -> str:
+    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    machine = f"{processors} processors, {psutil.virtual_memory().total >> 30} GB, Python {platform.python_version()}"
+    skipped = "".join(f"\nNot possible there: {name}.\n" for name in run.skipped)
+    table = "\n".join(_table(run.account))
+    return f"""\
+# What becomes of predictions when everything fails
+
+`make test-faults` runs the local server with the real functions. {CLIENTS} clients send pictures, each under an
+`Idempotency-Key` of its own, synchronously and asynchronously, and repeat what failed under the same key. Meanwhile
+parts of the system are killed, frozen, filled up or cut off. At the end every answer is compared with the database:
+
+- **lost**: answered with `2xx`, and not stored, or queued and never predicted.
+- **doubled**: stored more than once under one key.
+- **wrong**: stored or answered with another picture, or with an output that the model does not give for it.
+- **given up**: queued, and `failed` in the end, as its record says, because no delivery of its message succeeded. The
+  deliveries of a message take a minute here, and half an hour with the times of `template.yaml`.
+- **stored** may exceed **answered**: a client that gives up, or is cut off, does not hear what was committed.
+- **slowest 503** must be under {LONGEST_503:g} s, and each has `Retry-After`.
+- **first success after**: from the end of the fault to the first answer to a request that was sent after it.
+
+PgBouncer runs with `server_login_retry = 1`: by default it refuses its clients for 15 seconds after PostgreSQL has come
+back. It takes no `statement_timeout` from its clients, so a lock leaves it open whether the statement took effect, and
+the `503` says so, unless the role has one: `ALTER ROLE … SET statement_timeout = '1700ms'`.
+
+| form | command | time |
+| --- | --- | --- |
+| short, in CI | `make test-faults` | about four minutes |
+| long, by hand | `make test-faults LONG=1` | {100_000:,} requests; `REQUESTS=` takes another number |
+
+The table is from `{command}`, which took {seconds / 60:.0f} minutes on a machine with {machine}.
+{skipped}
+{table}
+"""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
+    parser.add_argument("--long", action="store_true", help="go on until 100,000 requests were sent")
+    parser.add_argument("--requests", type=int, help="go on until so many requests were sent; implies --long")
+    parser.add_argument("--write", action="store_true", help="write docs/faults.md after the short form, too")
+    parser.add_argument("--only", default="", metavar="WORDS", help="only the faults whose name contains this")
+    parser.add_argument("--system", default="", metavar="WORDS", help="only the systems whose name contains this")
+    asked = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # and stop what was started
+    is_long = asked.long or asked.requests is not None
+    requests = asked.requests if asked.requests is not None else 100_000 if asked.long else 0
+    run = _Run(LONG if is_long else SHORT, requests, asked.only, asked.system)
+    began = time.monotonic()
+    run.over()
+    print("\n".join(_table(run.account)))
+    for name in run.skipped:
+        print(f"skipped, because it is not possible here or only in the long form: {name}")
+    bad = {name: tally for name, tally in run.account.tallies.items() if not tally.is_good()}
+    for name, tally in run.account.tallies.items():
+        late = f", {tally.without_retry_after} times 503 without Retry-After" if tally.without_retry_after else ""
+        if name in bad or tally.complaints:
+            print(f"{name}: {dict(tally.statuses)}{late}")
+            print("".join(f"  {one}\n" for one in tally.complaints), end="")
+    if (is_long or asked.write) and not asked.only and not asked.system:
+        form = f" REQUESTS={asked.requests}" if asked.requests is not None else " LONG=1" if is_long else ""
+        command = f"make test-faults{form}"
+        (ROOT / "docs" / "faults.md").write_text(_document(run, command, time.monotonic() - began))
+    return 1 if bad or run.never_recovered else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

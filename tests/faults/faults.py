@@ -1,0 +1,385 @@
+"""The faults. Each happens while clients predict, and ends."""
+
+import contextlib
+import itertools
+import os
+import random
+import signal
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+import psutil
+
+from functions.shared.ledger.connection import Connection
+from functions.shared.ledger.database_url import parse_database_url
+from infra.migrations import upgrade
+from tests.faults.systems import System, wait_until
+from tests.support.faulty_proxy import End, FaultyProxy, Mode
+
+_HOLD = 3.5  # seconds that a fault lasts: longer than a 503 may take
+_PREDICT = "functions.predict"
+_WORKER = "functions.worker"
+_QUEUE = "local.services.moto_process"
+_SIGNATURE = b"\x89PNG"
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How thorough the faults are.
+
+    Attributes
+    ----------
+    step : int
+        How many bytes are between two cuts.
+    """
+
+    step: int
+    every_record: bool
+
+
+SHORT, LONG = Scale(step=41, every_record=False), Scale(step=1, every_record=True)
+
+Fault = Callable[[System, Scale], bool | None]
+"""Makes a fault and returns when it is over; False if it is not possible here."""
+
+
+def postmaster_killed(system: System, _: Scale) -> None:
+    """`kill -9` of PostgreSQL's first process."""
+    before = system.restarts()
+    _kill(system.postmaster())
+    system.wait_for_restart(before)
+
+
+def postmaster_killed_while_it_recovers(system: System, _: Scale) -> None:
+    """`kill -9` of PostgreSQL's first process, twice more while it starts."""
+    before = system.restarts()
+    for _again in range(3):
+        wait_until(lambda: system.postmaster() is not None, "PostgreSQL")
+        _kill(killed := system.postmaster())
+        wait_until(lambda killed=killed: system.postmaster() != killed, "PostgreSQL to end")  # type: ignore[misc]
+    system.wait_for_restart(before)
+    system.wait_for_database()
+
+
+def backend_killed(system: System, _: Scale) -> None:
+    """`kill -9` of a session's process: PostgreSQL then ends all sessions and recovers."""
+    for _again in range(2):
+        backends = [one for one in system.postgres_processes() if any("ledger" in part for part in _title(one))]
+        _kill(next(iter(backends), None))
+        time.sleep(0.5)
+        system.wait_for_database()
+
+
+def guard_of_postgres_killed(system: System, _: Scale) -> None:
+    """`kill -9` of the process that watches PostgreSQL."""
+    before, postmaster = system.restarts(), system.postmaster()
+    assert postmaster is not None
+    _kill(postmaster.parent())
+    system.wait_for_restart(before)
+
+
+def environments_killed(system: System, _: Scale) -> None:
+    """`kill -9` of execution environments that predict."""
+    for _again in range(6):
+        _kill_one(system.processes(_PREDICT))
+        time.sleep(0.4)
+
+
+def workers_killed(system: System, _: Scale) -> None:
+    """`kill -9` of workers."""
+    for _again in range(5):
+        _kill_one(system.processes(_WORKER))
+        time.sleep(0.6)
+
+
+def queue_killed(system: System, _: Scale) -> None:
+    """`kill -9` of the queue, whose messages are lost."""
+    before = system.restarts()
+    _kill_one(system.processes(_QUEUE))
+    system.wait_for_restart(before)
+
+
+def guard_of_the_queue_killed(system: System, _: Scale) -> None:
+    """`kill -9` of the process that watches the queue."""
+    before = system.restarts()
+    [queue] = system.processes(_QUEUE)
+    _kill(queue.parent())
+    system.wait_for_restart(before)
+    assert len(system.processes(_QUEUE)) == 1, "two queues"
+
+
+def database_frozen(system: System, _: Scale) -> None:
+    """PostgreSQL's processes get no time, as on a machine that swaps."""
+    processes = system.postgres_processes()
+    for number, pause in ((signal.SIGSTOP, _HOLD), (signal.SIGCONT, 0)):
+        for process in processes:
+            with contextlib.suppress(psutil.Error):
+                process.send_signal(number)
+        time.sleep(pause)
+
+
+def environments_frozen(system: System, _: Scale) -> None:
+    """Execution environments get no time in the middle of requests, and their clocks jump, as around a snapshot."""
+    processes = system.processes(_PREDICT)
+    for number, pause in ((signal.SIGSTOP, 2.0), (signal.SIGCONT, 0)):
+        for process in processes:
+            with contextlib.suppress(psutil.Error):
+                process.send_signal(number)
+        time.sleep(pause)
+
+
+def locked(system: System, _: Scale) -> None:
+    """Another session holds a lock on the table of predictions."""
+    with _session(system) as session:
+        session.run("BEGIN", {})
+        session.run("LOCK TABLE predictions IN ACCESS EXCLUSIVE MODE", {})
+        session.run("SELECT pg_sleep(:seconds)", {"seconds": _HOLD})
+        session.run("COMMIT", {})
+
+
+def migrated(system: System, _: Scale) -> None:
+    """Migrations change the tables, and a plan that was made before."""
+    upgrade(system.database_url, report=lambda _line: None)
+    with _session(system) as session:
+        for number in range(5):
+            for statement in (
+                f"ALTER TABLE predictions ADD COLUMN extra_{number} bigint",
+                "CREATE INDEX CONCURRENTLY extra_index ON predictions (created_at)",
+                "DROP INDEX CONCURRENTLY extra_index",
+                f"ALTER TABLE predictions DROP COLUMN extra_{number}",
+                "ALTER TABLE idempotency_keys ALTER COLUMN key TYPE varchar(1000)",
+                "ALTER TABLE idempotency_keys ALTER COLUMN key TYPE text",
+            ):
+                session.run(statement, {}, keep=False)
+                time.sleep(0.05)
+
+
+def disk_full(system: System, _: Scale) -> bool | None:
+    """No space is left for the database, its log and the functions' log."""
+    if system.disk is None:
+        return False
+    filler = system.disk / "filler"
+    with filler.open("wb", buffering=0) as file:
+        chunk = bytes(1 << 20)
+        until = time.monotonic() + _HOLD
+        while time.monotonic() < until:  # what others free is taken, too
+            try:
+                file.write(chunk)
+            except OSError:
+                time.sleep(0.02)
+                chunk = chunk[: max(len(chunk) // 2, 1)]
+    filler.unlink()
+    system.wait_for_database()
+    return None
+
+
+def dead_letters(system: System, scale: Scale) -> bool | None:
+    """Workers are killed until the queue gives messages up: the sweep then says that they have failed."""
+    if not scale.every_record:
+        return False
+    until = time.monotonic() + 40
+    while time.monotonic() < until:
+        _kill_one(system.processes(_WORKER))
+        time.sleep(0.2)
+    return None
+
+
+def connections_reset(system: System, _: Scale) -> None:
+    """All connections to the database are reset, again and again."""
+    for _again in range(12):
+        _of(system.database).reset_all()
+        time.sleep(0.25)
+
+
+def database_refuses(system: System, _: Scale) -> None:
+    """The database takes no connections."""
+    with _mode(system.database, Mode.REFUSE) as proxy:
+        proxy.reset_all()
+        time.sleep(_HOLD)
+
+
+def database_silent(system: System, _: Scale) -> None:
+    """The network swallows what is sent to the database, and delivers it late."""
+    with _mode(system.database, Mode.SILENT):
+        time.sleep(_HOLD)
+
+
+def database_deaf(system: System, _: Scale) -> None:
+    """The network swallows all attempts to connect to the database."""
+    with _mode(system.database, Mode.DEAF) as proxy:
+        proxy.reset_all()
+        time.sleep(_HOLD)
+
+
+def cut_on_the_way_there(system: System, scale: Scale) -> None:
+    """Connections are reset after every byte that is sent to the database."""
+    _cut(_of(system.database), "up", range(0, 1400, scale.step), itertools.cycle((End.RESET, End.CLOSE)))
+
+
+def cut_on_the_way_back(system: System, scale: Scale) -> None:
+    """Connections are reset after every byte that the database sends."""
+    _cut(_of(system.database), "down", range(0, 900, scale.step), itertools.cycle((End.CLOSE, End.RESET)))
+
+
+def stalled(system: System, _: Scale) -> None:
+    """Connections stop in the middle, on the way there or back."""
+    for direction in ("up", "down"):
+        _cut(_of(system.database), direction, (0, 7, 300), itertools.repeat(End.STALL))
+    time.sleep(_HOLD)
+    _of(system.database).reset_all()
+
+
+def records_cut(system: System, scale: Scale) -> None:
+    """Encrypted connections are cut after every TLS record, and within."""
+    proxy = _of(system.database)
+    for direction in ("up", "down"):
+        records = range(16 if scale.every_record else 8)
+        _cut(proxy, direction, records, itertools.cycle((End.RESET, End.CLOSE)), in_records=True, login=True)
+        _cut(proxy, direction, range(0, 3000, scale.step * 8), itertools.cycle((End.CLOSE, End.RESET)), login=True)
+
+
+def storage_silent(system: System, _: Scale) -> None:
+    """S3 does not answer."""
+    with _mode(system.storage, Mode.SILENT):
+        time.sleep(_HOLD)
+
+
+def storage_refuses(system: System, _: Scale) -> None:
+    """S3 takes no connections."""
+    with _mode(system.storage, Mode.REFUSE) as proxy:
+        proxy.reset_all()
+        time.sleep(_HOLD)
+
+
+def storage_cut(system: System, scale: Scale) -> None:
+    """Connections to S3 are cut after every byte."""
+    proxy = _of(system.storage)
+    for direction in ("up", "down"):
+        _cut(proxy, direction, range(0, 900, scale.step * 3), itertools.cycle((End.CLOSE, End.RESET)))
+
+
+def storage_lies(system: System, _: Scale) -> None:
+    """S3 answers with bytes that are not those of the object."""
+    proxy = _of(system.storage)
+    proxy.alter = lambda data: data.replace(_SIGNATURE, bytes(reversed(_SIGNATURE)))
+    time.sleep(_HOLD)
+    proxy.alter = None
+
+
+def pooler_killed(system: System, _: Scale) -> None:
+    """`kill -9` of PgBouncer, and its start a second later."""
+    assert system.pooler is not None
+    for _again in range(2):
+        system.pooler.kill()
+        time.sleep(1)
+        system.pooler.start()
+        time.sleep(0.3)
+
+
+def database_restarted_behind_the_pooler(system: System, _: Scale) -> None:
+    """PostgreSQL ends and starts again behind PgBouncer, as in a failover."""
+    assert system.postgres is not None
+    system.postgres.stop()
+    time.sleep(1)
+    system.postgres.start()
+
+
+EMBEDDED: dict[str, Fault] = {
+    "PostgreSQL killed": postmaster_killed,
+    "PostgreSQL killed while it recovers": postmaster_killed_while_it_recovers,
+    "a session of PostgreSQL killed": backend_killed,
+    "PostgreSQL's guard killed": guard_of_postgres_killed,
+    "PostgreSQL frozen": database_frozen,
+    "the table of predictions locked": locked,
+    "migrations": migrated,
+    "execution environments killed": environments_killed,
+    "execution environments frozen": environments_frozen,
+    "workers killed": workers_killed,
+    "the queue killed": queue_killed,
+    "the queue's guard killed": guard_of_the_queue_killed,
+    "the disk full": disk_full,
+    "workers killed until messages are given up": dead_letters,
+}
+PROXIED: dict[str, Fault] = {
+    "connections reset": connections_reset,
+    "connections refused": database_refuses,
+    "attempts to connect swallowed": database_deaf,
+    "packets swallowed, delivered late": database_silent,
+    "cut after every byte to the database": cut_on_the_way_there,
+    "cut after every byte from the database": cut_on_the_way_back,
+    "stalled in the middle": stalled,
+    "S3 silent": storage_silent,
+    "S3 refuses": storage_refuses,
+    "S3 cut after every byte": storage_cut,
+    "S3 lies": storage_lies,
+}
+ENCRYPTED: dict[str, Fault] = {
+    "TLS cut at every record": records_cut,
+    "TLS: packets swallowed": database_silent,
+}
+POOLED: dict[str, Fault] = {
+    "PgBouncer killed": pooler_killed,
+    "PostgreSQL restarted behind PgBouncer": database_restarted_behind_the_pooler,
+    "the table locked behind PgBouncer": locked,
+}
+
+
+def _cut(
+    proxy: FaultyProxy,
+    direction: str,
+    counts: Iterable[int],
+    ends: Iterator[End],
+    *,
+    in_records: bool = False,
+    login: bool = False,
+) -> None:
+    """Cut connections one after another, each after a number of bytes or records; of new connections if `login`."""
+    for count in counts:
+        if login:
+            proxy.reset_all()
+        proxy.cut_after(direction, count, next(ends), in_records=in_records)
+        until = time.monotonic() + 1
+        while proxy.is_armed() and time.monotonic() < until:
+            time.sleep(0.005)
+    proxy.disarm()
+
+
+@contextlib.contextmanager
+def _mode(proxy: FaultyProxy | None, mode: Mode) -> Iterator[FaultyProxy]:
+    proxy = _of(proxy)
+    proxy.mode = mode
+    yield proxy
+    proxy.mode = Mode.FORWARD
+
+
+def _of(proxy: FaultyProxy | None) -> FaultyProxy:
+    assert proxy is not None
+    return proxy
+
+
+@contextlib.contextmanager
+def _session(system: System) -> Iterator[Connection]:
+    session = Connection(parse_database_url(system.database_url), longest=30)
+    try:
+        yield session
+    finally:
+        session.close()
+
+
+def _kill(process: psutil.Process | None) -> None:
+    if process is not None:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+
+
+def _kill_one(processes: list[psutil.Process]) -> None:
+    if processes:
+        os.kill(random.choice(processes).pid, signal.SIGKILL)
+
+
+def _title(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()[:1]
+    except psutil.Error:
+        return []
