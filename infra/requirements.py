@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 LARGEST = "lint"
 """The group that contains those of the functions and of `DEVELOPMENT`."""
 
-DEVELOPMENT = ("test", "serve", "build")
+DEVELOPMENT = ("test", "fuzz", "serve", "build")
 FUNCTIONS = ("predict", "worker", "sweep", "list_predictions", "get_prediction", "upload", "describe", "migrate")
 
 
