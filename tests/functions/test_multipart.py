@@ -12,6 +12,8 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from functions.predict.multipart import MAX_PARTS, Part, parse_form
 from functions.shared.api.problems import Problem
 
+pytestmark = pytest.mark.slow
+
 HEADER = "multipart/form-data; boundary=x"
 FILE = b'Content-Disposition: form-data; name="file"; filename="a.png"\r\nContent-Type: image/png\r\n\r\n'
 

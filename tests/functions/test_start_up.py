@@ -8,6 +8,8 @@ import pytest
 
 from tests.support.repository import ROOT
 
+pytestmark = pytest.mark.server
+
 PROGRAM = "from functions.predict.handler import environment; print(len(environment().serving.ledger._pool._idle))"
 
 

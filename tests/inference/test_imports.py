@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.server
+
 HEAVY = ("numpy", "PIL", "onnxruntime", "onnx", "google.protobuf", "boto3", "pydantic", "fastapi")
 
 

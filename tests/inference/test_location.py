@@ -21,6 +21,8 @@ from functions.shared.inference.model import Model
 from functions.shared.inference.package import ModelPackage
 from tests.support import graphs
 
+pytestmark = pytest.mark.slow
+
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 

@@ -38,7 +38,10 @@ from tests.support import graphs
 from tests.support.onnx_signature import assert_agrees_with_the_runtime
 
 # skl2onnx and onnxmltools lean on names that numpy, onnx and scikit-learn have renamed.
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning"),
+]
 
 TOLERANCE = 1e-5
 ROWS = 200

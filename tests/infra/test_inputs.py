@@ -13,6 +13,8 @@ from functions.shared.ledger.records import NewInput, QueuedPrediction
 from functions.shared.object_storage.bucket import Bucket, NewObject, key_of
 from infra.inputs import main
 
+pytestmark = pytest.mark.slow
+
 BUCKET = "inputs-of-tests"
 
 

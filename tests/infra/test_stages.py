@@ -9,6 +9,8 @@ import yaml
 
 from tests.support.stack import ROOT, Stack, read
 
+pytestmark = pytest.mark.slow
+
 SAMCONFIG: dict[str, Any] = tomllib.loads((ROOT / "samconfig.toml").read_text("utf-8"))
 STAGES = sorted(name for name, commands in SAMCONFIG.items() if isinstance(commands, dict) and "deploy" in commands)
 WORKFLOWS = {path.name: path.read_text("utf-8") for path in (ROOT / ".github" / "workflows").glob("*.yml")}

@@ -19,6 +19,8 @@ from functions.shared.settings import (
 )
 from tests.support.stack import ROOT, Stack, read, translated
 
+pytestmark = pytest.mark.slow
+
 SECRET = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:ledger-a1b2c3"
 
 WAYS = {

@@ -139,6 +139,7 @@ def test_the_command_says_what_it_does(new_database: Callable[[], str]) -> None:
     assert command("current", database_url=url).stdout == f"{LATEST}\n"
 
 
+@pytest.mark.server
 @pytest.mark.parametrize(
     ("database_url", "says"),
     [

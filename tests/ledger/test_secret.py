@@ -12,6 +12,8 @@ from functions.shared.ledger.errors import DatabaseUrlError, LedgerError, Ledger
 from functions.shared.ledger.secret import resolve_database_url
 from functions.shared.settings import FunctionSettings, SettingsError
 
+pytestmark = pytest.mark.slow
+
 URL = "postgresql://anna:hunter2@db.example/ledger"
 NOWHERE = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:none-a1b2c3"
 Keep = Callable[[str | bytes], str]

@@ -14,6 +14,8 @@ from moto import mock_aws
 from functions.shared.object_storage.bucket import Bucket, NewObject, input_id_of, key_of
 from functions.shared.object_storage.errors import ObjectMissingError, ObjectStoreUnavailableError
 
+pytestmark = pytest.mark.slow
+
 BUCKET = "inputs-of-tests"
 
 

@@ -52,9 +52,14 @@ class LocalServer:
         }
         self._out = home.with_name(f"{home.name}.{self._mark}.out")
 
-    def launch(self, *arguments: str) -> "LocalServer":
-        """Start the process and return at once."""
-        with self._out.open("w") as out:
+    def launch(self, *arguments: str, under_nohup: bool = False) -> "LocalServer":
+        """Start the process and return at once.
+
+        A child inherits an ignored SIGHUP. Say here whether it is ignored, so that a test passes under `nohup` too.
+        """
+        inherited = signal.signal(signal.SIGHUP, signal.SIG_IGN if under_nohup else signal.SIG_DFL)
+        with contextlib.ExitStack() as after, self._out.open("w") as out:
+            after.callback(signal.signal, signal.SIGHUP, inherited)
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "local", *arguments],
                 stdin=subprocess.DEVNULL,

@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+import subprocess
 import time
 from pathlib import Path
 
@@ -52,6 +53,15 @@ def test_a_request_to_stop_leaves_no_process_and_is_no_error(serve: Serve, numbe
     assert time.monotonic() - began < SOON
     assert server.processes() == []
     assert server.output.endswith("stopping\nstopped\n")
+
+
+def test_under_nohup_it_outlives_its_terminal(serve: Serve) -> None:
+    server = serve().launch(under_nohup=True)
+    server.wait_for("ready on")
+    server.process.send_signal(signal.SIGHUP)
+    with pytest.raises(subprocess.TimeoutExpired):
+        server.process.wait(0.5)
+    assert server.stop(signal.SIGTERM) == 0
 
 
 def test_ctrl_c_reaches_the_whole_group_and_twice_is_no_worse_than_once(serve: Serve, database_home: Path) -> None:

@@ -16,6 +16,8 @@ from local.runtime.pool import FunctionPool, RuntimeConfiguration
 from local.template import Function
 from tests.support.local_server import PROJECT
 
+pytestmark = pytest.mark.server
+
 Use = Callable[[FunctionPool], Awaitable[None]]
 InPool = Callable[..., None]
 
