@@ -8,11 +8,11 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from pydantic_core import to_json
 
-from functions.shared.api.app import MAX_RESPONSE_BYTES, create_app, create_handler
+from functions.shared.api.app import create_app, create_handler
 from functions.shared.api.auth import caller, require_own
 from functions.shared.api.documentation import problems
 from functions.shared.api.negotiation import require_accepts
-from functions.shared.api.representations import PredictionPage, members
+from functions.shared.api.representations import MAX_RECORD_BYTES, PredictionPage, record_json
 from functions.shared.execution_environment import on_lambda
 from functions.shared.ledger.ledger import Ledger
 from functions.shared.ledger.records import Page, PredictionFilter
@@ -86,19 +86,24 @@ async def list_predictions(request: Request, query: Annotated[PageQuery, Query()
         since=query.since,
         until=query.until,
     )
-    page = env.ledger.list(wanted, limit=query.limit, cursor=query.cursor)
-    content = _json(page)
-    while len(content) > MAX_RESPONSE_BYTES and len(page.records) > 1:
-        page = page.first_half()
-        content = _json(page)
+    page, content = _fitting(env.ledger.list(wanted, limit=query.limit, cursor=query.cursor))
     headers = {}
     if page.next_cursor is not None:
         headers["Link"] = f'<{_next_url(query, page.next_cursor)}>; rel="next"'  # RFC 8288
     return Response(content, headers=headers, media_type="application/json")
 
 
-def _json(page: Page) -> bytes:
-    return to_json({"predictions": [members(record) for record in page.records], "next_cursor": page.next_cursor})
+def _fitting(page: Page) -> tuple[Page, bytes]:
+    """Return as much of a page as fits into an answer, at least one record, and its JSON."""
+    records, room = [], MAX_RECORD_BYTES
+    for record in page.records:
+        records.append(record_json(record))
+        room -= len(records[-1]) + 1
+        if room < 0 and len(records) > 1:
+            records.pop()
+            page = page.first(len(records))
+            break
+    return page, b'{"predictions":[%b],"next_cursor":%b}' % (b",".join(records), to_json(page.next_cursor))
 
 
 def _next_url(query: PageQuery, cursor: str) -> str:
