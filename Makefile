@@ -18,7 +18,7 @@ unless-works = $(shell sh infra/virtualenv.sh works $(1) '$(ASKED)' || echo alwa
 
 include infra/build.mk
 
-.PHONY: help serve psql test test-fast test-export test-snippets bench lint format openapi requirements clean
+.PHONY: help serve psql test test-fast test-fuzz test-export test-snippets bench lint format openapi requirements clean
 
 help:  ## Show this list.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -30,10 +30,13 @@ psql: $(VENV)/serve.installed  ## Open the ledger's database in psql; ARGS="-c '
 	@$(BIN)/python -m local psql $(ARGS)
 
 test: $(VENV)/test.installed  ## Run the tests with a real PostgreSQL and real ONNX files.
-	@$(BIN)/python -m pytest -n 2 --ignore tests/export --ignore tests/artifacts $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --ignore tests/export --ignore tests/artifacts --ignore tests/fuzz $(ARGS)
 
 test-fast: $(VENV)/test.installed  ## Run the tests that are not slow and start no server.
-	@$(BIN)/python -m pytest -n 2 -m "not slow and not server" --ignore tests/export --ignore tests/artifacts $(ARGS)
+	@$(BIN)/python -m pytest -n 2 -m "not slow and not server" --ignore tests/export --ignore tests/artifacts --ignore tests/fuzz $(ARGS)
+
+test-fuzz: $(VENV)/fuzz.installed  ## Send the API what nobody has thought of; FUZZ_EXAMPLES=1000 sends more, and takes longer.
+	@$(BIN)/python -m pytest -n 2 tests/fuzz $(ARGS)
 
 test-export: .venv-train/train.installed  ## Run the tests of training and export, which need TensorFlow (1.7 GB).
 	@.venv-train/bin/python -m pytest --confcutdir=tests/export tests/export $(ARGS)

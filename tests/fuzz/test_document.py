@@ -1,0 +1,108 @@
+"""The OpenAPI document and the code agree: what the one allows the other accepts, and refuses everything else."""
+
+import json
+from typing import Any
+
+import httpx
+import pytest
+import requests
+import schemathesis
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from schemathesis import Case, GenerationMode
+from schemathesis.core.transport import Response
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    negative_data_rejection,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from functions.describe import pages
+from tests.fuzz.serving import DATA_URI, FEATURES, IMAGE, Served, check
+
+DOCUMENT = schemathesis.openapi.from_dict(json.loads((pages.HERE / "openapi.json").read_text("utf-8")))
+OPERATIONS = [f"{operation.ok().method.upper()} {operation.ok().path}" for operation in DOCUMENT.get_all_operations()]
+ANSWER_CHECKS = [
+    status_code_conformance,
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+]
+
+
+def cases(name: str, mode: GenerationMode) -> st.SearchStrategy[Case]:
+    """Return the requests of an operation, such as ``GET /predictions``, that the document allows or forbids."""
+    method, _, path = name.partition(" ")
+    return DOCUMENT[path][method].as_strategy(generation_mode=mode)
+
+
+def send(served: Served, case: Case) -> httpx.Response:
+    """Send a request, to the last byte as schemathesis sends it."""
+    prepared = requests.Request(**case.as_transport_kwargs(base_url="https://api.example")).prepare()
+    answer = served.api.request(
+        prepared.method or "", prepared.url or "", headers=dict(prepared.headers), content=_bytes(prepared.body)
+    )
+    return check(answer)
+
+
+def _bytes(body: Any) -> bytes:
+    if body is None or isinstance(body, bytes):
+        return body or b""
+    return body.encode() if isinstance(body, str) else bytes(body.read())
+
+
+def with_real_content(served: Served, case: Case) -> bool:
+    """Put content that the model takes where the document only says "an image"; tell whether the model takes any."""
+    if case.media_type is None:
+        return True
+    if served.takes != "image" and case.media_type != "application/json" and case.path != "/upload":
+        return False
+    if case.media_type.startswith("image/"):
+        case.body = IMAGE
+    elif case.media_type == "multipart/form-data":
+        case.body = case.body | {"file": IMAGE if case.path == "/prediction" else [IMAGE, IMAGE]}
+    elif case.path != "/upload":
+        instances = case.body.get("instances", [case.body])
+        taken = [_real_instance(served, instance) for instance in instances]
+        return all(taken)
+    return True
+
+
+def _real_instance(served: Served, instance: dict[str, Any]) -> bool:
+    if "input_id" in instance:
+        instance["input_id"] = served.uploaded() if served.takes == "image" else None
+    elif "image" in instance:
+        instance["image"] = DATA_URI
+    else:
+        instance["features"] = FEATURES
+    return served.takes in instance or (served.takes == "image" and "input_id" in instance)
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_what_the_document_allows_is_accepted(served: Served, operation: str) -> None:
+    known = served.predicted()
+
+    @given(cases(operation, GenerationMode.POSITIVE))
+    def accepts(case: Case) -> None:
+        if case.path_parameters:
+            case.path_parameters["prediction_id"] = known
+        assume(with_real_content(served, case))
+        answer = send(served, case)
+        assert answer.status_code < 400, (case.as_curl_command(), answer.text[:500])
+        case.validate_response(Response.from_httpx(answer, verify=False), checks=ANSWER_CHECKS)
+
+    accepts()
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_what_the_document_forbids_is_refused(served: Served, operation: str) -> None:
+    @given(cases(operation, GenerationMode.NEGATIVE))
+    def refuses(case: Case) -> None:
+        answer = send(served, case)
+        case.validate_response(
+            Response.from_httpx(answer, verify=False), checks=[*ANSWER_CHECKS, negative_data_rejection]
+        )
+
+    refuses()
