@@ -6,6 +6,7 @@ from urllib.parse import urlencode
 
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic.json_schema import SkipJsonSchema
 from pydantic_core import to_json
 
 from functions.shared.api.app import create_app, create_handler
@@ -23,8 +24,11 @@ router = APIRouter()
 
 _MAX_TEXT_LENGTH: Final = 255
 
-_Text = Annotated[str | None, Field(max_length=_MAX_TEXT_LENGTH, pattern="^[^\\x00]*$")]
-_Share = Annotated[float | None, Field(ge=0, le=1, allow_inf_nan=False)]
+# A query has no null: only the default is None.
+_Text = Annotated[str, Field(max_length=_MAX_TEXT_LENGTH, pattern="^[^\\x00]*$")] | SkipJsonSchema[None]
+_Cursor = Annotated[str, Field(min_length=1, max_length=_MAX_TEXT_LENGTH)] | SkipJsonSchema[None]
+_Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] | SkipJsonSchema[None]
+_Time = AwareDatetime | SkipJsonSchema[None]
 
 
 class PageQuery(BaseModel):
@@ -33,17 +37,15 @@ class PageQuery(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     limit: int = Field(default=50, ge=1, le=1000, description="The most records on a page.")
-    cursor: str | None = Field(
-        default=None, max_length=_MAX_TEXT_LENGTH, description="`next_cursor` of the previous page."
-    )
+    cursor: _Cursor = Field(default=None, description="`next_cursor` of the previous page.")
     user_id: _Text = None
     model: _Text = Field(default=None, description="The model's name.")
     version: _Text = Field(default=None, description="The model's version.")
     label: _Text = None
     min_confidence: _Share = None
     max_confidence: _Share = None
-    since: AwareDatetime | None = Field(default=None, description="Created at this time or later (RFC 3339).")
-    until: AwareDatetime | None = Field(default=None, description="Created before this time (RFC 3339).")
+    since: _Time = Field(default=None, description="Created at this time or later (RFC 3339).")
+    until: _Time = Field(default=None, description="Created before this time (RFC 3339).")
 
 
 class Environment(NamedTuple):

@@ -2,12 +2,21 @@
 
 from typing import Any, Final
 
-from functions.shared.api.fields import ANONYMOUS, MAX_FILENAME_LENGTH, MAX_USER_ID_LENGTH
-from functions.shared.api.idempotency import HEADER, MAX_KEY_LENGTH
+from functions.shared.api.fields import (
+    ANONYMOUS,
+    MAX_FILENAME_LENGTH,
+    MAX_USER_ID_LENGTH,
+    METADATA,
+    or_null,
+    text_schema,
+)
+from functions.shared.api.idempotency import HEADER, MAX_KEY_LENGTH, PATTERN
 from functions.shared.inference.content_types import SUPPORTED_CONTENT_TYPES
 
-_USER_ID = {"type": "string", "maxLength": MAX_USER_ID_LENGTH, "default": ANONYMOUS}
-_METADATA = {"type": "object", "description": "Kept with the record, unchanged."}
+_USER_ID_PART = text_schema(MAX_USER_ID_LENGTH) | {"default": ANONYMOUS}
+_USER_ID = or_null(_USER_ID_PART)
+_METADATA_PART = {"type": "object", "description": METADATA}
+_METADATA = or_null(_METADATA_PART)
 
 _IMAGE_INSTANCE: dict[str, Any] = {
     "type": "object",
@@ -18,9 +27,10 @@ _IMAGE_INSTANCE: dict[str, Any] = {
         "image": {
             "type": "string",
             "description": "A base64 data URI.",
+            "pattern": "^data:[^,]*;[bB][aA][sS][eE]64,.+$",
             "examples": ["data:image/png;base64,iVBORw0KGgo="],
         },
-        "filename": {"type": "string", "maxLength": MAX_FILENAME_LENGTH},
+        "filename": or_null(text_schema(MAX_FILENAME_LENGTH)),
         "metadata": _METADATA,
     },
 }
@@ -33,7 +43,10 @@ _FEATURES_INSTANCE: dict[str, Any] = {
     "properties": {
         "features": {
             "description": "The features in the model's order, or keyed by name where the model names them.",
-            "oneOf": [{"type": "array", "items": {}}, {"type": "object", "additionalProperties": {}}],
+            "oneOf": [
+                {"type": "array", "items": {}, "minItems": 1},
+                {"type": "object", "additionalProperties": {}, "minProperties": 1},
+            ],
         },
         "metadata": _METADATA,
     },
@@ -72,7 +85,7 @@ IDEMPOTENCY: Final[dict[str, Any]] = {
             "name": HEADER,
             "in": "header",
             "description": "A request with the same key, user and input gets the first answer, and stores nothing.",
-            "schema": {"type": "string", "minLength": 1, "maxLength": MAX_KEY_LENGTH},
+            "schema": {"type": "string", "minLength": 1, "maxLength": MAX_KEY_LENGTH, "pattern": PATTERN},
         }
     ]
 }
@@ -89,16 +102,18 @@ PREFER: Final[dict[str, Any]] = {
 ONE_INPUT: Final[dict[str, Any]] = {
     "requestBody": {
         "required": True,
-        "description": "The served model decides which of these are accepted: see `GET /model`.",
+        "description": "The served model decides which of these are accepted: see `GET /model`. A member of the JSON "
+        "that is null counts as absent.",
         "content": {
             "multipart/form-data": {
                 "schema": {
                     "type": "object",
                     "required": ["file"],
+                    "additionalProperties": False,
                     "properties": {
                         "file": {"type": "string", "contentMediaType": "application/octet-stream"},
-                        "user_id": _USER_ID,
-                        "metadata": {"type": "string", "contentMediaType": "application/json"},
+                        "user_id": _USER_ID_PART,
+                        "metadata": _METADATA_PART,
                     },
                 }
             },
@@ -114,16 +129,22 @@ ONE_INPUT: Final[dict[str, Any]] = {
 MANY_INPUTS: Final[dict[str, Any]] = {
     "requestBody": {
         "required": True,
-        "description": "Several `file` parts, or `instances`. One bad input refuses the whole request.",
+        "description": "Several `file` parts, or `instances`. One bad input refuses the whole request. A member of the "
+        "JSON that is null counts as absent.",
         "content": {
             "multipart/form-data": {
                 "schema": {
                     "type": "object",
                     "required": ["file"],
+                    "additionalProperties": False,
                     "properties": {
-                        "file": {"type": "array", "items": {"contentMediaType": "application/octet-stream"}},
-                        "user_id": _USER_ID,
-                        "metadata": {"type": "string", "contentMediaType": "application/json"},
+                        "file": {
+                            "type": "array",
+                            "minItems": 1,
+                            "items": {"type": "string", "contentMediaType": "application/octet-stream"},
+                        },
+                        "user_id": _USER_ID_PART,
+                        "metadata": _METADATA_PART,
                     },
                 }
             },

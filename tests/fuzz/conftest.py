@@ -16,15 +16,13 @@ from tests.support.repository import ROOT
 
 # A test runs as often as FUZZ_EXAMPLES says. A failure prints the example, and how to run it again. FUZZ_SHRINK=1 looks
 # for the smallest one that fails, which takes minutes.
-_PHASES = {Phase.explicit, Phase.reuse, Phase.generate}
-if os.environ.get("FUZZ_SHRINK"):
-    _PHASES |= {Phase.shrink, Phase.explain}
+_PHASES = [Phase.explicit, Phase.reuse, Phase.generate, *([Phase.shrink] if os.environ.get("FUZZ_SHRINK") else [])]
 settings.register_profile(
     "fuzz",
     max_examples=int(os.environ.get("FUZZ_EXAMPLES", "50")),
     deadline=None,
     print_blob=True,
-    phases=sorted(_PHASES),
+    phases=_PHASES,
     suppress_health_check=list(HealthCheck),
 )
 settings.load_profile("fuzz")

@@ -5,9 +5,10 @@ from base64 import b64encode
 from dataclasses import dataclass
 from typing import Any, Final
 
+import boto3
 import httpx
 
-from tests.support.prediction_queue import Queue
+from tests.support.prediction_queue import Queue, work
 from tests.support.repository import DIGIT, ROOT
 
 MODELS: Final = ("mnist", "diabetes")
@@ -44,11 +45,16 @@ class Served:
         made: str = self.api.post("/prediction", json=self.input).raise_for_status().json()["prediction_id"]
         return made
 
+    def cursor(self) -> str:
+        """Return the cursor of a second page."""
+        for _ in range(2):
+            self.predicted()
+        cursor: str = self.api.get("/predictions?limit=1").raise_for_status().json()["next_cursor"]
+        return cursor
+
     def uploaded(self) -> str:
         """Upload an image, and return its id."""
         announced = self.api.post("/upload", json={"contenttype": "image/png", "size": len(IMAGE)}).json()
-        import boto3
-
         key = announced["url"].partition("?")[0].partition("/inputs/")[2]
         boto3.client("s3").put_object(Bucket="uploads", Key=f"inputs/{key}", Body=IMAGE, ContentType="image/png")
         input_id: str = announced["input_id"]
@@ -56,8 +62,10 @@ class Served:
 
     def work(self) -> None:
         """Let the worker make every queued prediction."""
-        while self.queue.deliver() or self.queue.receive():
-            pass
+        while messages := self.queue.receive():
+            assert work(messages) == []
+            for message in messages:
+                self.queue.sqs.delete_message(QueueUrl=self.queue.url, ReceiptHandle=message["ReceiptHandle"])
 
 
 def check(answer: httpx.Response) -> httpx.Response:

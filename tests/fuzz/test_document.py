@@ -1,6 +1,8 @@
 """The OpenAPI document and the code agree: what the one allows the other accepts, and refuses everything else."""
 
 import json
+from datetime import timedelta
+from http import HTTPStatus
 from typing import Any
 
 import httpx
@@ -20,9 +22,12 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from functions.describe import pages
+from functions.shared.api.fields import check_metadata
+from functions.shared.api.problems import Problem
 from tests.fuzz.serving import DATA_URI, FEATURES, IMAGE, Served, check
 
 DOCUMENT = schemathesis.openapi.from_dict(json.loads((pages.HERE / "openapi.json").read_text("utf-8")))
+MAX_UPLOAD_BYTES = 20_000_000
 OPERATIONS = [f"{operation.ok().method.upper()} {operation.ok().path}" for operation in DOCUMENT.get_all_operations()]
 ANSWER_CHECKS = [
     status_code_conformance,
@@ -44,6 +49,7 @@ def send(served: Served, case: Case) -> httpx.Response:
     answer = served.api.request(
         prepared.method or "", prepared.url or "", headers=dict(prepared.headers), content=_bytes(prepared.body)
     )
+    answer.elapsed = timedelta()  # httpx leaves it unset without a network, and schemathesis reads it
     return check(answer)
 
 
@@ -54,7 +60,9 @@ def _bytes(body: Any) -> bytes:
 
 
 def with_real_content(served: Served, case: Case) -> bool:
-    """Put content that the model takes where the document only says "an image"; tell whether the model takes any."""
+    """Put in what only a deployment can say: an image, a cursor, features. Tell whether the model takes the kind."""
+    if case.query and "cursor" in case.query:
+        case.query["cursor"] = served.cursor()
     if case.media_type is None:
         return True
     if served.takes != "image" and case.media_type != "application/json" and case.path != "/upload":
@@ -63,7 +71,9 @@ def with_real_content(served: Served, case: Case) -> bool:
         case.body = IMAGE
     elif case.media_type == "multipart/form-data":
         case.body = case.body | {"file": IMAGE if case.path == "/prediction" else [IMAGE, IMAGE]}
-    elif case.path != "/upload":
+    elif case.path == "/upload":
+        case.body["size"] = int(case.body["size"]) % MAX_UPLOAD_BYTES + 1
+    else:
         instances = case.body.get("instances", [case.body])
         taken = [_real_instance(served, instance) for instance in instances]
         return all(taken)
@@ -80,6 +90,17 @@ def _real_instance(served: Served, instance: dict[str, Any]) -> bool:
     return served.takes in instance or (served.takes == "image" and "input_id" in instance)
 
 
+def storable(body: Any) -> bool:
+    """Tell whether the metadata of a request keeps the limits that the document says in words: no schema can."""
+    several = [body, *(body.get("instances") or [])] if isinstance(body, dict) else []
+    try:
+        for one in several:
+            check_metadata("/metadata", one.get("metadata") or {})
+    except Problem:
+        return False
+    return True
+
+
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_what_the_document_allows_is_accepted(served: Served, operation: str) -> None:
     known = served.predicted()
@@ -88,21 +109,27 @@ def test_what_the_document_allows_is_accepted(served: Served, operation: str) ->
     def accepts(case: Case) -> None:
         if case.path_parameters:
             case.path_parameters["prediction_id"] = known
-        assume(with_real_content(served, case))
+        assume(with_real_content(served, case) and storable(case.body))
         answer = send(served, case)
+        if "Idempotency-Key was used" in answer.text:
+            return  # by an example before this one
         assert answer.status_code < 400, (case.as_curl_command(), answer.text[:500])
-        case.validate_response(Response.from_httpx(answer, verify=False), checks=ANSWER_CHECKS)
+        case.validate_response(Response.from_httpx(answer, verify=True), checks=ANSWER_CHECKS)
 
     accepts()
 
 
-@pytest.mark.parametrize("operation", OPERATIONS)
+@pytest.mark.parametrize(
+    "operation", [name for name in OPERATIONS if name not in ("GET /", "GET /model", "GET /health")]
+)
 def test_what_the_document_forbids_is_refused(served: Served, operation: str) -> None:
     @given(cases(operation, GenerationMode.NEGATIVE))
     def refuses(case: Case) -> None:
         answer = send(served, case)
+        if answer.status_code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+            return  # it is too large as well, which schemathesis takes for an acceptance
         case.validate_response(
-            Response.from_httpx(answer, verify=False), checks=[*ANSWER_CHECKS, negative_data_rejection]
+            Response.from_httpx(answer, verify=True), checks=[*ANSWER_CHECKS, negative_data_rejection]
         )
 
     refuses()
