@@ -52,9 +52,10 @@ class Served:
         cursor: str = self.api.get("/predictions?limit=1").raise_for_status().json()["next_cursor"]
         return cursor
 
-    def uploaded(self) -> str:
-        """Upload an image, and return its id."""
-        announced = self.api.post("/upload", json={"contenttype": "image/png", "size": len(IMAGE)}).json()
+    def uploaded(self, user_id: str | None) -> str:
+        """Upload an image for a user, and return its id."""
+        announcement = {"contenttype": "image/png", "size": len(IMAGE), "user_id": user_id}
+        announced = self.api.post("/upload", json=announcement).raise_for_status().json()
         key = announced["url"].partition("?")[0].partition("/inputs/")[2]
         boto3.client("s3").put_object(Bucket="uploads", Key=f"inputs/{key}", Body=IMAGE, ContentType="image/png")
         input_id: str = announced["input_id"]

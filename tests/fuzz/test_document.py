@@ -82,7 +82,7 @@ def with_real_content(served: Served, case: Case) -> bool:
 
 def _real_instance(served: Served, instance: dict[str, Any]) -> bool:
     if "input_id" in instance:
-        instance["input_id"] = served.uploaded() if served.takes == "image" else None
+        instance["input_id"] = served.uploaded(instance.get("user_id")) if served.takes == "image" else None
     elif "image" in instance:
         instance["image"] = DATA_URI
     else:
