@@ -35,7 +35,7 @@ test: $(VENV)/test.installed  ## Run the tests with a real PostgreSQL and real O
 test-fast: $(VENV)/test.installed  ## Run the tests that are not slow and start no server.
 	@$(BIN)/python -m pytest -n 2 -m "not slow and not server" --ignore tests/export --ignore tests/artifacts --ignore tests/fuzz $(ARGS)
 
-test-fuzz: $(VENV)/fuzz.installed  ## Send the API what nobody has thought of; FUZZ_EXAMPLES=1000 sends more, and takes longer.
+test-fuzz: $(VENV)/fuzz.installed  ## Send the API what nobody thought of, for up to 4 minutes; FUZZ_EXAMPLES=1000 sends more.
 	@$(BIN)/python -m pytest -n 2 tests/fuzz $(ARGS)
 
 test-export: .venv-train/train.installed  ## Run the tests of training and export, which need TensorFlow (1.7 GB).
@@ -69,7 +69,7 @@ requirements: $(VENV)/build.installed  ## Compile the dependency groups to hash-
 	@$(BIN)/python -m infra.requirements $(if $(filter-out 0,$(UPGRADE)),--upgrade)
 
 clean:  ## Remove everything installed and built, but not the data in .ledger/.
-	rm -rf .venv .venv-lambda .venv-train .venv-plain .venv-deploy .aws-sam .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf .venv .venv-lambda .venv-train .venv-plain .venv-deploy .aws-sam .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 # serve, build, test and lint share one virtual environment: their files pin the same versions, so each may be installed
 # over another.

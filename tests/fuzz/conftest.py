@@ -1,6 +1,7 @@
 """The API for one model at a time, with a queue and a bucket, for thousands of requests each."""
 
 import os
+import time
 from collections.abc import Iterator
 
 import boto3
@@ -26,6 +27,15 @@ settings.register_profile(
     suppress_health_check=list(HealthCheck),
 )
 settings.load_profile("fuzz")
+
+_END = time.monotonic() + float(os.environ.get("FUZZ_SECONDS", "240"))
+
+
+@pytest.fixture(autouse=True)
+def _in_time() -> None:
+    """Start no test once FUZZ_SECONDS are over: a slow machine tries less, and says so."""
+    if time.monotonic() > _END:
+        pytest.skip("FUZZ_SECONDS are over")
 
 
 @pytest.fixture(scope="module", params=MODELS)
