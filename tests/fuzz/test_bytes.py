@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -95,7 +96,7 @@ def test_any_query_is_answered(served: Served) -> None:
 
     @given(st.lists(st.tuples(names, st.text(max_size=30)), max_size=4))
     def is_answered(query: list[tuple[str, str]]) -> None:
-        encoded = [(name, value.encode("utf-8", "replace").decode()) for name, value in query]
+        encoded = httpx.QueryParams([(name, value.encode("utf-8", "replace").decode()) for name, value in query])
         assert check(served.api.get("/predictions", params=encoded)).status_code in (200, 422)
 
     is_answered()

@@ -3,7 +3,7 @@
 import json
 from datetime import timedelta
 from http import HTTPStatus
-from typing import Any
+from typing import Any, TypeAlias
 
 import httpx
 import pytest
@@ -11,7 +11,8 @@ import requests
 import schemathesis
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from schemathesis import Case, GenerationMode
+from schemathesis import GenerationMode
+from schemathesis.core.result import Ok
 from schemathesis.core.transport import Response
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
@@ -26,9 +27,14 @@ from functions.shared.api.fields import check_metadata
 from functions.shared.api.problems import Problem
 from tests.fuzz.serving import DATA_URI, FEATURES, IMAGE, Served, check
 
+Case: TypeAlias = Any
+"""A request, as schemathesis makes it. Its own type says less of the body than the tests know."""
+
 DOCUMENT = schemathesis.openapi.from_dict(json.loads((pages.HERE / "openapi.json").read_text("utf-8")))
 MAX_UPLOAD_BYTES = 20_000_000
-OPERATIONS = [f"{operation.ok().method.upper()} {operation.ok().path}" for operation in DOCUMENT.get_all_operations()]
+OPERATIONS = [
+    f"{made.ok().method.upper()} {made.ok().path}" for made in DOCUMENT.get_all_operations() if isinstance(made, Ok)
+]
 ANSWER_CHECKS = [
     status_code_conformance,
     content_type_conformance,
@@ -46,8 +52,9 @@ def cases(name: str, mode: GenerationMode) -> st.SearchStrategy[Case]:
 def send(served: Served, case: Case) -> httpx.Response:
     """Send a request, to the last byte as schemathesis sends it."""
     prepared = requests.Request(**case.as_transport_kwargs(base_url="https://api.example")).prepare()
+    headers: dict[str, Any] = dict(prepared.headers)
     answer = served.api.request(
-        prepared.method or "", prepared.url or "", headers=dict(prepared.headers), content=_bytes(prepared.body)
+        prepared.method or "", prepared.url or "", headers=headers, content=_bytes(prepared.body)
     )
     answer.elapsed = timedelta()  # httpx leaves it unset without a network, and schemathesis reads it
     return check(answer)
