@@ -53,7 +53,7 @@ PACKAGES: Final = {
     "predict": Package(140, also=(MODELS,)),
     "list_predictions": Package(25),
     "get_prediction": Package(25),
-    "upload": Package(25),
+    "upload": Package(25, also=(MODELS,)),
     "describe": Package(25, also=(MODELS,)),
     "worker": Package(140, also=(MODELS,)),
     "sweep": Package(25),

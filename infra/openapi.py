@@ -19,7 +19,7 @@ from functions.get_prediction import handler as get_prediction
 from functions.list_predictions import handler as list_predictions
 from functions.predict import handler as predict
 from functions.shared.api.app import TITLE, VERSION, create_app
-from functions.shared.api.documentation import ProblemDocument
+from functions.shared.api.documentation import SCHEME, SECURITY_SCHEMES, ProblemDocument
 from functions.upload import handler as upload
 from functions.upload.announcement import Announcement
 
@@ -47,6 +47,11 @@ def build() -> dict[str, Any]:
     )
     schemas.update(definitions["$defs"])
     document["components"]["schemas"] = dict(sorted(schemas.items()))
+    document["components"]["securitySchemes"] = SECURITY_SCHEMES
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            # A route that answers 401 asks for a token. One that says nothing of it is open.
+            operation.setdefault("security", [{SCHEME: []}] if "401" in operation["responses"] else [])
     return document
 
 

@@ -39,14 +39,14 @@ install() {
   shift 3
   if [ -e "$unfinished" ] || ! works "$venv" "${ASKED:-}"; then
     look_at "$python"
-    echo "making a virtual environment in $venv ($python)"
+    echo "making a virtual environment in $venv ($python)" >&2
     rm -rf "$venv"
     mkdir "$venv"
     : >"$unfinished"
     "$python" -m venv "$venv"
   fi
   : >"$unfinished"
-  echo "installing $requirements"
+  echo "installing $requirements" >&2 # the output belongs to the command that needs them
   "$venv/bin/python" -m pip install --quiet --disable-pip-version-check "$@" --require-hashes -r "$requirements"
   rm "$unfinished"
 }

@@ -180,7 +180,7 @@ def _migrate_event() -> dict[str, Any]:
         "RequestId": _IDENTIFIERS.invocation_id,
         "ResourceType": "Custom::Migration",
         "LogicalResourceId": "Migration",
-        "ResourceProperties": {"MakeFunctionUser": "false"},
+        "ResourceProperties": {"MakeFunctionUsers": "false"},
     }
 
 

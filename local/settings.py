@@ -31,6 +31,9 @@ class Settings:
     port: int = 3000
     """Port to listen on; 0 is any free port."""
 
+    allowed_hosts: tuple[str, ...] = ()
+    """Names that the server is reached by, beside localhost and its address: in the variable, separated by commas."""
+
     ledger_home: Path = Path(".ledger")
     """Folder for the database, the logs and the key of the local issuer."""
 
@@ -58,9 +61,11 @@ class Settings:
         CannotServeError
             If a variable has a value that is not allowed. The message names the variable.
         """
+        names = environment.get("ALLOWED_HOSTS") or ""
         return cls(
             host=environment.get("HOST") or cls.host,
             port=_whole_number(environment, "PORT", cls.port, least=0, most=_LARGEST_PORT),
+            allowed_hosts=tuple(name for text in names.split(",") if (name := text.strip())),
             ledger_home=Path(environment.get("LEDGER_HOME") or cls.ledger_home),
             database_url=environment.get("DATABASE_URL") or cls.database_url,
             model=environment.get("MODEL") or cls.model,

@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from functools import cache, cached_property
 from http import HTTPStatus
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Request, Response
-from fastapi.responses import HTMLResponse, JSONResponse
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import JSONResponse
 
 from functions.describe import pages
 from functions.describe.documents import model_document, service_document
@@ -15,7 +15,7 @@ from functions.shared.api.documentation import problems
 from functions.shared.api.negotiation import quality, require_accepts
 from functions.shared.api.problems import RETRY_AFTER_SECONDS, Problem
 from functions.shared.execution_environment import on_lambda
-from functions.shared.inference.errors import InferenceError
+from functions.shared.inference.errors import InferenceError, ModelPackageError
 from functions.shared.inference.location import resolve
 from functions.shared.inference.package import ModelPackage
 from functions.shared.ledger.errors import LedgerError
@@ -37,6 +37,21 @@ class Environment:
     def package(self) -> ModelPackage:
         """The model package, read on first use. A failure is not cached, so the next request tries again."""
         return ModelPackage.load(resolve(self.settings.model))
+
+    def require_model(self) -> None:
+        """Check that the model's files are there as they were read, or can be read anew.
+
+        Raises
+        ------
+        InferenceError
+            If a file is missing or cut off, or the package contradicts itself.
+        """
+        try:
+            for file in self.package.files:
+                file.require_unchanged()
+        except ModelPackageError:
+            self.__dict__.pop("package", None)
+            ModelPackage.load(resolve(self.settings.model))
 
 
 @cache
@@ -67,12 +82,12 @@ async def describe(request: Request) -> Response:
     accept = request.headers.get("accept")
     vary = {"Vary": "Accept"}
     if quality(accept, "text/html") > quality(accept, "application/json"):
-        return HTMLResponse((pages.HERE / "page.html").read_text("utf-8"), headers=vary)
+        return pages.html_page("page.html", vary)
     require_accepts(accept)
     return JSONResponse(service_document(_package_or_problem()), headers=vary)
 
 
-@router.get("/model", responses=problems(406, 503))
+@router.get("/model", responses=problems(401, 406, 503))
 async def get_model(request: Request) -> dict[str, Any]:
     """Name, version, SHA-256, task, signature and labels of the model, and the execution provider it last ran on.
 
@@ -94,25 +109,30 @@ def _served_provider(package: ModelPackage) -> str | None:
         return None
 
 
-@router.get("/health", responses=problems(406, 503))
-async def health(request: Request) -> dict[str, str]:
-    """200 if the model's file can be read and the database answers, else 503, which names what failed."""
+@router.get("/health", responses=problems(406, 422, 503))
+async def health(
+    request: Request,
+    deep: Annotated[bool, Query(description="Whether to ask the database too, which may have to wake up.")] = False,
+) -> dict[str, str]:
+    """200 when the model's files can be read, and with `deep=1` the database too; else 503 naming what fails."""
     require_accepts(request.headers.get("accept"))
-    failures = []
+    env = environment()
+    answers, failures = {"status": "ok", "model": "ok"}, []
     try:
-        with environment().package.path.open("rb") as file:
-            file.read(1)
-    except (InferenceError, OSError) as error:
+        env.require_model()
+    except InferenceError as error:
         logger.error("the model cannot be read", reason=str(error))
         failures.append(("/model", "the model cannot be read"))
-    try:
-        environment().ledger.ping()
-    except LedgerError as error:
-        logger.error("the database does not answer", reason=str(error))
-        failures.append(("/database", "the database does not answer"))
+    if deep:
+        answers["database"] = "ok"
+        try:
+            env.ledger.ping()
+        except LedgerError as error:
+            logger.error("the database does not answer", reason=str(error))
+            failures.append(("/database", "the database does not answer"))
     if failures:
         raise _unavailable(failures)
-    return {"status": "ok", "model": "ok", "database": "ok"}
+    return answers
 
 
 handler = create_handler(create_app(router, pages.router))

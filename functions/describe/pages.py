@@ -1,6 +1,10 @@
-"""Serve the OpenAPI document and the page that shows it, from files in the function's package."""
+"""Serve the OpenAPI document and the HTML pages, from files in the function's package."""
 
+import re
+from base64 import b64encode
+from collections.abc import Mapping
 from functools import cache
+from hashlib import sha256
 from http import HTTPStatus
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,6 +19,21 @@ router = APIRouter(tags=["description"])
 
 HERE: Final = Path(__file__).parent
 
+# A browser takes a file for what its content type says, and for nothing else.
+_NOSNIFF: Final = {"X-Content-Type-Options": "nosniff"}
+
+# `style` and `script` are elements of the page itself: their hashes stand for them.
+_POLICIES: Final = {
+    "page.html": "style-src {style}; script-src {script}; connect-src 'self'; img-src 'self' blob: data:",
+    # Swagger UI writes style attributes, which no hash can stand for.
+    "docs.html": (
+        "style-src 'self' 'unsafe-inline'; script-src 'self' {script}; connect-src 'self'; img-src 'self' data:"
+    ),
+}
+_NOTHING_ELSE: Final = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+
+_INLINE: Final = re.compile(r"<(style|script)>(.*?)</\1>", re.DOTALL)
+
 DOCS_ASSETS: Final = {"swagger-ui.css": "text/css", "swagger-ui-bundle.js": "text/javascript"}
 """What the page at `/docs` loads. The function serves it, so that the page works without a content delivery network."""
 
@@ -22,13 +41,13 @@ DOCS_ASSETS: Final = {"swagger-ui.css": "text/css", "swagger-ui-bundle.js": "tex
 @router.get("/openapi.json", include_in_schema=False)
 async def openapi() -> Response:
     """The OpenAPI 3.1 document of all routes, generated from the code."""
-    return Response((HERE / "openapi.json").read_bytes(), media_type="application/json")
+    return Response((HERE / "openapi.json").read_bytes(), headers=_NOSNIFF, media_type="application/json")
 
 
 @router.get("/docs", include_in_schema=False)
 async def docs() -> HTMLResponse:
     """An interactive page that shows the OpenAPI document."""
-    return HTMLResponse((HERE / "docs.html").read_text("utf-8"))
+    return html_page("docs.html")
 
 
 @router.get("/docs/{asset}", include_in_schema=False)
@@ -37,7 +56,34 @@ async def docs_asset(asset: str) -> Response:
     if asset not in DOCS_ASSETS:
         raise Problem(HTTPStatus.NOT_FOUND, f"This path serves {' and '.join(DOCS_ASSETS)} only.")
     content = (_assets() / asset).read_bytes()
-    return Response(content, media_type=DOCS_ASSETS[asset], headers={"Cache-Control": "public, max-age=86400"})
+    return Response(
+        content, media_type=DOCS_ASSETS[asset], headers=_NOSNIFF | {"Cache-Control": "public, max-age=86400"}
+    )
+
+
+def html_page(name: str, headers: Mapping[str, str] | None = None) -> HTMLResponse:
+    """Return a page that runs its own scripts only, calls this server only, and is part of no other page.
+
+    Parameters
+    ----------
+    name
+        The file, one of `page.html` and `docs.html`.
+    headers
+        More headers.
+    """
+    content, policy = _read(name)
+    return HTMLResponse(content, headers={**_NOSNIFF, "Content-Security-Policy": policy, **(headers or {})})
+
+
+@cache
+def _read(name: str) -> tuple[str, str]:
+    """Return a page and its Content-Security-Policy (W3C, "Content Security Policy Level 3")."""
+    content = (HERE / name).read_text("utf-8")
+    hashes = {
+        element: f"'sha256-{b64encode(sha256(text.encode()).digest()).decode()}'"
+        for element, text in _INLINE.findall(content)
+    }
+    return content, f"{_NOTHING_ELSE}; {_POLICIES[name].format(**hashes)}"
 
 
 @cache

@@ -10,10 +10,11 @@ from fastapi import APIRouter, Path, Request, Response
 
 from functions.get_prediction.stored_input import StoredInputs
 from functions.shared.api.app import MAX_RESPONSE_BYTES, create_app, create_handler
-from functions.shared.api.auth import caller
-from functions.shared.api.documentation import problems
+from functions.shared.api.auth import caller, find_readable
+from functions.shared.api.documentation import problems, with_scope
 from functions.shared.api.negotiation import require_accepts
 from functions.shared.api.representations import PredictionWithInput, record_json
+from functions.shared.api.scopes import Scope
 from functions.shared.execution_environment import on_lambda
 from functions.shared.ledger.ledger import Ledger
 from functions.shared.log import start_logging
@@ -53,6 +54,7 @@ def environment() -> Environment:
     response_model=PredictionWithInput,
     responses=problems(401, 404, 406, 422, 503),
     tags=["predictions"],
+    openapi_extra=with_scope(Scope.READ_ALL),
 )
 async def get_prediction(request: Request, prediction_id: PredictionId) -> Response:
     """One record with its input.
@@ -62,8 +64,10 @@ async def get_prediction(request: Request, prediction_id: PredictionId) -> Respo
     """
     require_accepts(request.headers.get("accept"))
     env = environment()
-    subject = caller(request, required=env.token_required)
-    record, stored = env.ledger.get(prediction_id, user_id=subject)
+    reader = caller(request, required=env.token_required)
+    record, stored = find_readable(
+        reader, prediction_id, lambda user_id: env.ledger.get(prediction_id, user_id=user_id)
+    )
     own = record_json(record)
     part = env.inputs.member(prediction_id, stored, room=MAX_RESPONSE_BYTES - len(own))
     return Response(own[:-1] + b"," + part + b"}", media_type="application/json")
@@ -81,12 +85,13 @@ async def get_prediction(request: Request, prediction_id: PredictionId) -> Respo
         **problems(401, 404, 422, 503),
     },
     tags=["predictions"],
+    openapi_extra=with_scope(Scope.READ_ALL),
 )
 async def get_input(request: Request, prediction_id: PredictionId) -> Response:
     """The input as it was sent: the same bytes, the same content type. A large input is answered with a redirect."""
     env = environment()
-    subject = caller(request, required=env.token_required)
-    stored = env.ledger.get_input(prediction_id, user_id=subject)
+    reader = caller(request, required=env.token_required)
+    stored = find_readable(reader, prediction_id, lambda user_id: env.ledger.get_input(prediction_id, user_id=user_id))
     if (url := env.inputs.presigned_url(prediction_id, stored)) is not None:
         headers = {"Location": url, "Cache-Control": "no-store"}
         return Response(status_code=HTTPStatus.TEMPORARY_REDIRECT, headers=headers)

@@ -7,16 +7,16 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema
-from pydantic_core import to_json
 
 from functions.shared.api.app import create_app, create_handler
-from functions.shared.api.auth import caller, require_own
-from functions.shared.api.documentation import problems
+from functions.shared.api.auth import caller, log_read_by_scope, require_own
+from functions.shared.api.documentation import problems, with_scope
 from functions.shared.api.negotiation import require_accepts
-from functions.shared.api.representations import MAX_RECORD_BYTES, PredictionPage, record_json
+from functions.shared.api.representations import PredictionPage, page_json
+from functions.shared.api.scopes import Scope
 from functions.shared.execution_environment import on_lambda
 from functions.shared.ledger.ledger import Ledger
-from functions.shared.ledger.records import Page, PredictionFilter
+from functions.shared.ledger.records import PredictionFilter
 from functions.shared.log import start_logging
 from functions.shared.settings import FunctionSettings
 
@@ -68,6 +68,7 @@ def environment() -> Environment:
     response_model=PredictionPage,
     responses=problems(401, 403, 406, 422, 503),
     tags=["predictions"],
+    openapi_extra=with_scope(Scope.READ_ALL),
 )
 async def list_predictions(request: Request, query: Annotated[PageQuery, Query()]) -> Response:
     """Newest first. The cursor is a position, so records written in between are neither skipped nor repeated.
@@ -76,10 +77,11 @@ async def list_predictions(request: Request, query: Annotated[PageQuery, Query()
     """
     require_accepts(request.headers.get("accept"))
     env = environment()
-    subject = caller(request, required=env.token_required)
-    require_own(query.user_id, subject)
+    reader = caller(request, required=env.token_required)
+    own = reader.confined_to(Scope.READ_ALL)
+    require_own(query.user_id, own)
     wanted = PredictionFilter(
-        user_id=query.user_id if subject is None else subject,
+        user_id=query.user_id if own is None else own,
         model=query.model,
         version=query.version,
         label=query.label,
@@ -88,24 +90,14 @@ async def list_predictions(request: Request, query: Annotated[PageQuery, Query()
         since=query.since,
         until=query.until,
     )
-    page, content = _fitting(env.ledger.list(wanted, limit=query.limit, cursor=query.cursor))
+    page, content = page_json(env.ledger.list(wanted, limit=query.limit, cursor=query.cursor))
+    if reader.user_id is not None:
+        others = [record.prediction_id for record in page.records if record.user_id != reader.user_id]
+        log_read_by_scope(reader, others)
     headers = {}
     if page.next_cursor is not None:
         headers["Link"] = f'<{_next_url(query, page.next_cursor)}>; rel="next"'  # RFC 8288
     return Response(content, headers=headers, media_type="application/json")
-
-
-def _fitting(page: Page) -> tuple[Page, bytes]:
-    """Return as much of a page as fits into an answer, at least one record, and its JSON."""
-    records, room = [], MAX_RECORD_BYTES
-    for record in page.records:
-        records.append(record_json(record))
-        room -= len(records[-1]) + 1
-        if room < 0 and len(records) > 1:
-            records.pop()
-            page = page.first(len(records))
-            break
-    return page, b'{"predictions":[%b],"next_cursor":%b}' % (b",".join(records), to_json(page.next_cursor))
 
 
 def _next_url(query: PageQuery, cursor: str) -> str:

@@ -12,7 +12,7 @@ from threading import Timer
 from typing import Final
 
 from functions.migrate.custom_resource import Answer, CustomResourceRequest
-from functions.migrate.function_user import make_function_user
+from functions.migrate.function_users import make_function_users
 from functions.shared.execution_environment import LambdaContext
 from functions.shared.ledger.errors import LedgerError, LedgerUnavailableError
 from functions.shared.ledger.secret import resolve_database_url
@@ -73,8 +73,8 @@ def _migrate(properties: Mapping[str, str]) -> None:
                 raise
             logger.info("%s; trying again", error)
             time.sleep(SECONDS_BETWEEN_TRIES)
-    if properties.get("MakeFunctionUser") == "true":
-        make_function_user(url)
+    if properties.get("MakeFunctionUsers") == "true":
+        make_function_users(url)
 
 
 def _reason(error: Exception) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from http import HTTPStatus
 
-from functions.shared.api.problems import Problem, problem_of_input
+from functions.shared.api.problems import MAX_ERRORS, Problem, problem_of_input
 from functions.shared.prediction.errors import RefusedInputsError
 
 
@@ -14,7 +14,7 @@ class BatchProblems:
     def __init__(self) -> None:
         self._statuses: set[HTTPStatus] = set()
         self._details: list[str] = []
-        self._errors: list[tuple[str, str]] = []
+        self._errors: list[tuple[str, list[tuple[str, str]]]] = []
 
     @contextmanager
     def at(self, pointer: str) -> Iterator[None]:
@@ -28,7 +28,7 @@ class BatchProblems:
         """Record the problem of the input at a JSON pointer."""
         self._statuses.add(problem.status)
         self._details.append(problem.detail)
-        self._errors += [(pointer + inner, detail) for inner, detail in problem.errors] or [(pointer, problem.detail)]
+        self._errors.append((pointer, [*problem.errors] or [("", problem.detail)]))
 
     def raise_any(self) -> None:
         """Refuse the batch if any of its inputs has a problem.
@@ -36,7 +36,8 @@ class BatchProblems:
         Raises
         ------
         Problem
-            The status is the one that all bad inputs share, else 422; `errors` points at each bad input.
+            The status is the one that all bad inputs share, else 422; `errors` points at each bad input, and lists as
+            many errors of each as fit into `MAX_ERRORS`.
         """
         if not self._details:
             return
@@ -44,7 +45,13 @@ class BatchProblems:
         detail = self._details[0]
         if len(self._details) > 1:
             detail = f"{len(self._details)} of the inputs cannot be predicted. The first: {detail}"
-        raise Problem(status, detail, errors=self._errors)
+        share = max(1, MAX_ERRORS // len(self._errors) - 1)
+        errors = []
+        for pointer, own in self._errors:
+            errors += [(pointer + inner, detail) for inner, detail in own[:share]]
+            if len(own) > share:
+                errors.append((pointer, "there are more errors: send this input alone to see them"))
+        raise Problem(status, detail, errors=errors)
 
 
 def raise_refused(error: RefusedInputsError, pointers: Sequence[str] | None) -> None:

@@ -12,6 +12,15 @@ from functions.shared.api.fields import (
 )
 from functions.shared.api.idempotency import HEADER, MAX_KEY_LENGTH, PATTERN
 from functions.shared.inference.content_types import SUPPORTED_CONTENT_TYPES
+from functions.shared.inference.decoding_budget import IMAGES_OF_A_REQUEST, MAX_SIDE, SECONDS
+from functions.shared.settings import PredictSettings
+
+_MAX_PIXELS = PredictSettings.model_fields["max_image_pixels"].default
+_IMAGE_LIMITS = (
+    f"An image has at most {MAX_SIDE} pixels on a side and {_MAX_PIXELS} in all, unless the deployment sets another "
+    f"limit. The images of one request have at most {IMAGES_OF_A_REQUEST} times as many, and {SECONDS:g} seconds of "
+    "processor time to be decoded in. What is over a limit is refused with 413, which names it."
+)
 
 _USER_ID_PART = text_schema(MAX_USER_ID_LENGTH) | {"default": ANONYMOUS}
 _USER_ID = or_null(_USER_ID_PART)
@@ -102,8 +111,10 @@ PREFER: Final[dict[str, Any]] = {
 ONE_INPUT: Final[dict[str, Any]] = {
     "requestBody": {
         "required": True,
-        "description": "The served model decides which of these are accepted: see `GET /model`. A member of the JSON "
-        "that is null counts as absent.",
+        "description": (
+            "The served model decides which of these are accepted: see `GET /model`. A member of the JSON that is null "
+            f"counts as absent. {_IMAGE_LIMITS}"
+        ),
         "content": {
             "multipart/form-data": {
                 "schema": {
@@ -129,8 +140,10 @@ ONE_INPUT: Final[dict[str, Any]] = {
 MANY_INPUTS: Final[dict[str, Any]] = {
     "requestBody": {
         "required": True,
-        "description": "Several `file` parts, or `instances`. One bad input refuses the whole request. A member of the "
-        "JSON that is null counts as absent.",
+        "description": (
+            "Several `file` parts, or `instances`. One bad input refuses the whole request. A member of the JSON that "
+            f"is null counts as absent. {_IMAGE_LIMITS}"
+        ),
         "content": {
             "multipart/form-data": {
                 "schema": {

@@ -95,7 +95,7 @@ async def _receive(
 ) -> tuple[PredictionRequest, Sequence[str] | None]:
     """Return what a request asks for, and JSON pointers to its inputs."""
     require_accepts(request.headers.get("accept"))
-    subject = caller(request, required=env.token_required)
+    subject = caller(request, required=env.token_required).user_id
     key = idempotency_key(request)
     received = await receive(request, env.serving.model.package.takes, env.limits)
     user_id = owner(received.user_id, subject)

@@ -12,6 +12,9 @@ from functions.shared.api.problems import Problem
 MAX_PARTS: Final = 10_000
 """The most parts that a form may have. A form with more is refused."""
 
+MAX_HEADER_BYTES: Final = 1_000_000
+"""The most bytes that the headers of a form's parts may have together. python-multipart takes 2 s for as many."""
+
 _PLAIN_BOUNDARY: Final = re.compile(r"multipart/form-data; ?boundary=([\w'()+,./:=?-]{1,70})", re.ASCII | re.IGNORECASE)
 _PLAIN_DISPOSITION: Final = re.compile(rb' ?form-data; ?name="([^"\\]*)"(?:; ?filename="([^"\\]*)")?', re.IGNORECASE)
 
@@ -60,6 +63,7 @@ def parse_form(header: str, body: bytes) -> list[Part]:
         if end < 0:
             raise _malformed("it is not what its content type says")
     parts: list[Part] = []
+    header_bytes = 0
     while True:
         start = end + len(delimiter)
         if body.startswith(b"--", start):
@@ -76,6 +80,9 @@ def parse_form(header: str, body: bytes) -> list[Part]:
             raise _malformed("it ends before its last boundary")
         if len(parts) == MAX_PARTS:
             raise _malformed(f"it has more than {MAX_PARTS} parts")
+        header_bytes += headers_end - line_end
+        if header_bytes > MAX_HEADER_BYTES:
+            raise _malformed(f"the headers of its parts have more than {MAX_HEADER_BYTES} bytes")
         parts.append(_part(body[line_end + 2 : headers_end], body[content:end]))
 
 

@@ -1,7 +1,6 @@
 """Read the inputs of a request: from a form, an image as the body, or JSON (`image` as a data URI, or `features`)."""
 
 import binascii
-import re
 from base64 import b64decode
 from collections.abc import Awaitable, Callable, Iterable
 from http import HTTPStatus
@@ -24,7 +23,7 @@ from functions.shared.prediction.requests import Features, Input, RequestedInput
 JSON: Final = "application/json"
 MULTIPART: Final = "multipart/form-data"
 
-_DATA_URI = re.compile(r"data:([^;,]*)((?:;[^;,]*)*),", re.ASCII)  # RFC 2397
+_BASE64: Final = ";base64"
 _PART_NAMES = ("file", "user_id", "metadata")
 
 Kind = Literal["image", "features"]
@@ -330,13 +329,14 @@ def _from_data_uri(value: object, pointer: str) -> tuple[str, bytes]:
     if not isinstance(value, str):
         detail = "image must be a string: a base64 data URI"
         raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, f"{detail}.", errors=[(pointer, detail)])
-    match = _DATA_URI.match(value)
-    if match is None or not match[2].lower().endswith(";base64"):
+    # data:[<media type>][;<parameter>]*;base64,<data> (RFC 2397)
+    head, comma, data = value.partition(",")
+    if not comma or not head.startswith("data:") or head[-len(_BASE64) :].lower() != _BASE64:
         detail = "image must be a base64 data URI, such as data:image/png;base64,iVBORw0KGgo="
         raise Problem(HTTPStatus.BAD_REQUEST, f"{detail}.", errors=[(pointer, detail)])
     try:
-        content = b64decode(value[match.end() :], validate=True)
+        content = b64decode(data, validate=True)
     except (binascii.Error, ValueError):
         detail = "the base64 of the data URI is malformed"
         raise Problem(HTTPStatus.BAD_REQUEST, f"{detail}.", errors=[(pointer, detail)]) from None
-    return _image_contenttype(match[1], _not_empty(content, "image")), content
+    return _image_contenttype(head.removeprefix("data:"), _not_empty(content, "image")), content

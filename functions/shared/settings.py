@@ -100,7 +100,7 @@ class GetSettings(UploadsSettings, FunctionSettings):
     most 6 MB, and base64 takes a third more."""
 
 
-class UploadSettings(UploadsSettings, FunctionSettings):
+class UploadSettings(ModelSettings, UploadsSettings, FunctionSettings):
     """Settings of `upload`."""
 
     max_upload_bytes: int = Field(default=20_000_000, gt=0)

@@ -1,9 +1,10 @@
 """Give out the URL to upload a large input to, and the id to predict it by."""
 
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import cache
+from functools import cache, cached_property
 from http import HTTPStatus
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
@@ -12,12 +13,15 @@ from functions.shared.api.app import create_app, create_handler
 from functions.shared.api.auth import caller, owner
 from functions.shared.api.documentation import problems
 from functions.shared.api.negotiation import require_accepts
-from functions.shared.api.problems import Problem
+from functions.shared.api.problems import RETRY_AFTER_SECONDS, Problem
 from functions.shared.execution_environment import on_lambda
+from functions.shared.inference.errors import InferenceError
+from functions.shared.inference.location import resolve
+from functions.shared.inference.package import takes_images
 from functions.shared.ledger.identifiers import new_id
 from functions.shared.ledger.ledger import Ledger
 from functions.shared.ledger.records import Upload
-from functions.shared.log import start_logging
+from functions.shared.log import logger, start_logging
 from functions.shared.object_storage.bucket import Bucket, key_of
 from functions.shared.settings import UploadSettings
 from functions.upload.announcement import ONE_ANNOUNCEMENT, parse_announcement
@@ -25,12 +29,18 @@ from functions.upload.announcement import ONE_ANNOUNCEMENT, parse_announcement
 router = APIRouter(tags=["predictions"])
 
 
-class Environment(NamedTuple):
+@dataclass(frozen=True)
+class Environment:
     """What an execution environment creates once, for all its events."""
 
     settings: UploadSettings
     ledger: Ledger
     uploads_bucket: Bucket | None
+
+    @cached_property
+    def takes_images(self) -> bool:
+        """Whether the model takes images, read on the first call. If that fails, the next request tries again."""
+        return takes_images(resolve(self.settings.model))
 
 
 @cache
@@ -66,10 +76,11 @@ async def upload(request: Request) -> Response:
     """Announce an image that is too large for a request to this API, and get the URL to upload it to."""
     require_accepts(request.headers.get("accept"))
     env = environment()
-    subject = caller(request, required=env.settings.token_required)
+    subject = caller(request, required=env.settings.token_required).user_id
     bucket = env.uploads_bucket
     if bucket is None:
         raise Problem(HTTPStatus.NOT_FOUND, "Uploads are off: send the image itself to POST /prediction.")
+    _require_images(env)
     announced = parse_announcement(
         request.headers.get("content-type", ""), await request.body(), max_bytes=env.settings.max_upload_bytes
     )
@@ -97,6 +108,19 @@ async def upload(request: Request) -> Response:
     )
     headers = {"Cache-Control": "no-store"}  # anyone with the URL can use it
     return Response(answer.model_dump_json(), HTTPStatus.CREATED, headers, "application/json")
+
+
+def _require_images(env: Environment) -> None:
+    """Refuse every upload where the model takes features: nothing could predict it."""
+    try:
+        taken = env.takes_images
+    except InferenceError as error:
+        logger.error("the model cannot be read", reason=str(error))
+        headers = {"Retry-After": str(RETRY_AFTER_SECONDS)}
+        raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, "The model cannot be read.", headers=headers) from error
+    if not taken:
+        detail = "This model takes features, not images: send them to POST /prediction as application/json."
+        raise Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, detail)
 
 
 handler = create_handler(create_app(router))

@@ -16,11 +16,18 @@ from functions.shared.prediction.worker_batch import predict_queued
 from functions.shared.settings import WorkerSettings
 
 
+class Attributes(TypedDict, total=False):
+    """The attributes that are read of a message."""
+
+    ApproximateReceiveCount: str
+
+
 class Message(TypedDict):
     """The members that are read of a message."""
 
     messageId: str
     body: str
+    attributes: Attributes
 
 
 class Event(TypedDict):
@@ -69,15 +76,21 @@ def handler(event: Event, context: LambdaContext) -> Answer:
     logger.request_id = context.aws_request_id
     again: list[str] = []
     messages: dict[UUID, list[str]] = {}
+    suspects: set[UUID] = set()
     for message in event["Records"]:
         try:
-            messages.setdefault(UUID(message["body"]), []).append(message["messageId"])
+            prediction_id = UUID(message["body"])
         except ValueError:
             # None of our functions sent this. It ends in the dead-letter queue, whose alarm reports it.
             logger.error("a message is not the id of a prediction", message_id=message["messageId"])
             again.append(message["messageId"])
+            continue
+        messages.setdefault(prediction_id, []).append(message["messageId"])
+        if int(message["attributes"].get("ApproximateReceiveCount", "1")) > 1:
+            suspects.add(prediction_id)
 
-    undone = predict_queued(env.serving, env.pace, messages, context.get_remaining_time_in_millis)
+    remaining_time = context.get_remaining_time_in_millis
+    undone = predict_queued(env.serving, env.pace, messages, remaining_time, suspects=suspects)
     again += [message_id for prediction_id in undone for message_id in messages[prediction_id]]
     return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in again]}
 

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from functions.shared.api.scopes import Scope
 from local.errors import CannotServeError
 from local.settings import Settings
 
@@ -20,6 +21,9 @@ def main(arguments: Sequence[str]) -> int:
     token_parser = commands.add_parser("token", help="print a token for a user, for a server with AUTH=on")
     token_parser.add_argument("user", help="the user, for the claim sub")
     token_parser.add_argument("--seconds", type=int, default=3600, help="how long it is valid (default: %(default)s)")
+    token_parser.add_argument(
+        "--scope", choices=[*Scope], action="append", default=[], help="what the user may do beyond its own records"
+    )
     sam_parser = commands.add_parser("sam", help="run `sam local`, with a database that its containers reach")
     sam_parser.add_argument("arguments", nargs=argparse.REMAINDER, help="what comes after `sam local`")
     commands.add_parser(
@@ -41,7 +45,7 @@ def main(arguments: Sequence[str]) -> int:
         if chosen.command == "token":
             from local.gateway.issuer import read_issuer
 
-            print(read_issuer(settings.ledger_home).token(chosen.user, chosen.seconds))
+            print(read_issuer(settings.ledger_home).token(chosen.user, chosen.seconds, chosen.scope))
             return 0
         if chosen.command == "psql":
             from local.commands.psql import psql

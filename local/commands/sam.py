@@ -21,6 +21,7 @@ import json
 import signal
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -231,8 +232,8 @@ def _queue(ledger: Ledger, prediction_id: str) -> bool:
 
 
 def _predict(prediction_id: str, url: str) -> None:
-    """Make a queued prediction, as a worker does."""
+    """Make a queued prediction, as a worker does. It logs to standard error: the output is the function's answer."""
     settings = WorkerSettings(database_url=url, model=str(ROOT / "model_artifacts" / "mnist"))
     serving = Serving.start(settings)
-    with contextlib.closing(serving.ledger):
+    with contextlib.redirect_stdout(sys.stderr), contextlib.closing(serving.ledger):
         predict_queued(serving, Pace.of(serving.model), [UUID(prediction_id)], lambda: _MILLISECONDS)

@@ -15,6 +15,7 @@ from local.commands.welcome import curl_lines, token_command
 from local.errors import CannotServeError
 from local.gateway.http_server import Authorize, HttpApi, HttpServer, listen
 from local.gateway.routing import Router
+from local.gateway.sites import Sites
 from local.runtime.invocation import FunctionStartError
 from local.runtime.pool import FunctionPool, start_all
 from local.runtime.triggers import EventSourceMapping, Schedule
@@ -69,7 +70,8 @@ async def _serve(settings: Settings, listener: socket.socket, began: float) -> N
                 raise CannotServeError(f"{error} (more in {dependencies.configuration.log})") from error
             port: int = listener.getsockname()[1]
             router = Router((route, pool) for pool in pools for route in pool.function.routes)
-            server = HttpServer(HttpApi(router, port, to_stderr, authorize))
+            sites = Sites(settings.host, settings.allowed_hosts)
+            server = HttpServer(HttpApi(router, port, to_stderr, sites, authorize))
             serving = asyncio.create_task(server.run_on(listener))
             cleanup.push_async_callback(_close, server, serving, pools)
             triggers = _start_triggers(triggered, dependencies, settings.environments, cleanup)

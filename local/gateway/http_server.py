@@ -14,7 +14,7 @@ from pydantic_core import from_json
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from local.errors import CannotServeError
-from local.gateway import integration
+from local.gateway import integration, sites
 from local.gateway.routing import Router
 from local.runtime.invocation import (
     LARGEST_PAYLOAD,
@@ -36,7 +36,9 @@ Authorize = Callable[[str], dict[str, str] | None]
 # next request could be lost.
 _KEEP_ALIVE = 75
 # Responses that may be sent before the body was read.
-_WITHOUT_THE_BODY = frozenset((integration.TOKEN_MISSING.status, integration.TOO_LARGE_STATUS))
+_WITHOUT_THE_BODY = frozenset(
+    (integration.TOKEN_MISSING.status, integration.TOO_LARGE_STATUS, sites.CROSS_SITE, sites.MISDIRECTED)
+)
 
 
 class _BodyTooLargeError(Exception):
@@ -58,15 +60,23 @@ class HttpApi:
         The port that the server listens on.
     report
         Called when a function fails.
+    callers
+        Decides which sites' requests are answered.
     authorize
         Returns a token's claims, or None if the token is invalid; called for routes that need a token. If None, no
         route needs one.
     """
 
     def __init__(
-        self, router: Router[FunctionPool], port: int, report: Report, authorize: Authorize | None = None
+        self,
+        router: Router[FunctionPool],
+        port: int,
+        report: Report,
+        callers: sites.Sites,
+        authorize: Authorize | None = None,
     ) -> None:
         self._router = router
+        self._callers = callers
         self._authorize = authorize
         self._port = port
         self._report = report
@@ -89,6 +99,9 @@ class HttpApi:
     async def _respond(
         self, scope: integration.HttpScope, receive: Receive, identifiers: Identifiers
     ) -> integration.Response:
+        refusal = self._callers.refusal(scope)
+        if refusal is not None:
+            return refusal
         match = self._router.match(scope["method"], scope["path"])
         if match is None:
             return integration.NOT_FOUND
@@ -120,9 +133,9 @@ class HttpApi:
                 f"The body of {len(body)} bytes makes an event of {len(event)} bytes, and the limit is "
                 f"{LARGEST_PAYLOAD} bytes: a binary body grows by a third in the event."
             )
-        return await self._invoke(match.target, Invocation(event, identifiers))
+        return await self._invoke(match.target, Invocation(event, identifiers), without_body=scope["method"] == "HEAD")
 
-    async def _invoke(self, pool: FunctionPool, invocation: Invocation) -> integration.Response:
+    async def _invoke(self, pool: FunctionPool, invocation: Invocation, *, without_body: bool) -> integration.Response:
         name = pool.function.name
         alarm = asyncio.get_running_loop().call_later(
             integration.LONGEST_WAIT,
@@ -132,7 +145,7 @@ class HttpApi:
         try:
             pool.invoke(invocation)
             payload = await invocation.result
-            return integration.read_result(from_json(payload))
+            return integration.read_result(from_json(payload), without_body=without_body)
         except FunctionTimeoutError as error:
             self._report(f"{name}: {error}")
             return integration.SERVICE_UNAVAILABLE

@@ -198,10 +198,18 @@ def _common_log_time(seconds: int) -> str:
     return time.strftime("%d/%b/%Y:%H:%M:%S +0000", time.gmtime(seconds))
 
 
-def read_result(result: object) -> Response:
+def read_result(result: object, *, without_body: bool = False) -> Response:
     """Return the response for a handler's result.
 
     A result without `statusCode` is the body of a JSON response with status 200. A string is sent unchanged.
+
+    Parameters
+    ----------
+    result
+        What the handler returned, as JSON says it.
+    without_body
+        Whether the request was a HEAD: the response keeps the headers and loses the body. Its `Content-Length` is the
+        one that the handler gave, if it left the body out itself (RFC 9110, section 8.6).
 
     Raises
     ------
@@ -210,7 +218,8 @@ def read_result(result: object) -> Response:
     """
     if not isinstance(result, dict) or "statusCode" not in result:
         body = result.encode() if isinstance(result, str) else encode(result)
-        return _response(200, [("content-type", "application/json")], body)
+        response = _response(200, [("content-type", "application/json")], body)
+        return _to_head(response, "") if without_body else response
     headers = result.get("headers") or {}
     cookies = result.get("cookies") or []
     if not isinstance(headers, dict) or not isinstance(cookies, list):
@@ -220,7 +229,15 @@ def read_result(result: object) -> Response:
     body = _result_body(result)
     if body and not any(name == "content-type" for name, _ in pairs):
         pairs.append(("content-type", "text/plain;charset=UTF-8"))
-    return _response(_status(result["statusCode"]), pairs, body)
+    response = _response(_status(result["statusCode"]), pairs, body)
+    return _to_head(response, dict(pairs).get("content-length", "")) if without_body else response
+
+
+def _to_head(response: Response, announced: str) -> Response:
+    headers = response.headers
+    if not response.body and announced.isascii() and announced.isdecimal():
+        headers = [(name, announced.encode() if name == b"content-length" else value) for name, value in headers]
+    return Response(response.status, headers, b"")
 
 
 def _status(status: object) -> int:
@@ -283,13 +300,12 @@ SERVICE_UNAVAILABLE = _message(503, "Service Unavailable")
 TOO_LARGE_STATUS = 413
 
 
+def problem(status: int, title: str, detail: str, **others: str) -> Response:
+    """Return a problem document (RFC 9457)."""
+    document = {"type": "about:blank", "title": title, "status": status, "detail": detail, **others}
+    return _response(status, [("content-type", "application/problem+json")], encode(document))
+
+
 def too_large(detail: str) -> Response:
     """Return the response to a request over a limit: a problem document that also has API Gateway's `message`."""
-    problem = {
-        "type": "about:blank",
-        "title": "Content Too Large",
-        "status": TOO_LARGE_STATUS,
-        "detail": detail,
-        "message": "Request Entity Too Large",
-    }
-    return _response(TOO_LARGE_STATUS, [("content-type", "application/problem+json")], encode(problem))
+    return problem(TOO_LARGE_STATUS, "Content Too Large", detail, message="Request Entity Too Large")

@@ -7,6 +7,7 @@ JWT authorizers in API Gateway"). The server imports this module only with `AUTH
 import json
 import os
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 from joserfc import jwt
@@ -45,10 +46,11 @@ class Issuer:
             exp={"essential": True},
         )
 
-    def token(self, user: str, seconds: int) -> str:
+    def token(self, user: str, seconds: int, scopes: Iterable[str] = ()) -> str:
         """Return a token for a user that expires after the given number of seconds."""
         now = int(time.time())
-        claims = {"iss": ISSUER, "aud": AUDIENCE, "sub": user, "iat": now, "exp": now + seconds, "scope": "openid"}
+        scope = " ".join(("openid", *scopes))
+        claims = {"iss": ISSUER, "aud": AUDIENCE, "sub": user, "iat": now, "exp": now + seconds, "scope": scope}
         return jwt.encode(self._header, claims, self._key)
 
     def claims(self, token: str) -> dict[str, str] | None:

@@ -2,10 +2,14 @@
 
 import json
 import re
+from base64 import b64encode
+from hashlib import sha256
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+
+from functions.describe.pages import html_page
 
 pytestmark = pytest.mark.slow
 
@@ -58,6 +62,12 @@ def documented() -> dict[str, dict[str, dict[str, list[dict[str, str]]]]]:
     return paths
 
 
+def policy(name: str) -> dict[str, str]:
+    """Return the directives of a page's Content-Security-Policy."""
+    header = html_page(name).headers["content-security-policy"]
+    return dict(directive.split(maxsplit=1) for directive in header.split("; "))
+
+
 def template_of(url: str) -> str:
     """Return a URL's path as the OpenAPI document writes it."""
     return re.sub(r"\$\{\w+\.(\w+)\}", r"{\1}", url.partition("?")[0])
@@ -83,18 +93,34 @@ def test_the_page_is_one_file() -> None:
 
 
 def test_the_browser_is_told_to_load_nothing_from_another_host() -> None:
-    [policy] = [
-        attributes["content"] or ""
-        for tag, attributes in elements()
-        if tag == "meta" and attributes.get("http-equiv") == "Content-Security-Policy"
-    ]
-    directives = dict(directive.split(maxsplit=1) for directive in policy.split("; "))
+    directives = policy("page.html")
 
     assert directives["default-src"] == "'none'"
     assert directives["connect-src"] == "'self'"
-    assert {source for sources in directives.values() for source in sources.split()} <= {
-        "'none'", "'self'", "'unsafe-inline'", "blob:", "data:"
+    sources = {source for sources in directives.values() for source in sources.split()}
+    assert {source for source in sources if not source.startswith("'sha256-")} <= {
+        "'none'", "'self'", "blob:", "data:"
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["page.html", "docs.html"])
+def test_no_other_site_frames_a_page_and_only_its_own_scripts_run(name: str) -> None:
+    directives = policy(name)
+    scripts = re.findall(r"<script>(.*?)</script>", (FOLDER / name).read_text("utf-8"), re.DOTALL)
+    assert len(scripts) == 1
+    digest = b64encode(sha256(scripts[0].encode()).digest()).decode()
+
+    assert set(directives["script-src"].split()) - {"'self'"} == {f"'sha256-{digest}'"}
+    for directive in ("default-src", "frame-ancestors", "base-uri", "form-action"):
+        assert directives[directive] == "'none'"
+    assert html_page(name).headers["x-content-type-options"] == "nosniff"
+
+
+@pytest.mark.parametrize("name", ["page.html", "docs.html"])
+def test_a_page_has_nothing_inline_that_its_policy_forbids(name: str) -> None:
+    page = (FOLDER / name).read_text("utf-8")
+    assert not re.findall(r"<[^>]*\s(?:on\w+|style)=", page)
+    assert "javascript:" not in page
 
 
 @pytest.mark.parametrize("name", MARKUP_WRITERS)

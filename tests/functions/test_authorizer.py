@@ -1,9 +1,15 @@
 """With an authorizer, the token says who the user is, and each user sees their own records and no others."""
 
+import json
+
 import httpx
 import pytest
 
+from functions.shared.api.auth import Caller
+from functions.shared.api.scopes import Scope
 from tests.support.event_transport import EventTransport
+
+UNKNOWN = "019a0000-0000-7000-8000-000000000000"
 
 
 @pytest.fixture
@@ -33,11 +39,10 @@ def test_another_user_in_the_body_is_refused(clients: dict[str, httpx.Client], d
 
 def test_somebody_elses_record_answers_as_an_unknown_one(clients: dict[str, httpx.Client], digit: bytes) -> None:
     prediction_id = predict(clients["anna"], digit).json()["prediction_id"]
-    unknown = "019a0000-0000-7000-8000-000000000000"
 
     for suffix in ("", "/input"):
         theirs = clients["bob"].get(f"/prediction/{prediction_id}{suffix}")
-        nobodys = clients["bob"].get(f"/prediction/{unknown}{suffix}")
+        nobodys = clients["bob"].get(f"/prediction/{UNKNOWN}{suffix}")
         assert theirs.status_code == nobodys.status_code == 404
         assert theirs.content == nobodys.content
         assert clients["anna"].get(f"/prediction/{prediction_id}{suffix}").status_code == 200
@@ -88,6 +93,129 @@ def test_a_token_that_names_no_user_is_refused_and_never_taken_for_everybodys(
         assert answer.status_code == 401
         assert answer.headers["www-authenticate"] == "Bearer"
         assert "names no user" in answer.json()["detail"]
+
+
+NOBODY = [
+    {},
+    {"jwt": None},
+    {"jwt": {}},
+    {"jwt": {"claims": None}},
+    {"jwt": {"claims": {}}},
+    {"jwt": []},
+    "",
+    0,
+    False,
+    [],
+]
+
+
+@pytest.mark.parametrize("required", ["on", "off"])
+@pytest.mark.parametrize("authorizer", NOBODY, ids=repr)
+def test_an_authorizer_that_names_nobody_is_no_missing_authorizer(
+    environment: pytest.MonkeyPatch, authorizer: object, required: str
+) -> None:
+    environment.setenv("AUTH", required)
+    nobody = httpx.Client(transport=EventTransport(authorizer=authorizer), base_url="https://api.example")
+
+    for path in ("/predictions", f"/prediction/{UNKNOWN}", f"/prediction/{UNKNOWN}/input"):
+        assert nobody.get(path).status_code == 401
+
+
+READ_ALL = "predictions:read-all"
+
+
+def reader(**claims: object) -> httpx.Client:
+    """Return a client whose token is carol's, with other claims."""
+    return httpx.Client(transport=EventTransport("carol", **claims), base_url="https://api.example")
+
+
+GRANTS: list[dict[str, object]] = [
+    {"scope": READ_ALL},
+    {"scope": f"openid {READ_ALL} profile"},
+    {"scope": f"onnx-ledger/{READ_ALL}"},
+    {"scope": f"openid onnx-ledger/{READ_ALL}"},
+    {"scp": READ_ALL},
+    {"scp": f"[openid {READ_ALL}]"},
+    {"scp": ["openid", READ_ALL]},
+]
+
+
+@pytest.mark.parametrize("claims", GRANTS, ids=repr)
+def test_a_scope_shows_everybodys_records(
+    clients: dict[str, httpx.Client], digit: bytes, claims: dict[str, object]
+) -> None:
+    of_anna, of_bob = (predict(clients[user], digit).json() for user in ("anna", "bob"))
+    carol = reader(**claims)
+
+    assert carol.get("/predictions").json()["predictions"] == [of_bob, of_anna]
+    assert carol.get("/predictions?user_id=anna").json()["predictions"] == [of_anna]
+    assert carol.get(f"/prediction/{of_anna['prediction_id']}").json()["user_id"] == "anna"
+    assert carol.get(f"/prediction/{of_anna['prediction_id']}/input").content == digit
+    assert carol.get(f"/prediction/{UNKNOWN}").status_code == 404
+
+
+OTHER_SCOPES: list[dict[str, object]] = [
+    {},
+    {"scope": ""},
+    {"scope": None},
+    {"scope": 7},
+    {"scp": [None, 7, {}]},
+    {"scope": "openid predictions"},
+    {"scope": f"{READ_ALL}s x{READ_ALL} {READ_ALL}/x"},
+    {"scope": READ_ALL.upper()},
+    {"scope": f"another-api/{READ_ALL} https://api.example/{READ_ALL} /{READ_ALL}"},
+    {"scope": "predictions:delete-all ground-truth:write"},
+    {"roles": READ_ALL, "permissions": [READ_ALL]},
+]
+
+
+@pytest.mark.parametrize("claims", OTHER_SCOPES, ids=repr)
+def test_nothing_else_shows_them(clients: dict[str, httpx.Client], digit: bytes, claims: dict[str, object]) -> None:
+    path = f"/prediction/{predict(clients['anna'], digit).json()['prediction_id']}"
+    carol = reader(**claims)
+    own = predict(carol, digit).json()
+
+    assert carol.get("/predictions").json()["predictions"] == [own]
+    assert carol.get("/predictions?user_id=anna").status_code == 403
+    for other in (path, f"{path}/input"):
+        assert carol.get(other).status_code == 404
+    assert carol.get(f"/prediction/{own['prediction_id']}").status_code == 200
+
+
+def test_a_scope_to_read_lets_nobody_write_for_others(clients: dict[str, httpx.Client], digit: bytes) -> None:
+    assert clients
+    carol = reader(scope=READ_ALL)
+    assert predict(carol, digit, user_id="anna").status_code == 403
+    assert predict(carol, digit).json()["user_id"] == "carol"
+
+
+def test_what_is_read_by_scope_is_logged_and_what_is_read_as_ones_own_is_not(
+    clients: dict[str, httpx.Client], digit: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    carol = reader(scope=READ_ALL)
+    own, of_anna = (predict(client, digit).json()["prediction_id"] for client in (carol, clients["anna"]))
+
+    def logged(path: str) -> list[tuple[str, list[str]]]:
+        capsys.readouterr()
+        assert carol.get(path).status_code == 200
+        lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+        return [(line["read_by"], line["prediction_ids"]) for line in lines if "read_by" in line]
+
+    for path in (f"/prediction/{of_anna}", f"/prediction/{of_anna}/input", "/predictions", "/predictions?user_id=anna"):
+        assert logged(path) == [("carol", [of_anna])]
+    for path in (f"/prediction/{own}", f"/prediction/{own}/input", "/predictions?user_id=carol"):
+        assert logged(path) == []
+
+
+@pytest.mark.parametrize("scope", list(Scope))
+def test_a_caller_may_what_its_scopes_say_and_everything_where_there_is_no_authorizer(scope: Scope) -> None:
+    assert Caller(None).may(scope)
+    assert Caller(None).confined_to(scope) is None
+    assert not Caller("anna", frozenset(Scope) - {scope}).may(scope)
+    assert Caller("anna").confined_to(scope) == "anna"
+    for name in (scope, f"onnx-ledger/{scope}"):
+        assert Caller("anna", frozenset({name})).may(scope)
+        assert Caller("anna", frozenset({name})).confined_to(scope) is None
 
 
 def test_what_is_served_may_be_read_without_a_token(clients: dict[str | None, httpx.Client]) -> None:

@@ -12,6 +12,8 @@ import httpx
 import pytest
 from PIL import Image
 
+from tests.support.hostile_images import png, progressive_jpeg, tiff, tiff_tags
+
 PNG = "image/png"
 UNKNOWN = "019a0000-0000-7000-8000-000000000000"
 
@@ -67,6 +69,34 @@ def test_a_body_over_the_limit_is_refused_and_the_answer_names_the_limit(
     document = problem(send_file(api, bytes(1001)), 413)
 
     assert "at most 1000" in document["detail"]
+
+
+COSTLY = {
+    "one column of 25 megapixels": lambda: png(1, 25_000_000, depth=1),
+    "3,000 scans of 25 megapixels": lambda: progressive_jpeg(5000, 3000),
+    "a tile of 46336 x 46336": lambda: tiff(
+        tiff_tags(28, 28, 9, t273=None, t278=None, t279=None, t322=46336, t323=46336, t324=8, t325=9), bytes(9)
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", COSTLY)
+def test_an_image_that_costs_too_much_to_decode_is_refused(api: httpx.Client, kind: str) -> None:
+    refused = problem(send_file(api, COSTLY[kind]()), 413)
+    assert refused["errors"][0]["pointer"] == "/image"
+    assert "at most 100000000 are decoded" in refused["detail"] or "65535 pixels of a side" in refused["detail"]
+
+
+def test_a_batch_of_256_images_of_25_megapixels_is_refused_and_points_at_those_over_the_limit(
+    api: httpx.Client,
+) -> None:
+    content = png(5000, 5000, depth=1)
+    files = [("file", (f"{position}.png", content, PNG)) for position in range(256)]
+    refused = problem(api.post("/predictions", files=files), 413)
+    assert [error["pointer"] for error in refused["errors"]] == [
+        f"/file/{position}/image" for position in range(4, 256)
+    ]
+    assert "at most 100000000 are decoded for one request: send fewer at once" in refused["detail"]
 
 
 @pytest.mark.parametrize(
@@ -289,7 +319,7 @@ def test_a_database_that_cannot_be_reached_is_said_with_when_to_come_back(
         send_file(api, digit),
         api.get("/predictions"),
         api.get(f"/prediction/{UNKNOWN}"),
-        api.get("/health"),
+        api.get("/health?deep=1"),
     ):
         assert int(answer.headers["retry-after"]) > 0
         assert "127.0.0.1" not in problem(answer, 503)["detail"]

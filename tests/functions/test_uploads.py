@@ -1,8 +1,10 @@
 """`POST /upload`: a URL for an input that no request to the API has room for, and its prediction by `input_id`."""
 
 import hashlib
+import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -17,6 +19,7 @@ from tests.support.buckets import Bucket, make_bucket, put
 from tests.support.database import inputs, predictions
 from tests.support.event_transport import EventTransport, forget_environment
 from tests.support.prediction_queue import AWS, Queue
+from tests.support.repository import ROOT
 
 BUCKET = "uploads-of-tests"
 UNKNOWN = "019a0000-0000-7000-8000-000000000000"
@@ -342,3 +345,32 @@ def test_without_the_database_nothing_is_announced(
     environment.setenv("DATABASE_URL", "postgresql://anna@127.0.0.1:1/ledger")
 
     assert announce(api, digit).status_code == 503
+
+
+@pytest.mark.parametrize("bucket", ["UPLOADS_BUCKET"], indirect=True)
+def test_a_model_that_takes_features_takes_no_uploads(
+    api: httpx.Client, bucket: Bucket, environment: pytest.MonkeyPatch, digit: bytes
+) -> None:
+    assert bucket is not None
+    environment.setenv("MODEL", str(ROOT / "model_artifacts" / "diabetes"))
+
+    answer = announce(api, digit)
+
+    assert answer.status_code == 415
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert "takes features, not images" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("bucket", ["UPLOADS_BUCKET"], indirect=True)
+def test_nothing_is_announced_for_a_model_that_cannot_be_read(
+    api: httpx.Client, bucket: Bucket, environment: pytest.MonkeyPatch, digit: bytes, tmp_path: Path
+) -> None:
+    assert bucket is not None
+    environment.setenv("MODEL", str(tmp_path))
+
+    answer = announce(api, digit)
+
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+    assert "The model cannot be read" in answer.json()["detail"]
+    shutil.copytree(ROOT / "model_artifacts" / "mnist", tmp_path, dirs_exist_ok=True)
+    assert announce(api, digit).status_code == 201

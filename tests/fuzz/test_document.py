@@ -9,7 +9,7 @@ import httpx
 import pytest
 import requests
 import schemathesis
-from hypothesis import assume, given
+from hypothesis import given
 from hypothesis import strategies as st
 from schemathesis import GenerationMode
 from schemathesis.core.result import Ok
@@ -72,7 +72,7 @@ def with_real_content(served: Served, case: Case) -> bool:
         case.query["cursor"] = served.cursor()
     if case.media_type is None:
         return True
-    if served.takes != "image" and case.media_type != "application/json" and case.path != "/upload":
+    if served.takes != "image" and (case.media_type != "application/json" or case.path == "/upload"):
         return False
     if case.media_type.startswith("image/"):
         case.body = IMAGE
@@ -116,7 +116,8 @@ def test_what_the_document_allows_is_accepted(served: Served, operation: str) ->
     def accepts(case: Case) -> None:
         if case.path_parameters:
             case.path_parameters["prediction_id"] = known
-        assume(with_real_content(served, case) and storable(case.body))
+        if not (with_real_content(served, case) and storable(case.body)):
+            return
         answer = send(served, case)
         if "Idempotency-Key was used" in answer.text:
             return  # by an example before this one

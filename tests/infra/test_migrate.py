@@ -14,14 +14,13 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from functions.migrate import custom_resource, function_user, handler
+from functions.migrate import custom_resource, handler
 from functions.migrate.custom_resource import CustomResourceRequest
 from functions.shared.ledger.connection import Connection
 from functions.shared.ledger.database_url import parse_database_url
-from functions.shared.ledger.errors import LedgerError
 from infra import migrations
 from tests.support.cloudformation import CloudFormation
-from tests.support.database import in_database, run
+from tests.support.database import run
 
 SECRET = "tr0ub4dor"
 
@@ -156,7 +155,7 @@ def test_two_deployments_at_once_both_succeed(
     cloudformation: CloudFormation, owner_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DATABASE_URL", owner_url)
-    events = [request(cloudformation, "Update", MakeFunctionUser="true") for _ in range(4)]
+    events = [request(cloudformation, "Update", MakeFunctionUsers="true") for _ in range(4)]
     with ThreadPoolExecutor(len(events)) as pool:
         list(pool.map(lambda event: handler.handler(event, Context()), events))
     assert [json.loads(body)["Status"] for body in cloudformation.answers] == ["SUCCESS"] * len(events)
@@ -243,57 +242,13 @@ def test_the_text_of_an_error_that_is_not_ours_is_kept_from_the_answer() -> None
     assert "RuntimeError" in handler._reason(RuntimeError(SECRET))
 
 
-class TestFunctionUser:
-    """The user that all functions but this one log in as, where the stack has made the database."""
-
-    @pytest.fixture
-    def function_url(self, cloudformation: CloudFormation, owner_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
-        monkeypatch.setenv("DATABASE_URL", owner_url)
-        for _ in range(2):
-            handler.handler(request(cloudformation, "Update", MakeFunctionUser="true"), Context())
-        assert [json.loads(body)["Status"] for body in cloudformation.answers] == ["SUCCESS"] * 2
-        return in_database(owner_url, str(parse_database_url(owner_url).database), "ledger_function")
-
-    def test_two_deployments_at_once_make_it_one_after_the_other(self, owner_url: str) -> None:
-        migrations.upgrade(owner_url)
-        blocker = Connection(parse_database_url(owner_url))
-        with ThreadPoolExecutor(1) as pool, closing(blocker):
-            blocker.run(function_user._LOCK, {})
-            made = pool.submit(function_user.make_function_user, owner_url)
-            with pytest.raises(TimeoutError):
-                made.result(0.5)
-            blocker.close()
-            made.result(5)
-
-    def test_it_logs_in_with_a_token(self, function_url: str) -> None:
-        assert run(function_url, "SELECT pg_has_role('rds_iam', 'member')") == [[True]]
-
-    def test_it_reads_and_writes_every_table(self, function_url: str, owner_url: str) -> None:
-        tables = "SELECT tablename::text FROM pg_tables WHERE schemaname = 'public' AND tablename <> 'alembic_version'"
-        for [table] in run(owner_url, tables):
-            run(function_url, f"SELECT * FROM {table} LIMIT 1", f"DELETE FROM {table}")
-            allowed = f"SELECT has_table_privilege('{table}', 'INSERT') AND has_table_privilege('{table}', 'UPDATE')"
-            assert run(function_url, allowed) == [[True]]
-
-    @pytest.mark.parametrize(
-        "statement",
-        [
-            "CREATE TABLE mine (x int)",
-            "DROP TABLE predictions",
-            "ALTER TABLE predictions DROP COLUMN output",
-            "TRUNCATE predictions",
-            "UPDATE alembic_version SET version_num = '9999'",
-            "CREATE ROLE another",
-        ],
-    )
-    def test_it_may_do_nothing_else(self, function_url: str, statement: str) -> None:
-        with pytest.raises(LedgerError, match="42501"):
-            run(function_url, statement)
-
-    def test_a_database_of_ones_own_gets_no_user(
-        self, cloudformation: CloudFormation, owner_url: str, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setenv("DATABASE_URL", owner_url)
-        handler.handler(request(cloudformation, "Create", MakeFunctionUser="false"), Context())
-        allowed = "SELECT grantee::text FROM information_schema.role_table_grants WHERE table_name = 'predictions'"
-        assert {grantee for [grantee] in run(owner_url, allowed)} == {"ledger_owner"}
+@pytest.mark.parametrize("wanted", ["true", "false"])
+def test_functions_get_users_of_their_own_only_where_the_stack_makes_the_database(
+    cloudformation: CloudFormation, owner_url: str, monkeypatch: pytest.MonkeyPatch, wanted: str
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", owner_url)
+    handler.handler(request(cloudformation, "Create", MakeFunctionUsers=wanted), Context())
+    assert only(cloudformation)["Status"] == "SUCCESS"
+    allowed = "SELECT grantee::text FROM information_schema.role_table_grants WHERE table_name = 'predictions'"
+    others = {"ledger_reader", "ledger_writer", "ledger_eraser"} if wanted == "true" else set()
+    assert {grantee for [grantee] in run(owner_url, allowed)} == {"ledger_owner"} | others

@@ -4,9 +4,12 @@ import json
 import re
 from fnmatch import fnmatchcase
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
+from functions.migrate.function_users import FUNCTION_USERS
+from functions.shared.api.scopes import RESOURCE_SERVER, Scope
 from functions.shared.settings import (
     DescribeSettings,
     FunctionSettings,
@@ -62,26 +65,47 @@ ASYNCHRONOUS: dict[str, type[LedgerSettings]] = {"WorkerFunction": WorkerSetting
 
 SETTINGS: dict[str, type[LedgerSettings]] = {**API, **ASYNCHRONOUS}
 
+USERS = {
+    "PredictFunction": "ledger_writer",
+    "WorkerFunction": "ledger_writer",
+    "UploadFunction": "ledger_uploader",
+    "ListPredictionsFunction": "ledger_reader",
+    "GetPredictionFunction": "ledger_reader",
+    "DescribeFunction": "ledger_reader",
+    "SweepFunction": "ledger_eraser",
+}
+"""As whom each function logs in to the ledger."""
+
 READ_ELSEWHERE = {"LOG_LEVEL"}
 """What functions read without it being a setting: for the log."""
 
-WITH_A_TOKEN = {
-    "POST /prediction": "PredictFunction",
-    "POST /predictions": "PredictFunction",
-    "POST /upload": "UploadFunction",
-    "GET /predictions": "ListPredictionsFunction",
-    "GET /prediction/{prediction_id}": "GetPredictionFunction",
-    "GET /prediction/{prediction_id}/input": "GetPredictionFunction",
-    "GET /model": "DescribeFunction",
-}
 
-WITHOUT_A_TOKEN = {
-    "GET /": "DescribeFunction",
-    "GET /health": "DescribeFunction",
-    "GET /openapi.json": "DescribeFunction",
-    "GET /docs": "DescribeFunction",
-    "GET /docs/{asset}": "DescribeFunction",
-}
+def with_head(routes: dict[str, str]) -> dict[str, str]:
+    """Add a HEAD route for each GET route: HEAD goes where GET goes, with the same authorizer."""
+    return routes | {f"HEAD{key[3:]}": function for key, function in routes.items() if key.startswith("GET ")}
+
+
+WITH_A_TOKEN = with_head(
+    {
+        "POST /prediction": "PredictFunction",
+        "POST /predictions": "PredictFunction",
+        "POST /upload": "UploadFunction",
+        "GET /predictions": "ListPredictionsFunction",
+        "GET /prediction/{prediction_id}": "GetPredictionFunction",
+        "GET /prediction/{prediction_id}/input": "GetPredictionFunction",
+        "GET /model": "DescribeFunction",
+    }
+)
+
+WITHOUT_A_TOKEN = with_head(
+    {
+        "GET /": "DescribeFunction",
+        "GET /health": "DescribeFunction",
+        "GET /openapi.json": "DescribeFunction",
+        "GET /docs": "DescribeFunction",
+        "GET /docs/{asset}": "DescribeFunction",
+    }
+)
 
 WRONG_METHODS = {
     "ANY /": "DescribeFunction",
@@ -182,6 +206,18 @@ class TestRoutes:
         keys = {f"{method.upper()} {path}" for path, methods in documented.items() for method in methods}
         assert keys <= operations(aurora).keys()
 
+    def test_a_documented_operation_asks_for_a_token_where_its_route_does(self, aurora: Stack) -> None:
+        document = json.loads((ROOT / "functions/describe/openapi.json").read_text("utf-8"))
+        assert document["components"]["securitySchemes"].keys() == {"Token"}
+        routes = operations(aurora)
+        for path, methods in document["paths"].items():
+            for method, operation in methods.items():
+                [required] = routes[f"{method.upper()} {path}"]["security"]
+                assert bool(operation["security"]) == ("Token" in required), f"{method} {path}"
+                assert "401" in operation["responses"] or not operation["security"]
+                asked = {scope for one in operation["security"] for scope in one["Token"]}
+                assert asked <= set(Scope)
+
     def test_events_have_payload_format_2(self, aurora: Stack) -> None:
         integrations = [operation["x-amazon-apigateway-integration"] for operation in operations(aurora).values()]
         assert {one["payloadFormatVersion"] for one in integrations} == {"2.0"}
@@ -210,6 +246,22 @@ class TestRoutes:
         }
         assert "AuthStack" not in stack.resources
 
+    def test_the_user_pool_knows_the_scopes_that_functions_ask_for(self, aurora: Stack) -> None:
+        [server] = aurora.nested["AuthStack"].of_type("AWS::Cognito::UserPoolResourceServer").values()
+        assert server["Identifier"] == RESOURCE_SERVER
+        assert {scope["ScopeName"] for scope in server["Scopes"]} == set(Scope)
+        assert len(aurora.nested["AuthStack"].of_type("AWS::Cognito::UserPoolClient")) == 1
+
+    def test_an_operators_program_gets_tokens_with_scopes_where_it_is_asked_for(self) -> None:
+        stack = Stack.deployed(OperatorClient="true")
+        pool = stack.nested["AuthStack"]
+        client = pool.resources["OperatorAppClient"]["Properties"]
+        assert set(client["AllowedOAuthScopes"]) == {f"{RESOURCE_SERVER}/{scope}" for scope in Scope}
+        assert (client["AllowedOAuthFlows"], client["GenerateSecret"]) == (["client_credentials"], True)
+        audience = self.authorizer(stack)["jwtConfiguration"]["audience"]
+        assert audience == ["<UserPoolClient>", "<OperatorAppClient>"]
+        assert "AllowedOAuthScopes" not in pool.resources["UserPoolClient"]["Properties"]
+
     @staticmethod
     def authorizer(stack: Stack) -> dict[str, Any]:
         body = stack.resources["HttpApi"]["Properties"]["Body"]
@@ -226,7 +278,7 @@ class TestRoutes:
             "x-amazon-apigateway-cors"
         ]
         assert cors["allowOrigins"] == ["https://console.example.org", "https://example.org"]
-        assert cors["allowMethods"] == ["GET", "POST"]
+        assert cors["allowMethods"] == ["GET", "HEAD", "POST"]
         assert "allowCredentials" not in cors
 
     def test_requests_are_limited_and_logged(self, aurora: Stack) -> None:
@@ -421,7 +473,7 @@ class TestVersions:
         assert waits > aurora.resources["MigrateFunction"]["Properties"]["Timeout"]
 
     def test_the_migration_makes_the_functions_user_only_in_a_database_that_the_stack_makes(self) -> None:
-        made = {way: deployed(way).resources["Migration"]["Properties"]["MakeFunctionUser"] for way in WAYS}
+        made = {way: deployed(way).resources["Migration"]["Properties"]["MakeFunctionUsers"] for way in WAYS}
         assert {way for way, yes in made.items() if yes == "true"} == {
             "aurora",
             "aurora-behind-a-proxy",
@@ -486,25 +538,26 @@ class TestRights:
         assert bool(allowed) == ("VpcConfig" in stack.resources["PredictFunction"]["Properties"])
 
     @pytest.mark.parametrize(
-        ("way", "function", "owner"),
-        [
-            (
-                "aurora",
-                "dbuser:<Cluster.DBClusterResourceId>/ledger_function",
-                "dbuser:<Cluster.DBClusterResourceId>/ledger_owner",
-            ),
-            (
-                "aurora-behind-a-proxy",
-                "dbuser:prx-0123456789abcdef0/ledger_function",
-                "dbuser:<Cluster.DBClusterResourceId>/ledger_owner",
-            ),
-        ],
+        ("way", "server"),
+        [("aurora", "<Cluster.DBClusterResourceId>"), ("aurora-behind-a-proxy", "prx-0123456789abcdef0")],
     )
-    def test_only_the_migration_logs_in_as_the_owner(self, way: str, function: str, owner: str) -> None:
+    def test_each_function_logs_in_as_the_one_user_that_its_role_permits(self, way: str, server: str) -> None:
         stack = deployed(way)
-        prefix = "arn:aws:rds-db:eu-central-1:123456789012"
-        assert self.resources_of(stack, "PredictRole", "rds-db:connect") == [f"{prefix}:{function}"]
-        assert self.resources_of(stack, "MigrateRole", "rds-db:connect") == [f"{prefix}:{owner}"]
+        prefix = "arn:aws:rds-db:eu-central-1:123456789012:dbuser:"
+        for function, user in USERS.items():
+            role = f"{function.removesuffix('Function')}Role"
+            assert self.resources_of(stack, role, "rds-db:connect") == [f"{prefix}{server}/{user}"]
+            assert urlsplit(environment(stack, function)["DATABASE_URL"]).username == user
+        owner = f"{prefix}<Cluster.DBClusterResourceId>/ledger_owner"
+        assert self.resources_of(stack, "MigrateRole", "rds-db:connect") == [owner]
+        assert set(USERS) == there(stack)
+        assert set(USERS.values()) == set(FUNCTION_USERS)
+
+    def test_the_proxy_logs_in_as_the_functions_users_and_not_as_the_owner(self) -> None:
+        role = deployed("aurora-behind-a-proxy").nested["DatabaseStack"].resources["ProxyRole"]
+        [policy] = role["Properties"]["Policies"]
+        [statement] = policy["PolicyDocument"]["Statement"]
+        assert {one.rpartition("/")[2] for one in statement["Resource"]} == set(FUNCTION_USERS)
 
     def test_a_database_of_ones_own_is_reached_through_its_secret(self) -> None:
         for role in ("PredictRole", "ListPredictionsRole", "GetPredictionRole", "DescribeRole", "MigrateRole"):
@@ -514,10 +567,10 @@ class TestRights:
 
     def test_who_reads_a_model_may_read_that_model(self, aurora: Stack) -> None:
         stack = deployed("everything-else-different")
-        for role in ("PredictRole", "DescribeRole"):
+        for role in ("PredictRole", "DescribeRole", "UploadRole"):
             assert "arn:aws:s3:::models/iris/3/*" in self.resources_of(stack, role, "s3:GetObject")
             assert "arn:aws:s3:::models" in self.resources_of(stack, role, "s3:ListBucket")
-        for role in ("ListPredictionsRole", "GetPredictionRole", "UploadRole", "MigrateRole"):
+        for role in ("ListPredictionsRole", "GetPredictionRole", "MigrateRole"):
             assert not any("arn:aws:s3:::models" in one for one in self.resources_of(stack, role, "s3:GetObject"))
         assert not any("models" in one for one in self.resources_of(aurora, "PredictRole", "s3:GetObject"))
 
@@ -693,12 +746,12 @@ class TestDatabase:
     def test_functions_verify_whom_they_talk_to(self) -> None:
         direct = environment(deployed("aurora"), "PredictFunction")["DATABASE_URL"]
         assert direct == (
-            "postgresql://ledger_function@<Cluster.Endpoint.Address>:5432/ledger"
+            "postgresql://ledger_writer@<Cluster.Endpoint.Address>:5432/ledger"
             "?auth=iam&sslrootcert=/var/task/functions/shared/ledger/rds-ca.pem"
         )
         # A proxy's certificate comes from an authority that every system trusts.
         proxied = environment(deployed("aurora-behind-a-proxy"), "PredictFunction")["DATABASE_URL"]
-        assert proxied == "postgresql://ledger_function@<Proxy.Endpoint>:5432/ledger?auth=iam&pooler=transaction"
+        assert proxied == "postgresql://ledger_writer@<Proxy.Endpoint>:5432/ledger?auth=iam&pooler=transaction"
 
     @pytest.mark.parametrize("way", WAYS)
     def test_the_migration_goes_past_the_proxy(self, way: str) -> None:

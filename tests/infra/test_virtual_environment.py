@@ -74,25 +74,25 @@ def test_a_python_that_is_not_there_is_named_and_leaves_nothing(project: Path) -
 
 
 def test_what_is_installed_stays_and_another_python_makes_it_anew(project: Path) -> None:
-    assert MAKING in install(project).stdout
+    assert MAKING in install(project).stderr
     mine = project / ".venv" / "mine"
     mine.touch()
 
     for python in (None, sys.executable):
         again = install(project, python)
         assert again.returncode == 0
-        assert MAKING not in again.stdout
+        assert MAKING not in again.stderr
     too_old = install(project, pretender(project, (3, 10, 13)))
     assert too_old.returncode != 0
     assert mine.exists()
 
     (project / ".venv" / "serve.installed").unlink()  # something more is to be installed
     found = pretender(project, (3, 98, 0)).rename(project / "python3")
-    assert MAKING not in install(project, None, first_on_path=found.parent).stdout
+    assert MAKING not in install(project, None, first_on_path=found.parent).stderr
     assert mine.exists()
 
     another = install(project, pretender(project, (3, 99, 0)))
-    assert MAKING in another.stdout
+    assert MAKING in another.stderr
     assert not mine.exists()
 
 

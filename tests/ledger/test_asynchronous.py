@@ -237,3 +237,15 @@ def test_an_outcome_whose_acknowledgement_was_lost_is_recorded_once(
     proxy.next_flights(Fate.REPLY_LOST)
     proxied.complete(MODEL, [success(new) if outcome == "success" else Failure(new.prediction_id, "no image")])
     assert record(proxied, new).status == ("succeeded" if outcome == "success" else "failed")
+
+
+def test_the_prediction_that_was_claimed_last_comes_last(ledger: Ledger) -> None:
+    batch = queued(4)
+    for new in batch:
+        ledger.enqueue(new)
+    ids = [new.prediction_id for new in batch]
+    ledger.claim([ids[1]], lease_seconds=LEASE)
+    assert ledger.least_recently_claimed(ids) == (ids[0], ids[2], ids[3], ids[1])
+    ledger.claim([ids[0]], lease_seconds=LEASE)
+    assert ledger.least_recently_claimed(ids[::-1]) == (ids[2], ids[3], ids[1], ids[0])
+    assert ledger.least_recently_claimed([]) == ()

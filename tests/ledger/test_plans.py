@@ -180,7 +180,7 @@ def test_sessions_neither_compile_plans_nor_start_workers(filled: Connection) ->
 
 
 @pytest.mark.parametrize("mode", ["force_generic_plan", "force_custom_plan"])
-@pytest.mark.parametrize("statement", ["claim", "complete"])
+@pytest.mark.parametrize("statement", ["claim", "order", "complete"])
 def test_a_worker_looks_up_its_own_rows_however_many_are_queued(filled: Connection, statement: str, mode: str) -> None:
     simple = filled._pg.run
     simple("BEGIN")
@@ -190,6 +190,8 @@ def test_a_worker_looks_up_its_own_rows_however_many_are_queued(filled: Connecti
         ids = [row[0] for row in simple("SELECT prediction_id FROM predictions WHERE status = 'queued' LIMIT 3")]
         if statement == "claim":
             sql, parameters = statements.CLAIM, {"prediction_ids": array(ids), "lease_seconds": 60.0}
+        elif statement == "order":
+            sql, parameters = statements.LEAST_RECENTLY_CLAIMED, {"prediction_ids": array(ids)}
         else:
             columns = dict.fromkeys(_OUTCOME_COLUMNS, array([])) | {"prediction_id": array(ids)}
             sql, parameters = statements.COMPLETE, columns | {"error": array(["Why."] * 3), "model_id": 1}

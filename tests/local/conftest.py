@@ -29,7 +29,8 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
 def shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalServer]:
     """Return a running server of the small project, which must survive whatever a test does to it."""
     home = tmp_path_factory.mktemp("shared") / "home"
-    server = LocalServer(home, TEMPLATE=str(PROJECT / "template.yaml"), ENVIRONMENTS="2", SECRET="from the caller")
+    environment = {"TEMPLATE": str(PROJECT / "template.yaml"), "ENVIRONMENTS": "2", "SECRET": "from the caller"}
+    server = LocalServer(home, ALLOWED_HOSTS="api.example", **environment)
     try:
         yield server.start()
     finally:

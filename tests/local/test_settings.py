@@ -21,6 +21,7 @@ def test_everything_has_a_default() -> None:
 def test_every_setting_is_read_from_its_variable() -> None:
     environment = {
         "HOST": "0.0.0.0",
+        "ALLOWED_HOSTS": "ledger.example, console.example,",
         "PORT": "8080",
         "LEDGER_HOME": "/data",
         "DATABASE_URL": "postgresql://anna:secret@db/ledger",
@@ -30,6 +31,7 @@ def test_every_setting_is_read_from_its_variable() -> None:
     }
     expected = Settings(
         host="0.0.0.0",
+        allowed_hosts=("ledger.example", "console.example"),
         port=8080,
         ledger_home=Path("/data"),
         database_url="postgresql://anna:secret@db/ledger",
@@ -41,7 +43,17 @@ def test_every_setting_is_read_from_its_variable() -> None:
 
 
 def test_an_empty_variable_is_one_that_is_not_set() -> None:
-    names = ("HOST", "PORT", "LEDGER_HOME", "DATABASE_URL", "MODEL", "ENVIRONMENTS", "TEMPLATE", "AUTH")
+    names = (
+        "HOST",
+        "ALLOWED_HOSTS",
+        "PORT",
+        "LEDGER_HOME",
+        "DATABASE_URL",
+        "MODEL",
+        "ENVIRONMENTS",
+        "TEMPLATE",
+        "AUTH",
+    )
     assert Settings.from_environment(dict.fromkeys(names, "")) == Settings()
 
 

@@ -35,12 +35,18 @@ class EventTransport(httpx.BaseTransport):
     ----------
     subject
         The user of the token that an authorizer has checked; None if the API has no authorizer.
+    authorizer
+        What the event says of the authorizer, in place of the token of `subject`.
+    **claims
+        Other claims of the token, such as `scope`.
     """
 
-    def __init__(self, subject: object = None) -> None:
+    def __init__(self, subject: object = None, *, authorizer: object = None, **claims: object) -> None:
         functions = read_template(ROOT / "template.yaml")
         self._router = Router((route, function.handler) for function in functions for route in function.routes)
-        self._subject = subject
+        self._authorizer = authorizer
+        if subject is not None:
+            self._authorizer = {"jwt": {"claims": {"sub": subject, **claims}, "scopes": None}}
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Make the event, call the handler, and read its result."""
@@ -62,12 +68,14 @@ class EventTransport(httpx.BaseTransport):
             identifiers=new_identifiers(),
             port=443,
         )
-        if self._subject is not None:
-            event["requestContext"]["authorizer"] = {"jwt": {"claims": {"sub": self._subject}, "scopes": None}}
+        # An open route has no authorizer, so its event tells nothing of a token.
+        if self._authorizer is not None and match.needs_token:
+            event["requestContext"]["authorizer"] = self._authorizer
         event = json.loads(json.dumps(event))
         module, _, name = match.target.rpartition(".")
         handler: Handler = getattr(importlib.import_module(module), name)
-        answer = read_result(json.loads(json.dumps(handler(event, Context()))))
+        result = json.loads(json.dumps(handler(event, Context())))
+        answer = read_result(result, without_body=request.method == "HEAD")
         return httpx.Response(answer.status, headers=list(answer.headers), content=answer.body)
 
 

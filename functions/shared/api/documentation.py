@@ -1,11 +1,12 @@
 """The parts of the OpenAPI document that FastAPI cannot derive from types."""
 
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from functions.shared.api.problems import CONTENT_TYPE
+from functions.shared.api.scopes import RESOURCE_SERVER, Scope
 
 
 class ErrorPointer(BaseModel):
@@ -40,6 +41,32 @@ _WHEN: dict[int, str] = {
     422: "The request is well-formed but not valid. The answer says where and why.",
     503: "The database, S3 or the queue cannot be reached. `Retry-After` says when to retry.",
 }
+
+
+SCHEME: Final = "Token"
+"""The name of the security scheme, as in template.yaml."""
+
+SECURITY_SCHEMES: Final[dict[str, Any]] = {
+    SCHEME: {
+        "type": "http",
+        "scheme": "bearer",
+        "bearerFormat": "JWT",
+        "description": (
+            "An access token of the deployment's OpenID Connect issuer. It applies only where the deployment has an "
+            "authorizer: then each user sees their own records, and a scope widens what the token permits. A local "
+            "server asks for none unless it runs with `AUTH=on`. Scopes, bare or with "
+            f"`{RESOURCE_SERVER}/` before them: "
+            f"`{Scope.READ_ALL}` (list and read everybody's records), "
+            f"`{Scope.DELETE_ALL}` (delete everybody's records), "
+            f"`{Scope.WRITE_GROUND_TRUTH}` (say what became of them)."
+        ),
+    }
+}
+
+
+def with_scope(scope: Scope) -> dict[str, Any]:
+    """Return a route's `openapi_extra` that says what a scope widens: any token is enough for one's own records."""
+    return {"security": [{SCHEME: []}, {SCHEME: [scope.value]}]}
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:

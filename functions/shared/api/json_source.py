@@ -4,6 +4,7 @@ The ledger stores features exactly as they were sent: `0.10` stays `0.10`, and `
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from http import HTTPStatus
 from json import JSONDecodeError, JSONDecoder
@@ -24,9 +25,9 @@ class Source(NamedTuple):
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) < len(pairs):
-        names = [name for name, _ in pairs]
-        repeated = next(name for name in names if names.count(name) > 1)
-        raise Problem(HTTPStatus.BAD_REQUEST, f"The JSON body has the member {repeated!r} twice in one object.")
+        counts = Counter(name for name, _ in pairs)
+        repeated = next(name for name, count in counts.items() if count > 1)
+        raise Problem(HTTPStatus.BAD_REQUEST, f"The JSON body has the member {repeated[:100]!r} twice in one object.")
     return members
 
 

@@ -11,8 +11,9 @@ RESPOND_ASYNC: Final = "respond-async"
 APPLIED: Final = {"Preference-Applied": RESPOND_ASYNC}
 """The header of an answer that honours the preference (RFC 7240, section 3)."""
 
-# A quoted string may contain commas and semicolons (RFC 9110, section 5.6.4).
-_QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
+# A quoted string may contain commas and semicolons (RFC 9110, section 5.6.4). One that does not end takes the rest, or
+# each quote in it would be tried as a beginning, in quadratic time.
+_QUOTED = re.compile(r'"(?:[^"\\]|\\.?)*+"?', re.DOTALL)
 
 
 def prefers_async(request: Request) -> bool:

@@ -43,6 +43,12 @@ RETRY_AFTER_SECONDS = 5
 
 CONTENT_TYPE = "application/problem+json"
 
+MAX_ERRORS = 1_000
+"""Errors that a problem document lists."""
+
+MAX_TEXT_LENGTH = 500
+"""Characters of each text of a problem document. Lambda answers at most 6 MB."""
+
 _STATUS_BY_INPUT_ERROR: dict[type[InputError], HTTPStatus] = {
     UndecodableImageError: HTTPStatus.BAD_REQUEST,
     MissingFeaturesError: HTTPStatus.BAD_REQUEST,
@@ -92,16 +98,25 @@ class Problem(Exception):  # noqa: N818 - RFC 9457 calls it a problem, and so do
         self.headers = headers or {}
 
     def body(self) -> bytes:
-        """Return the problem as JSON (RFC 9457, section 3)."""
+        """Return the problem as JSON (RFC 9457, section 3), within `MAX_ERRORS` and `MAX_TEXT_LENGTH`."""
         document: dict[str, Any] = {
             "type": "about:blank",
             "title": self.status.phrase,
             "status": self.status.value,
-            "detail": self.detail,
+            "detail": _shortened(self.detail),
         }
         if self.errors:
-            document["errors"] = [{"pointer": pointer, "detail": detail} for pointer, detail in self.errors]
+            errors = [*self.errors[:MAX_ERRORS]]
+            if len(self.errors) > MAX_ERRORS:
+                errors.append(("", f"and {len(self.errors) - MAX_ERRORS} more errors"))
+            document["errors"] = [
+                {"pointer": _shortened(pointer), "detail": _shortened(detail)} for pointer, detail in errors
+            ]
         return json.dumps(document, ensure_ascii=False).encode("utf-8", errors="backslashreplace")
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= MAX_TEXT_LENGTH else f"{text[: MAX_TEXT_LENGTH - 1]}…"
 
 
 def invalid(faults: Iterable[Mapping[str, Any]]) -> Problem:

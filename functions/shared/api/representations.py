@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import to_json
 
 from functions.shared.api.app import MAX_RESPONSE_BYTES
-from functions.shared.ledger.records import PredictionRecord
+from functions.shared.ledger.records import Page, PredictionRecord
 
 Status = Literal["queued", "processing", "succeeded", "failed"]
 
@@ -134,6 +134,19 @@ def record_json(record: PredictionRecord) -> bytes:
     shown = {name: value for name, value in given.items() if name not in left_out}
     reason = f"This record cannot be shown in full: {', '.join(left_out)} cannot be part of an answer."
     return to_json(shown | {"error": f"{shown['error']} {reason}" if "error" in shown else reason})
+
+
+def page_json(page: Page) -> tuple[Page, bytes]:
+    """Return as much of a page as fits into an answer, at least one record, and its JSON."""
+    records, room = [], MAX_RECORD_BYTES
+    for record in page.records:
+        records.append(record_json(record))
+        room -= len(records[-1]) + 1
+        if room < 0 and len(records) > 1:
+            records.pop()
+            page = page.first(len(records))
+            break
+    return page, b'{"predictions":[%b],"next_cursor":%b}' % (b",".join(records), to_json(page.next_cursor))
 
 
 def _json_or_none(value: object, limit: int) -> bytes | None:

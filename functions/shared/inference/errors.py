@@ -67,7 +67,17 @@ class UndecodableImageError(InputError):
 
 
 class ImageTooLargeError(InputError):
-    """The image has more pixels than the limit. Its header says so, and no pixel is decoded."""
+    """Decoding the image would take too many pixels, too much memory or time. Usually the header alone says so."""
+
+
+def undecodable_image(message: str) -> UndecodableImageError:
+    """Return the error of an image that cannot be decoded, which points at the image."""
+    return UndecodableImageError(message, problems=(InputProblem("/image", message),))
+
+
+def image_too_large(message: str) -> ImageTooLargeError:
+    """Return the error of an image that is too large, which points at the image."""
+    return ImageTooLargeError(message, problems=(InputProblem("/image", message),))
 
 
 class MissingFeaturesError(InputError):

@@ -40,7 +40,7 @@ class FeatureTensor:
     name, dtype
         Of the graph's input.
     columns
-        Positions among the features; None if the width is open and model.json does not give it.
+        Positions among the features. None if the width is open and model.json does not give it.
     rank
         2 for ``[N, F]``, 1 for ``[N]`` or, in a graph without batch axis, ``[F]``.
     """
@@ -58,7 +58,7 @@ class FeatureInput:
     Attributes
     ----------
     columns
-        The features in the API's order; None where the model takes any number of them (then there is one tensor).
+        The features in the API's order. None if the model takes any number of them: it then has one tensor.
     tensors
         The graph's inputs.
     batch, unbatched
@@ -72,13 +72,13 @@ class FeatureInput:
 
     @property
     def names(self) -> tuple[str, ...] | None:
-        """The features' names, by which a caller may key them; None where they have none."""
+        """The names by which a caller may key the features. None if they have none."""
         names = tuple(column.name for column in self.columns or () if column.name is not None)
         return names or None
 
     @property
     def rows(self) -> int | None:
-        """Inputs of each run; None where that is open, 0 where the graph has no batch axis."""
+        """The number of inputs that each run takes. None if it is open, 0 if the graph has no batch axis."""
         return 0 if self.unbatched else self.batch
 
 
@@ -111,7 +111,7 @@ def choose_feature_input(signature: Signature, settings: PackageSettings) -> Fea
     order = list(range(len(slots)))
     if len(set(own_names)) == len(slots):
         if names is not None and set(names) == set(own_names):
-            order = [own_names.index(name) for name in names]  # the inputs' own names in another order
+            order = [own_names.index(name) for name in names]  # model.json has the inputs' names in another order
         names = names or tuple(own_names)
     columns = tuple(
         FeatureColumn(None if names is None else names[at], slots[slot].dtype) for at, slot in enumerate(order)
@@ -136,7 +136,7 @@ def _width(spec: TensorSpec, *, unbatched: bool) -> int | None:
 
 
 def _batch(signature: Signature) -> tuple[int | None, bool]:
-    """Tell (rows of each run or None, whether there is no batch axis)."""
+    """Return the number of rows of each run, or None, and whether the graph has no batch axis."""
     inputs = signature.inputs
     if len(inputs) == 1 and len(inputs[0].axes) == 1:
         (length,) = inputs[0].axes

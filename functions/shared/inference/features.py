@@ -1,4 +1,4 @@
-"""Convert a caller's features to the model's tensors, and report every mistake."""
+"""Convert a caller's features to the model's tensors, and report every mistake at once."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -135,14 +135,14 @@ class FeatureDecoder:
 
 
 class _Absent:
-    """Marks a missing feature, so that the others are still checked."""
+    """Stands for a missing feature, so that the others are still checked."""
 
 
 _ABSENT: Final = _Absent()
 
 
 class _Problems:
-    """Collects the problems of one feature vector. A hundred are enough to fix it."""
+    """Collects up to a hundred problems of one feature vector, and counts the others."""
 
     def __init__(self) -> None:
         self._found: list[InputProblem] = []
@@ -199,7 +199,7 @@ def _wanted_type(dtype: str) -> str:
 
 
 def _converted(values: list[object], dtype: str) -> NDArray[Any] | None:
-    """Convert values that are all of the right kind; None where one is not, and `_mistake` tells which."""
+    """Convert values to an array. None if one is wrong: `_mistake` then says which."""
     types = set(map(type, values))
     if dtype == "string":
         if types == {str} and all(map(_is_unicode, values)):
@@ -220,7 +220,7 @@ def _converted(values: list[object], dtype: str) -> NDArray[Any] | None:
                 numbers = [int(value) for value in numbers]
             return np.array(numbers, dtype=dtype)  # OverflowError where one does not fit
         array = np.array(numbers, dtype=np.float64)
-    except (OverflowError, ValueError):  # also: a whole number beyond float64; infinity and NaN have no whole number
+    except (OverflowError, ValueError):  # beyond float64, or the whole number of infinity or NaN
         return None
     with np.errstate(over="ignore"):
         array = array.astype(dtype, copy=False)
@@ -228,7 +228,7 @@ def _converted(values: list[object], dtype: str) -> NDArray[Any] | None:
 
 
 def _is_unicode(value: object) -> bool:
-    """Tell whether a text can be written as UTF-8: JSON's escapes can spell halves of a surrogate pair."""
+    """Tell whether a text can be encoded as UTF-8. JSON's escapes can spell half of a surrogate pair, which cannot."""
     try:
         str(value).encode()
     except UnicodeEncodeError:
@@ -237,7 +237,7 @@ def _is_unicode(value: object) -> bool:
 
 
 def _mistake(value: object, dtype: str) -> str | None:
-    """Tell what is wrong with one value, or None."""
+    """Say what is wrong with a value. None if it is right."""
     if dtype == "string":
         if not isinstance(value, str):
             return f"not {_type_of(value)}"

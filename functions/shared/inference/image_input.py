@@ -1,4 +1,4 @@
-"""How a model wants its image, from the shape of its input and what model.json adds."""
+"""Derive how a model takes its image from the shape of its input and from model.json."""
 
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
@@ -9,26 +9,26 @@ from functions.shared.inference.package_settings import Color, PackageSettings, 
 
 Layout: TypeAlias = Literal["NCHW", "NHWC", "NHW"]
 
-# Below this, the two last axes of a rank-3 input are a table or a series rather than a picture.
+# If the last two axes of a rank-3 input are shorter, the input is a table or a series, not a picture.
 _SMALLEST_PLAUSIBLE_SIDE: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
 class ImageInput:
-    """How the model wants its image.
+    """How the model takes its image.
 
     Attributes
     ----------
     name, dtype
         Of the graph's input.
     layout
-        Order of the axes; ``NHW`` is a grey image without a channel axis.
+        The order of the axes. ``NHW`` is a grey image without a channel axis.
     channels
         1 (grey), 3 (colour) or 4 (colour and transparency).
     height, width
-        In pixels; both None where the model takes any size and model.json names none: an image then keeps its own.
+        In pixels. Both None if the model takes any size and model.json names none: an image then keeps its own.
     batch
-        Number of images that each run takes; None where that is open.
+        The number of images that each run takes. None if it is open.
     unbatched
         The graph has no batch axis at all.
     color
@@ -55,13 +55,13 @@ class ImageInput:
 
     @property
     def rows(self) -> int | None:
-        """Inputs of each run; None where that is open, 0 where the graph has no batch axis."""
+        """The number of inputs that each run takes. None if it is open, 0 if the graph has no batch axis."""
         return 0 if self.unbatched else self.batch
 
 
 @dataclass(frozen=True, slots=True)
 class _Axes:
-    """One reading of an input's axes."""
+    """A possible reading of an input's axes."""
 
     layout: Layout
     batch: Dimension
@@ -72,12 +72,15 @@ class _Axes:
 
 
 def choose_image_input(signature: Signature, settings: PackageSettings) -> ImageInput:
-    """Decide how the one input of a model, of rank 3 or 4, is an image.
+    """Decide how the only input of a model, of rank 3 or 4, takes an image.
+
+    A wrong choice would exchange axes or channels, and every prediction would be wrong. So what model.json says goes
+    before what is likely.
 
     Raises
     ------
     ModelPackageError
-        It is not, or model.json contradicts it.
+        The input cannot be an image, or model.json contradicts it or is needed to decide.
     """
     (spec,) = signature.inputs
     if settings.feature_names is not None:
@@ -123,8 +126,8 @@ def _axes_of_rank_4(spec: TensorSpec, settings: PackageSettings) -> _Axes:
         )
 
     def likelihood(axes: _Axes) -> tuple[bool, bool, bool]:
-        # A channel axis of known length goes before an open one, then what agrees with model.json, then what the
-        # first convolution says. ONNX's own convolutions take NCHW: that is what is left.
+        # First comes a channel axis of known length, then what agrees with model.json, then the layout that the first
+        # convolution shows. Without one it is NCHW, which ONNX's convolutions take.
         sides = zip((axes.height, axes.width), settings.size or (None, None), strict=True)
         fits_size = all(None in (_fixed(side), wanted) or side == wanted for side, wanted in sides)
         fits_color = None in (settings.color, _fixed(axes.channel)) or (settings.color == "grey") == (axes.channel == 1)

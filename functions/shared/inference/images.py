@@ -1,14 +1,14 @@
 """Convert an uploaded image to the model's tensor.
 
-Decisions and their reasons:
+A model predicts worse, and nobody notices, if its images are converted otherwise than in training. So:
 
-- An image is turned upright as its EXIF orientation says, as every viewer does.
-- Only the first frame of an animation or page of a document counts.
-- It is stretched to the model's size, aspect ratio or not, as ``tf.keras.utils.load_img`` and Hugging Face's image
-  processors do by default; an image of that size is not resampled at all. Colours are converted before the size.
-- Transparency, for a model without such a channel: the image is laid over black, or over white where what is drawn is
-  dark and would vanish on black. So white ink and black ink on a transparent sheet both stay readable.
-- 16 bits per sample are scaled to 8 over the whole range (65535 becomes 255), as the PNG specification says.
+- The EXIF orientation turns an image upright, as in every viewer.
+- The first frame of an animation, or the first page of a document, is the image.
+- Resizing ignores the aspect ratio, as ``tf.keras.utils.load_img`` and Hugging Face's image processors do by default.
+  Colours are converted first. An image that has the model's size already is not resampled.
+- A transparent image is laid over black, or over white if what is drawn is dark, unless the model takes transparency.
+  White ink and black ink both stay readable.
+- 16 bits per sample become 8 over the whole range (65535 becomes 255), as the PNG specification says.
 """
 
 import io
@@ -16,6 +16,7 @@ import struct
 import warnings
 import zlib
 from collections.abc import Callable
+from functools import cache
 from typing import Any, Final
 
 import numpy as np
@@ -24,20 +25,23 @@ from PIL import Image
 from PIL.ImageFile import ImageFile
 
 from functions.shared.inference.content_types import SUPPORTED_CONTENT_TYPES, sniff_contenttype
-from functions.shared.inference.errors import ImageTooLargeError, InputProblem, UndecodableImageError
+from functions.shared.inference.decoding_budget import SCANS_LIKE_THE_FIRST, UNTIMED_BYTES, DecodingBudget, TimedFile
+from functions.shared.inference.errors import image_too_large, undecodable_image
 from functions.shared.inference.image_input import ImageInput
+from functions.shared.inference.jpeg_frame import read_jpeg_frame
 from functions.shared.inference.package_settings import RESAMPLE_NAMES
 from functions.shared.inference.plain_png import read_plain_png
+from functions.shared.inference.tiff_layout import read_tiff_layout
 
-# Pillow warns about odd metadata in files that decode well, which would fill the logs. The filter is set once:
-# setting it for each image takes time and is not thread-safe (Python, "warnings.catch_warnings").
+# Pillow warns about odd metadata in files that decode well, and the warnings would fill the log. A filter for each
+# image would take time and is not thread-safe (Python, "warnings.catch_warnings").
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 __all__ = ["SUPPORTED_CONTENT_TYPES", "ImageDecoder", "sniff_contenttype"]
 
 _MODES: Final = {1: "L", 3: "RGB", 4: "RGBA"}
 _SIXTEEN_BIT_MODES: Final = frozenset({"I;16", "I;16L", "I;16B", "I;16N"})
-# 32 bits per sample have no natural white, and these have no conversion to colour.
+# 32 bits per sample have no fixed white, and Pillow converts none of these to colour.
 _REFUSED_MODES: Final = frozenset({"I", "F", "LAB"})
 _TURNS: Final = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -49,8 +53,8 @@ _TURNS: Final = {
     8: Image.Transpose.ROTATE_90,
 }
 _ORIENTATION_TAG: Final = 0x0112
-# What Pillow raises on damaged files. Its ImageFile takes the second row for damage too while it reads a header; from
-# pixels and metadata, they come through.
+# Pillow raises these on damaged files. While it reads a header, its ImageFile converts the second row to SyntaxError;
+# while it reads pixels and metadata, it does not.
 _DAMAGED: Final = (
     *(OSError, SyntaxError, ValueError),
     *(IndexError, TypeError, KeyError, EOFError, struct.error, zlib.error),
@@ -58,14 +62,14 @@ _DAMAGED: Final = (
 
 
 class ImageDecoder:
-    """Decodes images for one model; everything that depends on the model alone is worked out here, once.
+    """Decodes images for one model. What depends on the model alone is computed once, here.
 
     Parameters
     ----------
     wanted
         How the model takes its image.
     max_pixels
-        Width times height above which an image is refused on its header.
+        The most pixels (width times height) that an image may have. The other limits are multiples of it.
     """
 
     def __init__(self, wanted: ImageInput, *, max_pixels: int) -> None:
@@ -75,23 +79,32 @@ class ImageDecoder:
         self._resample = Image.Resampling(RESAMPLE_NAMES.index(wanted.resample))
         self._layout = wanted.layout
         self._order = (2, 1, 0, 3)[: wanted.channels] if wanted.color == "bgr" else tuple(range(wanted.channels))
-        # A channel has 256 possible values, so the arithmetic is done once for each of them, in double precision, and
-        # decoding looks them up: one step whatever the dtype, and each value is the nearest that the dtype has.
+        # A pixel has 256 possible values, so a table holds the result for each, computed in double precision: decoding
+        # takes one step for any dtype, and no result is rounded twice.
         dtype = np.dtype(wanted.dtype)
         pixels = np.arange(256, dtype=np.float64)
         tables = [(pixels * wanted.rescale_factor - m) / s for m, s in zip(wanted.mean, wanted.std, strict=True)]
         if dtype.kind in "iu":
             tables = [np.rint(table) for table in tables]
         self._tables = [table.astype(dtype) for table in tables]
+        size = wanted.channels * dtype.itemsize
+        self._bytes_per_pixel = 0 if self._size else size
+        self._fixed_bytes = size * self._size[0] * self._size[1] if self._size else 0
         self._one_table = all(np.array_equal(table, self._tables[0]) for table in self._tables)
 
-    def decode(self, data: bytes) -> NDArray[Any]:
+    def budget(self) -> DecodingBudget:
+        """Return what the images of one request may cost."""
+        return DecodingBudget(self._max_pixels, self._bytes_per_pixel, self._fixed_bytes)
+
+    def decode(self, data: bytes, budget: DecodingBudget | None = None) -> NDArray[Any]:
         """Decode one image file.
 
         Parameters
         ----------
         data
             The file's bytes.
+        budget
+            What is left for the images of the request. None for an image alone.
 
         Returns
         -------
@@ -102,61 +115,62 @@ class ImageDecoder:
         Raises
         ------
         UndecodableImageError
-            The bytes are no image, or a damaged one, or an image of another kind.
+            The bytes are not an image, or a damaged one, or an image of another kind.
         ImageTooLargeError
-            It has more pixels than the limit.
+            It would cost more than is left.
         """
-        image = read_plain_png(data, self._check_size) or self._open(data)
+        budget = budget or self.budget()
+        image: Image.Image | None = read_plain_png(data, budget.admit)
         try:
-            upright = _upright(image)
-            plain = _to_mode(upright, self._mode)
-            if self._size is not None and plain.size != self._size:
-                plain = plain.resize(self._size, self._resample)
+            if image is None:
+                image = _loaded(self._open(data, budget))
+            turn = _turn(image)
+            image = _to_mode(image, self._mode)
+            if turn is not None:
+                image = image.transpose(turn)
+            if self._size is not None and image.size != self._size:
+                image = image.resize(self._size, self._resample)
         except _DAMAGED as error:
-            raise _undecodable("the image is damaged or cut off") from error
-        return self._to_tensor(_pixels(plain))
+            raise undecodable_image("the image is damaged or cut off") from error
+        return self._to_tensor(_pixels(image))
 
     def check(self, data: bytes) -> None:
-        """Read an image's header alone, to refuse early and cheaply what `decode` would refuse for it.
+        """Refuse what `decode` would refuse for its header. This decodes no pixel, so damage behind it does not show.
 
         Raises
         ------
         UndecodableImageError, ImageTooLargeError
-            As `decode` does. What is wrong behind the header does not show.
+            As `decode` does.
         """
-        self._open(data)
+        self._open(data, self.budget())
 
     def black(self, height: int, width: int) -> NDArray[Any]:
-        """Make the tensor of a black (and opaque) image of a size; shape and dtype as `decode` gives them."""
+        """Return the tensor of a black, opaque image, in the shape and dtype of `decode`."""
         return self._to_tensor(_pixels(Image.new(self._mode, (width, height), "black")))
 
-    def _open(self, data: bytes) -> ImageFile:
-        """Read the header and check the size; no pixel is decoded."""
+    def _open(self, data: bytes, budget: DecodingBudget) -> ImageFile:
+        """Read the header, and take the image's cost off the budget. This decodes no pixel."""
         content_type = sniff_contenttype(data)
         if content_type is None:
             kinds = ", ".join(kind.removeprefix("image/") for kind in SUPPORTED_CONTENT_TYPES)
             what = "the image is empty" if not data else "the bytes are no image of a kind that is taken"
-            raise _undecodable(f"{what}: send one of {kinds}")
-        if content_type == "image/webp":
-            # its decoder allocates the canvas when it is made, so the header is looked at before
-            self._check_size(*_webp_size(data))
+            raise undecodable_image(f"{what}: send one of {kinds}")
+        admit = _ADMIT.get(content_type)
+        admitted = None if admit is None else admit(data, budget)
         try:
-            image = _OPENERS[content_type](io.BytesIO(data))
-        except Image.DecompressionBombError as error:  # a GIF's frame may be larger than the GIF, says its header
-            raise self._too_large("more") from error
+            # Pillow fills a run-length BMP pixel by pixel, whatever the size of the file.
+            timed = len(data) > UNTIMED_BYTES or content_type == "image/bmp"
+            image = _OPENERS[content_type](TimedFile(data, budget) if timed else io.BytesIO(data))
+        except Image.DecompressionBombError as error:  # a frame of a GIF may be larger than the GIF's own size
+            raise image_too_large(f"the image has more than the {self._max_pixels} pixels that are taken") from error
         except _DAMAGED as error:
             name = content_type.removeprefix("image/")
-            raise _undecodable(f"the image begins like {name}, but its header is damaged or cut off") from error
-        self._check_size(*image.size)
+            raise undecodable_image(f"the image begins like {name}, but its header is damaged or cut off") from error
+        if admitted is None:
+            budget.admit(*image.size)
+        elif sorted(admitted) != sorted(image.size):
+            raise undecodable_image("the image's header says its size in two ways")
         return image
-
-    def _check_size(self, width: int, height: int) -> None:
-        if width * height > self._max_pixels:
-            raise self._too_large(f"{width} x {height} = {width * height} pixels, more")
-
-    def _too_large(self, size: str) -> ImageTooLargeError:
-        message = f"the image has {size} than the {self._max_pixels} pixels that are taken"
-        return ImageTooLargeError(message, problems=(InputProblem("/image", message),))
 
     def _to_tensor(self, pixels: NDArray[np.uint8]) -> NDArray[Any]:
         if pixels.ndim == 2 and self._layout != "NHW":
@@ -170,20 +184,17 @@ class ImageDecoder:
 
 
 def _pixels(image: Image.Image) -> NDArray[np.uint8]:
-    """Return an image of 8 bits a sample as ``[height, width]``, or with the channels as a third axis.
+    """Return the samples of an image of 8 bits each, as ``[height, width]`` or ``[height, width, channels]``.
 
-    As ``np.asarray`` does, which asks Pillow for the same bytes and then at length what they mean.
+    ``np.asarray`` returns the same and takes longer: it asks Pillow what the bytes mean.
     """
     width, height = image.size
     pixels = np.frombuffer(image.tobytes(), np.uint8)
     return pixels.reshape(height, width) if image.mode == "L" else pixels.reshape(height, width, -1)
 
 
-def _undecodable(message: str) -> UndecodableImageError:
-    return UndecodableImageError(message, problems=(InputProblem("/image", message),))
-
-
-# Pillow's own Image.open would import and try five formats; the type is known here, so one is imported when first sent.
+# Image.open would import and try several formats. Here the type is known, so the first image of a type imports one, and
+# no format is decoded that is not in this list.
 
 
 def _open_png(file: io.BytesIO) -> ImageFile:
@@ -232,8 +243,37 @@ _OPENERS: Final[dict[str, Callable[[io.BytesIO], ImageFile]]] = {
 }
 
 
+# The size that Pillow tells does not say what these decoders allocate, or how often they go over the pixels. So their
+# headers are read before Pillow sees the file.
+
+
+def _admit_jpeg(data: bytes, budget: DecodingBudget) -> tuple[int, int]:
+    width, height, scans = read_jpeg_frame(data)
+    budget.admit(width, height, 1 + scans // SCANS_LIKE_THE_FIRST)
+    return width, height
+
+
+def _admit_tiff(data: bytes, budget: DecodingBudget) -> tuple[int, int]:
+    width, height, passes = read_tiff_layout(data)
+    budget.admit(width, height, passes)
+    return width, height
+
+
+def _admit_webp(data: bytes, budget: DecodingBudget) -> tuple[int, int]:
+    width, height = _webp_size(data)
+    budget.admit(width, height)
+    return width, height
+
+
+_ADMIT: Final[dict[str, Callable[[bytes, DecodingBudget], tuple[int, int]]]] = {
+    "image/jpeg": _admit_jpeg,
+    "image/tiff": _admit_tiff,
+    "image/webp": _admit_webp,
+}
+
+
 def _webp_size(data: bytes) -> tuple[int, int]:
-    """Read the canvas size of a WebP file (RFC 9649); (0, 0) where there is none to read."""
+    """Read the canvas size of a WebP file (RFC 9649). (0, 0) if there is none."""
     kind = data[12:16]
     if kind == b"VP8X" and len(data) >= 30:
         return 1 + int.from_bytes(data[24:27], "little"), 1 + int.from_bytes(data[27:30], "little")
@@ -245,42 +285,52 @@ def _webp_size(data: bytes) -> tuple[int, int]:
     return 0, 0
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    """Decode the pixels and turn them as the EXIF orientation says; Pillow turns TIFF by itself."""
+def _loaded(image: ImageFile) -> Image.Image:
+    """Decode the pixels. A WebP image is copied, because its decoder holds 12 bytes a pixel as long as it lives."""
     image.load()
+    return image.copy() if image.format == "WEBP" else image
+
+
+def _turn(image: Image.Image) -> Image.Transpose | None:
+    """Return how the EXIF orientation turns a decoded image. Pillow turns TIFF images itself."""
     if "exif" not in image.info:
-        return image
+        return None
     try:
         orientation = image.getexif().get(_ORIENTATION_TAG)
     except _DAMAGED:
-        return image  # the pixels are whole: viewers show them as they lie
-    turn = _TURNS.get(orientation) if isinstance(orientation, int) else None
-    return image if turn is None else image.transpose(turn)
+        return None  # the pixels are whole, and viewers show them unturned
+    return _TURNS.get(orientation) if isinstance(orientation, int) else None
+
+
+@cache
+def _eight_bits() -> NDArray[np.uint8]:
+    """Return the 8-bit sample of each 16-bit one: floor(sample * 255 / 65535 + 0.5) (PNG specification, 13.12)."""
+    return ((np.arange(65536, dtype=np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
 
 
 def _to_mode(image: Image.Image, mode: str) -> Image.Image:
     if image.mode == mode and "transparency" not in image.info:
-        return image  # as most are that are made for the model
+        return image  # most images that are made for the model
     if image.mode in _SIXTEEN_BIT_MODES:
-        # the PNG specification, 13.12: floor(sample * 255 / 65535 + 0.5)
-        samples = np.asarray(image).astype(np.uint32)
-        image = Image.fromarray(((samples * 255 + 32767) // 65535).astype(np.uint8))
+        image = Image.fromarray(_eight_bits().take(np.asarray(image)))
     if image.mode in _REFUSED_MODES:
-        raise _undecodable(f"the image has samples of a kind ({image.mode}) that is not taken: send 8 or 16 bits each")
+        raise undecodable_image(
+            f"the image has samples of a kind ({image.mode}) that is not taken: send 8 or 16 bits each"
+        )
     if image.mode in ("P", "PA") and image.palette is None:
-        raise _undecodable("the image has a palette, but the palette is missing")
+        raise undecodable_image("the image has a palette, but the palette is missing")
     if mode != "RGBA" and image.has_transparency_data:
-        image = _flattened(image.convert("RGBA"))
+        image = _flattened(image if image.mode == "RGBA" else image.convert("RGBA"))
     return image if image.mode == mode else image.convert(mode)
 
 
 def _flattened(image: Image.Image) -> Image.Image:
-    """Lay an RGBA image over the backdrop, black or white, that what is drawn stands out from."""
+    """Lay an RGBA image over black, or over white if what is drawn is dark."""
     alpha = image.getchannel("A")
-    if alpha.getextrema() == (255, 255):  # as most are: nothing to lay over anything
+    if alpha.getextrema() == (255, 255):  # opaque, as most images are
         return image.convert("RGB")
     on_black = Image.alpha_composite(Image.new("RGBA", image.size, "black"), image).convert("RGB")
     light = np.asarray(on_black.convert("L")).sum(dtype=np.int64)
-    if 2 * light >= np.asarray(alpha).sum(dtype=np.int64):  # what is drawn is no darker than mid-grey on the average
+    if 2 * light >= np.asarray(alpha).sum(dtype=np.int64):  # on average, what is drawn is mid-grey or lighter
         return on_black
     return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")

@@ -11,6 +11,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from functions.shared.inference.decoding_budget import DecodingBudget
 from functions.shared.inference.errors import (
     InputError,
     InputProblem,
@@ -142,8 +143,19 @@ class Model:
             model.warm_up()  # only a run shows how many scores there are
         return model
 
-    def decode_image(self, data: bytes) -> Instance:
+    def decoding_budget(self) -> DecodingBudget | None:
+        """Return what the images of one request may cost to decode; None if the model takes features."""
+        return None if self._images is None else self._images.budget()
+
+    def decode_image(self, data: bytes, budget: DecodingBudget | None = None) -> Instance:
         """Decode and preprocess one image file.
+
+        Parameters
+        ----------
+        data
+            The file's bytes.
+        budget
+            What is left for the images of its request; None for an image alone.
 
         Raises
         ------
@@ -152,7 +164,7 @@ class Model:
         """
         if self._images is None:
             raise TypeError("this model takes features, not images")
-        return Instance((self._images.decode(data),))
+        return Instance((self._images.decode(data, budget),))
 
     def check_image(self, data: bytes) -> None:
         """Check an image's header only.

@@ -13,7 +13,7 @@ from functions.shared.inference.prediction import Output, Prediction
 
 RawOutput: TypeAlias = "NDArray[Any] | list[dict[int | str, float]]"
 
-# The largest error that rounding can cause, even in half precision. Scores further off are not probabilities.
+# Rounding errs by less than this, even in half precision. Scores that are further off are not probabilities.
 _TOLERANCE: Final = 0.005
 _EVEN: Final = 0.5
 
@@ -73,7 +73,7 @@ class OutputReader:
         RowsMismatchError
             An output does not have one row per input.
         ModelPackageError
-            The model answers another number of scores than there are labels (where the file did not tell before).
+            The number of scores differs from that of the labels. (A file that says its width is refused on loading.)
         """
         labels: list[int | str] = []
         if self._has_label:
@@ -123,7 +123,7 @@ class OutputReader:
         """Read a classification from its scores alone."""
         confidence: float | None
         if len(values) == 1:
-            # one probability tells two classes: it is that of the second
+            # the one score is the probability of the second of two classes
             index = int(values[0] > _EVEN)
             confidence = (values[0] if index else 1 - values[0]) if -_TOLERANCE <= values[0] <= 1 + _TOLERANCE else None
         else:
@@ -158,7 +158,7 @@ class OutputReader:
         return values.index(max(values)) if len(values) > 1 and self._are_probabilities(values) else None
 
     def _are_probabilities(self, values: Sequence[float]) -> bool:
-        # a forest's sums of shares may end up at -1e-7 and 1.0000001
+        # a forest adds up shares, and may return -1e-7 or 1.0000001
         if min(values) < -_TOLERANCE or max(values) > 1 + _TOLERANCE:
             return False
         return self._independent or abs(sum(values) - 1) <= _TOLERANCE

@@ -92,12 +92,7 @@ class ModelPackage:
             of the wrong type, it contradicts the ONNX file, or the model takes something that is neither one image nor
             features.
         """
-        if folder.is_file():
-            raise ModelPackageError(f"{folder.name}: is a file: name the folder that holds it, {folder.parent}")
-        if not folder.is_dir():
-            raise ModelPackageError(f"{folder.name or folder}: there is no such folder")
-        path = find_model(folder)
-        said = PackageSettings.read(folder / "model.json")
+        path, said = _find(folder)
         files = read_files(path)
         signature = read_signature(path)
         decided = _Decisions.of(signature, said)
@@ -137,6 +132,24 @@ class ModelPackage:
         if wanted.columns is not None:
             features = [{"name": column.name, "type": column.type, "dtype": column.dtype} for column in wanted.columns]
         return {"takes": "features", "features": features}
+
+
+def takes_images(folder: Path) -> bool:
+    """Return whether a package's model takes images. Reads the ONNX file's signature and model.json, not the weights.
+
+    Parameters and errors as in `ModelPackage.load`.
+    """
+    path, said = _find(folder)
+    return isinstance(_choose_input(read_signature(path), said), ImageInput)
+
+
+def _find(folder: Path) -> tuple[Path, PackageSettings]:
+    """Return a package's ONNX file, and what its model.json says."""
+    if folder.is_file():
+        raise ModelPackageError(f"{folder.name}: is a file: name the folder that holds it, {folder.parent}")
+    if not folder.is_dir():
+        raise ModelPackageError(f"{folder.name or folder}: there is no such folder")
+    return find_model(folder), PackageSettings.read(folder / "model.json")
 
 
 class _Decisions(NamedTuple):

@@ -1,8 +1,7 @@
-"""Decode plain PNG files (only header and pixels, as browsers write them) in fewer steps than Pillow.
+"""Decode plain PNG files (header, pixels and end, as browsers write them) without Pillow's reader.
 
-Pillow reads a PNG file chunk by chunk. For a small image, that takes longer than decoding the pixels, especially with
-the cold processor caches of a new request. This module passes the pixels of a plain file directly to Pillow's pixel
-decoder. Every other file, including a damaged one, is left to Pillow's reader.
+docs/decisions/plain-png.md says why. A file that this module took and Pillow would refuse, or see differently, would
+get a wrong prediction. So it leaves every other file to Pillow.
 
 Source: the PNG specification, 3rd edition, sections 5 and 11.2.
 """
@@ -18,7 +17,7 @@ from PIL import Image
 # filtering and interlacing; CRC.
 _HEADER: Final = struct.Struct(">8sI4sIIBBBBBI")
 _BEGINNING: Final = (b"\x89PNG\r\n\x1a\n", 13, b"IHDR")
-_CHECKED: Final = slice(12, 29)  # what the CRC is of
+_CHECKED: Final = slice(12, 29)  # the bytes that the CRC covers
 _CHUNK: Final = struct.Struct(">I4s")
 _CRC_BYTES: Final = 4
 _BIT_DEPTH: Final = 8
@@ -26,19 +25,20 @@ _MODES: Final = {0: "L", 2: "RGB", 4: "LA", 6: "RGBA"}
 
 
 def read_plain_png(data: bytes, check_size: Callable[[int, int], None]) -> Image.Image | None:
-    """Decode a file if it is such a plain one.
+    """Decode a file if it is plain.
 
     Parameters
     ----------
     data
         The file.
     check_size
-        Given width and height before any pixel is decoded; raises if they are too large.
+        Called with width and height, before a pixel is decoded and only if the file is plain. Raises if they are too
+        large.
 
     Returns
     -------
     Image or None
-        The same image that Pillow's reader would give; None if Pillow's reader must decode the file.
+        The image that Pillow's reader would return. None if Pillow must read the file.
     """
     if len(data) < _HEADER.size:
         return None
@@ -48,10 +48,10 @@ def read_plain_png(data: bytes, check_size: Callable[[int, int], None]) -> Image
     mode = _MODES.get(color)
     if mode is None or depth != _BIT_DEPTH or compression or filtering or interlacing or not width or not height:
         return None
-    check_size(width, height)
     pixels = _pixels(data)
     if pixels is None:
         return None
+    check_size(width, height)
     try:
         return Image.frombytes(mode, (width, height), pixels, "zip", mode)
     except ValueError:
@@ -59,7 +59,7 @@ def read_plain_png(data: bytes, check_size: Callable[[int, int], None]) -> Image
 
 
 def _pixels(data: bytes) -> bytes | None:
-    """Return the compressed pixels; None if the file has any other chunk."""
+    """Return the compressed pixels. None if the file has any other chunk."""
     pieces: list[bytes] = []
     at = _HEADER.size
     while len(data) - at >= _CHUNK.size:

@@ -255,7 +255,8 @@ class Ledger:
         sql, parameters = statements.WITHDRAW, dict[str, object](prediction_id=prediction_id)
         if idempotency is not None:
             sql, parameters = statements.WITHDRAW_WITH_KEY, parameters | _key_row(idempotency)
-        return not self._pool.run(sql, parameters)
+        [[withdrawn]] = self._pool.run(sql, parameters)
+        return bool(withdrawn)
 
     def replay(self, idempotency: IdempotencyKey) -> Replay | None:
         """Look up what a key has stored, so that a repeated request is not predicted again.
@@ -376,6 +377,22 @@ class Ledger:
             busy=tuple(wanted[row[0] - 1] for row in rows if not row[1] and row[2] in ("queued", "processing")),
             done=tuple(wanted[row[0] - 1] for row in rows if not row[1] and row[2] not in ("queued", "processing")),
         )
+
+    def least_recently_claimed(self, prediction_ids: Iterable[UUID]) -> tuple[UUID, ...]:
+        """Order predictions by when they were claimed, or queued if they were not claimed yet.
+
+        Parameters
+        ----------
+        prediction_ids : Iterable of UUID
+            The predictions.
+
+        Returns
+        -------
+        tuple of UUID
+            All of them. The last is the one that a worker was busy with when it ended, if one was.
+        """
+        parameters = {"prediction_ids": Array(arrays.UUIDS, list(prediction_ids))}
+        return tuple(row[0] for row in self._pool.run(statements.LEAST_RECENTLY_CLAIMED, parameters))
 
     def complete(self, model: ModelIdentity, outcomes: Sequence[Success | Failure]) -> tuple[UUID, ...]:
         """Commit the outcomes of claimed predictions, in one statement.

@@ -85,39 +85,9 @@ ON CONFLICT (prediction_id) DO NOTHING
 ENQUEUE = "WITH" + _ONE_INPUT + _QUEUED_PREDICTION
 ENQUEUE_WITH_KEY = _WITH_KEY + _ONE_INPUT + _QUEUED_PREDICTION
 
-# Deletes a queued prediction. Returns a row if a worker has already claimed it. An uploaded input stays, because other
-# predictions may use it.
-WITHDRAW = """
-WITH withdrawn AS (
-    DELETE FROM predictions WHERE prediction_id = :prediction_id AND status = 'queued'
-    RETURNING prediction_id, input_id
-), input AS (
-    DELETE FROM inputs i USING withdrawn
-    WHERE i.input_id = withdrawn.input_id AND NOT EXISTS (SELECT FROM uploads u WHERE u.input_id = i.input_id)
-)
-SELECT 1 FROM predictions WHERE prediction_id = :prediction_id AND NOT EXISTS (SELECT FROM withdrawn)
-"""
-
-# As above, but also keeps a prediction that another request with the same key was answered with. That request ran
-# KEEP_KEY, so the key's row has an xmin other than that of the transaction that inserted the prediction.
-WITHDRAW_WITH_KEY = """
-WITH unsent AS (
-    SELECT prediction_id, xmin AS written_by FROM predictions
-    WHERE prediction_id = :prediction_id AND status = 'queued'
-    FOR UPDATE
-), idempotency_key AS (
-    DELETE FROM idempotency_keys k USING unsent
-    WHERE k.user_id = :key_user_id AND k.key = :key AND k.xmin = unsent.written_by
-    RETURNING unsent.prediction_id
-), withdrawn AS (
-    DELETE FROM predictions p USING idempotency_key k WHERE p.prediction_id = k.prediction_id
-    RETURNING p.prediction_id, p.input_id
-), input AS (
-    DELETE FROM inputs i USING withdrawn
-    WHERE i.input_id = withdrawn.input_id AND NOT EXISTS (SELECT FROM uploads u WHERE u.input_id = i.input_id)
-)
-SELECT 1 FROM predictions WHERE prediction_id = :prediction_id AND NOT EXISTS (SELECT FROM withdrawn)
-"""
+# Functions of the database, because whoever runs these has no right to delete (revision 0007).
+WITHDRAW = "SELECT withdraw_queued(:prediction_id)"
+WITHDRAW_WITH_KEY = "SELECT withdraw_queued(:prediction_id, :key_user_id, :key)"
 
 # Changes only the row's version (xmin).
 KEEP_KEY = """
@@ -202,6 +172,16 @@ SELECT wanted.position, claimed.prediction_id IS NOT NULL,
 FROM wanted
 LEFT JOIN claimed ON claimed.prediction_id = wanted.prediction_id
 LEFT JOIN LATERAL (SELECT * FROM inputs WHERE inputs.input_id = claimed.input_id OFFSET 0) i ON TRUE
+"""
+
+# A prediction that ends its worker was claimed later than those which that worker did not come to.
+LEAST_RECENTLY_CLAIMED = """
+SELECT wanted.prediction_id
+FROM unnest(:prediction_ids::uuid[]) WITH ORDINALITY AS wanted (prediction_id, position)
+LEFT JOIN LATERAL (
+    SELECT p.status_since FROM predictions p WHERE p.prediction_id = wanted.prediction_id OFFSET 0
+) p ON TRUE
+ORDER BY p.status_since NULLS FIRST, wanted.position
 """
 
 # Rows are locked in the order of their ids: otherwise two deliveries of the same messages could deadlock.

@@ -24,12 +24,13 @@ def decode(model: Model, inputs: Sequence[Input]) -> list[Instance]:
         If any input cannot be decoded. The error lists every bad input.
     """
     instances, errors = [], {}
+    budget = model.decoding_budget()
     for position, one in enumerate(inputs):
         try:
             if one.features is not None:
                 instances.append(model.decode_features(one.features.value))
             else:
-                instances.append(model.decode_image(one.content or b""))
+                instances.append(model.decode_image(one.content or b"", budget))
         except InputError as error:
             errors[position] = error
     if errors:

@@ -5,7 +5,7 @@ outcome. A temporary one (the runtime failed, time ran out, S3 is unreachable) i
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import islice
@@ -32,9 +32,17 @@ RemainingTime: TypeAlias = Callable[[], int]
 
 
 def predict_queued(
-    serving: Serving, pace: Pace, prediction_ids: Iterable[UUID], remaining_time: RemainingTime
+    serving: Serving,
+    pace: Pace,
+    prediction_ids: Iterable[UUID],
+    remaining_time: RemainingTime,
+    *,
+    suspects: Collection[UUID] = (),
 ) -> set[UUID]:
-    """Make queued predictions and record their outcomes, with two SQL statements and usually one run of the model.
+    """Make queued predictions and record their outcomes.
+
+    Usually this takes two SQL statements and one run of the model. Suspects follow, each with statements and a run of
+    its own: one that ends its worker takes no other with it. Those that no worker has come to yet go first.
 
     Parameters
     ----------
@@ -46,6 +54,8 @@ def predict_queued(
         The ids in the worker's messages.
     remaining_time
         How much time the worker has.
+    suspects
+        Those among the ids whose message comes again: their worker may have ended because of one of them.
 
     Returns
     -------
@@ -59,6 +69,27 @@ def predict_queued(
     """
     # All workers have the same time limit, so a worker that claimed a prediction longer ago than this has ended.
     lease_seconds = remaining_time() / 1000 + LEASE_MARGIN
+    wanted = list(prediction_ids)
+    undone: set[UUID] = set()
+    if together := [one for one in wanted if one not in suspects]:
+        undone |= _predict_together(serving, pace, together, remaining_time, lease_seconds)
+    ordered: Sequence[UUID] = ()
+    if alone := [one for one in wanted if one in suspects]:
+        ordered = serving.ledger.least_recently_claimed(alone)
+    for position, one in enumerate(ordered):
+        if (position or together) and not pace.affordable(remaining_time()):
+            return undone | set(ordered[position:])
+        undone |= _predict_together(serving, pace, [one], remaining_time, lease_seconds)
+    return undone
+
+
+def _predict_together(
+    serving: Serving,
+    pace: Pace,
+    prediction_ids: Iterable[UUID],
+    remaining_time: RemainingTime,
+    lease_seconds: float,
+) -> set[UUID]:
     claim = serving.ledger.claim(prediction_ids, lease_seconds=lease_seconds)
     outcomes = _outcomes(serving, pace, claim.claimed, remaining_time)
     if outcomes:

@@ -19,6 +19,7 @@ from functions.shared.ledger.ledger import Ledger
 from functions.shared.ledger.records import PredictionFilter
 from functions.shared.queue import predictions
 from tests.support.database_proxy import Proxy
+from tests.support.hostile_images import progressive_jpeg
 from tests.support.prediction_queue import Queue, listed, predict, work
 from tests.support.repository import ROOT
 
@@ -132,6 +133,14 @@ def test_the_preference_may_be_in_any_of_several_headers(api: httpx.Client, queu
 
     assert api.post("/prediction", content=digit, headers=headers).status_code == 202
     assert len(queue.receive()) == 1
+
+
+def test_an_image_that_would_hold_up_the_worker_is_refused_before_it_is_queued(api: httpx.Client, queue: Queue) -> None:
+    answer = predict(api, progressive_jpeg(5000, 3000))
+    assert answer.status_code == 413
+    assert "at most 100000000 are decoded" in answer.json()["detail"]
+    assert queue.receive() == []
+    assert listed(api) == []
 
 
 @pytest.mark.parametrize(

@@ -157,6 +157,64 @@ def test_what_a_worker_was_at_when_it_died_is_done_again_once_its_time_is_up(
     assert record(api, made)["status"] == "succeeded"
 
 
+def again(messages: list[Message], times: int) -> list[Message]:
+    """Return messages as the queue gives them for the second time, the third, and so on."""
+    return [{**one, "Attributes": {**one["Attributes"], "ApproximateReceiveCount": str(times)}} for one in messages]
+
+
+def test_an_input_that_ends_its_worker_takes_no_other_with_it_once_its_message_has_come_again(
+    api: httpx.Client, queue: Queue, digit: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    poison, *innocent = queued(api, digit + b"poison", *[digit] * 4)
+    messages = sorted(queue.receive(), key=lambda one: one["Body"])  # the poison first
+    decode = Model.decode_image
+
+    class WorkerEnded(BaseException):
+        """What happens to a process without memory: nothing catches it."""
+
+    def decode_or_end(model: Model, data: bytes, *rest: Any) -> Any:
+        if data.endswith(b"poison"):
+            raise WorkerEnded
+        return decode(model, data, *rest)
+
+    monkeypatch.setattr(Model, "decode_image", decode_or_end)
+    short = Context(milliseconds=100)
+    for times in (1, 2, 3):
+        with pytest.raises(WorkerEnded):
+            work(again(messages, times), short)
+        time.sleep(LEASE_MARGIN + 0.2)  # as long as other workers believe that this one lives
+
+    assert [record(api, one)["status"] for one in innocent] == ["succeeded"] * 4
+    assert record(api, poison)["status"] == "processing"
+
+
+def test_messages_that_come_for_the_first_time_are_predicted_before_those_that_come_again(
+    api: httpx.Client, queue: Queue, digit: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = queued(api, *[digit] * 6)
+    messages = sorted(queue.receive(), key=lambda one: one["Body"])
+    runs: list[int] = []
+    run = Model.predict
+
+    def counted(model: Model, instances: Any) -> Any:
+        runs.append(len(instances))
+        return run(model, instances)
+
+    environment()
+    monkeypatch.setattr(Model, "predict", counted)
+
+    assert work([*again(messages[:2], 2), *messages[2:]]) == []
+
+    assert runs == [4, 1, 1]
+    assert {record(api, one)["status"] for one in made} == {"succeeded"}
+
+
+def test_suspects_that_there_is_no_time_for_come_again(api: httpx.Client, queue: Queue, digit: bytes) -> None:
+    queued(api, *[digit] * 3)
+
+    assert len(work(again(queue.receive(), 2), Context(milliseconds=0))) == 2
+
+
 def test_a_message_that_is_no_id_is_left_to_the_dead_letter_queue_and_harms_no_other(
     api: httpx.Client, queue: Queue, digit: bytes
 ) -> None:

@@ -38,10 +38,11 @@ def event(name: str) -> dict[str, object]:
 
 @pytest.mark.parametrize("name", ["get_prediction", "get_input"])
 def test_the_record_that_an_event_reads_is_a_prediction_of_the_sample_image(
-    ledger: Ledger, database_url: str, name: str
+    ledger: Ledger, database_url: str, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for _ in range(2):
         make_samples(database_url, event(name))
+    assert capsys.readouterr().out == "", "the output is the function's answer"
     record, stored = ledger.get(UUID(PREDICTION_ID), user_id=USER)
     assert (record.status, record.label, record.model_name) == ("succeeded", "7", "mnist")
     assert stored.content == SAMPLE.read_bytes()

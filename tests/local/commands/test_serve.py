@@ -36,7 +36,7 @@ def hang(server: LocalServer) -> socket.socket:
     """Send a request whose function never returns, and return its connection."""
     url = httpx.URL(server.address)
     connection = socket.create_connection((url.host, url.port))
-    connection.sendall(b"GET /sleep?seconds=60 HTTP/1.1\r\nHost: x\r\n\r\n")
+    connection.sendall(b"GET /sleep?seconds=60 HTTP/1.1\r\nHost: localhost\r\n\r\n")
     time.sleep(0.2)
     return connection
 
@@ -78,7 +78,7 @@ def test_a_request_under_way_is_answered_before_the_end(serve: Serve) -> None:
     server = serve().start()
     url = httpx.URL(server.address)
     with socket.create_connection((url.host, url.port)) as connection:
-        connection.sendall(b"GET /sleep?seconds=0.5 HTTP/1.1\r\nHost: x\r\n\r\n")
+        connection.sendall(b"GET /sleep?seconds=0.5 HTTP/1.1\r\nHost: localhost\r\n\r\n")
         time.sleep(0.1)
         os.killpg(server.process.pid, signal.SIGINT)  # as a terminal does; the functions must not get it
         assert server.wait() == 0
@@ -89,7 +89,7 @@ def test_a_request_that_never_ends_does_not_keep_the_server_from_ending(serve: S
     server = serve().start()
     url = httpx.URL(server.address)
     with hang(server) as hanging, socket.create_connection((url.host, url.port)) as incomplete:
-        incomplete.sendall(b"POST /behave HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n{")
+        incomplete.sendall(b"POST /behave HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n{")
         began = time.monotonic()
         assert server.stop() == 0
         assert time.monotonic() - began < SOON

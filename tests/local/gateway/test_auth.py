@@ -179,6 +179,10 @@ def test_a_token_is_made_on_the_command_line(closed: httpx.Client, closed_server
     answer = closed.get("/closed", headers=bearer(token("bob", "--seconds", "60"))).json()
     assert answer["event"]["requestContext"]["authorizer"]["jwt"]["claims"]["sub"] == "bob"
     assert_refused(closed, token("bob", "--seconds", "-1"))
+    both = token("bob", "--scope", "predictions:read-all", "--scope", "ground-truth:write")
+    answer = closed.get("/closed", headers=bearer(both)).json()
+    claimed = answer["event"]["requestContext"]["authorizer"]["jwt"]["claims"]["scope"]
+    assert claimed == "openid predictions:read-all ground-truth:write"
 
 
 def test_without_auth_no_token_is_asked_for_whatever_the_template_says(serve: Serve) -> None:
@@ -253,6 +257,13 @@ def test_of_the_projects_own_routes_only_those_that_tell_nothing_of_users_are_op
     assert not any(route.needs_token for route in routes if route.method == "ANY")
 
 
+def test_head_goes_where_get_goes_with_the_same_token() -> None:
+    routes = {route.key: route for function in read_template(ROOT / "template.yaml") for route in function.routes}
+    got = {key[4:]: route.needs_token for key, route in routes.items() if route.method == "GET"}
+    assert got
+    assert {key[5:]: route.needs_token for key, route in routes.items() if route.method == "HEAD"} == got
+
+
 def test_each_user_of_the_real_api_sees_their_own_records_only(database_home: Path) -> None:
     server = LocalServer(database_home, AUTH="on", ENVIRONMENTS="1")
     try:
@@ -276,7 +287,17 @@ def test_each_user_of_the_real_api_sees_their_own_records_only(database_home: Pa
             assert client.get("/predictions", headers=tokens["anna"]).json()["predictions"] == [made.json()]
             assert client.get("/predictions", headers=tokens["bob"]).json()["predictions"] == []
             for path in OPEN:
-                assert client.get(path).status_code == 200
+                assert client.get(path).status_code == client.head(path).status_code == 200
+
+            input_path = f"/prediction/{made.json()['prediction_id']}/input"
+            for path in ("/predictions", "/model", input_path):
+                assert client.head(path).status_code == 401
+                got, head = (client.request(method, path, headers=tokens["anna"]) for method in ("GET", "HEAD"))
+                assert (head.status_code, head.content) == (got.status_code, b"") == (200, b"")
+                assert int(head.headers["content-length"]) == len(got.content) > 0
+            assert client.head(input_path, headers=tokens["bob"]).status_code == 404
+            carol = bearer(issuer.token("carol", 600, ["predictions:read-all"]))
+            assert client.get("/predictions", headers=carol).json()["predictions"] == [made.json()]
 
         lines = re.findall("^curl .*", server.output, re.MULTILINE)
         assert len(lines) == 3

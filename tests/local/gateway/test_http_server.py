@@ -109,14 +109,16 @@ def test_a_body_over_the_gateways_limit_is_refused_and_the_limit_named(client: h
 
 
 def test_a_client_that_asks_first_need_not_send_a_body_that_is_too_large(connection: socket.socket) -> None:
-    connection.sendall(b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999\r\nExpect: 100-continue\r\n\r\n")
+    connection.sendall(
+        b"POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999\r\nExpect: 100-continue\r\n\r\n"
+    )
     head = read_head(connection)
     assert head.startswith(b"HTTP/1.1 413 ")
     assert b"connection: close" in head
 
 
 def test_a_client_that_asks_first_is_told_to_go_on(connection: socket.socket) -> None:
-    head = b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Type: text/plain\r\n"
+    head = b"POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/plain\r\n"
     connection.sendall(head + b"Content-Length: 5\r\nExpect: 100-continue\r\n\r\n")
     assert read_head(connection) == b"HTTP/1.1 100 Continue\r\n\r\n"
     connection.sendall(b"hello")
@@ -242,7 +244,7 @@ def test_garbage_is_a_400_and_harms_nobody(client: httpx.Client, connection: soc
 
 
 def test_a_slow_client_keeps_nobody_waiting(client: httpx.Client, connection: socket.socket) -> None:
-    connection.sendall(b"POST /behave HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
+    connection.sendall(b"POST /behave HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{")
     for _ in range(3):
         check_alive(client)
 
@@ -250,7 +252,7 @@ def test_a_slow_client_keeps_nobody_waiting(client: httpx.Client, connection: so
 def test_a_client_that_leaves_before_its_request_is_complete_harms_nobody(
     client: httpx.Client, shared_server: LocalServer, connection: socket.socket
 ) -> None:
-    connection.sendall(b"POST /behave HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
+    connection.sendall(b"POST /behave HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{")
     connection.close()
     for _ in range(3):
         check_alive(client)
@@ -260,7 +262,7 @@ def test_a_client_that_leaves_before_its_request_is_complete_harms_nobody(
 
 def test_an_invocation_is_completed_although_its_client_has_left(connection: socket.socket, tmp_path: Path) -> None:
     file = tmp_path / "done"
-    connection.sendall(f"GET /sleep?seconds=0.3&file={file} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    connection.sendall(f"GET /sleep?seconds=0.3&file={file} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
     time.sleep(0.1)
     connection.close()
     until = time.monotonic() + 5
@@ -280,7 +282,7 @@ def test_an_invocation_is_completed_although_its_client_has_left(connection: soc
 def test_a_request_that_asks_for_http_2_is_answered_with_its_body(
     connection: socket.socket, framing: bytes, body: bytes, at_once: bool
 ) -> None:
-    head = b"POST /echo HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n"
+    head = b"POST /echo HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n"
     head += b"HTTP2-Settings: AAEAAEAAAAIAAAABAAMAAABk\r\nContent-Type: text/plain\r\n" + framing + b"\r\n\r\n"
     if at_once:
         connection.sendall(head + body)
@@ -297,6 +299,6 @@ def test_a_request_that_asks_for_http_2_is_answered_with_its_body(
 
 
 def test_requests_may_be_pipelined(shared_server: LocalServer) -> None:
-    request = b"HEAD /nowhere HTTP/1.1\r\nHost: x\r\n\r\n"
-    answer = exchange(shared_server, request + request + b"GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n")
+    request = b"HEAD /nowhere HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    answer = exchange(shared_server, request + request + b"GET /nowhere HTTP/1.1\r\nHost: localhost\r\n\r\n")
     assert answer.count(b"HTTP/1.1 404 Not Found\r\n") == 3

@@ -56,6 +56,24 @@ def test_headers_that_belong_to_the_connection_are_the_servers_own() -> None:
 
 
 @pytest.mark.parametrize(
+    ("result", "length"),
+    [
+        ({"statusCode": 200, "headers": {"Content-Length": "1234", "X": "1"}, "body": ""}, b"1234"),
+        ({"statusCode": 200, "headers": {"Content-Length": "1234"}, "body": "x", "isBase64Encoded": False}, b"1"),
+        ({"statusCode": 200, "headers": {"Content-Length": "-1"}}, b"0"),
+        ({"statusCode": 404}, b"0"),
+        ({"an": "object"}, b"15"),
+    ],
+)
+def test_the_answer_to_head_says_how_long_the_body_would_be_and_has_none(result: object, length: bytes) -> None:
+    response = read_result(result, without_body=True)
+    assert response.body == b""
+    assert [value for name, value in response.headers if name == b"content-length"] == [length]
+    with_body = read_result(result)
+    assert [name for name, _ in response.headers] == [name for name, _ in with_body.headers]
+
+
+@pytest.mark.parametrize(
     "result",
     [
         {"statusCode": "teapot"},

@@ -65,7 +65,11 @@ def test_ctrl_c_reaches_the_owner_alone() -> None:
 
 
 def test_a_stopped_command_is_told_politely() -> None:
-    polite = "import signal, sys, time; signal.signal(15, lambda *_: sys.exit(7)); print(flush=True); time.sleep(60)"
+    # sigwait, because a signal that comes just before a sleep is handled after the sleep.
+    polite = (
+        "import signal, sys; signal.pthread_sigmask(signal.SIG_BLOCK, [15]); print(flush=True); "
+        "signal.sigwait([15]); sys.exit(7)"
+    )
     read, write = os.pipe()
     command = GuardedProcess([sys.executable, "-c", polite], stdout=write)
     os.read(read, 1)

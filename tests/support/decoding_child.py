@@ -1,0 +1,38 @@
+"""Predict the images of one request in a process of its own, and print what that took.
+
+``python -m tests.support.decoding_child MODEL FILE...`` prints JSON: `seconds` of processor time, `megabytes` at the
+peak (of the whole process, the runtime and the model included), `errors` by position, and `predictions`, their number.
+"""
+
+import json
+import resource
+import sys
+from pathlib import Path
+from time import process_time
+
+from functions.shared.inference.model import Model
+from functions.shared.inference.package import ModelPackage
+from functions.shared.prediction.errors import RefusedInputsError
+from functions.shared.prediction.instances import decode, run
+from functions.shared.prediction.requests import Input
+
+
+def main(folder: str, *files: str) -> None:
+    """Predict the files together, as the function does."""
+    model = Model.load(ModelPackage.load(Path(folder)))
+    model.warm_up()
+    inputs = [Input("application/octet-stream", Path(file).read_bytes()) for file in files]
+    errors: dict[int, str] = {}
+    predictions = 0
+    began = process_time()
+    try:
+        predictions = len(run(model, decode(model, inputs)))
+    except RefusedInputsError as error:
+        errors = {position: f"{type(one).__name__}: {one}" for position, one in error.errors.items()}
+    seconds = process_time() - began
+    megabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
+    print(json.dumps({"seconds": seconds, "megabytes": megabytes, "errors": errors, "predictions": predictions}))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
