@@ -92,10 +92,16 @@ JSON: Final = {
     "a member twice": Request("/prediction", b'{"a": 1, "a": 2}', "application/json", 400),
     "no instances": as_json("/predictions", {"instances": []}, 422),
     "too many instances": as_json("/predictions", {"instances": [{}] * 300}, 413),
-    "an upload without a size": as_json("/upload", {"contenttype": "image/png"}, 422),
-    "an upload of a size as a text": as_json("/upload", {"contenttype": "image/png", "size": "1"}, 422),
 }
 """JSON that no model takes."""
+
+UPLOADS: Final = {
+    "an upload without a size": as_json("/upload", {"contenttype": "image/png"}, 422),
+    "an upload of a size as a text": as_json("/upload", {"contenttype": "image/png", "size": "1"}, 422),
+    "an upload of 10^400 bytes": as_json("/upload", {"contenttype": "image/png", "size": 10**400}, 413),
+    "an upload of a size of 8000000.0": as_json("/upload", {"contenttype": "image/png", "size": 8_000_000.0}, 201),
+}
+"""Announcements of uploads, for a model that takes images."""
 
 
 def accompanied(takes: str) -> dict[str, Request]:

@@ -77,8 +77,9 @@ def test_what_once_broke_json_is_answered_right(served: Served) -> None:
 def test_what_once_broke_forms_and_images_is_answered_right(served: Served) -> None:
     if served.takes != "image":
         pytest.skip("the model takes features")
-    answered = {name: send(served, request) for name, request in corpus.FORMS.items()}
-    assert answered == {name: request.status for name, request in corpus.FORMS.items()}
+    requests = corpus.FORMS | corpus.UPLOADS
+    answered = {name: send(served, request) for name, request in requests.items()}
+    assert answered == {name: request.status for name, request in requests.items()}
     answered = {
         name: send(served, corpus.Request("/prediction", content, "image/png", status))
         for name, (content, status) in corpus.IMAGES.items()
@@ -151,10 +152,13 @@ def test_any_event_of_the_queue_leaves_the_worker_well(served: Served) -> None:
 
     bodies = st.one_of(st.text(max_size=40), st.uuids().map(str), st.just(served.predicted()))
 
-    @given(st.lists(bodies, max_size=10))
-    def is_answered(texts: list[str]) -> None:
-        messages = [{"messageId": str(number), "body": text} for number, text in enumerate(texts)]
-        answer = handler({"Records": messages}, Context())  # type: ignore[typeddict-item]  # what SQS sends besides
+    @given(st.lists(bodies, max_size=10), st.integers(1, 6))
+    def is_answered(texts: list[str], deliveries: int) -> None:
+        messages = [
+            {"messageId": str(number), "body": text, "attributes": {"ApproximateReceiveCount": str(deliveries)}}
+            for number, text in enumerate(texts)
+        ]
+        answer = handler({"Records": messages}, Context())  # type: ignore[typeddict-item]  # only what is read
         again = {failure["itemIdentifier"] for failure in answer["batchItemFailures"]}
         assert again <= {message["messageId"] for message in messages}
 

@@ -30,7 +30,17 @@ from tests.fuzz.serving import DATA_URI, FEATURES, IMAGE, Served, check
 Case: TypeAlias = Any
 """A request, as schemathesis makes it. Its own type says less of the body than the tests know."""
 
-DOCUMENT = schemathesis.openapi.from_dict(json.loads((pages.HERE / "openapi.json").read_text("utf-8")))
+
+def document() -> dict[str, Any]:
+    """Return the document without its security: API Gateway checks tokens, and stands before none of these tests."""
+    loaded: dict[str, Any] = json.loads((pages.HERE / "openapi.json").read_text("utf-8"))
+    for operations in loaded["paths"].values():
+        for operation in operations.values():
+            operation.pop("security", None)
+    return loaded
+
+
+DOCUMENT = schemathesis.openapi.from_dict(document())
 MAX_UPLOAD_BYTES = 20_000_000
 OPERATIONS = [
     f"{made.ok().method.upper()} {made.ok().path}" for made in DOCUMENT.get_all_operations() if isinstance(made, Ok)
@@ -52,7 +62,7 @@ def cases(name: str, mode: GenerationMode) -> st.SearchStrategy[Case]:
 def send(served: Served, case: Case) -> httpx.Response:
     """Send a request, to the last byte as schemathesis sends it."""
     prepared = requests.Request(**case.as_transport_kwargs(base_url="https://api.example")).prepare()
-    headers: dict[str, Any] = dict(prepared.headers)
+    headers = [(name.encode(), _bytes(value)) for name, value in prepared.headers.items()]
     answer = served.api.request(
         prepared.method or "", prepared.url or "", headers=headers, content=_bytes(prepared.body)
     )
