@@ -1,7 +1,8 @@
-"""The JSON body of `POST /upload`, which describes an image before it is uploaded."""
+"""The JSON of `POST /upload`: an image is described before it is uploaded, and the answer says how to upload it."""
 
+from datetime import datetime
 from http import HTTPStatus
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import (
     BaseModel,
@@ -112,3 +113,13 @@ def parse_announcement(header: str, body: bytes, *, max_bytes: int) -> Announcem
     if announced.user_id is not None:
         check_user_id("/user_id", announced.user_id)
     return announced.model_copy(update={"contenttype": kind})
+
+
+class UploadRequest(BaseModel):
+    """The request that uploads the image, as its body. Afterwards `POST /prediction` takes `input_id` for the image."""
+
+    input_id: str = Field(examples=["019ab5a4-2f7c-7e11-8a4b-3f0c5d6e7f80"])
+    method: Literal["PUT"]
+    url: str = Field(description="A signed URL. It needs no token.")
+    headers: dict[str, str] = Field(description="Send them unchanged: the URL's signature covers them.")
+    expires_at: datetime
