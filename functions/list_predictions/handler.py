@@ -1,12 +1,11 @@
 """List predictions, newest first, a page at a time."""
 
 from functools import cache
-from typing import Annotated, Final, NamedTuple
+from typing import Annotated, Any, Final, NamedTuple
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
-from pydantic.json_schema import SkipJsonSchema
 
 from functions.shared.api.app import create_app, create_handler
 from functions.shared.api.auth import caller, log_read_by_scope, require_own
@@ -24,11 +23,16 @@ router = APIRouter()
 
 _MAX_TEXT_LENGTH: Final = 255
 
-# A query has no null: only the default is None.
-_Text = Annotated[str, Field(max_length=_MAX_TEXT_LENGTH, pattern="^[^\\x00]*$")] | SkipJsonSchema[None]
-_Cursor = Annotated[str, Field(min_length=1, max_length=_MAX_TEXT_LENGTH)] | SkipJsonSchema[None]
-_Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] | SkipJsonSchema[None]
-_Time = AwareDatetime | SkipJsonSchema[None]
+
+def _never_null(schema: dict[str, Any]) -> None:
+    """Take null out of a parameter's schema: it is the default, and a query cannot hold it."""
+    schema.update(schema.pop("anyOf")[0])
+
+
+_Text = Annotated[str | None, Field(max_length=_MAX_TEXT_LENGTH, pattern="^[^\\x00]*$", json_schema_extra=_never_null)]
+_Cursor = Annotated[str | None, Field(min_length=1, max_length=_MAX_TEXT_LENGTH, json_schema_extra=_never_null)]
+_Share = Annotated[float | None, Field(ge=0, le=1, allow_inf_nan=False, json_schema_extra=_never_null)]
+_Time = Annotated[AwareDatetime | None, Field(json_schema_extra=_never_null)]
 
 
 class PageQuery(BaseModel):
