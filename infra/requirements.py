@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 LARGEST = "lint"
 """The group that contains those of the functions and of `DEVELOPMENT`."""
 
-DEVELOPMENT = ("test", "serve", "build")
+DEVELOPMENT = ("test", "fuzz", "serve", "build")
 FUNCTIONS = (
     "predict",
     "worker",
@@ -58,6 +58,7 @@ def main(arguments: list[str]) -> None:
     compile_group("train", Path("requirements/train.txt"), *arguments)
     compile_group("plain_app", Path("requirements/plain_app.txt"), *arguments)
     compile_group("deploy", Path("requirements/deploy.txt"), *arguments)
+    compile_group("audit", Path("requirements/audit.txt"), *arguments, python="3.13")
     compile_group("runtime", Path("requirements/runtime.txt"), *arguments, python="3.13")
     # onnxruntime-gpu replaces onnxruntime: both install the same module, so only one may be in the file.
     without = ("--no-emit-package", "onnxruntime")

@@ -7,14 +7,13 @@ from urllib.parse import quote
 from uuid import UUID
 
 from fastapi import APIRouter, Path, Request, Response
-from pydantic_core import to_json
 
 from functions.get_prediction.stored_input import StoredInputs
 from functions.shared.api.app import MAX_RESPONSE_BYTES, create_app, create_handler
 from functions.shared.api.auth import caller, find_readable
 from functions.shared.api.documentation import problems, with_scope
 from functions.shared.api.negotiation import require_accepts
-from functions.shared.api.representations import PredictionWithInput, members
+from functions.shared.api.representations import PredictionWithInput, record_json
 from functions.shared.api.scopes import Scope
 from functions.shared.execution_environment import on_lambda
 from functions.shared.ledger.ledger import Ledger
@@ -69,9 +68,9 @@ async def get_prediction(request: Request, prediction_id: PredictionId) -> Respo
     record, stored = find_readable(
         reader, prediction_id, lambda user_id: env.ledger.get(prediction_id, user_id=user_id)
     )
-    own = members(record)
-    room = MAX_RESPONSE_BYTES - len(to_json(own))
-    return Response(to_json(own | env.inputs.members(prediction_id, stored, room)), media_type="application/json")
+    own = record_json(record)
+    part = env.inputs.member(prediction_id, stored, room=MAX_RESPONSE_BYTES - len(own))
+    return Response(own[:-1] + b"," + part + b"}", media_type="application/json")
 
 
 @router.get(

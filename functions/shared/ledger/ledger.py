@@ -360,7 +360,8 @@ class Ledger:
         Returns
         -------
         Page
-            The records, and the cursor of the next page.
+            The records, and the cursor of the next page. It has fewer than `limit` records if more do not fit into one
+            answer of Lambda, but at least one.
 
         Raises
         ------
@@ -378,8 +379,9 @@ class Ledger:
             "count": limit + 1,
         }
         rows = self._pool.run(sql, conditions | window, keep=keep)
-        records = tuple(PredictionRecord(*row) for row in rows[:limit])
-        return Page(records, encode_cursor(records[-1].prediction_id) if len(rows) > limit else None)
+        records = tuple(PredictionRecord(*row[:_RECORD_COLUMNS]) for row in rows[:limit])
+        more = bool(records) and rows[0][_RECORD_COLUMNS] > len(records)
+        return Page(records, encode_cursor(records[-1].prediction_id) if more else None)
 
     def claim(self, prediction_ids: Iterable[UUID], *, lease_seconds: float) -> Claim:
         """Claim queued predictions for this worker alone, set them to ``processing``, and read their inputs.

@@ -284,9 +284,9 @@ class Page(NamedTuple):
     records: tuple[PredictionRecord, ...]
     next_cursor: str | None
 
-    def first_half(self) -> "Page":
-        """Return the newer half of a page of at least two records, and where the next page then starts."""
-        records = self.records[: len(self.records) // 2]
+    def first(self, count: int) -> "Page":
+        """Return the newest records of a page, fewer than it has, and where the next page then starts."""
+        records = self.records[:count]
         return Page(records, encode_cursor(records[-1].prediction_id))
 
 

@@ -242,18 +242,32 @@ FROM late WHERE p.prediction_id = late.prediction_id
 RETURNING p.prediction_id, p.status
 """
 
-# The subquery finds the page by scanning an index backwards; the joins then complete its records. OFFSET 0 keeps the
-# planner from replacing the look-ups of a few rows by joins over whole tables.
-_PAGE = (
-    "SELECT "
-    + _RECORD
-    + """
-FROM ("""
-)
+# The innermost subquery finds the page by scanning an index backwards; the joins then complete its records. OFFSET 0
+# keeps the planner from replacing the look-ups of a few rows by joins over whole tables.
+#
+# The subqueries around it end the page before it is larger than an answer: otherwise a page of large outputs takes
+# more memory than a function has. The size as text decides (6 MB, Lambda's largest answer), but to get it PostgreSQL
+# decompresses the value, which takes minutes for a thousand large ones. So the size as stored ends the page first.
+# `found` is how many rows there were.
+_FITTING = """, p.found
+FROM (
+SELECT *, sum(answered) OVER newer AS answered_before FROM (
+SELECT *, CASE WHEN kept < 500 THEN kept ELSE
+    coalesce(octet_length(output::text), 0) + coalesce(octet_length(predicted_value::text), 0)
+    + octet_length(metadata::text) END AS answered FROM (
+SELECT *, count(*) OVER () AS found, sum(kept) OVER newer AS kept_before FROM (
+SELECT *, coalesce(pg_column_size(output), 0) + coalesce(pg_column_size(predicted_value), 0)
+    + pg_column_size(metadata) AS kept FROM ("""
+_PAGE = "SELECT " + _RECORD + _FITTING
 _END_OF_PAGE = """
+) walked
+) weighed WINDOW newer AS (ORDER BY prediction_id DESC ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)
+) counted WHERE coalesce(kept_before, 0) < 2000000
+) measured WINDOW newer AS (ORDER BY prediction_id DESC ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)
 ) p
 CROSS JOIN LATERAL (SELECT filename, contenttype FROM inputs WHERE inputs.input_id = p.input_id OFFSET 0) i
 LEFT JOIN LATERAL (SELECT name, version FROM models WHERE models.model_id = p.model_id OFFSET 0) m ON TRUE
+WHERE coalesce(p.answered_before, 0) < 6000000
 ORDER BY p.prediction_id DESC
 """
 
