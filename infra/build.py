@@ -1,4 +1,4 @@
-"""Build a function's deployment package: its own dependencies, its own code, and nothing else.
+"""Build a function's deployment package: its own dependencies, its own code, and a bill of materials of both.
 
     python -m infra.build PredictFunction FOLDER    fill FOLDER; `sam build` runs this through `make build-...`
     python -m infra.build --sizes .aws-sam/build    print the size of each package in the folder
@@ -14,12 +14,15 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from uv import find_uv_bin
+
+from infra.bill_of_materials import write_bill_of_materials
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 
@@ -50,6 +53,7 @@ PACKAGES: Final = {
     "predict": Package(140, also=(MODELS,)),
     "list_predictions": Package(25),
     "get_prediction": Package(25),
+    "delete_predictions": Package(25),
     "upload": Package(25, also=(MODELS,)),
     "describe": Package(25, also=(MODELS,)),
     "worker": Package(140, also=(MODELS,)),
@@ -136,6 +140,12 @@ def function_folder(logical_id: str) -> str:
     return name
 
 
+def project_version() -> str:
+    """Return the version in pyproject.toml."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    return str(project["version"])
+
+
 def find_lambda_python() -> Path | None:
     """Find a CPython of Lambda's version in `LAMBDA_PYTHON`, on the PATH or in pyenv. Return None if there is none."""
     program = f"python{PYTHON}"
@@ -184,6 +194,7 @@ def build(logical_id: str, folder: Path, architecture: str) -> None:
     install(requirements, folder, architecture)
     leave_out(folder)
     copy_code(name, folder)
+    write_bill_of_materials(name, project_version(), requirements, folder)
 
     python = find_lambda_python()
     if python is None:

@@ -150,7 +150,8 @@ def _move(ledger: Ledger, bucket: Bucket, one: InputInDatabase) -> None:
     bucket.put([NewObject(key, one.content, one.contenttype, one.sha256)])
     if bucket.get(key) != one.content:
         raise MoveError(f"the bucket returned other bytes for input {one.input_id} than were put")
-    ledger.move_input(one.input_id, bucket.uri(key))
+    if not ledger.move_input(one.input_id, bucket.uri(key)) and not ledger.known_inputs([one.input_id]):
+        bucket.remove([key])  # the input was deleted meanwhile
 
 
 class _Progress:

@@ -13,6 +13,7 @@ from typing import Any
 from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 
+from functions.delete_predictions import handler as delete_predictions
 from functions.describe import handler as describe
 from functions.describe import pages
 from functions.get_prediction import handler as get_prediction
@@ -28,7 +29,7 @@ DOCUMENT = Path(describe.__file__).parent / "openapi.json"
 
 def build() -> dict[str, Any]:
     """Return one OpenAPI 3.1 document for the routes of all functions."""
-    functions = (predict, upload, list_predictions, get_prediction, describe, pages)
+    functions = (predict, upload, list_predictions, get_prediction, delete_predictions, describe, pages)
     app = create_app(*(function.router for function in functions))
     document = get_openapi(
         title=TITLE,

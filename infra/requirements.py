@@ -18,8 +18,18 @@ ROOT = Path(__file__).parents[1]
 LARGEST = "lint"
 """The group that contains those of the functions and of `DEVELOPMENT`."""
 
-DEVELOPMENT = ("test", "serve", "build")
-FUNCTIONS = ("predict", "worker", "sweep", "list_predictions", "get_prediction", "upload", "describe", "migrate")
+DEVELOPMENT = ("test", "fuzz", "serve", "build")
+FUNCTIONS = (
+    "predict",
+    "worker",
+    "sweep",
+    "list_predictions",
+    "get_prediction",
+    "delete_predictions",
+    "upload",
+    "describe",
+    "migrate",
+)
 
 
 def compile_group(group: str, output: Path, *options: str, python: str = "3.11") -> None:
@@ -48,6 +58,7 @@ def main(arguments: list[str]) -> None:
     compile_group("train", Path("requirements/train.txt"), *arguments)
     compile_group("plain_app", Path("requirements/plain_app.txt"), *arguments)
     compile_group("deploy", Path("requirements/deploy.txt"), *arguments)
+    compile_group("audit", Path("requirements/audit.txt"), *arguments, python="3.13")
     compile_group("runtime", Path("requirements/runtime.txt"), *arguments, python="3.13")
     # onnxruntime-gpu replaces onnxruntime: both install the same module, so only one may be in the file.
     without = ("--no-emit-package", "onnxruntime")

@@ -34,6 +34,12 @@ PREDICTION_ID: Final = "019ab000-0000-7000-8000-000000000001"
 QUEUED_ID: Final = "019ab000-0000-7000-8000-000000000002"
 """The prediction that the event of `worker` asks for. Queue it first."""
 
+DELETED_ID: Final = "019ab000-0000-7000-8000-000000000003"
+"""The prediction that the event of `delete_predictions` deletes. Store it first."""
+
+DELETION_ID: Final = "019ab000-0000-7000-8000-000000000004"
+"""The deletion that an event asks for. It does not exist."""
+
 USER: Final = "sample-user"
 """The user of the events."""
 
@@ -91,6 +97,9 @@ def sample_requests() -> dict[str, Request]:
         "list_predictions": Request("GET", "/predictions", query="limit=5"),
         "get_prediction": Request("GET", f"/prediction/{PREDICTION_ID}"),
         "get_input": Request("GET", f"/prediction/{PREDICTION_ID}/input"),
+        "delete_prediction": Request("DELETE", f"/prediction/{DELETED_ID}"),
+        "delete_predictions": Request("DELETE", "/predictions", query="until=2025-01-01T00%3A00%3A00Z"),
+        "get_deletion": Request("GET", f"/deletion/{DELETION_ID}"),
         "describe": Request("GET", "/"),
         "page": Request("GET", "/", headers={"accept": "text/html"}),
         "model": Request("GET", "/model"),

@@ -1,22 +1,21 @@
 """Describe the API, its model and its health. Never loads the inference runtime."""
 
-from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache
 from http import HTTPStatus
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
 
 from functions.describe import pages
 from functions.describe.documents import model_document, service_document
+from functions.describe.served_model import ServedModel
 from functions.shared.api.app import create_app, create_handler
 from functions.shared.api.documentation import problems
 from functions.shared.api.negotiation import quality, require_accepts
 from functions.shared.api.problems import RETRY_AFTER_SECONDS, Problem
 from functions.shared.execution_environment import on_lambda
-from functions.shared.inference.errors import InferenceError, ModelPackageError
-from functions.shared.inference.location import resolve
+from functions.shared.inference.errors import InferenceError
 from functions.shared.inference.package import ModelPackage
 from functions.shared.ledger.errors import LedgerError
 from functions.shared.ledger.ledger import Ledger
@@ -26,32 +25,11 @@ from functions.shared.settings import DescribeSettings
 router = APIRouter(tags=["description"])
 
 
-@dataclass(frozen=True)
-class Environment:
+class Environment(NamedTuple):
     """What an execution environment creates once, for all its events."""
 
-    settings: DescribeSettings
+    model: ServedModel
     ledger: Ledger
-
-    @cached_property
-    def package(self) -> ModelPackage:
-        """The model package, read on first use. A failure is not cached, so the next request tries again."""
-        return ModelPackage.load(resolve(self.settings.model))
-
-    def require_model(self) -> None:
-        """Check that the model's files are there as they were read, or can be read anew.
-
-        Raises
-        ------
-        InferenceError
-            If a file is missing or cut off, or the package contradicts itself.
-        """
-        try:
-            for file in self.package.files:
-                file.require_unchanged()
-        except ModelPackageError:
-            self.__dict__.pop("package", None)
-            ModelPackage.load(resolve(self.settings.model))
 
 
 @cache
@@ -59,12 +37,12 @@ def environment() -> Environment:
     """Create the connection pool, on the first call."""
     settings = DescribeSettings.from_environment()
     start_logging(settings.log_level)
-    return Environment(settings, Ledger.configured(settings))
+    return Environment(ServedModel(settings.model), Ledger.configured(settings))
 
 
 def _package_or_problem() -> ModelPackage:
     try:
-        return environment().package
+        return environment().model.package
     except InferenceError as error:
         logger.error("the model cannot be read", reason=str(error))
         raise _unavailable([("/model", "the model cannot be read")]) from error
@@ -119,7 +97,7 @@ async def health(
     env = environment()
     answers, failures = {"status": "ok", "model": "ok"}, []
     try:
-        env.require_model()
+        env.model.require_readable()
     except InferenceError as error:
         logger.error("the model cannot be read", reason=str(error))
         failures.append(("/model", "the model cannot be read"))

@@ -7,14 +7,13 @@ from urllib.parse import quote
 from uuid import UUID
 
 from fastapi import APIRouter, Path, Request, Response
-from pydantic_core import to_json
 
 from functions.get_prediction.stored_input import StoredInputs
 from functions.shared.api.app import MAX_RESPONSE_BYTES, create_app, create_handler
 from functions.shared.api.auth import caller, find_readable
 from functions.shared.api.documentation import problems, with_scope
 from functions.shared.api.negotiation import require_accepts
-from functions.shared.api.representations import PredictionWithInput, members
+from functions.shared.api.representations import PredictionWithInput, record_json
 from functions.shared.api.scopes import Scope
 from functions.shared.execution_environment import on_lambda
 from functions.shared.ledger.ledger import Ledger
@@ -69,9 +68,9 @@ async def get_prediction(request: Request, prediction_id: PredictionId) -> Respo
     record, stored = find_readable(
         reader, prediction_id, lambda user_id: env.ledger.get(prediction_id, user_id=user_id)
     )
-    own = members(record)
-    room = MAX_RESPONSE_BYTES - len(to_json(own))
-    return Response(to_json(own | env.inputs.members(prediction_id, stored, room)), media_type="application/json")
+    own = record_json(record)
+    part = env.inputs.member(prediction_id, stored, room=MAX_RESPONSE_BYTES - len(own))
+    return Response(own[:-1] + b"," + part + b"}", media_type="application/json")
 
 
 @router.get(
@@ -79,6 +78,7 @@ async def get_prediction(request: Request, prediction_id: PredictionId) -> Respo
     response_class=Response,
     responses={
         200: {"description": "The input as it was sent.", "content": {"*/*": {}}},
+        304: {"description": "The input is the one of the `ETag` in `If-None-Match`."},
         307: {
             "description": "The input is too large for the answer. `Location` serves it for a minute.",
             "headers": {"Location": {"schema": {"type": "string", "format": "uri"}}},
@@ -93,6 +93,10 @@ async def get_input(request: Request, prediction_id: PredictionId) -> Response:
     env = environment()
     reader = caller(request, required=env.token_required)
     stored = find_readable(reader, prediction_id, lambda user_id: env.ledger.get_input(prediction_id, user_id=user_id))
+    # A browser keeps the bytes, but asks before it shows them: they may have been deleted.
+    cached = {"Cache-Control": "private, no-cache", "ETag": f'"{stored.sha256}"'}
+    if cached["ETag"] in request.headers.get("if-none-match", ""):
+        return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=cached)
     if (url := env.inputs.presigned_url(prediction_id, stored)) is not None:
         headers = {"Location": url, "Cache-Control": "no-store"}
         return Response(status_code=HTTPStatus.TEMPORARY_REDIRECT, headers=headers)
@@ -100,8 +104,7 @@ async def get_input(request: Request, prediction_id: PredictionId) -> Response:
         # The bytes come from a caller. Without these headers a browser might run them as a page of this API.
         "X-Content-Type-Options": "nosniff",
         "Content-Security-Policy": "default-src 'none'; sandbox",
-        "Cache-Control": "private, max-age=31536000, immutable",
-        "ETag": f'"{stored.sha256}"',
+        **cached,
     }
     if stored.filename is not None:
         headers["Content-Disposition"] = f"inline; filename*=UTF-8''{quote(stored.filename, safe='')}"  # RFC 6266

@@ -1,20 +1,18 @@
 """Read the bytes of a stored input from the ledger or a bucket, or sign a URL that reads them."""
 
 from base64 import b64encode
-from json import loads
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 from uuid import UUID
+
+from pydantic_core import to_json
 
 from functions.shared.ledger.ledger import Ledger
 from functions.shared.ledger.records import StoredInput
-from functions.shared.object_storage.bucket import Bucket, NewObject, key_of
+from functions.shared.object_storage.bucket import LARGEST_UNLENT, Bucket, NewObject, lent_key
 from functions.shared.object_storage.errors import ObjectStoreUnavailableError
 
-MAX_INPUT_BYTES: Final = 4_400_000
-"""The largest input in a response, in bytes. Lambda returns at most 6 MB, and base64 takes a third more."""
-
 # Room for the member's name and the start of the data URI; no content type needs more.
-_DATA_URI_BYTES: Final = 300
+_MEMBER_BYTES: Final = 400
 
 REDIRECT_SECONDS: Final = 60
 """Seconds for which the URL of a large input is valid."""
@@ -40,8 +38,10 @@ class StoredInputs(NamedTuple):
     uploads_bucket: Bucket | None
     max_inline_bytes: int
 
-    def members(self, prediction_id: UUID, stored: StoredInput, room: int) -> dict[str, Any]:
-        """Return the member of a record that holds its input: `features`, `image` or `input_url`.
+    def member(self, prediction_id: UUID, stored: StoredInput, *, room: int) -> bytes:
+        """Return the member of a record that holds its input, as JSON: `features`, `image` or `input_url`.
+
+        Features are the text that was sent. Parsing it would lose digits, and fail if it is nested too deeply.
 
         Parameters
         ----------
@@ -52,11 +52,12 @@ class StoredInputs(NamedTuple):
         room
             The bytes left in the answer.
         """
-        if stored.features is not None and len(stored.features) < room:
-            return {"features": loads(stored.features)}
-        if stored.features is not None or stored.size > min(self.max_inline_bytes, room * 3 // 4 - _DATA_URI_BYTES):
-            return {"input_url": f"/prediction/{prediction_id}/input"}
-        return {"image": f"data:{stored.contenttype};base64,{b64encode(self.content(stored)).decode()}"}
+        room -= _MEMBER_BYTES
+        if stored.features is not None and stored.size <= room:
+            return b'"features":' + stored.features.encode()
+        if stored.features is not None or stored.size > min(self.max_inline_bytes, room * 3 // 4):
+            return b'"input_url":"/prediction/%b/input"' % str(prediction_id).encode()
+        return b'"image":' + to_json(f"data:{stored.contenttype};base64,{b64encode(self.content(stored)).decode()}")
 
     def content(self, stored: StoredInput) -> bytes:
         """Return an input's bytes.
@@ -75,7 +76,7 @@ class StoredInputs(NamedTuple):
 
     def presigned_url(self, prediction_id: UUID, stored: StoredInput) -> str | None:
         """Return a URL that reads a large input for a minute; None if the input fits into the response."""
-        if stored.size <= MAX_INPUT_BYTES:
+        if stored.size <= LARGEST_UNLENT:
             return None
         if stored.uri is not None:
             bucket, key = self._place(stored.uri)
@@ -83,9 +84,9 @@ class StoredInputs(NamedTuple):
         if self.uploads_bucket is None or stored.content is None:
             return None
         # The ledger has the bytes, but they exceed Lambda's response limit. Copy them to the uploads bucket, from which
-        # `python -m infra.inputs reconcile` removes them.
+        # the bucket's lifecycle rule or a deletion removes them.
         record, _ = self.ledger.get(prediction_id)
-        key = key_of(record.user_id, record.input_id)
+        key = lent_key(record.input_id)
         if not self.uploads_bucket.has(key):
             self.uploads_bucket.put([NewObject(key, stored.content, stored.contenttype, bytes.fromhex(stored.sha256))])
         return self.uploads_bucket.presigned_get(key, seconds=REDIRECT_SECONDS)

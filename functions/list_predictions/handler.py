@@ -1,22 +1,21 @@
 """List predictions, newest first, a page at a time."""
 
 from functools import cache
-from typing import Annotated, Final, NamedTuple
+from typing import Annotated, Any, Final, NamedTuple
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
-from pydantic_core import to_json
 
-from functions.shared.api.app import MAX_RESPONSE_BYTES, create_app, create_handler
+from functions.shared.api.app import create_app, create_handler
 from functions.shared.api.auth import caller, log_read_by_scope, require_own
 from functions.shared.api.documentation import problems, with_scope
 from functions.shared.api.negotiation import require_accepts
-from functions.shared.api.representations import PredictionPage, members
+from functions.shared.api.representations import PredictionPage, page_json
 from functions.shared.api.scopes import Scope
 from functions.shared.execution_environment import on_lambda
 from functions.shared.ledger.ledger import Ledger
-from functions.shared.ledger.records import Page, PredictionFilter
+from functions.shared.ledger.records import PredictionFilter
 from functions.shared.log import start_logging
 from functions.shared.settings import FunctionSettings
 
@@ -24,8 +23,16 @@ router = APIRouter()
 
 _MAX_TEXT_LENGTH: Final = 255
 
-_Text = Annotated[str | None, Field(max_length=_MAX_TEXT_LENGTH, pattern="^[^\\x00]*$")]
-_Share = Annotated[float | None, Field(ge=0, le=1, allow_inf_nan=False)]
+
+def _never_null(schema: dict[str, Any]) -> None:
+    """Take null out of a parameter's schema: it is the default, and a query cannot hold it."""
+    schema.update(schema.pop("anyOf")[0])
+
+
+_Text = Annotated[str | None, Field(max_length=_MAX_TEXT_LENGTH, pattern="^[^\\x00]*$", json_schema_extra=_never_null)]
+_Cursor = Annotated[str | None, Field(min_length=1, max_length=_MAX_TEXT_LENGTH, json_schema_extra=_never_null)]
+_Share = Annotated[float | None, Field(ge=0, le=1, allow_inf_nan=False, json_schema_extra=_never_null)]
+_Time = Annotated[AwareDatetime | None, Field(json_schema_extra=_never_null)]
 
 
 class PageQuery(BaseModel):
@@ -34,17 +41,15 @@ class PageQuery(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     limit: int = Field(default=50, ge=1, le=1000, description="The most records on a page.")
-    cursor: str | None = Field(
-        default=None, max_length=_MAX_TEXT_LENGTH, description="`next_cursor` of the previous page."
-    )
+    cursor: _Cursor = Field(default=None, description="`next_cursor` of the previous page.")
     user_id: _Text = None
     model: _Text = Field(default=None, description="The model's name.")
     version: _Text = Field(default=None, description="The model's version.")
     label: _Text = None
     min_confidence: _Share = None
     max_confidence: _Share = None
-    since: AwareDatetime | None = Field(default=None, description="Created at this time or later (RFC 3339).")
-    until: AwareDatetime | None = Field(default=None, description="Created before this time (RFC 3339).")
+    since: _Time = Field(default=None, description="Created at this time or later (RFC 3339).")
+    until: _Time = Field(default=None, description="Created before this time (RFC 3339).")
 
 
 class Environment(NamedTuple):
@@ -89,11 +94,7 @@ async def list_predictions(request: Request, query: Annotated[PageQuery, Query()
         since=query.since,
         until=query.until,
     )
-    page = env.ledger.list(wanted, limit=query.limit, cursor=query.cursor)
-    content = _json(page)
-    while len(content) > MAX_RESPONSE_BYTES and len(page.records) > 1:
-        page = page.first_half()
-        content = _json(page)
+    page, content = page_json(env.ledger.list(wanted, limit=query.limit, cursor=query.cursor))
     if reader.user_id is not None:
         others = [record.prediction_id for record in page.records if record.user_id != reader.user_id]
         log_read_by_scope(reader, others)
@@ -101,10 +102,6 @@ async def list_predictions(request: Request, query: Annotated[PageQuery, Query()
     if page.next_cursor is not None:
         headers["Link"] = f'<{_next_url(query, page.next_cursor)}>; rel="next"'  # RFC 8288
     return Response(content, headers=headers, media_type="application/json")
-
-
-def _json(page: Page) -> bytes:
-    return to_json({"predictions": [members(record) for record in page.records], "next_cursor": page.next_cursor})
 
 
 def _next_url(query: PageQuery, cursor: str) -> str:

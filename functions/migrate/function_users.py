@@ -55,6 +55,9 @@ BEGIN
     GRANT SELECT ON models TO ledger_eraser;
     GRANT SELECT, DELETE ON inputs, predictions, idempotency_keys, uploads TO ledger_eraser;
     GRANT UPDATE (status_since, status, error) ON predictions TO ledger_eraser;
+    GRANT UPDATE (created_at) ON idempotency_keys, uploads TO ledger_eraser;
+    GRANT SELECT, INSERT, UPDATE, DELETE ON deleted_inputs, deleted_objects TO ledger_eraser;
+    GRANT SELECT, INSERT, UPDATE ON deletions TO ledger_eraser;
 END
 $$
 """

@@ -2,8 +2,15 @@
 
 from typing import Any, Final
 
-from functions.shared.api.fields import ANONYMOUS, MAX_FILENAME_LENGTH, MAX_USER_ID_LENGTH
-from functions.shared.api.idempotency import HEADER, MAX_KEY_LENGTH
+from functions.shared.api.fields import (
+    ANONYMOUS,
+    MAX_FILENAME_LENGTH,
+    MAX_USER_ID_LENGTH,
+    METADATA,
+    or_null,
+    text_schema,
+)
+from functions.shared.api.idempotency import HEADER, MAX_KEY_LENGTH, PATTERN
 from functions.shared.inference.content_types import SUPPORTED_CONTENT_TYPES
 from functions.shared.inference.decoding_budget import IMAGES_OF_A_REQUEST, MAX_SIDE, SECONDS
 from functions.shared.settings import PredictSettings
@@ -15,8 +22,10 @@ _IMAGE_LIMITS = (
     "processor time to be decoded in. What is over a limit is refused with 413, which names it."
 )
 
-_USER_ID = {"type": "string", "maxLength": MAX_USER_ID_LENGTH, "default": ANONYMOUS}
-_METADATA = {"type": "object", "description": "Kept with the record, unchanged."}
+_USER_ID_PART = text_schema(MAX_USER_ID_LENGTH) | {"default": ANONYMOUS}
+_USER_ID = or_null(_USER_ID_PART)
+_METADATA_PART = {"type": "object", "description": METADATA}
+_METADATA = or_null(_METADATA_PART)
 
 _IMAGE_INSTANCE: dict[str, Any] = {
     "type": "object",
@@ -27,9 +36,10 @@ _IMAGE_INSTANCE: dict[str, Any] = {
         "image": {
             "type": "string",
             "description": "A base64 data URI.",
+            "pattern": "^data:[^,]*;[bB][aA][sS][eE]64,.+$",
             "examples": ["data:image/png;base64,iVBORw0KGgo="],
         },
-        "filename": {"type": "string", "maxLength": MAX_FILENAME_LENGTH},
+        "filename": or_null(text_schema(MAX_FILENAME_LENGTH)),
         "metadata": _METADATA,
     },
 }
@@ -42,7 +52,10 @@ _FEATURES_INSTANCE: dict[str, Any] = {
     "properties": {
         "features": {
             "description": "The features in the model's order, or keyed by name where the model names them.",
-            "oneOf": [{"type": "array", "items": {}}, {"type": "object", "additionalProperties": {}}],
+            "oneOf": [
+                {"type": "array", "items": {}, "minItems": 1},
+                {"type": "object", "additionalProperties": {}, "minProperties": 1},
+            ],
         },
         "metadata": _METADATA,
     },
@@ -81,7 +94,7 @@ IDEMPOTENCY: Final[dict[str, Any]] = {
             "name": HEADER,
             "in": "header",
             "description": "A request with the same key, user and input gets the first answer, and stores nothing.",
-            "schema": {"type": "string", "minLength": 1, "maxLength": MAX_KEY_LENGTH},
+            "schema": {"type": "string", "minLength": 1, "maxLength": MAX_KEY_LENGTH, "pattern": PATTERN},
         }
     ]
 }
@@ -98,16 +111,20 @@ PREFER: Final[dict[str, Any]] = {
 ONE_INPUT: Final[dict[str, Any]] = {
     "requestBody": {
         "required": True,
-        "description": f"The served model decides which of these are accepted: see `GET /model`. {_IMAGE_LIMITS}",
+        "description": (
+            "The served model decides which of these are accepted: see `GET /model`. A member of the JSON that is null "
+            f"counts as absent. {_IMAGE_LIMITS}"
+        ),
         "content": {
             "multipart/form-data": {
                 "schema": {
                     "type": "object",
                     "required": ["file"],
+                    "additionalProperties": False,
                     "properties": {
                         "file": {"type": "string", "contentMediaType": "application/octet-stream"},
-                        "user_id": _USER_ID,
-                        "metadata": {"type": "string", "contentMediaType": "application/json"},
+                        "user_id": _USER_ID_PART,
+                        "metadata": _METADATA_PART,
                     },
                 }
             },
@@ -124,17 +141,23 @@ MANY_INPUTS: Final[dict[str, Any]] = {
     "requestBody": {
         "required": True,
         "description": (
-            f"Several `file` parts, or `instances`. One bad input refuses the whole request. {_IMAGE_LIMITS}"
+            "Several `file` parts, or `instances`. One bad input refuses the whole request. A member of the JSON that "
+            f"is null counts as absent. {_IMAGE_LIMITS}"
         ),
         "content": {
             "multipart/form-data": {
                 "schema": {
                     "type": "object",
                     "required": ["file"],
+                    "additionalProperties": False,
                     "properties": {
-                        "file": {"type": "array", "items": {"contentMediaType": "application/octet-stream"}},
-                        "user_id": _USER_ID,
-                        "metadata": {"type": "string", "contentMediaType": "application/json"},
+                        "file": {
+                            "type": "array",
+                            "minItems": 1,
+                            "items": {"type": "string", "contentMediaType": "application/octet-stream"},
+                        },
+                        "user_id": _USER_ID_PART,
+                        "metadata": _METADATA_PART,
                     },
                 }
             },

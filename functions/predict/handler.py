@@ -49,6 +49,7 @@ def environment() -> Environment:
         uploads_bucket=Bucket(settings.bucket_for_uploads) if settings.bucket_for_uploads else None,
         queue=PredictionQueue(settings.queue_url) if settings.queue_url else None,
         max_upload_bytes=settings.max_upload_bytes,
+        idempotency_hours=settings.idempotency_hours,
     )
     return Environment(settings.token_required, Limits(settings.max_body_bytes, settings.max_batch_inputs), serving)
 

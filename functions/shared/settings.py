@@ -139,15 +139,25 @@ class PredictSettings(WorkerSettings, UploadsSettings, FunctionSettings):
     max_upload_bytes: int = Field(default=20_000_000, gt=0)
     """The largest upload, in bytes, that `predict` accepts."""
 
+    idempotency_hours: float = Field(default=24, gt=0)
+    """Hours after which an idempotency key is free again."""
+
     queue_url: str | None = None
     """The SQS queue for asynchronous predictions. Without one, every prediction is made synchronously."""
 
 
-class SweepSettings(LedgerSettings):
+class DeleteSettings(UploadsSettings, FunctionSettings):
+    """Settings of `delete_predictions`."""
+
+
+class SweepSettings(UploadsSettings):
     """Settings of `sweep`."""
 
-    queue_url: str = Field(min_length=1)
-    """The SQS queue for asynchronous predictions."""
+    idempotency_hours: float = Field(default=24, gt=0)
+    """Hours after which idempotency keys and announcements of uploads are deleted."""
+
+    queue_url: str | None = None
+    """The SQS queue for asynchronous predictions. Without one, no prediction can be stuck."""
 
     queued_seconds: float = Field(default=900, gt=0)
     """Seconds after which the message of a queued prediction is sent again."""

@@ -1,12 +1,29 @@
-"""The JSON body of `POST /upload`, which describes an image before it is uploaded."""
+"""The JSON of `POST /upload`: an image is described before it is uploaded, and the answer says how to upload it."""
 
+from datetime import datetime
 from http import HTTPStatus
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictInt, StrictStr, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictInt,
+    StrictStr,
+    ValidationError,
+    WithJsonSchema,
+)
 from pydantic_core import PydanticCustomError
 
-from functions.shared.api.fields import MAX_FILENAME_LENGTH, MAX_USER_ID_LENGTH, check_filename, check_user_id
+from functions.shared.api.fields import (
+    MAX_FILENAME_LENGTH,
+    MAX_USER_ID_LENGTH,
+    check_filename,
+    check_user_id,
+    or_null,
+    text_schema,
+)
 from functions.shared.api.json_source import decode, parse_members
 from functions.shared.api.negotiation import essence
 from functions.shared.api.problems import Problem, invalid
@@ -32,20 +49,28 @@ def _sha256(value: object) -> bytes:
     return digest
 
 
+def _integer(value: object) -> object:
+    # To JSON Schema, and to JSON, 8000000.0 is an integer.
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 class Announcement(BaseModel):
     """An image to upload."""
 
     model_config = ConfigDict(extra="forbid", defer_build=True)
 
     contenttype: StrictStr = Field(json_schema_extra={"enum": list(SUPPORTED_CONTENT_TYPES)})
-    size: StrictInt = Field(gt=0, description="Bytes.", examples=[8_000_000])
-    filename: Any = Field(default=None, json_schema_extra={"type": "string", "maxLength": MAX_FILENAME_LENGTH})
-    sha256: Annotated[bytes | None, BeforeValidator(_sha256)] = Field(
+    size: Annotated[StrictInt, BeforeValidator(_integer)] = Field(gt=0, description="Bytes.", examples=[8_000_000])
+    filename: Any = Field(default=None, json_schema_extra=or_null(text_schema(MAX_FILENAME_LENGTH)))
+    sha256: Annotated[
+        bytes | None,
+        BeforeValidator(_sha256),
+        WithJsonSchema({"type": ["string", "null"], "pattern": "^[0-9a-fA-F]{64}$"}),
+    ] = Field(
         default=None,
         description="The digest of the image. S3 refuses an upload with another.",
-        json_schema_extra={"type": "string", "pattern": "^[0-9a-fA-F]{64}$"},
     )
-    user_id: Any = Field(default=None, json_schema_extra={"type": "string", "maxLength": MAX_USER_ID_LENGTH})
+    user_id: Any = Field(default=None, json_schema_extra=or_null(text_schema(MAX_USER_ID_LENGTH)))
 
 
 def parse_announcement(header: str, body: bytes, *, max_bytes: int) -> Announcement:
@@ -88,3 +113,13 @@ def parse_announcement(header: str, body: bytes, *, max_bytes: int) -> Announcem
     if announced.user_id is not None:
         check_user_id("/user_id", announced.user_id)
     return announced.model_copy(update={"contenttype": kind})
+
+
+class UploadRequest(BaseModel):
+    """The request that uploads the image, as its body. Afterwards `POST /prediction` takes `input_id` for the image."""
+
+    input_id: str = Field(examples=["019ab5a4-2f7c-7e11-8a4b-3f0c5d6e7f80"])
+    method: Literal["PUT"]
+    url: str = Field(description="A signed URL. It needs no token.")
+    headers: dict[str, str] = Field(description="Send them unchanged: the URL's signature covers them.")
+    expires_at: datetime

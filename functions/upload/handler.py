@@ -4,10 +4,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache, cached_property
 from http import HTTPStatus
-from typing import Literal
 
 from fastapi import APIRouter, Request, Response
-from pydantic import BaseModel, Field
 
 from functions.shared.api.app import create_app, create_handler
 from functions.shared.api.auth import caller, owner
@@ -24,7 +22,7 @@ from functions.shared.ledger.records import Upload
 from functions.shared.log import logger, start_logging
 from functions.shared.object_storage.bucket import Bucket, key_of
 from functions.shared.settings import UploadSettings
-from functions.upload.announcement import ONE_ANNOUNCEMENT, parse_announcement
+from functions.upload.announcement import ONE_ANNOUNCEMENT, UploadRequest, parse_announcement
 
 router = APIRouter(tags=["predictions"])
 
@@ -53,16 +51,6 @@ def environment() -> Environment:
         Ledger.configured(settings),
         Bucket(settings.bucket_for_uploads) if settings.bucket_for_uploads else None,
     )
-
-
-class UploadRequest(BaseModel):
-    """The request that uploads the image, as its body. Afterwards `POST /prediction` takes `input_id` for the image."""
-
-    input_id: str = Field(examples=["019ab5a4-2f7c-7e11-8a4b-3f0c5d6e7f80"])
-    method: Literal["PUT"]
-    url: str = Field(description="A signed URL. It needs no token.")
-    headers: dict[str, str] = Field(description="Send them unchanged: the URL's signature covers them.")
-    expires_at: datetime
 
 
 @router.post(
@@ -104,7 +92,8 @@ async def upload(request: Request) -> Response:
             size=announced.size,
             sha256=announced.sha256,
             uri=bucket.uri(key),
-        )
+        ),
+        expires_at=expires_at,
     )
     headers = {"Cache-Control": "no-store"}  # anyone with the URL can use it
     return Response(answer.model_dump_json(), HTTPStatus.CREATED, headers, "application/json")

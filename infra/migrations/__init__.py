@@ -29,6 +29,7 @@ from functions.shared.ledger.login import start_session
 _LOCK = 0x1ED6E7
 # While a migration waits for a busy table, every statement behind it waits too. It is better to fail and run it again.
 _LOCK_TIMEOUT = "30s"
+_SECONDS_BETWEEN_TRIES = 0.1
 
 
 class MigrationError(Exception):
@@ -73,15 +74,14 @@ def upgrade(database_url: str, *, report: Callable[[str], None] = lambda _: None
         applied, started = applied + 1, now
 
     with _connected(database_url) as (connection, has_session):
-        lock = sqlalchemy.func.pg_advisory_lock if has_session else sqlalchemy.func.pg_advisory_xact_lock
-        connection.execute(sqlalchemy.select(lock(_LOCK)))
+        _lock(connection, has_session=has_session)
         connection.execute(
             sqlalchemy.select(sqlalchemy.func.set_config("lock_timeout", _LOCK_TIMEOUT, not has_session))
         )
         if has_session:
             connection.commit()
         started = time.perf_counter()
-        config.attributes.update(connection=connection, on_version_apply=report_step)
+        config.attributes.update(connection=connection, on_version_apply=report_step, has_session=has_session)
         try:
             alembic.command.upgrade(config, "head")
         except CommandError as error:
@@ -94,6 +94,20 @@ def upgrade(database_url: str, *, report: Callable[[str], None] = lambda _: None
         connection.commit()
     if not applied:
         report(f"{scripts.get_current_head()} is the latest, nothing to do")
+
+
+def _lock(connection: sqlalchemy.Connection, *, has_session: bool) -> None:
+    """Wait until nobody else migrates this database.
+
+    It asks again and again: whoever waits for a lock holds a snapshot, and an index that is built concurrently waits
+    for all snapshots, so the two would wait for each other.
+    """
+    if not has_session:
+        connection.execute(sqlalchemy.select(sqlalchemy.func.pg_advisory_xact_lock(_LOCK)))
+        return
+    while not connection.scalar(sqlalchemy.select(sqlalchemy.func.pg_try_advisory_lock(_LOCK))):
+        connection.rollback()
+        time.sleep(_SECONDS_BETWEEN_TRIES)
 
 
 def current(database_url: str) -> str | None:

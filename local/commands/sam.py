@@ -44,7 +44,7 @@ from local.account import region_of
 from local.commands.console import to_stderr
 from local.commands.lock_file import lock_home
 from local.errors import CannotServeError
-from local.sample_events import AWS_PORT, PREDICTION_ID, QUEUED_ID, SAMPLE, THIS_MACHINE, USER
+from local.sample_events import AWS_PORT, DELETED_ID, PREDICTION_ID, QUEUED_ID, SAMPLE, THIS_MACHINE, USER
 from local.services.aws import CREDENTIALS, LocalAws
 from local.services.postgres import EmbeddedPostgres, PostgresError
 from local.settings import ROOT, Settings
@@ -196,7 +196,7 @@ def _event(arguments: Sequence[str]) -> Mapping[str, Any]:
 
 
 def make_samples(url: str, event: Mapping[str, Any]) -> None:
-    """Make what a sample event asks for: the record that is to be read, or the prediction that waits in the queue.
+    """Make what a sample event asks for: the record to read or to delete, or the prediction that waits in the queue.
 
     The record is made like any other, of the sample image and by the model of digits. The one in the queue is queued
     anew each time.
@@ -208,12 +208,12 @@ def make_samples(url: str, event: Mapping[str, Any]) -> None:
     event
         Nothing is made for an event that is not one of `local/events`.
     """
-    asks_for_record = event.get("pathParameters", {}).get("prediction_id") == PREDICTION_ID
+    asked_for = event.get("pathParameters", {}).get("prediction_id")
     is_delivery = [message.get("body") for message in event.get("Records", ())] == [QUEUED_ID]
     is_scheduled = event.get("detail-type") == "Scheduled Event"
     with contextlib.closing(Ledger.at(url)) as ledger:
-        if asks_for_record and _queue(ledger, PREDICTION_ID):
-            _predict(PREDICTION_ID, url)
+        if asked_for in (PREDICTION_ID, DELETED_ID) and _queue(ledger, asked_for):
+            _predict(asked_for, url)
         if is_delivery or is_scheduled:
             _queue(ledger, QUEUED_ID)
             with contextlib.closing(Connection(parse_database_url(url), prepared=False)) as connection:

@@ -1,5 +1,6 @@
 """What is in a package, and what is not."""
 
+import json
 import re
 import subprocess
 from importlib.util import cache_from_source
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from infra.bill_of_materials import NAME, normalised
 from infra.build import LEFT_OUT, MEGABYTE, MODELS, PACKAGES, PYTHON, function_folder, measure
 from tests.support.repository import ROOT
 from tests.support.sample_events import FUNCTIONS
@@ -38,15 +40,18 @@ def test_every_module_comes_with_bytecode_that_lambda_takes_without_a_look_at_th
 @every_function
 def test_a_package_holds_what_its_requirements_name_and_nothing_else(packages: Path, logical_id: str) -> None:
     requirements = (ROOT / "functions" / function_folder(logical_id) / "requirements.txt").read_text()
-    pinned = {_normalised(name) for name in re.findall(r"^([A-Za-z0-9._-]+)==", requirements, re.MULTILINE)}
-    there = {_normalised(path.stem.rpartition("-")[0]) for path in (packages / logical_id).glob("*.dist-info")}
+    pinned = {normalised(name) for name in re.findall(r"^([A-Za-z0-9._-]+)==", requirements, re.MULTILINE)}
+    there = {normalised(path.stem.rpartition("-")[0]) for path in (packages / logical_id).glob("*.dist-info")}
     left_out = {"flatbuffers", "protobuf"}
     assert there == pinned - left_out
     assert "scramp" in there, "it reads its own version from there"
 
 
-def _normalised(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name).lower()
+@every_function
+def test_the_bill_of_materials_names_what_is_in_the_package(packages: Path, logical_id: str) -> None:
+    document = json.loads((packages / logical_id / NAME).read_text("utf-8"))
+    there = {normalised(path.stem.rpartition("-")[0]) for path in (packages / logical_id).glob("*.dist-info")}
+    assert {normalised(component["name"]) for component in document["components"]} == there
 
 
 @every_function

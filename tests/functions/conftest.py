@@ -5,6 +5,9 @@ from collections.abc import Callable, Iterator
 import httpx
 import pytest
 
+from functions.shared.ledger.connection import Connection
+from functions.shared.ledger.database_url import parse_database_url
+from tests.support.database import Query
 from tests.support.event_transport import EventTransport, forget_environment
 from tests.support.repository import DIGIT, ROOT
 
@@ -37,3 +40,11 @@ def forget() -> Callable[[], None]:
 def digit() -> bytes:
     """The sample image that the repository ships, a 7."""
     return DIGIT.read_bytes()
+
+
+@pytest.fixture
+def query(database_url: str) -> Iterator[Query]:
+    """Ask the database itself, on a connection of its own."""
+    connection = Connection(parse_database_url(database_url))
+    yield lambda sql, **parameters: connection.run(sql, parameters, keep=False)
+    connection.close()

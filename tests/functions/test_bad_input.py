@@ -290,8 +290,8 @@ def test_a_query_that_cannot_be_meant_is_refused_and_names_the_parameter(api: ht
     ("method", "path", "allowed"),
     [
         ("GET", "/prediction", "POST"),
-        ("DELETE", "/predictions", "GET"),
-        ("PUT", f"/prediction/{UNKNOWN}", "GET"),
+        ("PUT", "/predictions", "DELETE, GET, HEAD, POST"),
+        ("PUT", f"/prediction/{UNKNOWN}", "DELETE, GET, HEAD"),
         ("POST", f"/prediction/{UNKNOWN}/input", "GET"),
         ("POST", "/", "GET"),
         ("DELETE", "/model", "GET"),

@@ -341,7 +341,7 @@ def test_a_large_input_is_a_redirect_away(
     assert bucket is not None
     large = digit + bytes(2_000_000)  # what comes after a PNG's end is no part of the picture
     made = predict(api, large).json()["prediction_id"]
-    aws.setattr("functions.get_prediction.stored_input.MAX_INPUT_BYTES", 1_999_999)
+    aws.setattr("functions.get_prediction.stored_input.LARGEST_UNLENT", 1_999_999)
     aws.setenv("MAX_INLINE_BYTES", "1000000")
     forget_environment()
 

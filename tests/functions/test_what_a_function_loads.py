@@ -17,7 +17,9 @@ def modules_loaded_by(handler: str) -> set[str]:
     return set(finished.stdout.split())
 
 
-@pytest.mark.parametrize("function", ["list_predictions", "get_prediction", "upload", "sweep", "describe"])
+@pytest.mark.parametrize(
+    "function", ["list_predictions", "get_prediction", "delete_predictions", "upload", "sweep", "describe"]
+)
 def test_a_function_that_only_reads_loads_no_inference_runtime_and_no_sdk(function: str) -> None:
     assert modules_loaded_by(f"functions.{function}.handler") & HEAVY == set()
 

@@ -110,7 +110,7 @@ LARGEST: dict[str, Callable[[], bytes]] = {
 }
 
 
-@pytest.mark.slow
+@pytest.mark.server
 @pytest.mark.parametrize("kind", LARGEST)
 def test_an_image_of_the_limit_is_predicted_in_time_and_memory(kind: str, tmp_path: Path) -> None:
     took = cost(tmp_path, [LARGEST[kind]()])
@@ -167,7 +167,7 @@ REFUSED: dict[str, tuple[Callable[[], bytes], str]] = {
 }
 
 
-@pytest.mark.slow
+@pytest.mark.server
 @pytest.mark.parametrize("kind", REFUSED)
 def test_an_image_that_would_take_more_is_refused_in_words(kind: str, tmp_path: Path) -> None:
     make, message = REFUSED[kind]
@@ -178,7 +178,7 @@ def test_an_image_that_would_take_more_is_refused_in_words(kind: str, tmp_path: 
     assert took.megabytes < MOST_MEGABYTES
 
 
-@pytest.mark.slow
+@pytest.mark.server
 def test_a_batch_of_256_images_of_25_megapixels_is_refused_after_four(tmp_path: Path) -> None:
     took = cost(tmp_path, [png(SIDE, SIDE, depth=1)] * 256)
     assert sorted(map(int, took.errors)) == list(range(IMAGES_OF_A_REQUEST, 256))
@@ -187,7 +187,7 @@ def test_a_batch_of_256_images_of_25_megapixels_is_refused_after_four(tmp_path: 
     assert took.megabytes < MOST_MEGABYTES
 
 
-@pytest.mark.slow
+@pytest.mark.server
 @pytest.mark.parametrize(("side", "count"), [(SIDE, 8), (2500, 9), (2500, 8), (2500, 1)])
 def test_a_model_of_open_size_gets_no_more_than_memory_has_room_for(side: int, count: int, tmp_path: Path) -> None:
     model = package(tmp_path / "model", conv_net(size=(None, None)))
@@ -202,7 +202,7 @@ def test_a_model_of_open_size_gets_no_more_than_memory_has_room_for(side: int, c
     assert took.megabytes < MOST_MEGABYTES
 
 
-@pytest.mark.slow
+@pytest.mark.server
 def test_a_batch_for_a_large_model_is_refused_before_its_tensors_fill_the_memory(tmp_path: Path) -> None:
     model = package(tmp_path / "model", conv_net(size=(1000, 1000), channels=3))
     took = cost(tmp_path, [png(28, 28)] * 40, model)
@@ -214,6 +214,7 @@ def test_one_image_of_a_model_larger_than_the_limit_is_taken() -> None:
     assert decoder(100, 28).decode(png(10, 10)).shape == (1, 28, 28, 1)
 
 
+@pytest.mark.slow
 def test_the_header_alone_refuses_what_decoding_would_refuse_for_its_cost() -> None:
     for kind, (make, message) in REFUSED.items():
         if kind != MANY_EXIF_SEGMENTS:  # which takes the five seconds here as well

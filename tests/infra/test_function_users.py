@@ -36,6 +36,7 @@ MODULES = {
     "GetPredictionFunction": "get_prediction",
     "DescribeFunction": "describe",
     "SweepFunction": "sweep",
+    "DeletePredictionsFunction": "delete_predictions",
 }
 
 # A relation that is missing here has been given to nobody. Grant it in functions/migrate/function_users.py to whom it
@@ -60,13 +61,16 @@ RIGHTS: dict[str, dict[str, set[str]]] = {
     },
     "idempotency_keys": {
         "ledger_writer": {"SELECT", "INSERT", "UPDATE"},
-        "ledger_eraser": {"SELECT", "DELETE"},
+        "ledger_eraser": {"SELECT", "UPDATE", "DELETE"},
     },
     "uploads": {
         "ledger_uploader": {"SELECT", "INSERT"},
         "ledger_writer": {"SELECT"},
-        "ledger_eraser": {"SELECT", "DELETE"},
+        "ledger_eraser": {"SELECT", "UPDATE", "DELETE"},
     },
+    "deletions": {"ledger_eraser": {"SELECT", "INSERT", "UPDATE"}},
+    "deleted_inputs": {"ledger_eraser": {"SELECT", "INSERT", "UPDATE", "DELETE"}},
+    "deleted_objects": {"ledger_eraser": {"SELECT", "INSERT", "UPDATE", "DELETE"}},
 }
 
 As = Callable[[str], str]
@@ -181,6 +185,8 @@ REFUSED = {
         "UPDATE predictions SET user_id = 'x'",
         "UPDATE inputs SET content = ''",
         "DELETE FROM models",
+        "DELETE FROM deletions",
+        "UPDATE idempotency_keys SET prediction_ids = '{}'",
     ],
 }
 
@@ -233,6 +239,12 @@ def test_each_function_does_its_work_as_its_user(stack: tuple[httpx.Client, Queu
     for query in ("", "?user_id=anna", "?label=7", "?model=mnist", "?model=mnist&label=7&min_confidence=0.1"):
         assert api.get(f"/predictions{query}").status_code == 200
     assert len(api.get("/predictions").json()["predictions"]) == 5
+    assert api.delete(path).status_code == 204
+    deletion = api.delete("/predictions?user_id=anonymous")
+    assert deletion.status_code == 202  # the upload's URL can still be used
+    assert api.get(deletion.headers["location"]).json()["deleted"] == 3
+    assert api.delete("/predictions?until=2100-01-01T00:00:00Z").json() == {"deleted": 1}
+    assert sweep({}, Context())["expired"] == 0
     assert api.get("/health?deep=1").status_code == 200
     assert api.get("/model").json()["provider"] == "CPUExecutionProvider"
 
@@ -248,7 +260,7 @@ def test_the_sweep_does_its_work_as_its_user(stack: tuple[httpx.Client, Queue, A
     run(as_user("ledger_owner"), "UPDATE predictions SET status_since = now() - interval '1 hour'")
     scheduled: Any = {"source": "aws.events"}
 
-    assert sweep(scheduled, Context()) == {"sent": 1, "failed": 1}
+    assert sweep(scheduled, Context()) == {"sent": 1, "failed": 1, "deleted": 0, "expired": 0}
 
     assert queue.deliver() == []
     statuses = [api.get(f"/prediction/{prediction.prediction_id}").json()["status"] for prediction in stuck]

@@ -11,6 +11,7 @@ DOCUMENTS = [
     "README.md",
     "CONTRIBUTING.md",
     "CHANGELOG.md",
+    "SECURITY.md",
     "infra/README.md",
     "model_artifacts/README.md",
     "tests/benchmarks/README.md",

@@ -11,6 +11,7 @@ import pytest
 from functions.migrate.function_users import FUNCTION_USERS
 from functions.shared.api.scopes import RESOURCE_SERVER, Scope
 from functions.shared.settings import (
+    DeleteSettings,
     DescribeSettings,
     FunctionSettings,
     GetSettings,
@@ -57,13 +58,14 @@ API: dict[str, type[FunctionSettings]] = {
     "GetPredictionFunction": GetSettings,
     "DescribeFunction": DescribeSettings,
     "UploadFunction": UploadSettings,
+    "DeletePredictionsFunction": DeleteSettings,
 }
 """What each function of the API reads."""
 
-ASYNCHRONOUS: dict[str, type[LedgerSettings]] = {"WorkerFunction": WorkerSettings, "SweepFunction": SweepSettings}
-"""What the others read that use the ledger."""
+ASYNCHRONOUS: dict[str, type[LedgerSettings]] = {"WorkerFunction": WorkerSettings}
+"""What the function reads that is there only for asynchronous predictions."""
 
-SETTINGS: dict[str, type[LedgerSettings]] = {**API, **ASYNCHRONOUS}
+SETTINGS: dict[str, type[LedgerSettings]] = {**API, **ASYNCHRONOUS, "SweepFunction": SweepSettings}
 
 USERS = {
     "PredictFunction": "ledger_writer",
@@ -73,6 +75,7 @@ USERS = {
     "GetPredictionFunction": "ledger_reader",
     "DescribeFunction": "ledger_reader",
     "SweepFunction": "ledger_eraser",
+    "DeletePredictionsFunction": "ledger_eraser",
 }
 """As whom each function logs in to the ledger."""
 
@@ -94,6 +97,9 @@ WITH_A_TOKEN = with_head(
         "GET /prediction/{prediction_id}": "GetPredictionFunction",
         "GET /prediction/{prediction_id}/input": "GetPredictionFunction",
         "GET /model": "DescribeFunction",
+        "DELETE /prediction/{prediction_id}": "DeletePredictionsFunction",
+        "DELETE /predictions": "DeletePredictionsFunction",
+        "GET /deletion/{deletion_id}": "DeletePredictionsFunction",
     }
 )
 
@@ -114,6 +120,7 @@ WRONG_METHODS = {
     "ANY /upload": "UploadFunction",
     "ANY /prediction/{prediction_id}": "GetPredictionFunction",
     "ANY /prediction/{prediction_id}/input": "GetPredictionFunction",
+    "ANY /deletion/{deletion_id}": "DeletePredictionsFunction",
     "ANY /model": "DescribeFunction",
     "ANY /health": "DescribeFunction",
     "ANY /openapi.json": "DescribeFunction",
@@ -278,7 +285,7 @@ class TestRoutes:
             "x-amazon-apigateway-cors"
         ]
         assert cors["allowOrigins"] == ["https://console.example.org", "https://example.org"]
-        assert cors["allowMethods"] == ["GET", "HEAD", "POST"]
+        assert cors["allowMethods"] == ["DELETE", "GET", "HEAD", "POST"]
         assert "allowCredentials" not in cors
 
     def test_requests_are_limited_and_logged(self, aurora: Stack) -> None:
@@ -679,8 +686,23 @@ class TestBuckets:
                     assert set(used_here) <= {f"<{bucket}.Arn>/inputs/*" if objects else f"<{bucket}.Arn>"}
 
     def test_nobody_else_has_to_do_with_them(self, aurora: Stack) -> None:
-        for role in ("ListPredictionsRole", "DescribeRole", "SweepRole", "MigrateRole"):
+        for role in ("ListPredictionsRole", "DescribeRole", "MigrateRole"):
             assert not any(action.startswith("s3:") for one in statements(aurora, role) for action in actions(one))
+
+    def test_who_deletes_may_remove_objects_and_read_none(self, stack: Stack) -> None:
+        for role in ("DeletePredictionsRole", "SweepRole"):
+            used = {action for one in statements(stack, role) for action in actions(one) if action.startswith("s3:")}
+            assert used == {"s3:DeleteObject"}
+
+    @pytest.mark.parametrize(
+        ("way", "rate"), [("aurora", "rate(1 hour)"), ("everything-else-different", "rate(1 day)")]
+    )
+    def test_the_sweep_carries_on_with_deletions_with_a_queue_or_without(self, way: str, rate: str) -> None:
+        stack = deployed(way)
+        assert ("QUEUE_URL" in environment(stack, "SweepFunction")) == (way == "aurora")
+        rules = stack.of_type("AWS::Events::Rule").values()
+        assert [rule["ScheduleExpression"] for rule in rules if rule["State"] == "ENABLED"] == [rate]
+        assert {target["Arn"] for rule in rules for target in rule["Targets"]} == {"<SweepFunctionAliaslive>"}
 
 
 class TestDatabase:

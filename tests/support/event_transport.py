@@ -81,7 +81,16 @@ class EventTransport(httpx.BaseTransport):
 
 def forget_environment() -> None:
     """End the execution environment: the next event reads the settings, connects and loads the model again."""
-    for function in ("predict", "worker", "sweep", "upload", "list_predictions", "get_prediction", "describe"):
+    for function in (
+        "predict",
+        "worker",
+        "sweep",
+        "upload",
+        "list_predictions",
+        "get_prediction",
+        "delete_predictions",
+        "describe",
+    ):
         module = importlib.import_module(f"functions.{function}.handler")
         cached: Any = module.environment
         if cached.cache_info().currsize:

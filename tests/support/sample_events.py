@@ -8,7 +8,7 @@ from uuid import UUID
 from functions.shared.ledger.ledger import Ledger
 from functions.shared.ledger.records import ModelIdentity, NewInput, NewPrediction, QueuedPrediction
 from local.gateway.integration import Response, read_result
-from local.sample_events import FOLDER, PREDICTION_ID, QUEUED_ID, USER
+from local.sample_events import DELETED_ID, FOLDER, PREDICTION_ID, QUEUED_ID, USER
 from local.template import Function, read_template
 from tests.support.repository import DIGIT, ROOT
 
@@ -31,8 +31,12 @@ def function_of(name: str) -> Function:
     return function
 
 
-NO_REQUESTS = {"worker": {"batchItemFailures": []}, "sweep": {"sent": 0, "failed": 0}}
+NO_REQUESTS = {"worker": {"batchItemFailures": []}, "sweep": {"sent": 0, "failed": 0, "deleted": 0, "expired": 0}}
 """Results of the events that are no requests, where there is nothing to sweep."""
+
+
+OTHER_STATUSES = {"delete_prediction": 204, "get_deletion": 404}
+"""Statuses of the requests that are answered neither with 200 nor, a POST, with 201."""
 
 
 def check_result(name: str, result: dict[str, Any]) -> Response | None:
@@ -42,26 +46,30 @@ def check_result(name: str, result: dict[str, Any]) -> Response | None:
         assert result == NO_REQUESTS[name]
         return None
     response = read_result(result)
-    assert response.status == (201 if event["requestContext"]["http"]["method"] == "POST" else 200), response.body
+    usual = 201 if event["requestContext"]["http"]["method"] == "POST" else 200
+    assert response.status == OTHER_STATUSES.get(name, usual), response.body
     return response
 
 
 def store_sample(database_url: str) -> None:
-    """Store the record that the sample events ask for."""
+    """Store the records that the sample events ask for and delete."""
     ledger = Ledger.at(database_url)
     model = ModelIdentity("sample", "1", "0" * 64, ("no", "yes"), "classification", "CPUExecutionProvider", "{}")
-    sample = NewPrediction(
-        prediction_id=UUID(PREDICTION_ID),
-        input=NewInput(DIGIT.read_bytes(), "image/png", DIGIT.name),
-        output=[0.25, 0.75],
-        likely_class=1,
-        label="yes",
-        confidence=0.75,
-        predicted_value="yes",
-        duration_ms=0.1,
-        user_id=USER,
-    )
-    ledger.store(model, [sample])
+    samples = [
+        NewPrediction(
+            prediction_id=UUID(prediction_id),
+            input=NewInput(DIGIT.read_bytes(), "image/png", DIGIT.name),
+            output=[0.25, 0.75],
+            likely_class=1,
+            label="yes",
+            confidence=0.75,
+            predicted_value="yes",
+            duration_ms=0.1,
+            user_id=USER,
+        )
+        for prediction_id in (PREDICTION_ID, DELETED_ID)
+    ]
+    ledger.store(model, samples)
     ledger.close()
 
 

@@ -22,6 +22,26 @@ MAX_METADATA_DEPTH: Final = 32
 _NO_TEXT: Final = frozenset({"Cc", "Cs", "Zl", "Zp"})
 
 
+ONE_LINE: Final = r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]+$"
+"""`_NO_TEXT` as a pattern of the OpenAPI document. It lacks the lone surrogates, which no pattern can name."""
+
+METADATA: Final = (
+    f"Kept with the record, unchanged: at most {MAX_METADATA_BYTES} bytes of JSON, {MAX_METADATA_DEPTH} levels deep, "
+    "without U+0000."
+)
+"""What the OpenAPI document says of `metadata`, because no schema can."""
+
+
+def text_schema(limit: int) -> dict[str, Any]:
+    """Return the schema of a text that `check_text` accepts."""
+    return {"type": "string", "minLength": 1, "maxLength": limit, "pattern": ONE_LINE}
+
+
+def or_null(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema of an optional member of a JSON body. A member that is null counts as absent."""
+    return schema | {"type": [schema["type"], "null"]}
+
+
 def check_text(pointer: str, value: object, *, limit: int) -> str:
     """Return a text if it can be stored and shown on one line.
 

@@ -18,6 +18,9 @@ REPLAYED: Final = {"Idempotency-Replayed": "true"}
 
 MAX_KEY_LENGTH: Final = 255
 
+PATTERN: Final = r"^[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?$"
+"""What the OpenAPI document says of a key. HTTP drops spaces around it."""
+
 _KEY = re.compile(rf"[\x20-\x7e]{{1,{MAX_KEY_LENGTH}}}")
 
 

@@ -5,6 +5,7 @@ path, a stack trace or another user's data.
 """
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
@@ -27,6 +28,7 @@ from functions.shared.ledger.errors import (
     LedgerUnavailableError,
     RecordNotFoundError,
     UnstorableValueError,
+    UploadNotAnnouncedError,
 )
 from functions.shared.log import logger
 from functions.shared.object_storage.errors import ObjectMissingError, ObjectStoreUnavailableError
@@ -64,8 +66,11 @@ _STATUS_BY_UPLOAD_ERROR: dict[type[UploadError], HTTPStatus] = {
 
 _HOW_TO_REPEAT = "With an Idempotency-Key, it is safe to repeat the request; without one, check GET /predictions first."
 
-# Two functions share this path; each knows only its own methods, and `Allow` must name both.
-_METHODS_OF_OTHERS: dict[str, tuple[str, ...]] = {"/predictions": ("GET", "POST")}
+# Several functions share these paths; each knows only its own methods, and `Allow` must name all.
+_METHODS_OF_OTHERS: tuple[tuple[re.Pattern[str], tuple[str, ...]], ...] = (
+    (re.compile("/predictions"), ("DELETE", "GET", "POST")),
+    (re.compile("/prediction/[^/]+"), ("DELETE", "GET")),
+)
 
 
 class Problem(Exception):  # noqa: N818 - RFC 9457 calls it a problem, and so does every answer that carries one
@@ -163,6 +168,10 @@ async def _on_record_not_found(_request: Request, _error: RecordNotFoundError) -
     return _respond(Problem(HTTPStatus.NOT_FOUND, "There is no prediction with this id."))
 
 
+async def _on_upload_not_announced(request: Request, _error: UploadNotAnnouncedError) -> Response:
+    return await _on_upload_error(request, UploadNotFoundError("There is no upload with this input_id."))
+
+
 async def _on_invalid_cursor(_request: Request, error: InvalidCursorError) -> Response:
     detail = "The cursor is not valid: send the next_cursor of the previous page unchanged, or no cursor."
     logger.debug("invalid cursor", reason=str(error))
@@ -187,6 +196,12 @@ async def _on_ledger_unavailable(request: Request, error: LedgerUnavailableError
         detail = (
             "The database connection broke before it confirmed the commit: the request may or may not be stored. "
             + _HOW_TO_REPEAT
+        )
+    elif request.method == "DELETE":
+        # Earlier statements of this request may be committed.
+        detail = (
+            "The database cannot be reached. What this request has already deleted stays deleted. It is safe to repeat "
+            f"the request, in {RETRY_AFTER_SECONDS} seconds."
         )
     else:
         detail = f"The database cannot be reached, and nothing was stored. Try again in {RETRY_AFTER_SECONDS} seconds."
@@ -240,7 +255,7 @@ async def _on_http_exception(request: Request, error: HTTPException) -> Response
 
 def _allowed(path: str, methods: str) -> str:
     """Return the methods of a path, including other functions' methods, and HEAD if GET is allowed."""
-    names = {*methods.split(", "), *_METHODS_OF_OTHERS.get(path, ())}
+    names = set(methods.split(", ")).union(*(others for paths, others in _METHODS_OF_OTHERS if paths.fullmatch(path)))
     return ", ".join(sorted({*names, "HEAD"} if "GET" in names else names))
 
 
@@ -259,6 +274,7 @@ def answer_problems(app: FastAPI) -> None:
     app.exception_handler(InputError)(_on_input_error)
     app.exception_handler(UploadError)(_on_upload_error)
     app.exception_handler(RecordNotFoundError)(_on_record_not_found)
+    app.exception_handler(UploadNotAnnouncedError)(_on_upload_not_announced)
     app.exception_handler(InvalidCursorError)(_on_invalid_cursor)
     app.exception_handler(IdempotencyConflictError)(_on_idempotency_conflict)
     app.exception_handler(UnstorableValueError)(_on_unstorable_value)

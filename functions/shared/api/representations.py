@@ -1,14 +1,22 @@
 """The JSON of records: one record, one record with its input, a page of records."""
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Final, Literal
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic_core import to_json
 
-from functions.shared.ledger.records import PredictionRecord
+from functions.shared.api.app import MAX_RESPONSE_BYTES
+from functions.shared.ledger.records import Page, PredictionRecord
 
 Status = Literal["queued", "processing", "succeeded", "failed"]
+
+MAX_RECORD_BYTES: Final = MAX_RESPONSE_BYTES - 1_000
+"""The largest record, in bytes of JSON: what stands around it in an answer needs less than the rest."""
+
+_MAX_MEMBER_BYTES: Final = 20_000
+"""The largest member of a record that cannot be shown in full: more than the metadata of a request may have."""
 
 
 class _Representation(BaseModel):
@@ -42,9 +50,13 @@ class Prediction(_Representation):
     )
     model: ServedModel | None = None
     user_id: str = Field(examples=["anonymous"])
-    metadata: dict[str, Any] = Field(description="The metadata of the request, unchanged.")
+    metadata: dict[str, Any] | None = Field(
+        default=None, description="The metadata of the request, unchanged. Absent only if `error` says so."
+    )
     status: Status = Field(description="A synchronous prediction is always `succeeded`.")
-    error: str | None = Field(default=None, description="Why the prediction failed, if it did.")
+    error: str | None = Field(
+        default=None, description="Why the prediction failed, if it did; or which members are too large or too deep."
+    )
     duration_ms: float | None = Field(default=None, description="Milliseconds that decoding and inference took.")
     created_at: datetime
 
@@ -106,3 +118,40 @@ def members(record: PredictionRecord) -> dict[str, Any]:
         "created_at": record.created_at,
     }
     return {name: value for name, value in given.items() if value is not None}
+
+
+def record_json(record: PredictionRecord) -> bytes:
+    """Return a record as JSON of at most `MAX_RECORD_BYTES`.
+
+    Today's limits refuse a record that does not fit, but an older version may have stored one. Such a record lacks the
+    members that are too large or too deep, and its `error` names them.
+    """
+    given = members(record)
+    content = _json_or_none(given, MAX_RECORD_BYTES)
+    if content is not None:
+        return content
+    left_out = [name for name, value in given.items() if _json_or_none(value, _MAX_MEMBER_BYTES) is None]
+    shown = {name: value for name, value in given.items() if name not in left_out}
+    reason = f"This record cannot be shown in full: {', '.join(left_out)} cannot be part of an answer."
+    return to_json(shown | {"error": f"{shown['error']} {reason}" if "error" in shown else reason})
+
+
+def page_json(page: Page) -> tuple[Page, bytes]:
+    """Return as much of a page as fits into an answer, at least one record, and its JSON."""
+    records, room = [], MAX_RECORD_BYTES
+    for record in page.records:
+        records.append(record_json(record))
+        room -= len(records[-1]) + 1
+        if room < 0 and len(records) > 1:
+            records.pop()
+            page = page.first(len(records))
+            break
+    return page, b'{"predictions":[%b],"next_cursor":%b}' % (b",".join(records), to_json(page.next_cursor))
+
+
+def _json_or_none(value: object, limit: int) -> bytes | None:
+    try:
+        content = to_json(value)
+    except ValueError:  # pydantic_core's error: nested too deeply, or not parsed in the first place
+        return None
+    return content if len(content) <= limit else None

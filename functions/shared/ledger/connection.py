@@ -36,9 +36,10 @@ from functions.shared.ledger.errors import (
     UnstorableValueError,
     refusal,
 )
+from functions.shared.ledger.json_text import json_value
 from functions.shared.ledger.login import PATIENCE, STATEMENT_TIMEOUT, close_socket, start_session
 
-_UUID_OID, _BYTEA_OID = 2950, 17
+_UUID_OID, _BYTEA_OID, _JSON_OIDS = 2950, 17, (114, 3802)  # json, jsonb
 _IDLE = (None, b"I")  # transaction status in ReadyForQuery: not in a transaction block; None before the first statement
 _int16 = struct.Struct("!H").pack
 _int32 = struct.Struct("!i").pack
@@ -117,6 +118,8 @@ class Connection:
             }
         self._pg, self._socket = start_session(NativeSession, address, settings=settings, until=until)
         self._pg.register_in_adapter(_UUID_OID, UUID)
+        for oid in _JSON_OIDS:
+            self._pg.register_in_adapter(oid, json_value)
         self._handlers = message_handlers(self._pg)
         self._handlers[b"D"] = _read_row
         self._readable = select.poll()

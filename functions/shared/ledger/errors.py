@@ -62,6 +62,10 @@ class RecordNotFoundError(LedgerError):
     """The record does not exist, or belongs to another user."""
 
 
+class UploadNotAnnouncedError(LedgerError):
+    """The upload was not announced, or by another user, or it was deleted or has expired since."""
+
+
 class InvalidCursorError(LedgerError):
     """The ledger did not issue this cursor."""
 

@@ -3,8 +3,9 @@
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
 from functools import lru_cache
-from typing import Any
+from typing import Any, Self
 from uuid import UUID
 
 from functions.shared.ledger import arrays, statements
@@ -17,6 +18,7 @@ from functions.shared.ledger.errors import (
     LedgerUnavailableError,
     RecordNotFoundError,
     StatementRefusedError,
+    UploadNotAnnouncedError,
 )
 from functions.shared.ledger.identifiers import FIRST_ID, LAST_ID, created_at, first_id_at
 from functions.shared.ledger.json_text import json_text, jsonb_text
@@ -43,8 +45,13 @@ from functions.shared.ledger.records import (
 )
 from functions.shared.ledger.secret import DatabaseSettings, resolve_database_url
 
-_FOREIGN_KEY_VIOLATION, _UNIQUE_VIOLATION = "23503", "23505"
-_MODEL_KEY, _IDEMPOTENCY_KEY = "predictions_model_id_fkey", "idempotency_keys_pkey"
+# What the database refuses a statement with, as SQLSTATE and constraint, and what that means.
+_NO_MODEL = ("23503", "predictions_model_id_fkey")
+_NO_INPUT = ("23503", "predictions_input_id_fkey")  # it was deleted while this statement ran
+_NO_UPLOAD = ("23503", "inputs_upload_id_fkey")
+_KEY_IN_USE = ("23514", "idempotency_keys_digest_check")
+IDEMPOTENCY_HOURS = 24.0
+"""Hours after which an idempotency key is free again."""
 _RECORD_COLUMNS = 16
 _Row = list[Any]
 _RESULT_COLUMNS = {
@@ -69,7 +76,9 @@ _PREDICTION_COLUMNS = _RESULT_COLUMNS | {
     "features": arrays.JSON,
     "content": arrays.BYTEA,
     "uri": arrays.TEXT,
+    "upload_id": arrays.UUIDS,
 }
+_ATTEMPTS = 3
 _TOO_LONG = "The prediction was not finished in time."
 
 
@@ -80,14 +89,24 @@ class Ledger:
     ----------
     pool : Pool
         The connections.
+    idempotency_hours : float
+        Hours after which an idempotency key is free again.
     """
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, *, idempotency_hours: float = IDEMPOTENCY_HOURS) -> None:
         self._pool = pool
+        self._key_seconds = idempotency_hours * 3600
         self._registered: set[ModelIdentity] = set()
 
     @classmethod
-    def at(cls, database_url: str, *, pool_size: int = SIZE, longest: float = PATIENCE) -> "Ledger":
+    def at(
+        cls,
+        database_url: str,
+        *,
+        pool_size: int = SIZE,
+        longest: float = PATIENCE,
+        idempotency_hours: float = IDEMPOTENCY_HOURS,
+    ) -> Self:
         """Return the ledger of a database. The first statement opens the first connection.
 
         Parameters
@@ -98,6 +117,8 @@ class Ledger:
             The maximum number of open connections.
         longest : float
             Seconds that a call may take before it is given up. The default is for requests, whose callers wait.
+        idempotency_hours : float
+            As in `Ledger`.
 
         Raises
         ------
@@ -109,12 +130,14 @@ class Ledger:
         def connect(until: float) -> Connection:
             return Connection(address, until=until, longest=longest)
 
-        return cls(Pool(connect, size=pool_size, longest=longest))
+        pool = Pool(connect, size=pool_size, longest=longest)
+        return cls(pool, idempotency_hours=idempotency_hours)
 
     @classmethod
-    def configured(cls, settings: DatabaseSettings) -> "Ledger":
+    def configured(cls, settings: DatabaseSettings, *, idempotency_hours: float = IDEMPOTENCY_HOURS) -> Self:
         """Return the ledger for a function's settings. Raises as `resolve_database_url` and `at` do."""
-        return cls.at(resolve_database_url(settings.database_url, settings.database_secret_arn))
+        database_url = resolve_database_url(settings.database_url, settings.database_secret_arn)
+        return cls.at(database_url, idempotency_hours=idempotency_hours)
 
     def close(self) -> None:
         """Close the idle connections, as before a snapshot. The ledger stays usable and opens new ones."""
@@ -337,7 +360,8 @@ class Ledger:
         Returns
         -------
         Page
-            The records, and the cursor of the next page.
+            The records, and the cursor of the next page. It has fewer than `limit` records if more do not fit into one
+            answer of Lambda, but at least one.
 
         Raises
         ------
@@ -355,8 +379,9 @@ class Ledger:
             "count": limit + 1,
         }
         rows = self._pool.run(sql, conditions | window, keep=keep)
-        records = tuple(PredictionRecord(*row) for row in rows[:limit])
-        return Page(records, encode_cursor(records[-1].prediction_id) if len(rows) > limit else None)
+        records = tuple(PredictionRecord(*row[:_RECORD_COLUMNS]) for row in rows[:limit])
+        more = bool(records) and rows[0][_RECORD_COLUMNS] > len(records)
+        return Page(records, encode_cursor(records[-1].prediction_id) if more else None)
 
     def claim(self, prediction_ids: Iterable[UUID], *, lease_seconds: float) -> Claim:
         """Claim queued predictions for this worker alone, set them to ``processing``, and read their inputs.
@@ -462,21 +487,21 @@ class Ledger:
             failed=tuple(row[0] for row in rows if row[1] == "failed"),
         )
 
-    def announce_upload(self, upload: Upload) -> None:
-        """Record that a caller received a URL to upload an input."""
-        self._pool.run(statements.ANNOUNCE_UPLOAD, upload._asdict())
+    def announce_upload(self, upload: Upload, *, expires_at: datetime) -> None:
+        """Record that a caller received a URL to upload an input, and until when it can be used."""
+        self._pool.run(statements.ANNOUNCE_UPLOAD, upload._asdict() | {"expires_at": expires_at})
 
     def upload(self, input_id: UUID, *, user_id: str) -> Upload:
         """Return an upload that a user has announced.
 
         Raises
         ------
-        RecordNotFoundError
-            If no upload was announced with this id, or another user announced it.
+        UploadNotAnnouncedError
+            If no upload was announced with this id, or another user announced it, or it has expired.
         """
         rows = self._pool.run(statements.UPLOAD, {"input_id": input_id, "user_id": user_id})
         if not rows:
-            raise RecordNotFoundError(f"no upload {input_id}")
+            raise UploadNotAnnouncedError(f"no upload {input_id}")
         return Upload(*rows[0])
 
     def known_inputs(self, input_ids: Iterable[UUID]) -> set[UUID]:
@@ -506,12 +531,18 @@ class Ledger:
         rows = self._pool.run(statements.INPUTS_IN_DATABASE, {"after": after, "count": limit})
         return [InputInDatabase(*row) for row in rows]
 
-    def move_input(self, input_id: UUID, uri: str) -> None:
-        """Replace the bytes in an input's row by the URI of the object that holds them."""
-        self._pool.run(statements.MOVE_INPUT, {"input_id": input_id, "uri": uri})
+    def move_input(self, input_id: UUID, uri: str) -> bool:
+        """Replace the bytes in an input's row by the URI of the object that holds them.
+
+        Returns
+        -------
+        bool
+            False if there is no such row, or it has no bytes: they were moved before, or deleted.
+        """
+        return bool(self._pool.run(statements.MOVE_INPUT, {"input_id": input_id, "uri": uri}))
 
     def _stored_under(self, idempotency: IdempotencyKey) -> Replay | None:
-        rows = self._pool.run(statements.REPLAY, _key_row(idempotency))
+        rows = self._pool.run(statements.REPLAY, _key_row(idempotency) | {"key_seconds": self._key_seconds})
         if not rows:
             return None
         if rows[0][0] != idempotency.digest:
@@ -541,7 +572,7 @@ class Ledger:
         try:
             return self._pool.run(sql, parameters)
         except StatementRefusedError as error:
-            if (error.sqlstate, error.constraint) != (_FOREIGN_KEY_VIOLATION, _MODEL_KEY):
+            if (error.sqlstate, error.constraint) != _NO_MODEL:
                 raise
         # The database was emptied or replaced while this process was running.
         self.register(model)
@@ -558,29 +589,53 @@ class Ledger:
     ) -> Replay | None:
         """Write, or return what the key has already written."""
         if idempotency is None:
-            write(sql, parameters)
+            _insert(write, sql, parameters)
             return None
         identifiers = [prediction.prediction_id for prediction in predictions]
-        key = _key_row(idempotency) | {
+        parameters |= _key_row(idempotency) | {
             "digest": idempotency.digest,
             "was_queued": isinstance(predictions[0], QueuedPrediction),
             "prediction_ids": _uuids(identifiers),
+            "key_seconds": self._key_seconds,
         }
+        for _ in range(_ATTEMPTS):
+            try:
+                _insert(write, sql_with_key, parameters)
+            except StatementRefusedError as error:
+                # The database reports this only after the other transaction has committed, so its row is readable now.
+                if (error.sqlstate, error.constraint) != _KEY_IN_USE:
+                    raise
+            else:
+                return None
+            stored = self._stored_under(idempotency)
+            if stored is not None and [record.prediction_id for record in stored.records] == identifiers:
+                return None  # our own first attempt, whose acknowledgement was lost: not a replay
+            replay = None if stored is None else self._kept(stored, idempotency)
+            if replay is not None:
+                return replay
+            # What had used the key was withdrawn or deleted meanwhile, so the key is free.
+        raise LedgerUnavailableError("the requests that used this idempotency key were withdrawn again and again")
+
+
+def _insert(write: Callable[[str, dict[str, object]], object], sql: str, parameters: dict[str, object]) -> None:
+    """Write predictions with their inputs, once more if an input was deleted under our eyes: then it is new again.
+
+    Raises
+    ------
+    UploadNotAnnouncedError
+        If the upload of an input was deleted, or has expired.
+    """
+    try:
         try:
-            write(sql_with_key, parameters | key)
+            write(sql, parameters)
         except StatementRefusedError as error:
-            # The database reports this only after the other transaction has committed, so its row is readable now.
-            if (error.sqlstate, error.constraint) != (_UNIQUE_VIOLATION, _IDEMPOTENCY_KEY):
+            if (error.sqlstate, error.constraint) != _NO_INPUT:
                 raise
-        else:
-            return None
-        stored = self._stored_under(idempotency)
-        if stored is not None and [record.prediction_id for record in stored.records] == identifiers:
-            return None  # our own first attempt, whose acknowledgement was lost: not a replay
-        replay = None if stored is None else self._kept(stored, idempotency)
-        if replay is None:
-            raise LedgerUnavailableError("the request that used this idempotency key was withdrawn meanwhile")
-        return replay
+            write(sql, parameters)
+    except StatementRefusedError as error:
+        if (error.sqlstate, error.constraint) != _NO_UPLOAD:
+            raise
+        raise UploadNotAnnouncedError("the upload was deleted meanwhile") from error
 
 
 @lru_cache(maxsize=16)
@@ -613,6 +668,7 @@ def _input_row(new: NewInput) -> dict[str, object]:
         "features": new.features,
         "content": None if new.uri is not None else new.content,
         "uri": new.uri,
+        "upload_id": new.upload_id,
     }
 
 

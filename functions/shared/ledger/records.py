@@ -6,12 +6,15 @@ dataclass, and every cold start defines them all.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any, Literal, NamedTuple
+from datetime import UTC, datetime
+from typing import Any, Final, Literal, NamedTuple
 from uuid import UUID
 
 from functions.shared.ledger.cursor import encode_cursor
 from functions.shared.ledger.identifiers import created_at, new_id
+
+NO_UPLOADS: Final = datetime(1970, 1, 1, tzinfo=UTC)
+"""`Deletion.uploads_until` of one prediction: nobody has announced an upload before that."""
 
 Status = Literal["queued", "processing", "succeeded", "failed"]
 
@@ -63,6 +66,8 @@ class NewInput:
         Generated if not given.
     uri : str or None
         Where the content is already stored. If given, the ledger stores the URI and not the bytes.
+    upload_id : UUID or None
+        The upload that the content comes from. It must still be announced when the input is stored.
     """
 
     content: bytes | None
@@ -71,6 +76,7 @@ class NewInput:
     features: str | None = None
     input_id: UUID = field(default_factory=new_id)
     uri: str | None = None
+    upload_id: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,9 +284,9 @@ class Page(NamedTuple):
     records: tuple[PredictionRecord, ...]
     next_cursor: str | None
 
-    def first_half(self) -> "Page":
-        """Return the newer half of a page of at least two records, and where the next page then starts."""
-        records = self.records[: len(self.records) // 2]
+    def first(self, count: int) -> "Page":
+        """Return the newest records of a page, fewer than it has, and where the next page then starts."""
+        records = self.records[:count]
         return Page(records, encode_cursor(records[-1].prediction_id))
 
 
@@ -378,3 +384,45 @@ class Sweep(NamedTuple):
 
     requeue: tuple[UUID, ...]
     failed: tuple[UUID, ...]
+
+
+class Deletion(NamedTuple):
+    """The deletion of predictions, with their inputs, objects, uploads and idempotency keys.
+
+    Attributes
+    ----------
+    user_id : str or None
+        Whose predictions; None for everybody's, and once it is finished.
+    erases_user : bool
+        Whether everything of the user is deleted, so that nothing may be left with their name.
+    position, last_id : UUID
+        The predictions with ids above `position` and up to `last_id` are still to be deleted.
+    uploads_until : datetime
+        Uploads that were announced up to then are deleted too.
+    deleted : int
+        How many predictions are deleted.
+    requested_at, finished_at : datetime
+        When it was asked for, and when nothing was left; None if something is.
+    """
+
+    deletion_id: UUID
+    user_id: str | None
+    erases_user: bool
+    position: UUID
+    last_id: UUID
+    uploads_until: datetime
+    deleted: int
+    requested_at: datetime
+    finished_at: datetime | None
+
+    @property
+    def is_of_one(self) -> bool:
+        """Whether it is the deletion of one prediction, whose id it has."""
+        return self.uploads_until == NO_UPLOADS
+
+
+class DeletedObject(NamedTuple):
+    """An object that no row names any more. `for_ever` says that nobody can put it again once it is removed."""
+
+    uri: str
+    for_ever: bool

@@ -19,17 +19,22 @@ WHERE name = :name AND version = :version AND sha256 = :sha256
 ORDER BY served_at DESC LIMIT 1
 """
 
-# No ON CONFLICT here: a duplicate key must roll the whole statement back.
+# A key that has expired is free. One that has not must roll the whole statement back: an empty digest violates the
+# table's CHECK.
 _WITH_KEY = """
 WITH idempotency_key AS (
-    INSERT INTO idempotency_keys (user_id, key, was_queued, digest, prediction_ids)
+    INSERT INTO idempotency_keys AS used (user_id, key, was_queued, digest, prediction_ids)
     VALUES (:key_user_id, :key, :was_queued, :digest, :prediction_ids)
+    ON CONFLICT (user_id, key) DO UPDATE
+    SET was_queued = excluded.was_queued, prediction_ids = excluded.prediction_ids, created_at = excluded.created_at,
+        digest = CASE WHEN used.created_at < now() - make_interval(secs => :key_seconds) THEN excluded.digest
+                      ELSE '' END
 ), """
 
 _ONE_INPUT = """
 input AS (
-    INSERT INTO inputs (input_id, size, sha256, contenttype, filename, features, content, uri)
-    VALUES (:input_id, :size, :sha256, :contenttype, :filename, :features, :content, :uri)
+    INSERT INTO inputs (input_id, size, sha256, contenttype, filename, features, content, uri, upload_id)
+    VALUES (:input_id, :size, :sha256, :contenttype, :filename, :features, :content, :uri, :upload_id)
     ON CONFLICT (input_id) DO NOTHING
 )"""
 
@@ -52,14 +57,15 @@ new_row AS (
         :prediction_id::uuid[], :input_id::uuid[], :created_at::timestamptz[], :duration_ms::double precision[],
         :confidence::double precision[], :likely_class::bigint[], :user_id::text[], :label::text[],
         :predicted_value::jsonb[], :output::jsonb[], :metadata::json[], :size::bigint[], :sha256::bytea[],
-        :contenttype::text[], :filename::text[], :features::json[], :content::bytea[], :uri::text[]
+        :contenttype::text[], :filename::text[], :features::json[], :content::bytea[], :uri::text[],
+        :upload_id::uuid[]
     ) AS new_row (
         prediction_id, input_id, created_at, duration_ms, confidence, likely_class, user_id, label, predicted_value,
-        output, metadata, size, sha256, contenttype, filename, features, content, uri
+        output, metadata, size, sha256, contenttype, filename, features, content, uri, upload_id
     )
 ), input AS (
-    INSERT INTO inputs (input_id, size, sha256, contenttype, filename, features, content, uri)
-    SELECT input_id, size, sha256, contenttype, filename, features, content, uri
+    INSERT INTO inputs (input_id, size, sha256, contenttype, filename, features, content, uri, upload_id)
+    SELECT input_id, size, sha256, contenttype, filename, features, content, uri, upload_id
     FROM new_row
     ON CONFLICT (input_id) DO NOTHING
 )"""
@@ -111,7 +117,7 @@ CROSS JOIN LATERAL unnest(k.prediction_ids) WITH ORDINALITY AS stored (predictio
 JOIN predictions p ON p.prediction_id = stored.prediction_id
 JOIN inputs i ON i.input_id = p.input_id
 LEFT JOIN models m ON m.model_id = p.model_id
-WHERE k.user_id = :key_user_id AND k.key = :key
+WHERE k.user_id = :key_user_id AND k.key = :key AND k.created_at >= now() - make_interval(secs => :key_seconds)
 ORDER BY stored.position
 """
 )
@@ -236,18 +242,32 @@ FROM late WHERE p.prediction_id = late.prediction_id
 RETURNING p.prediction_id, p.status
 """
 
-# The subquery finds the page by scanning an index backwards; the joins then complete its records. OFFSET 0 keeps the
-# planner from replacing the look-ups of a few rows by joins over whole tables.
-_PAGE = (
-    "SELECT "
-    + _RECORD
-    + """
-FROM ("""
-)
+# The innermost subquery finds the page by scanning an index backwards; the joins then complete its records. OFFSET 0
+# keeps the planner from replacing the look-ups of a few rows by joins over whole tables.
+#
+# The subqueries around it end the page before it is larger than an answer: otherwise a page of large outputs takes
+# more memory than a function has. The size as text decides (6 MB, Lambda's largest answer), but to get it PostgreSQL
+# decompresses the value, which takes minutes for a thousand large ones. So the size as stored ends the page first.
+# `found` is how many rows there were.
+_FITTING = """, p.found
+FROM (
+SELECT *, sum(answered) OVER newer AS answered_before FROM (
+SELECT *, CASE WHEN kept < 500 THEN kept ELSE
+    coalesce(octet_length(output::text), 0) + coalesce(octet_length(predicted_value::text), 0)
+    + octet_length(metadata::text) END AS answered FROM (
+SELECT *, count(*) OVER () AS found, sum(kept) OVER newer AS kept_before FROM (
+SELECT *, coalesce(pg_column_size(output), 0) + coalesce(pg_column_size(predicted_value), 0)
+    + pg_column_size(metadata) AS kept FROM ("""
+_PAGE = "SELECT " + _RECORD + _FITTING
 _END_OF_PAGE = """
+) walked
+) weighed WINDOW newer AS (ORDER BY prediction_id DESC ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)
+) counted WHERE coalesce(kept_before, 0) < 2000000
+) measured WINDOW newer AS (ORDER BY prediction_id DESC ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)
 ) p
 CROSS JOIN LATERAL (SELECT filename, contenttype FROM inputs WHERE inputs.input_id = p.input_id OFFSET 0) i
 LEFT JOIN LATERAL (SELECT name, version FROM models WHERE models.model_id = p.model_id OFFSET 0) m ON TRUE
+WHERE coalesce(p.answered_before, 0) < 6000000
 ORDER BY p.prediction_id DESC
 """
 
@@ -335,8 +355,8 @@ def page(conditions: frozenset[str]) -> tuple[str, bool]:
 
 
 ANNOUNCE_UPLOAD = """
-INSERT INTO uploads (input_id, size, user_id, contenttype, filename, sha256, uri)
-VALUES (:input_id, :size, :user_id, :contenttype, :filename, :sha256, :uri)
+INSERT INTO uploads (input_id, size, user_id, contenttype, filename, sha256, uri, expires_at)
+VALUES (:input_id, :size, :user_id, :contenttype, :filename, :sha256, :uri, :expires_at)
 ON CONFLICT (input_id) DO NOTHING
 """
 
@@ -361,4 +381,261 @@ ORDER BY p.prediction_id LIMIT :count
 
 COUNT_INPUTS_IN_DATABASE = "SELECT count(*), coalesce(sum(size), 0)::bigint FROM inputs WHERE content IS NOT NULL"
 
-MOVE_INPUT = "UPDATE inputs SET uri = :uri, content = NULL WHERE input_id = :input_id AND content IS NOT NULL"
+MOVE_INPUT = """
+UPDATE inputs SET uri = :uri, content = NULL WHERE input_id = :input_id AND content IS NOT NULL RETURNING 1
+"""
+
+# Deletions. Each statement is a transaction of its own, and locks a limited number of rows, in the order of their ids,
+# as COMPLETE does. It looks rows up by lists of ids: a join might scan a whole table.
+
+_LAST_OF_ALL = """
+SELECT prediction_id FROM predictions WHERE prediction_id < :before
+ORDER BY prediction_id DESC LIMIT 1
+"""
+_LAST_OF_USER = """
+SELECT prediction_id FROM predictions
+WHERE (user_id, prediction_id) >= (:user_id, :first_id) AND (user_id, prediction_id) < (:user_id, :before)
+ORDER BY user_id DESC, prediction_id DESC LIMIT 1
+"""
+_BEGIN = """
+INSERT INTO deletions (deletion_id, user_id, requested_by, erases_user, deleted, position, uploads_until, last_id)
+SELECT :deletion_id::uuid, :user_id::text, :requested_by::text, :erases_user::boolean, 0, :first_id::uuid,
+       least(now(), :until::timestamptz), coalesce(("""
+_END_OF_BEGIN = """), :first_id)
+ON CONFLICT (deletion_id) DO NOTHING
+"""
+
+# What is stored later is not deleted, however long the deletion takes: `last_id` is the greatest id there is now.
+BEGIN_DELETION = _BEGIN + _LAST_OF_ALL + _END_OF_BEGIN
+BEGIN_DELETION_OF_USER = _BEGIN + _LAST_OF_USER + _END_OF_BEGIN
+
+_DELETION = """
+SELECT deletion_id, user_id, erases_user, position, last_id, uploads_until, deleted, requested_at, finished_at
+FROM deletions
+"""
+DELETION = _DELETION + "WHERE deletion_id = :deletion_id"
+UNFINISHED_DELETIONS = (
+    _DELETION
+    + """
+WHERE finished_at IS NULL AND (requested_at, deletion_id) > (:requested_at, :deletion_id)
+ORDER BY requested_at, deletion_id LIMIT :count
+"""
+)
+
+# A key is found by the first prediction that it stored, or by any if it stored several.
+_GONE = """
+), gone AS (
+    DELETE FROM predictions WHERE prediction_id = ANY (ARRAY(SELECT prediction_id FROM doomed))
+    RETURNING prediction_id, input_id, user_id
+), idempotency_key AS (
+    DELETE FROM idempotency_keys
+    WHERE prediction_ids[1] = ANY (ARRAY(SELECT prediction_id FROM doomed))
+       OR cardinality(prediction_ids) > 1 AND prediction_ids && ARRAY(SELECT prediction_id FROM doomed)
+), input AS (
+    INSERT INTO deleted_inputs (deleted_id, deletion_id, input_id, user_id)
+    SELECT prediction_id, :deletion_id::uuid, input_id, user_id FROM gone
+    ON CONFLICT (deleted_id) DO NOTHING
+)"""
+
+_DELETE_ONE = """
+WITH doomed AS (
+    SELECT prediction_id FROM predictions p WHERE prediction_id = :deletion_id """
+_RECORD_ONE = """
+INSERT INTO deletions AS earlier (deletion_id, user_id, requested_by, erases_user, deleted, position, uploads_until,
+                                  last_id)
+SELECT prediction_id, user_id, CASE WHEN :requested_by::text <> user_id THEN :requested_by END, FALSE, 1,
+       :first_id::uuid, :no_uploads::timestamptz, :first_id
+FROM gone
+ON CONFLICT (deletion_id) DO UPDATE
+SET deleted = earlier.deleted + 1, finished_at = NULL, user_id = excluded.user_id, requested_by = excluded.requested_by
+"""
+_LOCK_ONE = " FOR UPDATE"
+DELETE_ONE = _DELETE_ONE + _LOCK_ONE + _GONE + _RECORD_ONE
+DELETE_ONE_IF_THEIRS = _DELETE_ONE + IF_THEIRS + _LOCK_ONE + _GONE + _RECORD_ONE
+
+# The deletion of one prediction that is still to be finished.
+UNFINISHED_ONE = "SELECT 1 FROM deletions p WHERE deletion_id = :deletion_id AND finished_at IS NULL "
+UNFINISHED_ONE_IF_THEIRS = UNFINISHED_ONE + IF_THEIRS
+
+_DOOMED_OF_ALL = """
+WITH doomed AS (
+    SELECT prediction_id FROM predictions
+    WHERE prediction_id > :position AND prediction_id <= :last_id
+    ORDER BY prediction_id LIMIT :count FOR UPDATE"""
+_DOOMED_OF_USER = """
+WITH doomed AS (
+    SELECT prediction_id FROM predictions
+    WHERE (user_id, prediction_id) > (:user_id, :position) AND (user_id, prediction_id) <= (:user_id, :last_id)
+    ORDER BY user_id, prediction_id LIMIT :count FOR UPDATE"""
+_RECORD_MANY = """
+UPDATE deletions
+SET deleted = deleted + (SELECT count(*) FROM gone),
+    position = greatest(position, (SELECT prediction_id FROM doomed ORDER BY prediction_id DESC LIMIT 1))
+WHERE deletion_id = :deletion_id
+RETURNING position, (SELECT count(*) FROM doomed)
+"""
+DELETE_MANY = _DOOMED_OF_ALL + _GONE + _RECORD_MANY
+DELETE_MANY_OF_USER = _DOOMED_OF_USER + _GONE + _RECORD_MANY
+
+# A URL is taken for usable for some minutes more: an upload that was begun in time may still be running.
+_DELETE_UPLOADS = """
+), gone AS (
+    DELETE FROM uploads WHERE input_id = ANY (ARRAY(SELECT input_id FROM doomed))
+    RETURNING input_id, user_id, uri, coalesce(expires_at, created_at + interval '7 days') AS expires_at
+)
+INSERT INTO deleted_inputs (deleted_id, deletion_id, input_id, user_id, uri, writable_until)
+SELECT input_id, :deletion_id::uuid, input_id, user_id, uri, expires_at + interval '5 minutes' FROM gone
+ON CONFLICT (deleted_id) DO NOTHING
+RETURNING 1
+"""
+_DOOMED_UPLOADS = """
+WITH doomed AS (
+    SELECT input_id FROM uploads WHERE created_at <= :uploads_until ORDER BY created_at LIMIT :count FOR UPDATE"""
+_DOOMED_UPLOADS_OF_USER = """
+WITH doomed AS (
+    SELECT input_id FROM uploads
+    WHERE (user_id, created_at) > (:user_id, '-infinity') AND (user_id, created_at) <= (:user_id, :uploads_until)
+    ORDER BY user_id, created_at LIMIT :count FOR UPDATE"""
+_EXPIRED_UPLOADS = """
+WITH doomed AS (
+    SELECT input_id FROM uploads
+    WHERE created_at < now() - make_interval(secs => :key_seconds)
+      AND coalesce(expires_at, created_at + interval '7 days') < now()
+    ORDER BY created_at LIMIT :count FOR UPDATE SKIP LOCKED"""
+DELETE_UPLOADS = _DOOMED_UPLOADS + _DELETE_UPLOADS
+DELETE_UPLOADS_OF_USER = _DOOMED_UPLOADS_OF_USER + _DELETE_UPLOADS
+EXPIRE_UPLOADS = _EXPIRED_UPLOADS + _DELETE_UPLOADS
+
+# A row is deleted where it was found: a key that was used again meanwhile is found no more.
+EXPIRE_KEYS = """
+DELETE FROM idempotency_keys WHERE ctid = ANY (ARRAY(
+    SELECT ctid FROM idempotency_keys WHERE created_at < now() - make_interval(secs => :key_seconds)
+    ORDER BY created_at LIMIT :count FOR UPDATE SKIP LOCKED
+))
+RETURNING 1
+"""
+DELETE_KEYS_OF_USER = """
+DELETE FROM idempotency_keys WHERE ctid = ANY (ARRAY(
+    SELECT ctid FROM idempotency_keys WHERE user_id = :user_id AND created_at <= :uploads_until
+    ORDER BY user_id, key LIMIT :count FOR UPDATE
+))
+RETURNING 1
+"""
+FORGET_REQUESTER = """
+UPDATE deletions SET requested_by = NULL WHERE deletion_id = ANY (ARRAY(
+    SELECT deletion_id FROM deletions WHERE requested_by = :user_id
+    ORDER BY requested_by, deletion_id LIMIT :count FOR UPDATE
+))
+RETURNING 1
+"""
+
+# Deletes the inputs of deleted predictions that no prediction has any more, and notes which objects nothing names any
+# more. It sees the deletion of every prediction that it finds here, so whoever comes last finds no prediction left, and
+# the input goes. The copy that `get_prediction` lends of a large input has a name that is made from the input's.
+_SETTLE = """
+    ORDER BY deleted_id LIMIT :count FOR UPDATE
+), orphan AS (
+    DELETE FROM inputs i
+    WHERE i.input_id = ANY (ARRAY(SELECT input_id FROM deleted))
+      AND NOT EXISTS (SELECT FROM predictions p WHERE p.input_id = i.input_id)
+    RETURNING i.input_id, i.uri, i.size
+), upload AS (
+    DELETE FROM uploads u WHERE u.input_id = ANY (ARRAY(SELECT input_id FROM orphan))
+    RETURNING u.input_id, u.uri, coalesce(u.expires_at, u.created_at + interval '7 days') AS expires_at
+), unnamed AS (
+    SELECT orphan.uri, deleted.deletion_id, deleted.user_id, now() AS writable_until
+    FROM orphan JOIN deleted USING (input_id) WHERE orphan.uri IS NOT NULL
+    UNION ALL
+    SELECT upload.uri, deleted.deletion_id, deleted.user_id, upload.expires_at + interval '5 minutes'
+    FROM upload JOIN deleted USING (input_id)
+    UNION ALL
+    SELECT :lent_prefix::text || orphan.input_id, deleted.deletion_id, NULL, now() + interval '5 minutes'
+    FROM orphan JOIN deleted USING (input_id)
+    WHERE :lent_prefix IS NOT NULL AND orphan.uri IS NULL AND orphan.size > :lent_above::bigint
+    UNION ALL
+    SELECT deleted.uri, deleted.deletion_id, deleted.user_id, deleted.writable_until
+    FROM deleted
+    WHERE deleted.uri IS NOT NULL AND NOT EXISTS (
+        SELECT FROM inputs i WHERE i.input_id = deleted.input_id AND i.uri = deleted.uri
+           AND EXISTS (SELECT FROM predictions p WHERE p.input_id = i.input_id)
+    )
+), object AS (
+    INSERT INTO deleted_objects (uri, deletion_id, user_id, writable_until)
+    SELECT DISTINCT ON (uri) uri, deletion_id, user_id, writable_until FROM unnamed ORDER BY uri, writable_until DESC
+    ON CONFLICT (uri) DO UPDATE SET writable_until = greatest(deleted_objects.writable_until, excluded.writable_until)
+)
+DELETE FROM deleted_inputs WHERE deleted_id = ANY (ARRAY(SELECT deleted_id FROM deleted))
+RETURNING 1
+"""
+_DELETED = """
+WITH deleted AS (
+    SELECT deleted_id, deletion_id, input_id, user_id, uri, writable_until FROM deleted_inputs"""
+SETTLE = _DELETED + _SETTLE
+_DELETED_BY = """
+    WHERE deleted_id = ANY (
+        ARRAY(SELECT deleted_id FROM deleted_inputs
+              WHERE (deletion_id, deleted_id) > (:deletion_id, :first_id) AND deletion_id <= :deletion_id
+              ORDER BY deletion_id, deleted_id LIMIT :count)
+        || ARRAY(SELECT deleted_id FROM deleted_inputs
+                 WHERE (user_id, deleted_id) > (:erased, :first_id) AND user_id <= :erased
+                 ORDER BY user_id, deleted_id LIMIT :count))"""
+SETTLE_DELETION = _DELETED + _DELETED_BY + _SETTLE
+
+# The second column says that nobody can put the object again.
+_OBJECTS = "SELECT uri, writable_until <= now() FROM deleted_objects WHERE "
+_DUE = "(removed_at IS NULL OR writable_until <= now())"
+_FIRST_OBJECTS = " ORDER BY uri LIMIT :count"
+_OF_DELETION = """uri = ANY (
+    ARRAY(SELECT uri FROM deleted_objects
+          WHERE (deletion_id, uri) > (:deletion_id, :after) AND deletion_id <= :deletion_id AND """
+_OR_OF_ERASED = """
+          ORDER BY deletion_id, uri LIMIT :count)
+    || ARRAY(SELECT uri FROM deleted_objects
+             WHERE (user_id, uri) > (:erased, :after) AND user_id <= :erased AND """
+_END_OF_ERASED = """
+             ORDER BY user_id, uri LIMIT :count))"""
+DELETED_OBJECTS = _OBJECTS + "uri > :after AND " + _DUE + _FIRST_OBJECTS
+DELETED_OBJECTS_OF_DELETION = _OBJECTS + _OF_DELETION + _DUE + _OR_OF_ERASED + _DUE + _END_OF_ERASED + _FIRST_OBJECTS
+
+OBJECTS_REMOVED = """
+WITH forgotten AS (DELETE FROM deleted_objects WHERE uri = ANY (:for_ever::text[]))
+UPDATE deleted_objects SET removed_at = now() WHERE uri = ANY (:for_now::text[]) AND removed_at IS NULL
+"""
+
+# A deletion is finished when there is nothing left of what it deletes. A user is erased when, besides, their name is in
+# none of these tables. Earlier deletions of that user then have nothing left to do either, and are finished with it.
+# EXISTS would not do: the planner expects to find a row soon, scans a table for it, and there is none. Only an index
+# gives the first row in order.
+_FINISH = """
+UPDATE deletions d SET finished_at = now(), user_id = NULL
+FROM (SELECT * FROM deletions WHERE deletion_id = :deletion_id AND finished_at IS NULL) this
+WHERE d.deletion_id = ANY (:deletion_id::uuid || ARRAY(
+        SELECT deletion_id FROM deletions WHERE user_id = :erased ORDER BY user_id, deletion_id))
+  AND d.finished_at IS NULL AND (d.requested_at, d.deletion_id) <= (this.requested_at, this.deletion_id)
+  AND (SELECT deletion_id FROM deleted_inputs
+       WHERE (deletion_id, deleted_id) > (:deletion_id, :first_id) AND deletion_id <= :deletion_id
+       ORDER BY deletion_id, deleted_id LIMIT 1) IS NULL
+  AND (SELECT deletion_id FROM deleted_objects
+       WHERE (deletion_id, uri) > (:deletion_id, '') AND deletion_id <= :deletion_id AND removed_at IS NULL
+       ORDER BY deletion_id, uri LIMIT 1) IS NULL
+  AND (SELECT user_id FROM deleted_inputs WHERE (user_id, deleted_id) > (:erased, :first_id) AND user_id <= :erased
+       ORDER BY user_id, deleted_id LIMIT 1) IS NULL
+  AND (SELECT user_id FROM deleted_objects WHERE (user_id, uri) > (:erased, '') AND user_id <= :erased
+       ORDER BY user_id, uri LIMIT 1) IS NULL
+  AND (SELECT user_id FROM idempotency_keys WHERE user_id = :erased AND created_at <= :uploads_until
+       ORDER BY user_id, key LIMIT 1) IS NULL
+  AND (SELECT requested_by FROM deletions WHERE requested_by = :erased
+       ORDER BY requested_by, deletion_id LIMIT 1) IS NULL"""
+_NONE_OF_ALL = """
+  AND (SELECT prediction_id FROM predictions WHERE prediction_id > :position AND prediction_id <= :last_id
+       ORDER BY prediction_id LIMIT 1) IS NULL
+  AND (SELECT input_id FROM uploads WHERE created_at <= :uploads_until ORDER BY created_at LIMIT 1) IS NULL"""
+_NONE_OF_USER = """
+  AND (SELECT prediction_id FROM predictions
+       WHERE (user_id, prediction_id) > (:user_id, :position) AND (user_id, prediction_id) <= (:user_id, :last_id)
+       ORDER BY user_id, prediction_id LIMIT 1) IS NULL
+  AND (SELECT input_id FROM uploads
+       WHERE (user_id, created_at) > (:user_id, '-infinity') AND (user_id, created_at) <= (:user_id, :uploads_until)
+       ORDER BY user_id, created_at LIMIT 1) IS NULL"""
+FINISH_DELETION = _FINISH + _NONE_OF_ALL
+FINISH_DELETION_OF_USER = _FINISH + _NONE_OF_USER

@@ -25,6 +25,12 @@ if TYPE_CHECKING:
 
 PREFIX: Final = "inputs/"
 
+LENT_PREFIX: Final = f"{PREFIX}lent/"
+"""What the key of a copy begins with that is put only so that a caller can fetch it. It names the input and no user."""
+
+LARGEST_UNLENT: Final = 4_400_000
+"""The largest input in a response, in bytes: Lambda returns at most 6 MB, in base64. A larger one is lent."""
+
 # Seconds, so that a caller hears in under three that S3 is not there.
 CONNECT_TIMEOUT: Final = 0.5
 READ_TIMEOUT: Final = 0.8
@@ -47,8 +53,19 @@ def key_of(user_id: str, input_id: UUID) -> str:
     return f"{PREFIX}{user}/{input_id}"
 
 
+def lent_key(input_id: UUID) -> str:
+    """Return the key of a copy that is lent of an input in the database."""
+    return f"{LENT_PREFIX}{input_id}"
+
+
+def place_of(uri: str) -> tuple[str, str]:
+    """Return the bucket and the key in `s3://bucket/key`."""
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    return bucket, key
+
+
 def input_id_of(key: str) -> UUID | None:
-    """Return the input id in a key; None if `key_of` did not make the key."""
+    """Return the input id in a key; None if neither `key_of` nor `lent_key` made the key."""
     if not key.startswith(PREFIX):
         return None
     try:

@@ -45,6 +45,7 @@ def new_input(one: Input, bucket: Bucket | None, user_id: str) -> NewInput:
         features=one.features.text if one.features else None,
         input_id=input_id,
         uri=uri,
+        upload_id=one.input_id,
     )
 
 

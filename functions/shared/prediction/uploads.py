@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Iterable
 
-from functions.shared.ledger.errors import RecordNotFoundError
+from functions.shared.ledger.errors import UploadNotAnnouncedError
 from functions.shared.ledger.records import Upload
 from functions.shared.object_storage.bucket import Bucket
 from functions.shared.object_storage.errors import ObjectMissingError
@@ -37,7 +37,7 @@ def fetch_uploads(serving: Serving, inputs: Iterable[RequestedInput], user_id: s
 def _fetch(serving: Serving, reference: UploadReference, user_id: str) -> Input:
     try:
         upload = serving.ledger.upload(reference.input_id, user_id=user_id)
-    except RecordNotFoundError:
+    except UploadNotAnnouncedError:
         # Use the same message for another user's upload: otherwise it would reveal that the upload exists.
         raise UploadNotFoundError("There is no upload with this input_id.") from None
     if upload.size > serving.max_upload_bytes:

@@ -10,7 +10,7 @@ temporary tables are. PostgreSQL refuses to drop a column that they use.
 from alembic import op
 
 revision = "0007"
-down_revision = "0004"
+down_revision = "0006"
 
 _STATEMENTS = (
     # An uploaded input stays, because other predictions may use it.

@@ -33,6 +33,12 @@ def crashed(ledger: Ledger, content: bytes) -> UUID:
     return prediction.prediction_id
 
 
+def swept(event: Event, context: Context) -> tuple[int, int]:
+    """Sweep, and return how many were sent and how many failed."""
+    counts = handler(event, context)
+    return counts["sent"], counts["failed"]
+
+
 def status(api: httpx.Client, prediction_id: UUID) -> str:
     return str(api.get(f"/prediction/{prediction_id}").json()["status"])
 
@@ -43,8 +49,8 @@ def test_what_was_never_sent_is_sent_and_predicted(
     made = [crashed(ledger, digit) for _ in range(3)]
     ledger._pool.run("UPDATE predictions SET status_since = now() - interval '1 hour'", {})
 
-    assert handler(SCHEDULED, Context()) == {"sent": 3, "failed": 0}
-    assert handler(SCHEDULED, Context()) == {"sent": 0, "failed": 0}  # not again before its time
+    assert swept(SCHEDULED, Context()) == (3, 0)
+    assert swept(SCHEDULED, Context()) == (0, 0)  # not again before its time
     assert queue.deliver() == []
 
     assert {status(api, prediction_id) for prediction_id in made} == {"succeeded"}
@@ -53,7 +59,7 @@ def test_what_was_never_sent_is_sent_and_predicted(
 def test_what_is_new_is_left_alone(api: httpx.Client, queue: Queue, ledger: Ledger, digit: bytes) -> None:
     made = crashed(ledger, digit)
 
-    assert handler(SCHEDULED, Context()) == {"sent": 0, "failed": 0}
+    assert swept(SCHEDULED, Context()) == (0, 0)
 
     assert queue.receive() == []
     assert status(api, made) == "queued"
@@ -67,7 +73,7 @@ def test_what_no_worker_came_to_an_end_with_fails_and_says_why(
     ledger.claim([made], lease_seconds=60)
     time.sleep(0.06)
 
-    assert handler(SCHEDULED, Context()) == {"sent": 0, "failed": 1}
+    assert swept(SCHEDULED, Context()) == (0, 1)
 
     record = api.get(f"/prediction/{made}").json()
     assert record["status"] == "failed"
@@ -81,7 +87,7 @@ def test_when_the_queue_is_lost_all_that_is_unfinished_is_sent_again(
     new, taken = crashed(ledger, digit), crashed(ledger, digit)
     ledger.claim([taken], lease_seconds=60)
 
-    assert handler(LOST, Context()) == {"sent": 2, "failed": 0}
+    assert swept(LOST, Context()) == (2, 0)
     assert queue.deliver() == []
 
     assert status(api, new) == status(api, taken) == "succeeded"
@@ -90,7 +96,7 @@ def test_when_the_queue_is_lost_all_that_is_unfinished_is_sent_again(
 def test_without_time_left_it_begins_nothing(queue: Queue, ledger: Ledger, digit: bytes) -> None:
     crashed(ledger, digit)
 
-    assert handler(LOST, Context(milliseconds=1000)) == {"sent": 0, "failed": 0}
+    assert swept(LOST, Context(milliseconds=1000)) == (0, 0)
     assert queue.receive() == []
 
 

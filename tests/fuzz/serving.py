@@ -1,0 +1,81 @@
+"""What the fuzz tests know of an API that they call: its model, and an input that the model takes."""
+
+import json
+from base64 import b64encode
+from dataclasses import dataclass
+from typing import Any, Final
+
+import boto3
+import httpx
+
+from tests.support.prediction_queue import Queue, work
+from tests.support.repository import DIGIT, ROOT
+
+MODELS: Final = ("mnist", "diabetes")
+"""A model that takes images and one that takes features."""
+
+MAX_RESPONSE_BYTES: Final = 6_000_000
+"""Lambda's largest answer."""
+
+IMAGE: Final = DIGIT.read_bytes()
+DATA_URI: Final = f"data:image/png;base64,{b64encode(IMAGE).decode()}"
+FEATURES: Final = json.loads((ROOT / "local" / "samples" / "diabetes.json").read_text("utf-8"))["features"]
+
+
+@dataclass(frozen=True)
+class Served:
+    """The API of a model, and its queue."""
+
+    model: str
+    api: httpx.Client
+    queue: Queue
+
+    @property
+    def takes(self) -> str:
+        """The member of a request's JSON that holds the input."""
+        return "image" if self.model == "mnist" else "features"
+
+    @property
+    def input(self) -> dict[str, Any]:
+        """An input that the model takes, as the members of a request."""
+        return {"image": DATA_URI} if self.takes == "image" else {"features": FEATURES}
+
+    def predicted(self) -> str:
+        """Make a prediction, and return its id."""
+        made: str = self.api.post("/prediction", json=self.input).raise_for_status().json()["prediction_id"]
+        return made
+
+    def cursor(self) -> str:
+        """Return the cursor of a second page."""
+        for _ in range(2):
+            self.predicted()
+        cursor: str = self.api.get("/predictions?limit=1").raise_for_status().json()["next_cursor"]
+        return cursor
+
+    def uploaded(self, user_id: str | None) -> str:
+        """Upload an image for a user, and return its id."""
+        announcement = {"contenttype": "image/png", "size": len(IMAGE), "user_id": user_id}
+        announced = self.api.post("/upload", json=announcement).raise_for_status().json()
+        key = announced["url"].partition("?")[0].partition("/inputs/")[2]
+        boto3.client("s3").put_object(Bucket="uploads", Key=f"inputs/{key}", Body=IMAGE, ContentType="image/png")
+        input_id: str = announced["input_id"]
+        return input_id
+
+    def work(self) -> None:
+        """Let the worker make every queued prediction."""
+        while messages := self.queue.receive():
+            assert work(messages) == []
+            for message in messages:
+                self.queue.sqs.delete_message(QueueUrl=self.queue.url, ReceiptHandle=message["ReceiptHandle"])
+
+
+def check(answer: httpx.Response) -> httpx.Response:
+    """See that an answer is no failure, fits, and is a problem document if it refuses something."""
+    assert answer.status_code < 500, answer.text[:500]
+    assert len(answer.content) <= MAX_RESPONSE_BYTES
+    if answer.status_code >= 400:
+        assert answer.headers["content-type"] == "application/problem+json"
+        document = answer.json()
+        assert document["status"] == answer.status_code
+        assert document["detail"]
+    return answer

@@ -1,0 +1,153 @@
+"""The OpenAPI document and the code agree: what the one allows the other accepts, and refuses everything else."""
+
+import json
+from datetime import timedelta
+from http import HTTPStatus
+from typing import Any, TypeAlias
+
+import httpx
+import pytest
+import requests
+import schemathesis
+from hypothesis import given
+from hypothesis import strategies as st
+from schemathesis import GenerationMode
+from schemathesis.core.result import Ok
+from schemathesis.core.transport import Response
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    negative_data_rejection,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from functions.describe import pages
+from functions.shared.api.fields import check_metadata
+from functions.shared.api.problems import Problem
+from tests.fuzz.serving import DATA_URI, FEATURES, IMAGE, Served, check
+
+Case: TypeAlias = Any
+"""A request, as schemathesis makes it. Its own type says less of the body than the tests know."""
+
+
+def document() -> dict[str, Any]:
+    """Return the document without its security: API Gateway checks tokens, and stands before none of these tests."""
+    loaded: dict[str, Any] = json.loads((pages.HERE / "openapi.json").read_text("utf-8"))
+    for operations in loaded["paths"].values():
+        for operation in operations.values():
+            operation.pop("security", None)
+    return loaded
+
+
+DOCUMENT = schemathesis.openapi.from_dict(document())
+MAX_UPLOAD_BYTES = 20_000_000
+OPERATIONS = [
+    f"{made.ok().method.upper()} {made.ok().path}" for made in DOCUMENT.get_all_operations() if isinstance(made, Ok)
+]
+ANSWER_CHECKS = [
+    status_code_conformance,
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+]
+
+
+def cases(name: str, mode: GenerationMode) -> st.SearchStrategy[Case]:
+    """Return the requests of an operation, such as ``GET /predictions``, that the document allows or forbids."""
+    method, _, path = name.partition(" ")
+    return DOCUMENT[path][method].as_strategy(generation_mode=mode)
+
+
+def send(served: Served, case: Case) -> httpx.Response:
+    """Send a request, to the last byte as schemathesis sends it."""
+    prepared = requests.Request(**case.as_transport_kwargs(base_url="https://api.example")).prepare()
+    headers = [(name.encode(), _bytes(value)) for name, value in prepared.headers.items()]
+    answer = served.api.request(
+        prepared.method or "", prepared.url or "", headers=headers, content=_bytes(prepared.body)
+    )
+    answer.elapsed = timedelta()  # httpx leaves it unset without a network, and schemathesis reads it
+    return check(answer)
+
+
+def _bytes(body: Any) -> bytes:
+    if body is None or isinstance(body, bytes):
+        return body or b""
+    return body.encode() if isinstance(body, str) else bytes(body.read())
+
+
+def with_real_content(served: Served, case: Case) -> bool:
+    """Put in what only a deployment can say: an image, a cursor, features. Tell whether the model takes the kind."""
+    if case.query and "cursor" in case.query:
+        case.query["cursor"] = served.cursor()
+    if case.media_type is None:
+        return True
+    if served.takes != "image" and (case.media_type != "application/json" or case.path == "/upload"):
+        return False
+    if case.media_type.startswith("image/"):
+        case.body = IMAGE
+    elif case.media_type == "multipart/form-data":
+        case.body = case.body | {"file": IMAGE if case.path == "/prediction" else [IMAGE, IMAGE]}
+    elif case.path == "/upload":
+        case.body["size"] = int(case.body["size"]) % MAX_UPLOAD_BYTES + 1
+    else:
+        instances = case.body.get("instances", [case.body])
+        taken = [_real_instance(served, instance) for instance in instances]
+        return all(taken)
+    return True
+
+
+def _real_instance(served: Served, instance: dict[str, Any]) -> bool:
+    if "input_id" in instance:
+        instance["input_id"] = served.uploaded(instance.get("user_id")) if served.takes == "image" else None
+    elif "image" in instance:
+        instance["image"] = DATA_URI
+    else:
+        instance["features"] = FEATURES
+    return served.takes in instance or (served.takes == "image" and "input_id" in instance)
+
+
+def storable(body: Any) -> bool:
+    """Tell whether the metadata of a request keeps the limits that the document says in words: no schema can."""
+    several = [body, *(body.get("instances") or [])] if isinstance(body, dict) else []
+    try:
+        for one in several:
+            check_metadata("/metadata", one.get("metadata") or {})
+    except Problem:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_what_the_document_allows_is_accepted(served: Served, operation: str) -> None:
+    known = served.predicted()
+
+    @given(cases(operation, GenerationMode.POSITIVE))
+    def accepts(case: Case) -> None:
+        if case.path_parameters:
+            case.path_parameters["prediction_id"] = known
+        if not (with_real_content(served, case) and storable(case.body)):
+            return
+        answer = send(served, case)
+        if "Idempotency-Key was used" in answer.text:
+            return  # by an example before this one
+        assert answer.status_code < 400, (case.as_curl_command(), answer.text[:500])
+        case.validate_response(Response.from_httpx(answer, verify=True), checks=ANSWER_CHECKS)
+
+    accepts()
+
+
+@pytest.mark.parametrize(
+    "operation", [name for name in OPERATIONS if name not in ("GET /", "GET /model", "GET /health")]
+)
+def test_what_the_document_forbids_is_refused(served: Served, operation: str) -> None:
+    @given(cases(operation, GenerationMode.NEGATIVE))
+    def refuses(case: Case) -> None:
+        answer = send(served, case)
+        if answer.status_code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+            return  # it is too large as well, which schemathesis takes for an acceptance
+        case.validate_response(
+            Response.from_httpx(answer, verify=True), checks=[*ANSWER_CHECKS, negative_data_rejection]
+        )
+
+    refuses()
