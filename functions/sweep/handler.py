@@ -21,6 +21,10 @@ TIME_FOR_A_PORTION: Final = 15_000
 """Milliseconds that one round may take. Lambda could cut off a round that starts with less time left."""
 
 
+LONGEST_CALL: Final = 10.0
+"""Seconds that one call of the database may take. Nobody waits for the sweep, and its portions are large."""
+
+
 class Event(TypedDict, total=False):
     """The members that are read of an event. The schedule's events have none of them."""
 
@@ -51,7 +55,7 @@ def environment() -> Environment:
     """Create the connection pool, on the first call."""
     settings = SweepSettings.from_environment()
     start_logging(settings.log_level)
-    ledger = DeletingLedger.configured(settings, idempotency_hours=settings.idempotency_hours)
+    ledger = DeletingLedger.configured(settings, longest=LONGEST_CALL, idempotency_hours=settings.idempotency_hours)
     queue = PredictionQueue(settings.queue_url) if settings.queue_url else None
     return Environment(settings, ledger, queue, Deleter(ledger, settings.bucket_for_uploads))
 

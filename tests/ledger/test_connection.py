@@ -217,7 +217,7 @@ def test_the_server_gives_a_statement_up_before_the_client_gives_the_server_up(c
     ((timeout,),) = connection.run(
         "SELECT setting::float8 / 1000 FROM pg_settings WHERE name = 'statement_timeout'", {}
     )
-    assert 0 < timeout < login.PATIENCE
+    assert 0 < timeout < login.LONGEST_WAIT
 
 
 def test_a_server_that_does_not_answer_is_given_up(proxy: Proxy) -> None:

@@ -13,7 +13,7 @@ from mangum.handlers import HTTPGateway
 from mangum.types import Response as MangumResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from functions.shared import patience
+from functions.shared import wait_budget
 from functions.shared.api.problems import CONTENT_TYPE, answer_problems
 from functions.shared.execution_environment import LambdaContext
 from functions.shared.log import logger
@@ -166,7 +166,7 @@ def create_handler(app: FastAPI) -> Handler:
 
     def handler(event: Event, context: LambdaContext) -> dict[str, Any]:
         logger.request_id = context.aws_request_id
-        with patience.of_a_request():
+        with wait_budget.limited():
             return answer(event, context)
 
     def answer(event: Event, context: LambdaContext) -> dict[str, Any]:

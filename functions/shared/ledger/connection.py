@@ -37,7 +37,7 @@ from functions.shared.ledger.errors import (
     refusal,
 )
 from functions.shared.ledger.json_text import json_value
-from functions.shared.ledger.login import PATIENCE, STATEMENT_TIMEOUT, close_socket, start_session
+from functions.shared.ledger.login import LONGEST_WAIT, STATEMENT_TIMEOUT, close_socket, start_session
 
 _UUID_OID, _BYTEA_OID, _JSON_OIDS = 2950, 17, (114, 3802)  # json, jsonb
 _IDLE = (None, b"I")  # transaction status in ReadyForQuery: not in a transaction block; None before the first statement
@@ -99,7 +99,7 @@ class Connection:
         *,
         prepared: bool = True,
         until: float | None = None,
-        longest: float = PATIENCE,
+        longest: float = LONGEST_WAIT,
     ) -> None:
         self._prepare = prepared and address.prepared
         self._statements: dict[str, _Prepared] = {}
@@ -107,7 +107,7 @@ class Connection:
         self._longest = longest
         settings = {"client_encoding": "UTF8", "TimeZone": "UTC"}
         if self._prepare:
-            milliseconds = str(int((longest - PATIENCE + STATEMENT_TIMEOUT) * 1000))
+            milliseconds = str(int((longest - LONGEST_WAIT + STATEMENT_TIMEOUT) * 1000))
             settings |= {
                 "statement_timeout": milliseconds,
                 "idle_in_transaction_session_timeout": milliseconds,
@@ -217,7 +217,7 @@ class Connection:
             self._socket.sendall(packet)
             complete = self._receive(context, limit)
         except TimeoutError as error:
-            if error.errno is None:  # our own patience, not the network's: it would not help to ask again
+            if error.errno is None:  # our own limit, not the network's: it would not help to ask again
                 waited = time.monotonic() - began
                 raise NoAnswerError(f"the database has not answered for {waited:.1f} s") from error
             raise StatementInterruptedError(f"the connection to the database broke: {error}") from error

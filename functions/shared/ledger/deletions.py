@@ -15,10 +15,10 @@ from functions.shared.ledger.identifiers import FIRST_ID, LAST_ID, first_id_at, 
 from functions.shared.ledger.ledger import Ledger
 from functions.shared.ledger.records import NO_UPLOADS, DeletedObject, Deletion
 
-MOST_PREDICTIONS: Final = 500
+MOST_PREDICTIONS: Final = 250
 """Predictions that one statement deletes: their rows are short."""
 
-MOST_INPUTS: Final = 200
+MOST_INPUTS: Final = 100
 """Inputs that one statement deletes: their rows can have some megabytes each."""
 
 MOST_OBJECTS: Final = 1000

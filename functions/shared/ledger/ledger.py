@@ -22,7 +22,7 @@ from functions.shared.ledger.errors import (
 )
 from functions.shared.ledger.identifiers import FIRST_ID, LAST_ID, created_at, first_id_at
 from functions.shared.ledger.json_text import json_text, jsonb_text
-from functions.shared.ledger.login import PATIENCE
+from functions.shared.ledger.login import LONGEST_WAIT
 from functions.shared.ledger.pool import SIZE, Pool
 from functions.shared.ledger.records import (
     Claim,
@@ -104,7 +104,7 @@ class Ledger:
         database_url: str,
         *,
         pool_size: int = SIZE,
-        longest: float = PATIENCE,
+        longest: float = LONGEST_WAIT,
         idempotency_hours: float = IDEMPOTENCY_HOURS,
     ) -> Self:
         """Return the ledger of a database. The first statement opens the first connection.
@@ -134,10 +134,16 @@ class Ledger:
         return cls(pool, idempotency_hours=idempotency_hours)
 
     @classmethod
-    def configured(cls, settings: DatabaseSettings, *, idempotency_hours: float = IDEMPOTENCY_HOURS) -> Self:
+    def configured(
+        cls,
+        settings: DatabaseSettings,
+        *,
+        longest: float = LONGEST_WAIT,
+        idempotency_hours: float = IDEMPOTENCY_HOURS,
+    ) -> Self:
         """Return the ledger for a function's settings. Raises as `resolve_database_url` and `at` do."""
         database_url = resolve_database_url(settings.database_url, settings.database_secret_arn)
-        return cls.at(database_url, idempotency_hours=idempotency_hours)
+        return cls.at(database_url, longest=longest, idempotency_hours=idempotency_hours)
 
     def close(self) -> None:
         """Close the idle connections, as before a snapshot. The ledger stays usable and opens new ones."""

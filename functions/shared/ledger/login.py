@@ -22,10 +22,10 @@ from functions.shared.ledger.driver import (
 from functions.shared.ledger.errors import LedgerUnavailableError, refusal
 from functions.shared.ledger.iam import login_token
 
-# Seconds. One call may wait for the pool, connect, lose its statement and repeat it: all of it within PATIENCE, so that
-# a caller knows in under three seconds that the database is not there. The server gives a statement up before the
+# Seconds. One call may wait for the pool, connect, lose its statement and repeat it: all of it within LONGEST_WAIT, so
+# that a caller knows in under three seconds that the database is not there. The server gives a statement up before the
 # client gives the server up: the outcome is then certain.
-PATIENCE = 2.1
+LONGEST_WAIT = 2.1
 CONNECT_TIMEOUT = 1.5
 STATEMENT_TIMEOUT = 1.7
 UNACKNOWLEDGED_TIMEOUT = 0.8
@@ -91,7 +91,7 @@ def start_session(
                 startup_params=startup,
             )
             _refuse_standby(session.parameter_statuses, address.target_session_attrs)
-            connected.settimeout(PATIENCE)
+            connected.settimeout(LONGEST_WAIT)
         except BaseException:
             close_socket(connected)
             raise
@@ -192,7 +192,7 @@ def open_socket(address: DatabaseAddress, until: float | None = None) -> socket.
     Returns
     -------
     socket.socket
-        Ready for PostgreSQL's start-up message; gives up waiting after ``PATIENCE``.
+        Ready for PostgreSQL's start-up message; gives up waiting after ``LONGEST_WAIT``.
 
     Raises
     ------
@@ -217,7 +217,7 @@ def open_socket(address: DatabaseAddress, until: float | None = None) -> socket.
     except BaseException:
         plain.close()
         raise
-    connected.settimeout(PATIENCE)
+    connected.settimeout(LONGEST_WAIT)
     return connected
 
 
@@ -242,7 +242,7 @@ _Addresses = Sequence[tuple[socket.AddressFamily, socket.SocketKind, int, str, A
 
 
 def _resolve(host: str, port: int, limit: float) -> _Addresses:
-    """Return the addresses of a host. The system's resolver has a patience of its own, so a thread waits for it."""
+    """Return the addresses of a host. The system's resolver has a time-out of its own, so a thread waits for it."""
     with contextlib.suppress(socket.gaierror):  # a name
         return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
     answers: queue.SimpleQueue[_Addresses | OSError] = queue.SimpleQueue()

@@ -11,10 +11,10 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from functions.shared import patience
+from functions.shared import wait_budget
 from functions.shared.ledger.connection import Connection
 from functions.shared.ledger.errors import LedgerUnavailableError, StatementInterruptedError
-from functions.shared.ledger.login import PATIENCE
+from functions.shared.ledger.login import LONGEST_WAIT
 
 SIZE = 4
 ACQUIRE_TIMEOUT = 1.5  # seconds
@@ -37,7 +37,7 @@ class Pool:
     max_idle : float
         Seconds after which an idle connection is replaced instead of reused.
     longest : float
-        Seconds that `run` may take, all its attempts together. A request's `patience` may end it earlier.
+        Seconds that `run` may take, all its attempts together. A request's `wait_budget` may end it earlier.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class Pool:
         size: int = SIZE,
         acquire_timeout: float = ACQUIRE_TIMEOUT,
         max_idle: float = MAX_IDLE,
-        longest: float = PATIENCE,
+        longest: float = LONGEST_WAIT,
     ) -> None:
         self._connect = connect
         self._size = size
@@ -107,9 +107,9 @@ class Pool:
         """
         began = time.monotonic()
         try:
-            return self._run(sql, parameters, keep=keep, until=began + patience.left(self._longest))
+            return self._run(sql, parameters, keep=keep, until=began + wait_budget.left(self._longest))
         finally:
-            patience.spend(time.monotonic() - began)
+            wait_budget.spend(time.monotonic() - began)
 
     def _run(self, sql: str, parameters: Mapping[str, object], *, keep: bool, until: float) -> list[list[Any]]:
         connection = self._lend(until)

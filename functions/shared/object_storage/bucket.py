@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import quote
 from uuid import UUID
 
-from functions.shared import patience
+from functions.shared import wait_budget
 from functions.shared.object_storage.errors import ObjectMissingError, ObjectStoreError, ObjectStoreUnavailableError
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ CONNECT_TIMEOUT: Final = 0.5
 READ_TIMEOUT: Final = 0.8
 ATTEMPTS: Final = 2
 LONGEST_CALL: Final = 1.7
-"""Seconds that a request whose patience is shorter than this does not start to wait for S3."""
+"""Seconds that a call may take at most. A request whose budget is smaller does not call S3."""
 PARALLEL: Final = 8
 """The number of concurrent requests."""
 
@@ -158,7 +158,7 @@ class Bucket:
         began = monotonic()
         with ThreadPoolExecutor(PARALLEL) as threads:
             list(threads.map(put, objects))
-        patience.spend(monotonic() - began)  # the threads have no patience of their own
+        wait_budget.spend(monotonic() - began)  # the threads have no budget of their own
         if failures:
             self.remove_quietly([one.key for one in objects])
             raise failures[0]
@@ -312,7 +312,7 @@ def _send_the_body_at_once(request: "AWSRequest", **_: object) -> None:
 def _errors_as_ours() -> Iterator[None]:
     from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 
-    if not patience.allows(LONGEST_CALL):
+    if not wait_budget.allows(LONGEST_CALL):
         raise ObjectStoreUnavailableError("no time is left to ask S3")
     began = monotonic()
     try:
@@ -324,4 +324,4 @@ def _errors_as_ours() -> Iterator[None]:
     except (BotoCoreError, HTTPClientError) as error:
         raise ObjectStoreUnavailableError(str(error)) from error
     finally:
-        patience.spend(monotonic() - began)
+        wait_budget.spend(monotonic() - began)

@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Final, NamedTuple, TypeAlias
 from uuid import UUID
 
+from functions.shared import wait_budget
 from functions.shared.ledger.deletions import DeletingLedger
 from functions.shared.ledger.records import DeletedObject, Deletion
 from functions.shared.log import logger
@@ -134,10 +135,12 @@ class Deleter:
         unavailable: ObjectStoreUnavailableError | None = None
         busy = True
         while busy and remaining_time() > TIME_FOR_A_STEP:
+            wait_budget.renew()
             further = self._ledger.delete_some(deletion)
             deletion = further or deletion
             busy = further is not None or bool(self._ledger.delete_some_uploads(deletion))
             while remaining_time() > TIME_FOR_A_STEP and self._settle(deletion):
+                wait_budget.renew()
                 busy = True
             if unavailable is None and remaining_time() > TIME_FOR_A_STEP:
                 try:
@@ -157,6 +160,7 @@ class Deleter:
     def _remove_objects(self, deletion: Deletion | None) -> None:
         after = ""
         while some := self._ledger.deleted_objects(deletion, after=after):
+            wait_budget.renew()
             self._remove(some)
             self._ledger.objects_removed(some)
             after = some[-1].uri

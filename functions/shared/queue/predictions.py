@@ -7,7 +7,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
-from functions.shared import patience
+from functions.shared import wait_budget
 from functions.shared.queue.errors import QueueUnavailableError
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class PredictionQueue:
         except (BotoCoreError, ClientError) as error:
             raise QueueUnavailableError(str(error)) from error
         finally:
-            patience.spend(monotonic() - began)
+            wait_budget.spend(monotonic() - began)
         if refused := answer.get("Failed"):
             raise QueueUnavailableError(f"{len(refused)} of {len(prediction_ids)} not taken: {refused[0]['Code']}")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from functions.shared import patience
+from functions.shared import wait_budget
 from functions.shared.ledger import login
 from functions.shared.ledger.connection import Connection
 from functions.shared.ledger.database_url import parse_database_url
@@ -124,7 +124,7 @@ def objects(count: int) -> list[NewObject]:
 @pytest.mark.parametrize("count", [1, 40])
 def test_s3_that_does_not_answer_is_not_asked_again_to_clean_up(silent_bucket: Bucket, count: int) -> None:
     began = time.monotonic()
-    with patience.of_a_request():
+    with wait_budget.limited():
         with pytest.raises(ObjectStoreUnavailableError):
             silent_bucket.put(objects(count))
         assert not silent_bucket.remove_quietly(["inputs/0"])
@@ -136,7 +136,7 @@ def test_s3_that_does_not_answer_is_not_asked_again_to_clean_up(silent_bucket: B
 def test_what_a_call_takes_is_not_there_for_the_next(silent: int) -> None:
     with closing(Ledger.at(f"postgresql://anna@127.0.0.1:{silent}/ledger?sslmode=disable")) as ledger:
         began = time.monotonic()
-        with patience.of_a_request():
+        with wait_budget.limited():
             for _ in range(3):
                 with pytest.raises(LedgerUnavailableError):
                     ledger.ping()
@@ -144,6 +144,6 @@ def test_what_a_call_takes_is_not_there_for_the_next(silent: int) -> None:
 
 
 def test_the_limits_fit_into_one_another() -> None:
-    assert login.STATEMENT_TIMEOUT < login.PATIENCE < patience.OF_A_REQUEST < LONGEST
+    assert login.STATEMENT_TIMEOUT < login.LONGEST_WAIT < wait_budget.OF_A_REQUEST < LONGEST
     for client in (object_storage, predictions):
-        assert client.ATTEMPTS * client.READ_TIMEOUT < object_storage.LONGEST_CALL < patience.OF_A_REQUEST
+        assert client.ATTEMPTS * client.READ_TIMEOUT < object_storage.LONGEST_CALL < wait_budget.OF_A_REQUEST
