@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 from PIL import Image
 
 from tests.fuzz.serving import DATA_URI, FEATURES, IMAGE
+from tests.support.hostile_images import progressive_jpeg, tiff, tiff_tags, tiles_of
 
 
 class Request(NamedTuple):
@@ -77,6 +78,12 @@ IMAGES: Final = {
     "a PNG larger than is taken": (png(5_001, 5_001), 413),
     "a PNG without pixels": (png(28, 28), 400),
     "a PNG whose pixels are no zlib": (png(28, 28, chunk(b"IDAT", b"no zlib")), 400),
+    "a JPEG of a thousand scans": (progressive_jpeg(5_000, 1_000), 413),
+    "a TIFF in a tile of 46336 x 46336": (
+        tiff(tiff_tags(28, 28, 100, **tiles_of(46336)), bytes(100)),
+        413,
+    ),
+    "a PNG of 20,000 chunks": (png(28, 28, *[chunk(b"prVt", b"")] * 20_000), 400),
     **{kind: (saved(kind), 201) for kind in ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")},
 }
 """Images, as the body of a request, and the answer's status."""
@@ -90,6 +97,12 @@ JSON: Final = {
     "nested a thousand deep": Request("/prediction", b'{"a":' * 1_000 + b"1" + b"}" * 1_000, "application/json", 400),
     "an integer of 5,000 digits": Request("/prediction", b'{"a": ' + b"9" * 5_000 + b"}", "application/json", 400),
     "a member twice": Request("/prediction", b'{"a": 1, "a": 2}', "application/json", 400),
+    "60,000 members, the last one twice": Request(
+        "/prediction",
+        ("{" + ", ".join(f'"{number}": 0' for number in (*range(60_000), 59_999)) + "}").encode(),
+        "application/json",
+        400,
+    ),
     "no instances": as_json("/predictions", {"instances": []}, 422),
     "too many instances": as_json("/predictions", {"instances": [{}] * 300}, 413),
 }

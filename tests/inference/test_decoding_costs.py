@@ -31,6 +31,7 @@ from tests.support.hostile_images import (
     segment,
     tiff,
     tiff_tags,
+    tiles_of,
     turned,
 )
 from tests.support.repository import ROOT
@@ -117,19 +118,6 @@ def test_an_image_of_the_limit_is_predicted_in_time_and_memory(kind: str, tmp_pa
     assert (took.errors, took.predictions) == ({}, 1)
     assert took.seconds < MOST_SECONDS
     assert took.megabytes < MOST_MEGABYTES
-
-
-def tiles_of(side: int) -> dict[str, int | None]:
-    """Return the tags that put a TIFF's image into one tile instead of strips."""
-    return {
-        "t273": None,
-        "t278": None,
-        "t279": None,
-        "t322": side,
-        "t323": side,
-        "t324": 8,
-        "t325": side * side % 2**32,
-    }
 
 
 # --- what would take more is refused ---------------------------------------------------------------------------------

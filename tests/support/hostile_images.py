@@ -102,6 +102,19 @@ def tiff_tags(
     return {tag: value for tag, value in tags.items() if value is not None}
 
 
+def tiles_of(side: int) -> dict[str, int | None]:
+    """Return the tags that put a TIFF's image into one tile instead of strips."""
+    return {
+        "t273": None,
+        "t278": None,
+        "t279": None,
+        "t322": side,
+        "t323": side,
+        "t324": 8,
+        "t325": side * side % 2**32,
+    }
+
+
 # --- GIF, BMP --------------------------------------------------------------------------------------------------------
 
 
