@@ -182,8 +182,9 @@ def test_one_input_of_a_batch_has_all_its_errors_listed(features_api: httpx.Clie
 
 
 def test_a_problem_document_says_how_many_errors_it_leaves_out_and_shortens_long_texts() -> None:
-    errors = [(f"/{number}", "\x00" * 1_000_000) for number in range(2 * MAX_ERRORS)]
-    body = Problem(HTTPStatus.BAD_REQUEST, "\x00" * 1_000_000, errors=errors).body()
+    text = "\x00" * 1_000_000
+    errors = [(f"/{number}", text) for number in range(2 * MAX_ERRORS)]
+    body = Problem(HTTPStatus.BAD_REQUEST, text, errors=errors).body()
     assert len(body) < MAX_RESPONSE_BYTES
     document = json.loads(body)
     assert len(document["detail"]) == MAX_TEXT_LENGTH
