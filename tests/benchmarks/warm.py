@@ -141,8 +141,15 @@ class Floor:
         files = cycle(images)
         page, _ = statements.page(frozenset())
         ready: dict[str, object] = {"size": 300, "sha256": bytes(32), "contenttype": "image/png"}
-        ready |= {"filename": "digit.png", "features": None, "content": images[0], "uri": None, "model_id": model_id}
-        ready |= {"duration_ms": 0.2, "confidence": 0.99, "likely_class": 7, "user_id": "anonymous", "label": "7"}
+        ready |= {"filename": "digit.png", "features": None, "content": images[0], "uri": None, "upload_id": None}
+        ready |= {
+            "model_id": model_id,
+            "duration_ms": 0.2,
+            "confidence": 0.99,
+            "likely_class": 7,
+            "user_id": "anonymous",
+            "label": "7",
+        }
         ready |= {"predicted_value": '"7"', "metadata": "{}", "output": json.dumps([0.0123456789] * 10)}
 
         def decode() -> Any:
@@ -164,6 +171,7 @@ class Floor:
         self.run: Callable[[], object] = lambda: session.run(None, {name: tensor})
         self.commit: Callable[[], object] = commit
         self.predict: Callable[[], object] = predict
+        self.close = connection.close
         self.get: Callable[[], object] = lambda: connection.run(statements.GET, {"prediction_id": prediction_id})
         self.page: Callable[[], object] = lambda: connection.run(
             page, {"since": FIRST_ID, "before": LAST_ID, "count": PAGE}

@@ -2,12 +2,18 @@
 
 import json
 import xml.etree.ElementTree as ET
+from contextlib import closing
 
 import pytest
 
+from functions.shared.ledger.ledger import Ledger
+from functions.shared.ledger.records import PredictionFilter
+from tests.benchmarks.digits import digits
 from tests.benchmarks.measure import Row
 from tests.benchmarks.pictures import STAGES, cold_start, draw, latency_over_rows
 from tests.benchmarks.report import RESULTS, read_results, table
+from tests.benchmarks.warm import Floor
+from tests.support.predictions import MODEL, prediction
 
 BENCHMARKS = RESULTS.parent / "README.md"
 
@@ -45,3 +51,18 @@ def test_a_bar_is_as_long_as_its_stages_take_together() -> None:
 def test_results_are_plain_json() -> None:
     row = Row("a over b", 1.25, 1.5, parts={"a_ms": 5.0, "b_ms": 4.0})
     assert Row.from_json(json.loads(json.dumps(row.to_json()))) == row
+
+
+def test_the_floor_of_the_warm_benchmark_runs_the_statements_as_they_are(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", database_url)
+    stored = prediction()
+    with closing(Ledger.at(database_url)) as ledger:
+        ledger.store(MODEL, [stored])
+        floor = Floor(digits(), stored.prediction_id)
+        floor.predict()
+        floor.get()
+        floor.page()
+        floor.close()
+        assert len(ledger.list(PredictionFilter(), limit=10).records) == 2
