@@ -2,13 +2,19 @@
 
 from functools import cache
 from http import HTTPStatus
-from typing import Annotated, Final, NamedTuple
+from typing import Annotated, NamedTuple
 from uuid import UUID
 
 from fastapi import APIRouter, Path, Query, Request, Response
 
 from functions.delete_predictions.query import DeletionQuery, require_clear
-from functions.delete_predictions.representations import Deleted, DeletionState
+from functions.delete_predictions.representations import (
+    STILL_DELETING,
+    Deleted,
+    DeletionState,
+    not_removed_yet,
+    outcome,
+)
 from functions.shared.api.app import create_app, create_handler
 from functions.shared.api.auth import caller, require_own
 from functions.shared.api.documentation import problems, with_scope
@@ -24,9 +30,6 @@ from functions.shared.prediction.deletion import Deleter
 from functions.shared.settings import DeleteSettings
 
 router = APIRouter(tags=["predictions"])
-
-RETRY_AFTER_SECONDS: Final = 60
-"""Seconds until a caller should ask again how far a deletion is."""
 
 PredictionId = Annotated[UUID, Path(description="The `prediction_id` of a record.")]
 DeletionId = Annotated[UUID, Path(description="The id at the end of the `Location` of a deletion.")]
@@ -68,26 +71,14 @@ async def delete_prediction(request: Request, prediction_id: PredictionId) -> Re
         env.deleter.delete(prediction_id, user_id=own, requested_by=asking.user_id)
     except ObjectStoreUnavailableError as error:
         logger.error("an object could not be removed yet", deletion_id=str(prediction_id), reason=str(error))
-        detail = (
-            "The record is deleted, but the object of its input could not be removed yet. It will be, by itself. "
-            f"To be told, send the same request again in {RETRY_AFTER_SECONDS} seconds."
-        )
-        headers = {"Retry-After": str(RETRY_AFTER_SECONDS)}
-        raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers=headers) from error
+        raise not_removed_yet() from error
     return Response(status_code=HTTPStatus.NO_CONTENT)
 
 
 @router.delete(
     "/predictions",
     response_model=Deleted,
-    responses={
-        202: {
-            "model": DeletionState,
-            "description": "There is more to delete. That goes on by itself.",
-            "headers": {"Location": {"schema": {"type": "string"}, "description": "Where to ask how far it is."}},
-        },
-        **problems(401, 403, 406, 422, 503),
-    },
+    responses={202: STILL_DELETING, **problems(401, 403, 406, 422, 503)},
     openapi_extra=with_scope(Scope.DELETE_ALL),
 )
 async def delete_predictions(request: Request, query: Annotated[DeletionQuery, Query()]) -> Response:
@@ -107,11 +98,7 @@ async def delete_predictions(request: Request, query: Annotated[DeletionQuery, Q
         requested_by=asking.user_id,
         remaining_time=request.scope["aws.context"].get_remaining_time_in_millis,
     )
-    if deletion.finished_at is not None:
-        return Response(Deleted(deleted=deletion.deleted).model_dump_json(), media_type="application/json")
-    headers = {"Location": f"/deletion/{deletion.deletion_id}", "Retry-After": str(RETRY_AFTER_SECONDS)}
-    content = DeletionState.of(deletion).model_dump_json(exclude_none=True)
-    return Response(content, HTTPStatus.ACCEPTED, headers, "application/json")
+    return outcome(deletion)
 
 
 @router.get(

@@ -1,12 +1,18 @@
 """A deletion as callers see it."""
 
 from datetime import datetime
-from typing import Literal, Self
+from http import HTTPStatus
+from typing import Any, Final, Literal, Self
 from uuid import UUID
 
+from fastapi import Response
 from pydantic import BaseModel, Field
 
+from functions.shared.api.problems import Problem
 from functions.shared.ledger.records import Deletion
+
+RETRY_AFTER_SECONDS: Final = 60
+"""Seconds until a caller should ask again how far a deletion is."""
 
 
 class Deleted(BaseModel):
@@ -34,3 +40,29 @@ class DeletionState(BaseModel):
             requested_at=deletion.requested_at,
             finished_at=deletion.finished_at,
         )
+
+
+STILL_DELETING: Final[dict[str, Any]] = {
+    "model": DeletionState,
+    "description": "There is more to delete. That goes on by itself.",
+    "headers": {"Location": {"schema": {"type": "string"}, "description": "Where to ask how far it is."}},
+}
+"""How the OpenAPI document describes the answer 202 of `outcome`."""
+
+
+def outcome(deletion: Deletion) -> Response:
+    """Answer 200 if a deletion is finished, else 202 with the place to ask."""
+    if deletion.finished_at is not None:
+        return Response(Deleted(deleted=deletion.deleted).model_dump_json(), media_type="application/json")
+    headers = {"Location": f"/deletion/{deletion.deletion_id}", "Retry-After": str(RETRY_AFTER_SECONDS)}
+    content = DeletionState.of(deletion).model_dump_json(exclude_none=True)
+    return Response(content, HTTPStatus.ACCEPTED, headers, "application/json")
+
+
+def not_removed_yet() -> Problem:
+    """Return the problem that the object of a deleted record is still there."""
+    detail = (
+        "The record is deleted, but the object of its input could not be removed yet. It will be, by itself. "
+        f"To be told, send the same request again in {RETRY_AFTER_SECONDS} seconds."
+    )
+    return Problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
