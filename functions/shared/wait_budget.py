@@ -13,6 +13,9 @@ from typing import Final
 OF_A_REQUEST: Final = 2.2
 """Seconds that all calls of a request may take together."""
 
+OF_A_START: Final = 0.6
+"""Seconds that the calls of a cold start may take together: the first request waits for them, and then for its own."""
+
 LEAST: Final = 0.2
 """Seconds that each call may take nevertheless: enough for a service that answers."""
 
@@ -20,9 +23,9 @@ _left: Final[ContextVar[float | None]] = ContextVar("wait_budget", default=None)
 
 
 @contextmanager
-def limited() -> Iterator[None]:
+def limited(seconds: float = OF_A_REQUEST) -> Iterator[None]:
     """Limit what the calls in the block take together. Outside such a block, only each call's own limit holds."""
-    before = _left.set(OF_A_REQUEST)
+    before = _left.set(seconds)
     try:
         yield
     finally:

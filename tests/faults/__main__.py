@@ -151,7 +151,7 @@ parts of the system are killed, frozen, filled up or cut off. At the end every a
 - **given up**: queued, and `failed` in the end, as its record says, because no delivery of its message succeeded. The
   deliveries of a message take a minute here, and half an hour with the times of `template.yaml`.
 - **stored** may exceed **answered**: a client that gives up, or is cut off, does not hear what was committed.
-- **slowest 503** must be under {LONGEST_503:g} s, and each has `Retry-After`.
+- **slowest 503** must be under {LONGEST_503:g} s, which the long form demands, and each has `Retry-After`.
 - **first success after**: from the end of the fault to the first answer to a request that was sent after it.
 
 PgBouncer runs with `server_login_retry = 1`: by default it refuses its clients for 15 seconds after PostgreSQL has come
@@ -186,7 +186,12 @@ def main() -> int:
     print("\n".join(_table(run.account)))
     for name in run.skipped:
         print(f"skipped, because it is not possible here or only in the long form: {name}")
-    bad = {name: tally for name, tally in run.account.tallies.items() if not tally.is_good()}
+    # Other work on the machine, as in CI, delays every answer: only the long form, by hand, judges the times.
+    bad = {
+        name: tally
+        for name, tally in run.account.tallies.items()
+        if not tally.is_good() or (is_long and not tally.is_in_time())
+    }
     for name, tally in run.account.tallies.items():
         late = f", {tally.without_retry_after} times 503 without Retry-After" if tally.without_retry_after else ""
         if name in bad or tally.complaints:

@@ -14,7 +14,7 @@ from functions.shared.ledger.database_url import parse_database_url
 from tests.faults.pictures import Picture
 
 LONGEST_503 = 3.0
-"""Seconds within which a 503 must come."""
+"""Seconds within which a 503 must come, on a machine that does nothing else."""
 
 _ALL = """
     SELECT p.prediction_id, p.metadata ->> 'key', p.status, p.output, p.error, i.content, i.uri
@@ -50,9 +50,12 @@ class Tally:
             self.complaints.append(what)
 
     def is_good(self) -> bool:
-        """Tell whether nothing was lost, doubled or wrong, and every 503 came in time and said when to come back."""
-        slow = self.slowest_503 is not None and self.slowest_503 >= LONGEST_503
-        return not (self.lost or self.doubled or self.wrong or self.without_retry_after or slow)
+        """Tell whether nothing was lost, doubled or wrong, and every 503 said when to come back."""
+        return not (self.lost or self.doubled or self.wrong or self.without_retry_after)
+
+    def is_in_time(self) -> bool:
+        """Tell whether every 503 came in time."""
+        return self.slowest_503 is None or self.slowest_503 < LONGEST_503
 
 
 @dataclass

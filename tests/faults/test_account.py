@@ -88,9 +88,13 @@ def test_what_nobody_sent_is_wrong(account: Account, ledger: Ledger, database_ur
     assert checked(account, database_url).wrong == 1
 
 
-@pytest.mark.parametrize(("seconds", "retry_after", "good"), [(0.0, "5", True), (3.1, "5", False), (0.0, None, False)])
+@pytest.mark.parametrize(
+    ("seconds", "retry_after", "good", "in_time"),
+    [(0.0, "5", True, True), (3.1, "5", True, False), (0.0, None, False, True)],
+)
 def test_a_503_must_come_soon_and_say_when_to_come_back(
-    account: Account, seconds: float, retry_after: str | None, good: bool
+    account: Account, seconds: float, retry_after: str | None, good: bool, in_time: bool
 ) -> None:
     account.attempt(0, time.monotonic() - seconds, 503, retry_after)
-    assert account.tallies[FAULT].is_good() == good
+    tally = account.tallies[FAULT]
+    assert (tally.is_good(), tally.is_in_time()) == (good, in_time)

@@ -143,6 +143,14 @@ def test_what_a_call_takes_is_not_there_for_the_next(silent: int) -> None:
     assert time.monotonic() - began < LONGEST
 
 
+def test_a_start_waits_less_than_a_request(silent: int) -> None:
+    with closing(Ledger.at(f"postgresql://anna@127.0.0.1:{silent}/ledger?sslmode=disable")) as ledger:
+        began = time.monotonic()
+        with wait_budget.limited(wait_budget.OF_A_START), pytest.raises(LedgerUnavailableError):
+            ledger.ping()
+    assert time.monotonic() - began < LONGEST - wait_budget.OF_A_REQUEST
+
+
 def test_the_limits_fit_into_one_another() -> None:
     assert login.STATEMENT_TIMEOUT < login.LONGEST_WAIT < wait_budget.OF_A_REQUEST < LONGEST
     for client in (object_storage, predictions):

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple, Protocol
 
+from functions.shared import wait_budget
 from functions.shared.execution_environment import before_snapshot
 from functions.shared.inference.location import resolve
 from functions.shared.inference.model import Model
@@ -116,7 +117,8 @@ class Serving(NamedTuple):
         if self.inputs_bucket is not None:
             self.inputs_bucket.warm_up()
         try:
-            self.ledger.register(self.identity)
+            with wait_budget.limited(wait_budget.OF_A_START):
+                self.ledger.register(self.identity)
         except LedgerUnavailableError as error:
             # An unreachable database must not stop this environment from starting: `Ledger.store` registers again.
             logger.warning("the model could not be registered yet", reason=str(error))
