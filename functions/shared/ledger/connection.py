@@ -36,8 +36,8 @@ from functions.shared.ledger.errors import (
     UnstorableValueError,
     refusal,
 )
-from functions.shared.ledger.json_text import json_value
 from functions.shared.ledger.login import LONGEST_WAIT, STATEMENT_TIMEOUT, close_socket, start_session
+from functions.shared.ledger.stored_json import json_value
 
 _UUID_OID, _BYTEA_OID, _JSON_OIDS = 2950, 17, (114, 3802)  # json, jsonb
 _IDLE = (None, b"I")  # transaction status in ReadyForQuery: not in a transaction block; None before the first statement

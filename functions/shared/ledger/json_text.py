@@ -1,4 +1,4 @@
-"""JSON text for PostgreSQL, and back: reading it gives the value that was written.
+"""JSON text for PostgreSQL: reading it back gives the value that was written.
 
 Python writes NaN and infinity, which are not JSON; PostgreSQL rejects them.
 """
@@ -6,41 +6,13 @@ Python writes NaN and infinity, which are not JSON; PostgreSQL rejects them.
 import json
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any
 
 from pydantic_core import PydanticSerializationError, to_json
 
 from functions.shared.ledger.errors import UnstorableValueError
 
 _encode = json.JSONEncoder(ensure_ascii=False).encode
-
-
-class Unreadable:
-    """Stands for a stored JSON value that Python cannot parse. It cannot be encoded either."""
-
-
-UNREADABLE: Final = Unreadable()
-"""The only instance that is needed."""
-
-
-def json_value(text: str) -> Any:  # noqa: ANN401  # any JSON value
-    """Parse the text of a ``json`` or ``jsonb`` column.
-
-    Parameters
-    ----------
-    text : str
-        JSON.
-
-    Returns
-    -------
-    Any
-        The value, or `UNREADABLE` if it is nested too deeply, or has an integer of too many digits. An error instead
-        would take every other record of the page with it.
-    """
-    try:
-        return json.loads(text)
-    except (RecursionError, ValueError):
-        return UNREADABLE
 
 
 def json_text(value: Mapping[str, Any] | list[Any]) -> str:
