@@ -2,14 +2,19 @@
 
 from collections import Counter
 from http import HTTPStatus
-from typing import Final
+from typing import Annotated, Final
 
 from fastapi import Request
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from functions.shared.api.problems import Problem
+from functions.shared.api.query_fields import Time, never_null
 
 _MAX_TEXT_LENGTH: Final = 255
+_UserId = Annotated[
+    str | None,
+    Field(min_length=1, max_length=_MAX_TEXT_LENGTH, pattern="^[^\\x00]*$", json_schema_extra=never_null),
+]
 
 
 class DeletionQuery(BaseModel):
@@ -17,8 +22,8 @@ class DeletionQuery(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    user_id: str | None = Field(default=None, min_length=1, max_length=_MAX_TEXT_LENGTH, pattern="^[^\\x00]*$")
-    until: AwareDatetime | None = Field(default=None, description="Created before this time (RFC 3339).")
+    user_id: _UserId = None
+    until: Time = Field(default=None, description="Created before this time (RFC 3339).")
 
 
 def require_clear(request: Request) -> None:

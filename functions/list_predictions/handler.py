@@ -1,16 +1,17 @@
 """List predictions, newest first, a page at a time."""
 
 from functools import cache
-from typing import Annotated, Any, Final, NamedTuple
+from typing import Annotated, Final, NamedTuple
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Query, Request, Response
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from functions.shared.api.app import create_app, create_handler
 from functions.shared.api.auth import caller, log_read_by_scope, require_own
 from functions.shared.api.documentation import problems, with_scope
 from functions.shared.api.negotiation import require_accepts
+from functions.shared.api.query_fields import Time, never_null
 from functions.shared.api.representations import PredictionPage, page_json
 from functions.shared.api.scopes import Scope
 from functions.shared.execution_environment import on_lambda
@@ -24,15 +25,9 @@ router = APIRouter()
 _MAX_TEXT_LENGTH: Final = 255
 
 
-def _never_null(schema: dict[str, Any]) -> None:
-    """Take null out of a parameter's schema: it is the default, and a query cannot hold it."""
-    schema.update(schema.pop("anyOf")[0])
-
-
-_Text = Annotated[str | None, Field(max_length=_MAX_TEXT_LENGTH, pattern="^[^\\x00]*$", json_schema_extra=_never_null)]
-_Cursor = Annotated[str | None, Field(min_length=1, max_length=_MAX_TEXT_LENGTH, json_schema_extra=_never_null)]
-_Share = Annotated[float | None, Field(ge=0, le=1, allow_inf_nan=False, json_schema_extra=_never_null)]
-_Time = Annotated[AwareDatetime | None, Field(json_schema_extra=_never_null)]
+_Text = Annotated[str | None, Field(max_length=_MAX_TEXT_LENGTH, pattern="^[^\\x00]*$", json_schema_extra=never_null)]
+_Cursor = Annotated[str | None, Field(min_length=1, max_length=_MAX_TEXT_LENGTH, json_schema_extra=never_null)]
+_Share = Annotated[float | None, Field(ge=0, le=1, allow_inf_nan=False, json_schema_extra=never_null)]
 
 
 class PageQuery(BaseModel):
@@ -48,8 +43,8 @@ class PageQuery(BaseModel):
     label: _Text = None
     min_confidence: _Share = None
     max_confidence: _Share = None
-    since: _Time = Field(default=None, description="Created at this time or later (RFC 3339).")
-    until: _Time = Field(default=None, description="Created before this time (RFC 3339).")
+    since: Time = Field(default=None, description="Created at this time or later (RFC 3339).")
+    until: Time = Field(default=None, description="Created before this time (RFC 3339).")
 
 
 class Environment(NamedTuple):

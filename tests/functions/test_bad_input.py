@@ -273,6 +273,7 @@ def test_an_unknown_id_is_not_found(api: httpx.Client, suffix: str) -> None:
         "min_confidence=nan",
         "max_confidence=-0.1",
         "since=yesterday",
+        "since=20260131",
         "since=2026-01-01T00:00:00",
         "until=1e400",
         "label=%00",

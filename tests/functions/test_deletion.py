@@ -361,6 +361,14 @@ class TestMany:
         assert stack.count("inputs") == 0
 
     @pytest.mark.parametrize(
+        ("until", "deleted"),
+        [("0001-01-01T00:00:00+23:59", 0), ("1969-12-31T23:59:59Z", 0), ("9999-12-31T23:59:59-23:59", 1)],
+    )
+    def test_any_time_that_can_be_written_is_taken(self, api: httpx.Client, until: str, deleted: int) -> None:
+        predict(api, image())
+        assert api.delete("/predictions", params={"until": until}).json() == {"deleted": deleted}
+
+    @pytest.mark.parametrize(
         ("asked", "detail"),
         [
             ("", "Say whose predictions to delete, or until when: ?user_id=anna"),
@@ -368,6 +376,7 @@ class TestMany:
             ("user_id=" + "x" * 256, "at most 255"),
             ("user_id=%00", "match pattern"),
             ("until=yesterday", "until: "),
+            ("until=20260131", "as in 2026-01-31T00:00:00Z"),
             ("until=2026-01-31T00:00:00", "timezone"),
             ("label=7", "label: extra inputs are not permitted"),
             ("user_id=anna&since=2026-01-01T00:00:00Z", "since: extra inputs"),

@@ -1,13 +1,17 @@
 """What the fuzz tests know of an API that they call: its model, and an input that the model takes."""
 
 import json
+import os
 from base64 import b64encode
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, Final
+from urllib.parse import unquote
 
 import boto3
 import httpx
 
+from functions.shared.ledger.deletions import DeletingLedger
 from tests.support.prediction_queue import Queue, work
 from tests.support.repository import DIGIT, ROOT
 
@@ -56,10 +60,15 @@ class Served:
         """Upload an image for a user, and return its id."""
         announcement = {"contenttype": "image/png", "size": len(IMAGE), "user_id": user_id}
         announced = self.api.post("/upload", json=announcement).raise_for_status().json()
-        key = announced["url"].partition("?")[0].partition("/inputs/")[2]
+        key = unquote(announced["url"].partition("?")[0].partition("/inputs/")[2])
         boto3.client("s3").put_object(Bucket="uploads", Key=f"inputs/{key}", Body=IMAGE, ContentType="image/png")
         input_id: str = announced["input_id"]
         return input_id
+
+    def deletion(self) -> str:
+        """Begin a deletion of nothing, and return its id."""
+        with closing(DeletingLedger.at(os.environ["DATABASE_URL"])) as ledger:
+            return str(ledger.begin_deletion(user_id="nobody", until=None, requested_by=None).deletion_id)
 
     def work(self) -> None:
         """Let the worker make every queued prediction."""

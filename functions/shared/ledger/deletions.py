@@ -4,7 +4,7 @@ Every method is one statement and one short transaction. What it leaves to do is
 """
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 from uuid import UUID
 
@@ -90,7 +90,7 @@ class DeletingLedger(Ledger):
             "erases_user": user_id is not None and until is None,
             "first_id": FIRST_ID,
             "before": LAST_ID if until is None else first_id_at(until),
-            "until": until,
+            "until": None if until is None else _in_utc(until),
         }
         of_user = user_id is not None
         self._pool.run(statements.BEGIN_DELETION_OF_USER if of_user else statements.BEGIN_DELETION, parameters)
@@ -247,3 +247,9 @@ def _where(deletion: Deletion) -> dict[str, object]:
         "last_id": deletion.last_id,
         "uploads_until": deletion.uploads_until,
     }
+
+
+def _in_utc(until: datetime) -> datetime:
+    """Return a time that PostgreSQL takes, which refuses offsets of 16 hours, and that is later than `NO_UPLOADS`."""
+    since = min(max(until - NO_UPLOADS, timedelta(microseconds=1)), datetime.max.replace(tzinfo=UTC) - NO_UPLOADS)
+    return NO_UPLOADS + since
