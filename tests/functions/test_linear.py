@@ -16,6 +16,8 @@ from functions.shared.api.preferences import prefers_async
 from functions.shared.api.problems import MAX_ERRORS, MAX_TEXT_LENGTH, Problem
 from tests.support.repository import ROOT
 
+pytestmark = pytest.mark.slow
+
 FORM = "multipart/form-data; boundary=b"
 JSON = "application/json"
 TOO_MUCH = 28
