@@ -6,8 +6,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
+from uuid import uuid4
 
+import boto3
 import pytest
+from moto import mock_aws
 
 from functions.shared import wait_budget
 from functions.shared.ledger import login
@@ -131,6 +135,25 @@ def test_s3_that_does_not_answer_is_not_asked_again_to_clean_up(silent_bucket: B
         with pytest.raises(ObjectStoreUnavailableError, match="no time is left"):
             silent_bucket.get("inputs/0")
     assert time.monotonic() - began < LONGEST
+
+
+@mock_aws
+def test_creating_a_client_is_no_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    create = boto3.client
+
+    def slow(*arguments: Any, **options: Any) -> object:
+        time.sleep(0.6)  # which S3's longest call, in addition, would not leave of a request's budget
+        return create(*arguments, **options)
+
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    create("s3").create_bucket(Bucket="inputs")
+    queue = create("sqs").create_queue(QueueName="predictions")["QueueUrl"]
+    monkeypatch.setattr(boto3, "client", slow)
+    with wait_budget.limited():
+        predictions.PredictionQueue(queue).send([uuid4()])
+        bucket = Bucket("inputs")
+        bucket.put(objects(1))
+        assert bucket.get("inputs/0") == b"x"
 
 
 def test_what_a_call_takes_is_not_there_for_the_next(silent: int) -> None:

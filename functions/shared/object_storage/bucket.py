@@ -155,6 +155,7 @@ class Bucket:
                 except ObjectStoreError as error:
                     failures.append(error)
 
+        self.warm_up()  # threads that find no client would each create one, and boto3's session is not safe for that
         began = monotonic()
         with ThreadPoolExecutor(PARALLEL) as threads:
             list(threads.map(put, objects))
@@ -164,8 +165,8 @@ class Bucket:
             raise failures[0]
 
     def _put(self, one: NewObject) -> None:
-        with _errors_as_ours():
-            self._client.put_object(
+        with self._call() as client:
+            client.put_object(
                 Bucket=self.bucket,
                 Key=one.key,
                 Body=one.content,
@@ -188,16 +189,16 @@ class Bucket:
         ObjectMissingError, ObjectStoreUnavailableError
             If the object does not exist; if it cannot be read, or has another SHA-256.
         """
-        with _errors_as_ours():
-            content = self._client.get_object(Bucket=self.bucket, Key=key)["Body"].read()
+        with self._call() as client:
+            content = client.get_object(Bucket=self.bucket, Key=key)["Body"].read()
         if sha256 is not None and hashlib.sha256(content).digest() != sha256:
             raise ObjectStoreUnavailableError(f"{self.uri(key)} has other bytes than those that were stored")
         return content
 
     def size(self, key: str) -> int:
         """Return an object's size in bytes. Raises as `get` does."""
-        with _errors_as_ours():
-            return self._client.head_object(Bucket=self.bucket, Key=key)["ContentLength"]
+        with self._call() as client:
+            return client.head_object(Bucket=self.bucket, Key=key)["ContentLength"]
 
     def has(self, key: str) -> bool:
         """Tell whether an object exists. Raises `ObjectStoreUnavailableError` if S3 cannot say."""
@@ -217,8 +218,8 @@ class Bucket:
         """
         for start in range(0, len(keys), _MOST_DELETES):
             batch = keys[start : start + _MOST_DELETES]
-            with _errors_as_ours():
-                answer = self._client.delete_objects(
+            with self._call() as client:
+                answer = client.delete_objects(
                     Bucket=self.bucket, Delete={"Objects": [{"Key": key} for key in batch], "Quiet": True}
                 )
             if errors := answer.get("Errors"):
@@ -240,8 +241,8 @@ class Bucket:
         ObjectStoreUnavailableError
             If they cannot be listed.
         """
-        with _errors_as_ours():
-            for page in self._client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=PREFIX):
+        with self._call() as client:
+            for page in client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=PREFIX):
                 for found in page.get("Contents", ()):
                     yield StoredObject(found["Key"], found["Size"], found["LastModified"])
 
@@ -283,6 +284,28 @@ class Bucket:
             self._client.generate_presigned_url("put_object", Params=params, ExpiresIn=seconds), headers
         )
 
+    @contextmanager
+    def _call(self) -> Iterator["S3Client"]:
+        """Lend the client to one call, and limit how long the call may take."""
+        from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
+
+        if not wait_budget.allows(LONGEST_CALL):
+            raise ObjectStoreUnavailableError("no time is left to ask S3")
+        began = None
+        try:
+            client = self._client  # the first call creates it, which may take a second, and none of it is a wait
+            began = monotonic()
+            yield client
+        except ClientError as error:
+            if error.response.get("Error", {}).get("Code") in _MISSING:
+                raise ObjectMissingError(str(error)) from error
+            raise ObjectStoreUnavailableError(str(error)) from error
+        except (BotoCoreError, HTTPClientError) as error:
+            raise ObjectStoreUnavailableError(str(error)) from error
+        finally:
+            if began is not None:
+                wait_budget.spend(monotonic() - began)
+
     @cached_property
     def _client(self) -> "S3Client":
         # Importing boto3 and creating a client takes half a second. Deployments without a bucket skip that.
@@ -306,22 +329,3 @@ class Bucket:
 def _send_the_body_at_once(request: "AWSRequest", **_: object) -> None:
     """Do not ask S3 whether it will take the body: that takes a round trip, or a second where S3 does not answer."""
     del request.headers["Expect"]
-
-
-@contextmanager
-def _errors_as_ours() -> Iterator[None]:
-    from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
-
-    if not wait_budget.allows(LONGEST_CALL):
-        raise ObjectStoreUnavailableError("no time is left to ask S3")
-    began = monotonic()
-    try:
-        yield
-    except ClientError as error:
-        if error.response.get("Error", {}).get("Code") in _MISSING:
-            raise ObjectMissingError(str(error)) from error
-        raise ObjectStoreUnavailableError(str(error)) from error
-    except (BotoCoreError, HTTPClientError) as error:
-        raise ObjectStoreUnavailableError(str(error)) from error
-    finally:
-        wait_budget.spend(monotonic() - began)
