@@ -21,6 +21,7 @@ LARGEST = "lint"
 DEVELOPMENT = ("test", "fuzz", "serve", "build")
 FUNCTIONS = (
     "predict",
+    "infer",
     "worker",
     "sweep",
     "list_predictions",
