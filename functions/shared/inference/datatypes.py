@@ -1,8 +1,9 @@
-"""The names that the Open Inference Protocol has for the types of a tensor's elements."""
+"""The names of element types in the Open Inference Protocol (V2, "Tensor Data Types")."""
 
+from collections.abc import Mapping
 from typing import Final
 
-DATATYPES: Final = {
+DATATYPES: Final[Mapping[str, str]] = {
     "bool": "BOOL",
     "uint8": "UINT8",
     "uint16": "UINT16",
@@ -13,12 +14,11 @@ DATATYPES: Final = {
     "int32": "INT32",
     "int64": "INT64",
     "float16": "FP16",
-    "bfloat16": "BF16",
     "float32": "FP32",
     "float64": "FP64",
     "string": "BYTES",
 }
-"""The protocol's name of each type of a model's input or output (Open Inference Protocol, "Tensor Data Types")."""
+"""The protocol's name by numpy's; `string` is ONNX's text. Exactly the types that are served."""
 
-DTYPES: Final = {datatype: dtype for dtype, datatype in DATATYPES.items()}
+DTYPES: Final[Mapping[str, str]] = {datatype: dtype for dtype, datatype in DATATYPES.items()}
 """The reverse."""
