@@ -17,10 +17,12 @@ from functions.delete_predictions import handler as delete_predictions
 from functions.describe import handler as describe
 from functions.describe import pages
 from functions.get_prediction import handler as get_prediction
+from functions.infer import handler as infer
 from functions.list_predictions import handler as list_predictions
 from functions.predict import handler as predict
 from functions.shared.api.app import TITLE, VERSION, create_app
 from functions.shared.api.documentation import SCHEME, SECURITY_SCHEMES, ProblemDocument
+from functions.shared.api.open_inference import OpenInferenceError
 from functions.upload import handler as upload
 from functions.upload.announcement import Announcement
 
@@ -29,8 +31,8 @@ DOCUMENT = Path(describe.__file__).parent / "openapi.json"
 
 def build() -> dict[str, Any]:
     """Return one OpenAPI 3.1 document for the routes of all functions."""
-    functions = (predict, upload, list_predictions, get_prediction, delete_predictions, describe, pages)
-    app = create_app(*(function.router for function in functions))
+    functions = (predict, upload, list_predictions, get_prediction, delete_predictions, describe, pages, infer)
+    app = create_app(*(function.router for function in functions), describe.open_inference)
     document = get_openapi(
         title=TITLE,
         version=VERSION,
@@ -44,7 +46,8 @@ def build() -> dict[str, Any]:
         schemas.pop(name, None)
     # FastAPI cannot see the problem document, nor a body that a route parses itself, so add their schemas here.
     _, definitions = models_json_schema(
-        [(ProblemDocument, "validation"), (Announcement, "validation")], ref_template="#/components/schemas/{model}"
+        [(ProblemDocument, "validation"), (OpenInferenceError, "validation"), (Announcement, "validation")],
+        ref_template="#/components/schemas/{model}",
     )
     schemas.update(definitions["$defs"])
     document["components"]["schemas"] = dict(sorted(schemas.items()))

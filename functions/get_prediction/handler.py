@@ -13,6 +13,7 @@ from functions.shared.api.app import MAX_RESPONSE_BYTES, create_app, create_hand
 from functions.shared.api.auth import caller, find_readable
 from functions.shared.api.documentation import problems, with_scope
 from functions.shared.api.negotiation import require_accepts
+from functions.shared.api.open_inference import HEADER_LENGTH
 from functions.shared.api.representations import PredictionWithInput, record_json
 from functions.shared.api.scopes import Scope
 from functions.shared.execution_environment import on_lambda
@@ -106,6 +107,8 @@ async def get_input(request: Request, prediction_id: PredictionId) -> Response:
         "Content-Security-Policy": "default-src 'none'; sandbox",
         **cached,
     }
+    if stored.header_length is not None:
+        headers[HEADER_LENGTH] = str(stored.header_length)
     if stored.filename is not None:
         headers["Content-Disposition"] = f"inline; filename*=UTF-8''{quote(stored.filename, safe='')}"  # RFC 6266
     return Response(env.inputs.content(stored), headers=headers, media_type=stored.contenttype)

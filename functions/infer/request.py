@@ -9,11 +9,9 @@ from http import HTTPStatus
 from typing import Any, Final, NamedTuple
 
 from functions.shared.api.json_source import Source, decode, parse_members
+from functions.shared.api.open_inference import HEADER_LENGTH
 from functions.shared.api.problems import Problem
 from functions.shared.inference.datatypes import DTYPES
-
-HEADER_LENGTH: Final = "Inference-Header-Content-Length"
-"""The header that says how many bytes of a body are JSON. Without it, all are."""
 
 # numpy has at most 64 axes.
 _MAX_RANK: Final = 32

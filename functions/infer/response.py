@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic_core import to_json as json_of
 
-from functions.infer.request import HEADER_LENGTH, InferRequest, RequestedOutput, refusal, shown
+from functions.infer.request import InferRequest, RequestedOutput, refusal, shown
 from functions.infer.tensors import datatype_of, to_binary, to_json
 from functions.shared.api.app import MAX_RESPONSE_BYTES
+from functions.shared.api.open_inference import HEADER_LENGTH
 from functions.shared.api.problems import Problem
 
 # Lambda returns at most 6 MB of text, and binary takes a third more as text (base64).
@@ -77,12 +78,13 @@ def make_response(
         tensors.append(tensor)
     header = json_of({**described, "outputs": tensors})
     if not contents:
-        return InferResponse(_fitting(header, MAX_RESPONSE_BYTES), "application/json", {})
-    content = _fitting(b"".join((header, *contents)), _MAX_BINARY_BYTES)
+        return InferResponse(fitting(header, MAX_RESPONSE_BYTES), "application/json", {})
+    content = fitting(b"".join((header, *contents)), _MAX_BINARY_BYTES)
     return InferResponse(content, "application/octet-stream", {HEADER_LENGTH: str(len(header))})
 
 
-def _fitting(content: bytes, limit: int) -> bytes:
+def fitting(content: bytes, limit: int) -> bytes:
+    """Return the body of an answer. Raises `Problem` (413) if it is longer than `limit` bytes."""
     if len(content) > limit:
         detail = f"The answer would be {len(content)} bytes long; at most {limit} fit. Send fewer rows or ask for less."
         raise Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail)

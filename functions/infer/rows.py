@@ -1,7 +1,7 @@
 """Cut a request into requests of one row: each is stored as the input of its prediction, and can be sent again."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
@@ -26,7 +26,7 @@ class Row(NamedTuple):
     header_length: int | None = None
 
 
-def cut(request: InferRequest, arrays: Mapping[str, NDArray[Any]], count: int) -> list[Row]:
+def cut(request: InferRequest, arrays: Mapping[str, NDArray[Any]], count: int, batched: Collection[str]) -> list[Row]:
     """Return the requests of one row that a request of `count` rows is made of.
 
     Each tensor stays in JSON or in binary. JSON of one row stays as it is, to the character; of several, each number
@@ -37,51 +37,50 @@ def cut(request: InferRequest, arrays: Mapping[str, NDArray[Any]], count: int) -
     request
         The request.
     arrays
-        Its tensors. If `count` is more than one, their first axis is that of the rows.
+        Its tensors.
     count
         The number of rows.
+    batched
+        The names of the tensors whose first axis is that of the rows. The others are the same for each row.
     """
-    if all(tensor.content is None for tensor in request.inputs):
-        if count == 1:
-            return [Row(f'{{"inputs": {request.inputs_text}}}')]
-        in_json = [flat_values(tensor) for tensor in request.inputs]
-        return [
-            Row(
-                _text(
-                    _described(tensor, count) | {"data": _share(values, row, count)}
-                    for tensor, values in zip(request.inputs, in_json, strict=True)
-                )
-            )
-            for row in range(count)
-        ]
-    return [_binary_row(request, arrays, row, count) for row in range(count)]
+    if count == 1 and all(tensor.content is None for tensor in request.inputs):
+        return [Row(f'{{"inputs": {request.inputs_text}}}')]
+    shares = [_shares(tensor, arrays[tensor.name], count, tensor.name in batched) for tensor in request.inputs]
+    return [_row(request.inputs, [share[row] for share in shares]) for row in range(count)]
 
 
-def _binary_row(request: InferRequest, arrays: Mapping[str, NDArray[Any]], row: int, count: int) -> Row:
-    inputs, contents = [], []
-    for tensor in request.inputs:
-        described = _described(tensor, count)
-        if tensor.content is None:
-            described["data"] = _share(flat_values(tensor), row, count)
-        else:
-            array = arrays[tensor.name]
-            contents.append(tensor.content if count == 1 else to_binary(array[row : row + 1]))
-            described["parameters"] = tensor.parameters | {"binary_data_size": len(contents[-1])}
-        inputs.append(described)
-    header = _text(inputs).encode()
-    return Row(None, header + b"".join(contents), len(header))
+class _Share(NamedTuple):
+    """What a row has of a tensor: its shape, and its values in JSON or in binary."""
+
+    shape: list[int]
+    data: list[Any] | None
+    content: bytes
 
 
-def _described(tensor: InputTensor, count: int) -> dict[str, Any]:
-    shape = list(tensor.shape) if count == 1 else [1, *tensor.shape[1:]]
-    described: dict[str, Any] = {"name": tensor.name, "shape": shape, "datatype": tensor.datatype}
-    return described | {"parameters": tensor.parameters} if tensor.parameters else described
-
-
-def _share(values: list[Any], row: int, count: int) -> list[Any]:
+def _shares(tensor: InputTensor, array: NDArray[Any], count: int, is_batched: bool) -> Sequence[_Share]:
+    """Return what each row has of a tensor."""
+    values = None if tensor.content is not None else flat_values(tensor)
+    if not is_batched:
+        return [_Share(list(tensor.shape), values, tensor.content or b"")] * count
+    shape = [1, *tensor.shape[1:]]
+    if values is None:
+        return [_Share(shape, None, to_binary(array[row : row + 1])) for row in range(count)]
     size = len(values) // count
-    return values[row * size : (row + 1) * size]
+    return [_Share(shape, values[row * size : (row + 1) * size], b"") for row in range(count)]
 
 
-def _text(inputs: Any) -> str:  # noqa: ANN401 - an iterable of JSON objects
-    return json.dumps({"inputs": list(inputs)})
+def _row(tensors: Sequence[InputTensor], shares: Sequence[_Share]) -> Row:
+    inputs = []
+    for tensor, share in zip(tensors, shares, strict=True):
+        described: dict[str, Any] = {"name": tensor.name, "shape": share.shape, "datatype": tensor.datatype}
+        parameters = dict(tensor.parameters)
+        if share.data is None:
+            parameters["binary_data_size"] = len(share.content)
+        else:
+            described["data"] = share.data
+        inputs.append(described | {"parameters": parameters} if parameters else described)
+    text = json.dumps({"inputs": inputs})
+    if all(share.data is not None for share in shares):
+        return Row(text)
+    header = text.encode()
+    return Row(None, header + b"".join(share.content for share in shares), len(header))

@@ -10,6 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from functions.shared.api.problems import CONTENT_TYPE, Problem
 
+HEADER_LENGTH: Final = "Inference-Header-Content-Length"
+"""The header that says how many bytes of a body are JSON. Without it, all are."""
+
 _BELOW: Final = ("/v1/", "/v2/")
 
 
@@ -81,6 +84,7 @@ _WHEN: Final = {
     401: "The API has an authorizer, and the request has no valid token.",
     403: "The request names a user other than the token's.",
     404: "There is no such model, or no such version of it.",
+    409: "The Idempotency-Key was used when another model was served.",
     413: "The body, the number of rows or the answer exceeds the limit that the answer names.",
     415: "The body has another content type or encoding than those that the answer names.",
     503: "The database, S3 or the model cannot be reached. `Retry-After` says when to retry.",
