@@ -31,7 +31,7 @@ FUNCTIONS = (
     "describe",
     "migrate",
 )
-CLIENTS = ("generators", "browser")
+CLIENTS = ("generators", "browser", "tritonclient", "kserve", "mlserver")
 """The clients that `make test-clients` tries. Nothing is shared between them, nor with what is deployed."""
 
 
