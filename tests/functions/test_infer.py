@@ -444,7 +444,19 @@ def test_what_is_no_json_is_refused(simple: httpx.Client, body: bytes) -> None:
 def test_bad_bytes_are_refused_in_words_and_nothing_is_stored(simple: httpx.Client, query: Query) -> None:
     body, headers = binary_request()
     length = int(headers[HEADER])
-    for wrong in ("", "x", "-1", "+5", "1e3", "٣".encode(), "9" * 30, str(len(body) + 1), str(length - 1), str(length + 1), "0"):
+    for wrong in (
+        "",
+        "x",
+        "-1",
+        "+5",
+        "1e3",
+        "٣".encode(),
+        "9" * 30,
+        str(len(body) + 1),
+        str(length - 1),
+        str(length + 1),
+        "0",
+    ):
         refused(simple.post("/v2/models/simple/infer", content=body, headers=headers | {HEADER: wrong}))
     for other in (body[:-1], body + b"x", body[:length], body[length:]):
         refused(simple.post("/v2/models/simple/infer", content=other, headers=headers))
