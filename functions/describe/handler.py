@@ -6,6 +6,7 @@ from typing import Annotated, Any, NamedTuple
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
+from pydantic import ConfigDict, Field
 
 from functions.describe import pages
 from functions.describe.documents import model_document, service_document
@@ -14,6 +15,7 @@ from functions.shared.api.app import create_app, create_handler
 from functions.shared.api.documentation import problems
 from functions.shared.api.negotiation import quality, require_accepts
 from functions.shared.api.problems import RETRY_AFTER_SECONDS, Problem
+from functions.shared.api.query_fields import QueryFields
 from functions.shared.execution_environment import on_lambda
 from functions.shared.inference.errors import InferenceError
 from functions.shared.inference.package import ModelPackage
@@ -23,6 +25,16 @@ from functions.shared.log import logger, start_logging
 from functions.shared.settings import DescribeSettings
 
 router = APIRouter(tags=["description"])
+
+
+class HealthQuery(QueryFields):
+    """What to look at. Other parameters are ignored: some probes add one, so that no cache answers."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    deep: bool = Field(
+        default=False, description="Whether to ask the database too, which may have to wake up.", examples=[1]
+    )
 
 
 class Environment(NamedTuple):
@@ -90,7 +102,7 @@ def _served_provider(package: ModelPackage) -> str | None:
 @router.get("/health", responses=problems(406, 422, 503))
 async def health(
     request: Request,
-    deep: Annotated[bool, Query(description="Whether to ask the database too, which may have to wake up.")] = False,
+    query: Annotated[HealthQuery, Query()],
 ) -> dict[str, str]:
     """200 when the model's files can be read, and with `deep=1` the database too; else 503 naming what fails."""
     require_accepts(request.headers.get("accept"))
@@ -101,7 +113,7 @@ async def health(
     except InferenceError as error:
         logger.error("the model cannot be read", reason=str(error))
         failures.append(("/model", "the model cannot be read"))
-    if deep:
+    if query.deep:
         answers["database"] = "ok"
         try:
             env.ledger.ping()
