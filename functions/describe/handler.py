@@ -10,6 +10,7 @@ from pydantic import ConfigDict, Field
 
 from functions.describe import pages
 from functions.describe.documents import model_document, service_document
+from functions.describe.openapi_document import openapi_document
 from functions.describe.served_model import ServedModel
 from functions.shared.api.app import create_app, create_handler
 from functions.shared.api.documentation import problems
@@ -42,6 +43,7 @@ class Environment(NamedTuple):
 
     model: ServedModel
     ledger: Ledger
+    token_required: bool
 
 
 @cache
@@ -49,7 +51,7 @@ def environment() -> Environment:
     """Create the connection pool, on the first call."""
     settings = DescribeSettings.from_environment()
     start_logging(settings.log_level)
-    return Environment(ServedModel(settings.model), Ledger.configured(settings))
+    return Environment(ServedModel(settings.model), Ledger.configured(settings), settings.token_required)
 
 
 def _package_or_problem() -> ModelPackage:
@@ -87,6 +89,18 @@ async def get_model(request: Request) -> dict[str, Any]:
     require_accepts(request.headers.get("accept"))
     package = _package_or_problem()
     return model_document(package, _served_provider(package))
+
+
+@router.get("/openapi.json", include_in_schema=False)
+async def openapi() -> Response:
+    """The OpenAPI 3.1 document of all routes, generated from the code, with the forms of input that the model takes."""
+    env = environment()
+    try:
+        package = env.model.package
+    except InferenceError as error:
+        logger.error("the model cannot be read", reason=str(error))
+        package = None
+    return JSONResponse(openapi_document(package, token_required=env.token_required), headers=pages.NOSNIFF)
 
 
 def _served_provider(package: ModelPackage) -> str | None:
