@@ -38,6 +38,11 @@ def openapi_document(package: ModelPackage | None, *, token_required: bool) -> _
         for operations in document["paths"].values():
             for operation in operations.values():
                 del operation["security"]
+    else:
+        # The user is the token's. A client that named one could only be refused.
+        for schema in document["components"]["schemas"].values():
+            if schema.get("additionalProperties") is False:  # a request's
+                schema["properties"].pop("user_id", None)
     if package is not None:
         document["info"]["description"] = f"Serves {package.name}, version {package.version}: {package.task}."
         _keep_one_form(document, package)

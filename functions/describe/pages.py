@@ -26,9 +26,9 @@ NOSNIFF: Final = {"X-Content-Type-Options": "nosniff"}
 # `style` and `script` are elements of the page itself: their hashes stand for them.
 _POLICIES: Final = {
     "page.html": "style-src {style}; script-src {script}; connect-src 'self'; img-src 'self' blob: data:",
-    # Swagger UI writes style attributes, which no hash can stand for.
+    # Swagger UI writes style attributes, which no hash can stand for, and shows an image that it has got as a blob.
     "docs.html": (
-        "style-src 'self' 'unsafe-inline'; script-src 'self' {script}; connect-src 'self'; img-src 'self' data:"
+        "style-src 'self' 'unsafe-inline'; script-src 'self' {script}; connect-src 'self'; img-src 'self' blob: data:"
     ),
 }
 _NOTHING_ELSE: Final = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"

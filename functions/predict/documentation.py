@@ -23,8 +23,8 @@ _IMAGE_LIMITS = (
 )
 
 # No default, though it is ANONYMOUS: generated clients would send it, also where a token names another user.
-_USER_ID_PART = text_schema(MAX_USER_ID_LENGTH) | {
-    "description": f"`{ANONYMOUS}` if absent, or the token's user where a token is required."
+_USER_ID_PART = text_schema(MAX_USER_ID_LENGTH, ANONYMOUS) | {
+    "description": f"`{ANONYMOUS}` if absent. Where a token is required, it is the token's user."
 }
 _METADATA_PART = {"type": "object", "description": METADATA}
 _METADATA = {"metadata": or_null(_METADATA_PART)}
@@ -51,7 +51,7 @@ _IMAGE = {
         "pattern": "^data:[^,]*;[bB][aA][sS][eE]64,.+$",
         "examples": ["data:image/png;base64,iVBORw0KGgo="],
     },
-    "filename": or_null(text_schema(MAX_FILENAME_LENGTH)),
+    "filename": or_null(text_schema(MAX_FILENAME_LENGTH, "seven.png")),
     **_METADATA,
 }
 _FEATURES = {"features": _ref("Features"), **_METADATA}

@@ -80,11 +80,6 @@ def test_bytes_are_binary_to_generators_of_any_version() -> None:
         assert schema["contentMediaType"]
 
 
-def test_no_client_is_led_to_send_a_user_that_its_token_does_not_name(document: Document) -> None:
-    for schema in document["components"]["schemas"].values():
-        assert schema.get("properties", {}).get("user_id", {}).get("default") is None
-
-
 def test_the_document_of_an_image_model_offers_images_alone(served: Serve) -> None:
     document = served("mnist")
     assert content_types(document, "/prediction") == {*IMAGE_FORMS, "application/json"}
@@ -141,3 +136,13 @@ def test_a_token_is_named_where_it_is_required_and_nowhere_else(served: Serve) -
     assert required["components"]["securitySchemes"]["Token"]["scheme"] == "bearer"
     assert {"Token": []} in required["paths"]["/prediction"]["post"]["security"]
     assert "Token" not in json.dumps(served("mnist", AUTH="off"))
+
+
+def test_a_client_names_a_user_only_where_no_token_does(served: Serve) -> None:
+    def naming(document: Document) -> set[str]:
+        schemas = document["components"]["schemas"].items()
+        return {name for name, schema in schemas if "user_id" in schema.get("properties", {})}
+
+    stored = {"Prediction", "PredictionWithInput"}
+    assert naming(served("mnist", AUTH="on")) == stored
+    assert naming(served("mnist", AUTH="off")) > stored
