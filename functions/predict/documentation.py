@@ -26,7 +26,8 @@ _IMAGE_LIMITS = (
 _USER_ID_PART = text_schema(MAX_USER_ID_LENGTH, ANONYMOUS) | {
     "description": f"`{ANONYMOUS}` if absent. Where a token is required, it is the token's user."
 }
-_METADATA_PART = {"type": "object", "description": METADATA}
+# With any members, and none in an example: Swagger UI would fill in some.
+_METADATA_PART = {"type": "object", "additionalProperties": True, "description": METADATA, "examples": [{}]}
 _METADATA = {"metadata": or_null(_METADATA_PART)}
 _USER_ID = {"user_id": or_null(_USER_ID_PART)}
 
@@ -63,7 +64,7 @@ SCHEMAS: Final[dict[str, dict[str, Any]]] = {
         "description": "The features in the model's order, or keyed by name where the model names them.",
         "oneOf": [
             {"type": "array", "items": {}, "minItems": 1},
-            {"type": "object", "additionalProperties": {}, "minProperties": 1},
+            {"type": "object", "additionalProperties": True, "minProperties": 1},
         ],
     },
     "ImageInstance": _object(_IMAGE, "image"),
