@@ -1,4 +1,4 @@
-"""Decide which outputs of a model are its answer, what task that makes, and where the signature leaves that in doubt."""
+"""Decide which outputs of a model are its answer and what task that makes, and tell what is in doubt."""
 
 import math
 from collections.abc import Sequence
@@ -77,6 +77,8 @@ class Answer:
     unmatched
         The outputs of which the file does not say that their first axis is that of the inputs. With one of them a run
         must have one input: whose its rows are could not be told.
+    classified
+        Of a model of tensors: whether the answer has a class, as it has in a classification.
     """
 
     scores: OutputSpec | None = None
@@ -88,6 +90,7 @@ class Answer:
     finds: Finds | None = None
     further: tuple[OutputSpec, ...] = ()
     unmatched: frozenset[str] = frozenset()
+    classified: bool = False
 
     @property
     def headline(self) -> tuple[OutputSpec, ...]:
@@ -165,6 +168,55 @@ def choose_answer(
     return outputs.complete(chosen, further), task
 
 
+def choose_tensors(signature: Signature, settings: PackageSettings, batch: int | None) -> Answer:
+    """Decide which outputs a model of tensors answers, all by name, and which of them, if any, is the answer.
+
+    `answer` names it, or there is no other. With labels or an activation, or out of a Softmax, its values are the
+    scores of classes; else they are the predicted value as they are.
+
+    Parameters
+    ----------
+    signature, settings, batch
+        As for `choose_answer`.
+
+    Raises
+    ------
+    ModelPackageError
+        An output cannot be stored, or model.json contradicts the outputs.
+    """
+    outputs = _Outputs(signature, settings, batch, Doubts())
+    kept = tuple(outputs.kept)
+    for one in kept:
+        if one.key_dtype or one.dtype.startswith(_SEQUENCE):
+            raise ModelPackageError(
+                f"model.onnx: output {one.name!r} is a sequence, which is no tensor: "
+                "export it without, or name the others under keep in model.json"
+            )
+    told = settings.labels is not None or settings.activation != "none"
+    if told and settings.answer is None and len(kept) > 1:
+        key = "labels" if settings.labels is not None else "activation"
+        names = ", ".join(one.name for one in kept)
+        raise wrong(key, f"is about one output: say answer in model.json with its name, one of {names}")
+    named = next((one for one in kept if one.name == settings.answer), kept[0] if told else None)
+    if named is None:
+        return Answer(further=kept)
+    is_label = named.dtype not in FLOATS
+    answer = Answer(
+        scores=None if is_label and told else named,
+        label=named if is_label and told else None,
+        width=outputs.width(named),
+        classes=named.classes,
+        label_is_index=named.produced_by in _INDEX_OPERATORS,
+        further=kept,
+        classified=told or named.produced_by in SHARES,
+    )
+    if answer.classified:
+        _check_scores(answer, outputs.rows[named.name], "classification", settings, key="answer")
+        if settings.labels is not None:
+            _check_labels(settings.labels, answer, "classification")
+    return answer
+
+
 class _Outputs:
     """The outputs of a graph that are kept, and what they look like."""
 
@@ -198,7 +250,9 @@ class _Outputs:
             raise wrong("answer", f"is {shown(self.settings.answer)}, which is not one of those to keep")
         kept = [one for one in outputs if keep is None or one.name in keep]
         for one in kept:
-            dtype = one.dtype.removeprefix(_SEQUENCE).removesuffix(")") if one.dtype.startswith(_SEQUENCE) else one.dtype
+            dtype = (
+                one.dtype.removeprefix(_SEQUENCE).removesuffix(")") if one.dtype.startswith(_SEQUENCE) else one.dtype
+            )
             if dtype not in SERVED_DTYPES:
                 raise ModelPackageError(
                     f"model.onnx: output {one.name!r} is of type {one.dtype}, which cannot be stored"
@@ -219,8 +273,8 @@ class _Outputs:
             )
         if odd:
             raise ModelPackageError(
-                f"model.onnx: takes {self.batch} rows at a time, but output {odd[0].name!r} is {written(odd[0].shape)}, "
-                "no part of it for each row: name the others under keep in model.json"
+                f"model.onnx: takes {self.batch} rows at a time, but output {odd[0].name!r} {written(odd[0].shape)} "
+                "has no part for each: name the others under keep in model.json"
             )
 
     def _has_rows(self, shape: Shape) -> bool:
@@ -307,7 +361,9 @@ class _Outputs:
         labels = [one for one in marks if one not in several and self._is_label(one)]
         others = [one for one in marks if one not in several and one not in labels]
         if several and named not in self.numbers and named not in self.maps:
-            what = f"output {several[0].name!r} is {written(several[0].shape)}, more than one {several[0].dtype} per input"
+            what = (
+                f"output {several[0].name!r} is {written(several[0].shape)}, more than one {several[0].dtype} per input"
+            )
             if settings.task == "classification":
                 raise wrong("task", f"is classification, but {what}: say multi-target, or tensors")
             self.doubts.add(f"{what}: say task in model.json: multi-target or tensors")
@@ -363,7 +419,7 @@ class _Outputs:
                 next(one for one in self.kept if one.name == settings.answer) if label is None else None
             )
         if settings.task in ("regression", "embedding"):
-            numbers = self.numbers or self.marks
+            numbers = self.numbers or [one for one in self.marks if one.dtype != "string"]
         likely = self._likely(numbers, label)
         if len(likely) > 1:
             names = ", ".join(repr(one.name) for one in likely)
@@ -426,7 +482,9 @@ class _Outputs:
         """
         settings = self.settings
         if settings.labels is not None:
-            raise wrong("labels", f"{len(settings.labels)} given, but task is multi-target, whose targets have their own")
+            raise wrong(
+                "labels", f"{len(settings.labels)} given, but task is multi-target, whose targets have their own"
+            )
         if settings.activation != "none":
             raise wrong("activation", f"is {settings.activation}, but task is multi-target, whose outputs are answered")
         named = [one for one in self.kept if one.name == settings.answer]
@@ -527,7 +585,9 @@ def _is_vector(row: Shape | None) -> bool:
     return row is None or sum(axis != 1 for axis in row) <= 1
 
 
-def _check_scores(answer: Answer, row: Shape | None, task: Task, settings: PackageSettings) -> None:
+def _check_scores(
+    answer: Answer, row: Shape | None, task: Task, settings: PackageSettings, *, key: str = "task"
+) -> None:
     scores, activation = answer.scores, settings.activation
     if scores is None:
         if activation != "none":
@@ -536,9 +596,11 @@ def _check_scores(answer: Answer, row: Shape | None, task: Task, settings: Packa
             raise wrong("task", f"is {task}, but the model answers a label and no number")
         return
     if task == "embedding" and (scores.dtype not in FLOATS or answer.width == 1):
-        raise wrong("task", f"is embedding, but output {scores.name!r} is {_what(scores, answer)}, not a vector of floats")
+        raise wrong(
+            "task", f"is embedding, but output {scores.name!r} is {_what(scores, answer)}, not a vector of floats"
+        )
     if task in ("classification", "embedding") and not _is_vector(row):
-        raise wrong("task", f"is {task}, but output {scores.name!r} is {written(row)} per input, not a list")
+        raise wrong(key, f"is {task}, but output {scores.name!r} is {written(row)} per input, not a list")
     if activation == "none":
         return
     if task == "embedding":
@@ -557,7 +619,9 @@ def _what(scores: OutputSpec, answer: Answer) -> str:
 
 def _check_labels(labels: tuple[str, ...], answer: Answer, task: Task) -> None:
     if task in ("regression", "embedding"):
-        raise wrong("labels", f"{len(labels)} given, but {'a regression' if task == 'regression' else 'an embedding'} has none")
+        raise wrong(
+            "labels", f"{len(labels)} given, but {'a regression' if task == 'regression' else 'an embedding'} has none"
+        )
     if answer.classes is not None:
         own = [str(label) for label in answer.classes]
         if len(labels) != len(own):

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from functions.shared.inference.answer_outputs import Finds
-from functions.shared.inference.prediction import Prediction
+from functions.shared.inference.prediction import Output, Prediction
 
 
 class FindsReader:
@@ -51,12 +51,10 @@ class FindsReader:
         if not (np.isfinite(boxes).all() and np.isfinite(scores).all()):
             return None
         found = scores > 0
-        labels = [self._label(one) for one in classes[found].tolist()]
+        labels: Output = [self._label(one) for one in classes[found].tolist()]
         finds: list[Any] = [
             {"box": box, "score": score, "label": label}
-            for box, score, label in zip(
-                (boxes[found] + 0.0).tolist(), scores[found].tolist(), labels, strict=True
-            )
+            for box, score, label in zip((boxes[found] + 0.0).tolist(), scores[found].tolist(), labels, strict=True)
         ]
         return Prediction(finds, None, None, None, labels)
 

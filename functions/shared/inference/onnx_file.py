@@ -56,6 +56,7 @@ _POST_TRANSFORMS: Final[Mapping[bytes, str]] = {
 _CLASS_ATTRIBUTES: Final = frozenset({b"classlabels_ints", b"classlabels_int64s", b"classlabels_strings"})
 _MAX_CLASSES: Final = 100_000
 _MAX_STEPS_TRACED: Final = 32
+_FIRST_IR_WITH_DEFAULTS: Final = 4
 
 # Which fields of a message may hold a tensor, at any depth, and as what.
 _WAY_TO_TENSORS: Final[Mapping[str, Mapping[int, str]]] = {
@@ -133,13 +134,16 @@ class Signature:
     Attributes
     ----------
     inputs, outputs
-        Of the graph. An input that has a value in the file is none: the model runs with that value.
+        Of the graph.
+    optional
+        Inputs for which the file has a value that a caller may replace.
     unknown_operator
         Domain and name of an operator that neither ONNX nor onnxruntime nor the file itself defines; None without one.
     """
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[OutputSpec, ...]
+    optional: tuple[TensorSpec, ...] = ()
     unknown_operator: tuple[str, str] | None = None
 
     def describe(self) -> dict[str, list[dict[str, object]]]:
@@ -323,11 +327,15 @@ class _Graph:
         self._data = data
         graph: _Span | None = None
         self._functions: list[_Span] = []
-        for number, _, span in _fields(data, (0, len(data))):
+        ir_version = 0
+        for number, value, span in _fields(data, (0, len(data))):
             if number == 7:
                 graph = span
             elif number == 25:
                 self._functions.append(span)
+            elif number == 1:
+                ir_version = value
+        self._defaults_are_replaceable = ir_version >= _FIRST_IR_WITH_DEFAULTS
         if graph is None:
             raise _WireError("it has no graph")
         self._inputs: list[_Span] = []
@@ -347,12 +355,14 @@ class _Graph:
                 self._outputs.append(span)
 
     def signature(self) -> Signature:
-        inputs = []
+        inputs, optional = [], []
         for span in self._inputs:
             name, type_span = self._name_and_type(span)
-            if name in self._initializers:
-                continue  # before IR version 4, a weight had to be listed among the inputs
             dtype, shape, _ = self._type(type_span)
+            if name in self._initializers:
+                if self._defaults_are_replaceable:  # before that, a weight had to be listed among the inputs
+                    optional.append(TensorSpec(name, dtype, shape))
+                continue
             inputs.append(TensorSpec(name, dtype, shape, *self._image_hints(name, len(shape or ()))))
         outputs = []
         for span in self._outputs:
@@ -371,7 +381,7 @@ class _Graph:
             )
         if not outputs:
             raise _WireError("its graph has no outputs")
-        return Signature(tuple(inputs), tuple(outputs), self._unknown_operator())
+        return Signature(tuple(inputs), tuple(outputs), tuple(optional), self._unknown_operator())
 
     def _unknown_operator(self) -> tuple[str, str] | None:
         if not self._foreign:

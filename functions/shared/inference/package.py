@@ -9,9 +9,9 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple, TypeAlias
 
-from functions.shared.inference.answer_outputs import Answer, Doubts, choose_answer
+from functions.shared.inference.answer_outputs import Answer, Doubts, choose_answer, choose_tensors
 from functions.shared.inference.content_types import SUPPORTED_CONTENT_TYPES
 from functions.shared.inference.errors import ModelPackageError
 from functions.shared.inference.feature_input import FeatureInput, choose_feature_input
@@ -20,8 +20,14 @@ from functions.shared.inference.onnx_file import SERVED_DTYPES, Signature, read_
 from functions.shared.inference.package_files import PackageFile, find_model, read_files
 from functions.shared.inference.package_settings import Activation, Missing, PackageSettings, Task, shown, wrong
 from functions.shared.inference.signature_doubts import input_doubt
+from functions.shared.inference.tensor_input import TensorInput, choose_tensor_input
 
-__all__ = ["FeatureInput", "ImageInput", "ModelPackage"]
+__all__ = ["FeatureInput", "ImageInput", "ModelPackage", "Takes", "TensorInput"]
+
+Takes: TypeAlias = Literal["image", "features", "tensors"]
+"""What the API takes as one input of a model."""
+
+ModelInput: TypeAlias = ImageInput | FeatureInput | TensorInput
 
 _VERSION_LENGTH: Final = 12
 _NAMED_FILES: Final = 3  # in a message: some exporters write one file a tensor
@@ -45,7 +51,7 @@ class ModelPackage:
     settings
         All settings that can change a prediction, defaults included, as a JSON object. Equal settings give equal text.
     task
-        ``classification``, ``regression``, ``embedding``, ``multi-target`` or ``detection``.
+        ``classification``, ``regression``, ``embedding``, ``multi-target``, ``detection`` or ``tensors``.
     labels
         Class names in the order of the scores; None where neither model.json nor the ONNX file names them.
     feature_names
@@ -69,12 +75,14 @@ class ModelPackage:
     feature_names: tuple[str, ...] | None
     activation: Activation
     signature: Signature
-    input: ImageInput | FeatureInput
+    input: ModelInput
     answer: Answer
 
     @property
-    def takes(self) -> Literal["image", "features"]:
+    def takes(self) -> Takes:
         """What the API takes as one input."""
+        if isinstance(self.input, TensorInput):
+            return "tensors"
         return "image" if isinstance(self.input, ImageInput) else "features"
 
     @classmethod
@@ -136,6 +144,8 @@ class ModelPackage:
                 "color": wanted.color,
                 "resample": wanted.resample,
             }
+        if isinstance(wanted, TensorInput):
+            return {"takes": "tensors", "inputs": wanted.describe()}
         features = None
         if wanted.columns is not None:
             features = [{"name": column.name, "type": column.type, "dtype": column.dtype} for column in wanted.columns]
@@ -164,7 +174,7 @@ def _find(folder: Path) -> tuple[Path, PackageSettings]:
 class _Decisions(NamedTuple):
     """What a signature and model.json say together."""
 
-    input: ImageInput | FeatureInput
+    input: ModelInput
     answer: Answer
     task: Task
     labels: tuple[str, ...] | None
@@ -177,7 +187,10 @@ class _Decisions(NamedTuple):
     def of(cls, signature: Signature, settings: PackageSettings) -> "_Decisions":
         model_input = _choose_input(signature, settings)
         doubts = Doubts()
-        answer, task = choose_answer(signature, settings, model_input.rows, doubts)
+        if isinstance(model_input, TensorInput):
+            answer, task = choose_tensors(signature, settings, model_input.rows), settings.task or "tensors"
+        else:
+            answer, task = choose_answer(signature, settings, model_input.rows, doubts)
         labels = settings.labels
         if labels is None and task == "classification" and answer.classes is not None:
             labels = tuple(str(label) for label in answer.classes)
@@ -191,7 +204,7 @@ class _Decisions(NamedTuple):
         ModelPackageError
             It can, and model.json does not say which is meant.
         """
-        doubt = input_doubt(signature, settings)
+        doubt = None if isinstance(self.input, TensorInput) else input_doubt(signature, settings)
         if doubt is not None:
             raise ModelPackageError(f"model.onnx: {doubt}")
         self.doubts.refuse()
@@ -218,7 +231,12 @@ class _Decisions(NamedTuple):
             document["keep"] = sorted(one.name for one in answer.further)
         if self.missing is not None:
             document["missing"] = self.missing
-        if isinstance(wanted, FeatureInput):
+        if isinstance(wanted, TensorInput):
+            document |= {
+                "padding": {one.name: one.padding for one in wanted.tensors if one.padding is not None},
+                "batched": not wanted.unbatched,
+            }
+        elif isinstance(wanted, FeatureInput):
             document["feature_names"] = wanted.names
         else:
             document |= {
@@ -284,7 +302,12 @@ def _check_digest(wanted: str | None, found: str, files: Sequence[PackageFile]) 
     )
 
 
-def _choose_input(signature: Signature, settings: PackageSettings) -> ImageInput | FeatureInput:
+def _choose_input(signature: Signature, settings: PackageSettings) -> ModelInput:
+    if settings.task == "tensors":
+        return choose_tensor_input(signature, settings)
+    for key in ("padding", "batched"):
+        if getattr(settings, key) is not None:
+            raise wrong(key, 'is about tensors: write "task": "tensors" if the model takes them')
     inputs = signature.inputs
     if not inputs:
         raise ModelPackageError("model.onnx: has no input, so there is nothing to predict from")
@@ -311,5 +334,6 @@ def _choose_input(signature: Signature, settings: PackageSettings) -> ImageInput
         return choose_image_input(signature, settings)
     raise ModelPackageError(
         f"model.onnx: input {inputs[0].name!r} is {written(inputs[0].shape)}, of rank {rank}: "
-        "rank 1 and 2 are served as features, rank 3 and 4 as an image: for anything else say task: tensors in model.json"
+        "rank 1 and 2 are served as features, rank 3 and 4 as an image: "
+        "for anything else say task: tensors in model.json"
     )

@@ -98,9 +98,10 @@ def _rank_4_doubt(spec: TensorSpec, settings: PackageSettings) -> str | None:
     what = f"input {spec.name!r} is {written(spec.shape)}"
     _, first, second, last = spec.axes
     fixed = {at: axis for at, axis in ((1, first), (3, last)) if isinstance(axis, int) and axis in (1, 3, 4)}
-    has_4 = 4 in fixed.values() if fixed else spec.channels_hint == 4
-    if has_4 and settings.color is None:
-        return f"{what}, with 4 channels, a picture with transparency or none: say color in model.json, or task: tensors"
+    if (4 in fixed.values() if spec.channels_hint is None else spec.channels_hint == 4) and settings.color is None:
+        return (
+            f"{what}, with 4 channels, a picture with transparency or none: say color in model.json, or task: tensors"
+        )
     if spec.layout_hint is not None:
         return None
     if len(fixed) == 2:
@@ -108,7 +109,10 @@ def _rank_4_doubt(spec: TensorSpec, settings: PackageSettings) -> str | None:
         if len(fitting) != 1:
             return f"{what}, with channels on axis 1 or on axis 3: say color or size in model.json, or task: tensors"
     elif not fixed and _may_be_channels(first) and _may_be_channels(last):
-        return f"{what} and leaves the channels open on axis 1 and on axis 3: export it with one of them fixed, or say task: tensors in model.json"
+        return (
+            f"{what} and leaves the channels open, on axis 1 or on axis 3: "
+            "export it with one of them fixed, or say task: tensors in model.json"
+        )
     sides = (second, last) if 1 in fixed or not _may_be_channels(last) else (first, second)
     small = [side for side in sides if isinstance(side, int) and side < _SMALLEST_PLAUSIBLE_SIDE]
     if small and settings.color is None and settings.size is None:
