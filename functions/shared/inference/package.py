@@ -175,7 +175,7 @@ class _Decisions(NamedTuple):
     def of(cls, signature: Signature, settings: PackageSettings) -> "_Decisions":
         model_input = _choose_input(signature, settings)
         if isinstance(model_input, TensorInput):
-            answer = tensor_answer(signature, settings)
+            answer = tensor_answer(signature, settings, model_input)
             return cls(model_input, answer, "tensors", settings.labels, settings.activation)
         answer, task = choose_answer(signature, settings, model_input.rows)
         labels = settings.labels

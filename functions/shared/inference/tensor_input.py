@@ -7,7 +7,15 @@ from typing import Final
 from functions.shared.inference.answer_outputs import Answer
 from functions.shared.inference.datatypes import DATATYPES
 from functions.shared.inference.errors import ModelPackageError
-from functions.shared.inference.onnx_file import SERVED_DTYPES, Dimension, Shape, Signature, TensorSpec, written
+from functions.shared.inference.onnx_file import (
+    SERVED_DTYPES,
+    Dimension,
+    OutputSpec,
+    Shape,
+    Signature,
+    TensorSpec,
+    written,
+)
 from functions.shared.inference.package_settings import PackageSettings, Scalar, shown, wrong
 
 _KEYS_OF_OTHERS: Final = (
@@ -185,6 +193,10 @@ def _check_padding(tensors: Iterable[InputTensor], settings: PackageSettings) ->
         one = by_name[name]
         if not one.batched or all(isinstance(axis, int) for axis in one.shape):
             raise wrong("padding", f"input {name!r} is {written(one.shape)} per example: it has nothing to pad")
+        if None in one.shape:
+            raise wrong(
+                "padding", f"input {name!r} is {written(one.shape)} per example: name its open axes in the file"
+            )
         if not _fits(value, one.dtype):
             raise wrong("padding", f"{shown(value)} is no {one.dtype}, of which input {name!r} is")
     padded = {axis: name for name in padding for axis in by_name[name].shape if isinstance(axis, str)}
@@ -204,17 +216,33 @@ def _fits(value: Scalar, dtype: str) -> bool:
     )
 
 
-def tensor_answer(signature: Signature, settings: PackageSettings) -> Answer:
+def is_batched(spec: OutputSpec, wanted: TensorInput) -> bool | None:
+    """Tell whether the first axis of an output is that of the examples. None if the file does not tell."""
+    if wanted.unbatched or spec.shape == ():
+        return False
+    lead = spec.shape[0] if spec.shape else None
+    if wanted.batch is not None:
+        # An axis that is open although all inputs are fixed depends on their values.
+        return lead == wanted.batch
+    return True if lead in wanted.batch_names else None  # exporters also write a length where it follows the inputs'
+
+
+def tensor_answer(signature: Signature, settings: PackageSettings, wanted: TensorInput) -> Answer:
     """Return which output is the answer of a model that takes tensors: none.
 
     Raises
     ------
     ModelPackageError
-        An output is of a type that is not served, or model.json names labels without an answer that they are of.
+        An output is of a type that is not served, or has no entry for each of the examples that a run takes, or
+        model.json names labels without an answer that they are of.
     """
     for spec in signature.outputs:
         if spec.dtype not in SERVED_DTYPES or spec.key_dtype:
             raise ModelPackageError(f"model.onnx: output {spec.name!r} is of type {spec.dtype}, which is not served")
+        if wanted.batch not in (None, 1) and not is_batched(spec, wanted):
+            raise ModelPackageError(
+                f"model.onnx: takes {wanted.batch} examples a run, and output {spec.name!r} is {written(spec.shape)}"
+            )
     for key in ("labels", "activation"):
         if getattr(settings, key) not in (None, "none"):
             raise wrong(key, "is about one output, and model.json does not say which")

@@ -1,6 +1,7 @@
 """Convert the outputs of a model that takes tensors to named tensors in plain Python values."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from types import EllipsisType
 from typing import Any
 
 import numpy as np
@@ -8,10 +9,11 @@ from numpy.typing import NDArray
 
 from functions.shared.inference.datatypes import DATATYPES
 from functions.shared.inference.errors import InputProblem, UnpredictableInputError
-from functions.shared.inference.onnx_file import OutputSpec
+from functions.shared.inference.onnx_file import Shape
 from functions.shared.inference.outputs import RowsMismatchError
 from functions.shared.inference.package import ModelPackage, TensorInput
 from functions.shared.inference.prediction import Prediction, TensorValue
+from functions.shared.inference.tensor_input import is_batched
 
 
 class TensorReader:
@@ -26,8 +28,6 @@ class TensorReader:
     ----------
     names
         The outputs to request from the runtime, in the order that `read` expects.
-    undecided
-        The outputs of which the file does not tell whether their first axis is that of the examples. `decide` does.
     """
 
     def __init__(self, package: ModelPackage) -> None:
@@ -35,16 +35,35 @@ class TensorReader:
             raise TypeError("this model takes no tensors")
         self._specs = package.signature.outputs
         self.names = [spec.name for spec in self._specs]
-        self._batched = {spec.name: _is_batched(spec, package.input) for spec in self._specs}
+        self._batched = {spec.name: is_batched(spec, package.input) for spec in self._specs}
+        self._axes = {spec.name: (spec.shape or ())[1:] for spec in self._specs}
 
     @property
-    def undecided(self) -> list[str]:
-        """The names of those outputs."""
-        return [name for name, batched in self._batched.items() if batched is None]
+    def undecided(self) -> tuple[str, ...]:
+        """The outputs of which the file does not tell whether their first axis is that of the examples."""
+        return tuple(name for name, batched in self._batched.items() if batched is None)
+
+    @property
+    def one_by_one(self) -> bool:
+        """Whether a run must have one example, because an output is not one entry for each."""
+        return not all(self._batched.values())
 
     def decide(self, name: str, *, batched: bool) -> None:
         """Say whether the first axis of an output is that of the examples."""
         self._batched[name] = batched
+
+    def has_unnamed_axes(self, names: Collection[str]) -> bool:
+        """Return whether an output has an open axis, after that of the batch, that is not called as one of these."""
+        return any(
+            spec.shape is None or any(not isinstance(axis, int) and axis not in names for axis in spec.shape[1:])
+            for spec in self._specs
+        )
+
+    def name_axis(self, name: str, at: int, axis: str) -> None:
+        """Say that an axis of an output is as long as an axis of the inputs; `at` counts the batch axis."""
+        axes = self._axes[name]
+        axes = (*axes, *[None] * (at - len(axes)))
+        self._axes[name] = (*axes[: at - 1], axis, *axes[at:])
 
     def arrays(
         self, raw: Sequence[NDArray[Any]], rows: int, count: int, axes: Sequence[Mapping[str, int]] = ()
@@ -79,10 +98,10 @@ class TensorReader:
             if not per_example and rows > 1:
                 raise RowsMismatchError
             for at in range(count):
-                made[at][spec.name] = array[at] if per_example else array
+                made[at][spec.name] = array[at, ...] if per_example else array
             if axes and per_example:
                 for at, own in enumerate(axes):
-                    made[at][spec.name] = made[at][spec.name][_own_part(spec, own)]
+                    made[at][spec.name] = made[at][spec.name][_own_part(self._axes[spec.name], own)]
         return made
 
     def read(
@@ -122,19 +141,5 @@ def _is_finite(array: NDArray[Any]) -> bool:
     return bool(np.isfinite(array).all())
 
 
-def _is_batched(spec: OutputSpec, wanted: TensorInput) -> bool | None:
-    """Tell whether the first axis of an output is that of the examples. None if the file does not tell."""
-    if wanted.unbatched or spec.shape == ():
-        return False
-    lead = spec.shape[0] if spec.shape else None
-    if wanted.batch is not None:
-        # An axis that is open although all inputs are fixed depends on their values.
-        return lead == wanted.batch
-    if isinstance(lead, int):
-        return False
-    return True if lead in wanted.batch_names else None
-
-
-def _own_part(spec: OutputSpec, own: Mapping[str, int]) -> tuple[slice, ...]:
-    shape = (spec.shape or ())[1:]
-    return tuple(slice(own.get(axis) if isinstance(axis, str) else None) for axis in shape)
+def _own_part(axes: Shape, own: Mapping[str, int]) -> tuple[slice | EllipsisType, ...]:
+    return *(slice(own.get(axis) if isinstance(axis, str) else None) for axis in axes), ...
