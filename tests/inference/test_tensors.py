@@ -150,12 +150,13 @@ def test_a_signature_that_can_be_read_in_two_ways_is_refused_with_the_key_that_s
                 [helper.make_tensor_sequence_value_info("y", TensorProto.FLOAT, None)],
             ),
             {},
-            r"output 'y' is of type sequence\(float32\)",
+            r"output 'y' is sequence\(float32\) and no tensor: name the others under keep",
             id="a sequence",
         ),
         pytest.param(
             passing("float32", ["batch", 3]), {"labels": ["a", "b", "c"]}, "labels: ", id="labels of no output"
         ),
+        pytest.param(passing("int64", ["batch", 3]), {"missing": "nan"}, "missing: ", id="no floats"),
         pytest.param(passing("float32", ["batch", 3]), {"padding": {"z": 0}}, 'no input "z"', id="an unknown input"),
         pytest.param(passing("float32", ["batch", 3]), {"padding": {"x": 0}}, "nothing to pad", id="nothing to pad"),
         pytest.param(passing("int64", ["batch", "n"]), {"padding": {"x": 0.5}}, "no int64", id="another type"),
@@ -179,6 +180,107 @@ def test_what_contradicts_the_file_or_cannot_be_served_is_refused_at_start(
 ) -> None:
     with pytest.raises(ModelPackageError, match=message):
         load(tmp_path, model, **settings)
+
+
+SCORES = graph(
+    [
+        helper.make_node("Identity", ["x"], ["logits"]),
+        helper.make_node("Softmax", ["x"], ["probabilities"]),
+        helper.make_node("ArgMax", ["x"], ["best"], axis=1, keepdims=0),
+        helper.make_node("ReduceSum", ["x", "axis"], ["sum"]),
+    ],
+    [tensor("x", "float32", ["batch", 3])],
+    [
+        tensor("logits", "float32", ["batch", 3]),
+        tensor("probabilities", "float32", ["batch", 3]),
+        tensor("best", "int64", ["batch"]),
+        tensor("sum", "float32", ["batch", 1]),
+    ],
+    {"axis": np.array([1])},
+)
+SIXES, SHARES = [1.0, 3.0, 2.0], [0.09003057, 0.66524096, 0.24472847]
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        pytest.param({}, (None, None, None, None), id="no answer"),
+        pytest.param(
+            {"answer": "logits", "activation": "softmax", "labels": ["a", "b", "c"]},
+            (1, "b", SHARES[1], "b"),
+            id="logits",
+        ),
+        pytest.param(
+            {"answer": "logits", "labels": ["a", "b", "c"]}, (1, "b", None, "b"), id="logits without activation"
+        ),
+        pytest.param(
+            {"answer": "logits", "activation": "softmax"}, (1, "1", SHARES[1], "1"), id="logits without labels"
+        ),
+        pytest.param({"answer": "probabilities"}, (1, "1", SHARES[1], "1"), id="probabilities"),
+        pytest.param({"answer": "best", "labels": ["a", "b", "c"]}, (1, "b", None, "b"), id="a label"),
+        pytest.param({"answer": "sum"}, (None, None, None, 6.0), id="a number"),
+        pytest.param({"answer": "sum", "keep": ["sum", "best"]}, (None, None, None, 6.0), id="kept"),
+    ],
+)
+@pytest.mark.parametrize("count", [1, 2])
+def test_one_output_may_be_the_answer_and_all_are_answered_once(
+    tmp_path: Path, settings: dict[str, Any], expected: tuple[Any, ...], count: int
+) -> None:
+    model = load(tmp_path, SCORES, **settings)
+
+    made = model.predict([model.decode_tensors({"x": SIXES})] * count)
+
+    for one in made:
+        assert (one.likely_class, one.label, one.predicted_value) == (expected[0], expected[1], expected[3])
+        assert one.confidence == (expected[2] and pytest.approx(expected[2]))
+        assert isinstance(one.output, dict)
+        assert list(one.output["outputs"]) == [
+            name for name in ("logits", "probabilities", "best", "sum") if name in settings.get("keep", [name])
+        ]
+        assert one.outputs is None
+        if "keep" not in settings:
+            assert one.output["outputs"]["logits"]["data"] == SIXES  # what the model answers, before the activation
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"answer": "z"}, 'answer: the model has no output "z": its outputs are logits, probabilities, best, sum'),
+        ({"keep": ["z"]}, 'keep: the model has no output "z"'),
+        ({"answer": "sum", "keep": ["best"]}, "answer: is .* not one of those to keep"),
+        ({"answer": "logits"}, "answer: is 'logits', .* say labels or activation .* else leave answer out"),
+        ({"answer": "logits", "labels": ["a", "b"]}, "labels: 2 given, but output 'logits' has 3 values"),
+        ({"answer": "best", "activation": "softmax"}, "activation: is softmax, but the model answers a label"),
+        (
+            {"answer": "probabilities", "activation": "softmax"},
+            "activation: is softmax, but output 'probabilities' already",
+        ),
+        ({"labels": ["a", "b", "c"]}, "labels: is about one output: say which under answer"),
+        ({"activation": "softmax"}, "activation: is about one output: say which under answer"),
+        ({"missing": "NaN"}, "missing: must be one of nan"),
+    ],
+)
+def test_an_answer_that_contradicts_the_outputs_is_refused_at_start(
+    tmp_path: Path, settings: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ModelPackageError, match=message):
+        load(tmp_path, SCORES, **settings)
+
+
+def test_null_is_a_missing_value_where_the_package_says_so(tmp_path: Path) -> None:
+    model = graph(
+        [helper.make_node("IsNaN", ["x"], ["y"])],
+        [tensor("x", "float32", ["batch", "n"]), tensor("z", "int64", ["batch"])],
+        [tensor("y", "bool", ["batch", "n"])],
+    )
+    loaded = load(tmp_path, model, missing="nan")
+
+    assert predict(loaded, {"x": [1, None, 2.5], "z": 1})[0]["y"]["data"] == [False, True, False]
+    assert problems(loaded, {"x": [1, "x"], "z": None}) == [
+        ("/inputs/x/1", 'input "x"[1] must be a finite number, not a text'),
+        ("/inputs/z", 'input "z" must be a whole number from -9223372036854775808 to 9223372036854775807, not null'),
+    ]
+    assert problems(load(tmp_path, model), {"x": [1, None], "z": 1})[0][0] == "/inputs/x/1"
 
 
 @pytest.mark.parametrize("key", [{"padding": {"x": 0}}, {"batched": True}])

@@ -123,7 +123,7 @@ class Model:
             self._open_shape = wanted.columns is None
         self._max_run_bytes = _MAX_RUN_BYTES_ON_CPU if self.provider == _CPU else _MAX_RUN_BYTES
         self._unbatched = wanted.unbatched
-        self._rows = 1 if wanted.unbatched else wanted.batch
+        self._rows = 1 if wanted.unbatched or package.answer.unmatched else wanted.batch
 
     @classmethod
     def load(

@@ -4,13 +4,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from functions.shared.inference.answer_outputs import Answer
 from functions.shared.inference.datatypes import DATATYPES
 from functions.shared.inference.errors import ModelPackageError
 from functions.shared.inference.onnx_file import (
+    FLOATS,
     SERVED_DTYPES,
     Dimension,
-    OutputSpec,
     Shape,
     Signature,
     TensorSpec,
@@ -66,12 +65,15 @@ class TensorInput:
         As for `ImageInput`.
     batch_names
         The names that the batch axis has in the inputs' shapes.
+    missing
+        As for `FeatureInput`.
     """
 
     tensors: tuple[InputTensor, ...]
     batch: int | None
     unbatched: bool
     batch_names: frozenset[str]
+    missing: bool = False
 
     @property
     def rows(self) -> int | None:
@@ -125,7 +127,9 @@ def choose_tensor_input(signature: Signature, settings: PackageSettings) -> Tens
         for spec in signature.optional
     ]
     _check_padding(tensors, settings)
-    return TensorInput(tuple(tensors), next(iter(fixed), None), not leading, names)
+    if settings.missing is not None and not any(one.dtype in FLOATS for one in tensors):
+        raise wrong("missing", f"is {settings.missing}, but the model has no input of floats, which alone have a NaN")
+    return TensorInput(tuple(tensors), next(iter(fixed), None), not leading, names, settings.missing is not None)
 
 
 def _input_tensor(spec: TensorSpec, *, batched: bool, optional: bool, settings: PackageSettings) -> InputTensor:
@@ -214,36 +218,3 @@ def _fits(value: Scalar, dtype: str) -> bool:
         and not isinstance(value, bool)
         and (dtype.startswith("float") or float(value).is_integer())
     )
-
-
-def is_batched(spec: OutputSpec, wanted: TensorInput) -> bool | None:
-    """Tell whether the first axis of an output is that of the examples. None if the file does not tell."""
-    if wanted.unbatched or spec.shape == ():
-        return False
-    lead = spec.shape[0] if spec.shape else None
-    if wanted.batch is not None:
-        # An axis that is open although all inputs are fixed depends on their values.
-        return lead == wanted.batch
-    return True if lead in wanted.batch_names else None  # exporters also write a length where it follows the inputs'
-
-
-def tensor_answer(signature: Signature, settings: PackageSettings, wanted: TensorInput) -> Answer:
-    """Return which output is the answer of a model that takes tensors: none.
-
-    Raises
-    ------
-    ModelPackageError
-        An output is of a type that is not served, or has no entry for each of the examples that a run takes, or
-        model.json names labels without an answer that they are of.
-    """
-    for spec in signature.outputs:
-        if spec.dtype not in SERVED_DTYPES or spec.key_dtype:
-            raise ModelPackageError(f"model.onnx: output {spec.name!r} is of type {spec.dtype}, which is not served")
-        if wanted.batch not in (None, 1) and not is_batched(spec, wanted):
-            raise ModelPackageError(
-                f"model.onnx: takes {wanted.batch} examples a run, and output {spec.name!r} is {written(spec.shape)}"
-            )
-    for key in ("labels", "activation"):
-        if getattr(settings, key) not in (None, "none"):
-            raise wrong(key, "is about one output, and model.json does not say which")
-    return Answer(scores=None, label=None, width=None, classes=None, label_is_index=False)

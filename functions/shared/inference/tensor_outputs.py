@@ -1,19 +1,21 @@
 """Convert the outputs of a model that takes tensors to named tensors in plain Python values."""
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from types import EllipsisType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from functions.shared.inference.datatypes import DATATYPES
 from functions.shared.inference.errors import InputProblem, UnpredictableInputError
 from functions.shared.inference.onnx_file import Shape
-from functions.shared.inference.outputs import RowsMismatchError
+from functions.shared.inference.outputs import OutputReader, RowsMismatchError
 from functions.shared.inference.package import ModelPackage, TensorInput
-from functions.shared.inference.prediction import Prediction, TensorValue
-from functions.shared.inference.tensor_input import is_batched
+from functions.shared.inference.package_settings import Task
+from functions.shared.inference.prediction import Prediction
+from functions.shared.inference.tensor_answer import classifies, is_batched
+from functions.shared.inference.tensor_values import tensor_value
 
 
 class TensorReader:
@@ -33,9 +35,16 @@ class TensorReader:
     def __init__(self, package: ModelPackage) -> None:
         if not isinstance(package.input, TensorInput):
             raise TypeError("this model takes no tensors")
-        self._specs = package.signature.outputs
+        answer = package.answer
+        self._specs = answer.further
         self.names = [spec.name for spec in self._specs]
         self._batched = {spec.name: is_batched(spec, package.input) for spec in self._specs}
+        self._answer, self._answer_reader = None, None
+        if answer.headline:
+            task: Task = "classification" if classifies(answer, package.labels, package.activation) else "regression"
+            [spec] = answer.headline
+            self._answer = self.names.index(spec.name)
+            self._answer_reader = OutputReader(replace(package, task=task, answer=replace(answer, further=())))
         self._axes = {spec.name: (spec.shape or ())[1:] for spec in self._specs}
 
     @property
@@ -107,12 +116,14 @@ class TensorReader:
     def read(
         self, raw: Sequence[NDArray[Any]], rows: int, count: int, axes: Sequence[Mapping[str, int]] = ()
     ) -> list[Prediction]:
-        """Read one run's outputs. Parameters and errors as in `arrays`, and one more.
+        """Read one run's outputs. Parameters and errors as in `arrays`, and two more.
 
         Raises
         ------
         UnpredictableInputError
             An output for an example contains NaN or Infinity; each problem gives the position of the example.
+        ModelPackageError
+            The number of scores differs from that of the labels.
         """
         predictions, problems = [], []
         for at, arrays in enumerate(self.arrays(raw, rows, count, axes)):
@@ -125,16 +136,10 @@ class TensorReader:
             predictions.append(Prediction({"outputs": values}, None, None, None, None))
         if problems:
             raise UnpredictableInputError(problems[0].detail, problems=tuple(problems))
-        return predictions
-
-
-def tensor_value(array: NDArray[Any]) -> TensorValue:
-    """Write a tensor as plain values for JSON. It must not have NaN or infinity; a negative zero becomes zero."""
-    dtype = "string" if array.dtype.kind in "OU" else array.dtype.name
-    flat = np.ravel(array)
-    if flat.dtype.kind == "f":
-        flat = flat + 0.0  # -0.0 + 0.0 is 0.0
-    return {"shape": list(array.shape), "datatype": DATATYPES[dtype], "data": flat.tolist()}
+        if self._answer is None or self._answer_reader is None:
+            return predictions
+        answers = self._answer_reader.read([raw[self._answer]], rows, count)
+        return [replace(answer, output=one.output) for answer, one in zip(answers, predictions, strict=True)]
 
 
 def _is_finite(array: NDArray[Any]) -> bool:
