@@ -163,58 +163,39 @@ def choose_answer(
     else:
         chosen, task = outputs.single()
     if settings.labels is not None:
-        _check_labels(settings.labels, chosen, task)
+        check_labels(settings.labels, chosen, task)
     further = tuple(one for one in outputs.kept if one not in chosen.headline)
     return outputs.complete(chosen, further), task
 
 
-def choose_tensors(signature: Signature, settings: PackageSettings, batch: int | None) -> Answer:
-    """Decide which outputs a model of tensors answers, all by name, and which of them, if any, is the answer.
-
-    `answer` names it, or there is no other. With labels or an activation, or out of a Softmax, its values are the
-    scores of classes; else they are the predicted value as they are.
-
-    Parameters
-    ----------
-    signature, settings, batch
-        As for `choose_answer`.
+def kept_outputs(signature: Signature, settings: PackageSettings) -> list[OutputSpec]:
+    """Return the outputs that are computed and stored.
 
     Raises
     ------
     ModelPackageError
-        An output cannot be stored, or model.json contradicts the outputs.
+        One of them cannot be stored, or model.json names one that there is not.
     """
-    outputs = _Outputs(signature, settings, batch, Doubts())
-    kept = tuple(outputs.kept)
+    outputs, keep = signature.outputs, settings.keep
+    names = [one.name for one in outputs]
+    for key, said in (("keep", keep or ()), ("answer", (settings.answer,) if settings.answer else ())):
+        for name in said:
+            if name not in names:
+                raise wrong(key, f"the model has no output {shown(name)}: its outputs are {', '.join(names)}")
+    for one in outputs:
+        if one.name == settings.answer and one.dtype.startswith(_SEQUENCE):
+            raise wrong("answer", f"is {shown(one.name)}, which is a {one.dtype}: only a tensor can be the answer")
+    if keep is not None and settings.answer is not None and settings.answer not in keep:
+        raise wrong("answer", f"is {shown(settings.answer)}, which is not one of those to keep")
+    kept = [one for one in outputs if keep is None or one.name in keep]
     for one in kept:
-        if one.key_dtype or one.dtype.startswith(_SEQUENCE):
+        dtype = one.dtype.removeprefix(_SEQUENCE).removesuffix(")") if one.dtype.startswith(_SEQUENCE) else one.dtype
+        if dtype not in SERVED_DTYPES:
             raise ModelPackageError(
-                f"model.onnx: output {one.name!r} is a sequence, which is no tensor: "
-                "export it without, or name the others under keep in model.json"
+                f"model.onnx: output {one.name!r} is of type {one.dtype}, which cannot be stored"
+                + (": name the others under keep in model.json" if len(outputs) > 1 else "")
             )
-    told = settings.labels is not None or settings.activation != "none"
-    if told and settings.answer is None and len(kept) > 1:
-        key = "labels" if settings.labels is not None else "activation"
-        names = ", ".join(one.name for one in kept)
-        raise wrong(key, f"is about one output: say answer in model.json with its name, one of {names}")
-    named = next((one for one in kept if one.name == settings.answer), kept[0] if told else None)
-    if named is None:
-        return Answer(further=kept)
-    is_label = named.dtype not in FLOATS
-    answer = Answer(
-        scores=None if is_label and told else named,
-        label=named if is_label and told else None,
-        width=outputs.width(named),
-        classes=named.classes,
-        label_is_index=named.produced_by in _INDEX_OPERATORS,
-        further=kept,
-        classified=told or named.produced_by in SHARES,
-    )
-    if answer.classified:
-        _check_scores(answer, outputs.rows[named.name], "classification", settings, key="answer")
-        if settings.labels is not None:
-            _check_labels(settings.labels, answer, "classification")
-    return answer
+    return kept
 
 
 class _Outputs:
@@ -237,28 +218,7 @@ class _Outputs:
         ]
 
     def _kept(self) -> list[OutputSpec]:
-        outputs, keep = self.signature.outputs, self.settings.keep
-        names = [one.name for one in outputs]
-        for key, said in (("keep", keep or ()), ("answer", (self.settings.answer,) if self.settings.answer else ())):
-            for name in said:
-                if name not in names:
-                    raise wrong(key, f"the model has no output {shown(name)}: its outputs are {', '.join(names)}")
-        for one in outputs:
-            if one.name == self.settings.answer and one.dtype.startswith(_SEQUENCE):
-                raise wrong("answer", f"is {shown(one.name)}, which is a {one.dtype}: only a tensor can be the answer")
-        if keep is not None and self.settings.answer is not None and self.settings.answer not in keep:
-            raise wrong("answer", f"is {shown(self.settings.answer)}, which is not one of those to keep")
-        kept = [one for one in outputs if keep is None or one.name in keep]
-        for one in kept:
-            dtype = (
-                one.dtype.removeprefix(_SEQUENCE).removesuffix(")") if one.dtype.startswith(_SEQUENCE) else one.dtype
-            )
-            if dtype not in SERVED_DTYPES:
-                raise ModelPackageError(
-                    f"model.onnx: output {one.name!r} is of type {one.dtype}, which cannot be stored"
-                    + (": name the others under keep in model.json" if len(outputs) > 1 else "")
-                )
-        return kept
+        return kept_outputs(self.signature, self.settings)
 
     def _require_rows(self) -> None:
         """Refuse an output of which a fixed batch leaves no part for each input."""
@@ -284,14 +244,14 @@ class _Outputs:
         """Tell the number of values per input; None if the file does not fix it."""
         if one.key_dtype:
             return None if one.classes is None else len(one.classes)
-        return _width(self.rows[one.name])
+        return row_width(self.rows[one.name])
 
     def looks(self, one: OutputSpec) -> str:
         """Say in a message what an output is."""
         row = self.rows[one.name]
         if one.shape is None:
             return f"output {one.name!r} has no shape"
-        several = _width(row) != 1
+        several = row_width(row) != 1
         return f"output {one.name!r} is {written(row)} per input" if several else f"output {one.name!r} is one value"
 
     # --- one output, and the label beside it ---
@@ -326,7 +286,7 @@ class _Outputs:
         )
         task = told or self._likely_task(answer)
         row = None if scores is None else self.rows[scores.name]
-        _check_scores(answer, row, task, self.settings)
+        check_scores(answer, row, task, self.settings)
         return answer, task
 
     def _box(self) -> OutputSpec | None:
@@ -575,7 +535,8 @@ class _Outputs:
         return isinstance(first, str) and bool(symbols) and first not in symbols
 
 
-def _width(row: Shape | None) -> int | None:
+def row_width(row: Shape | None) -> int | None:
+    """Return the number of values of a shape; None if it is not fixed."""
     if row is None or not all(isinstance(axis, int) for axis in row):
         return None
     return math.prod(axis for axis in row if isinstance(axis, int))
@@ -585,9 +546,14 @@ def _is_vector(row: Shape | None) -> bool:
     return row is None or sum(axis != 1 for axis in row) <= 1
 
 
-def _check_scores(
-    answer: Answer, row: Shape | None, task: Task, settings: PackageSettings, *, key: str = "task"
-) -> None:
+def check_scores(answer: Answer, row: Shape | None, task: Task, settings: PackageSettings) -> None:
+    """Refuse scores that a task or an activation contradicts.
+
+    Raises
+    ------
+    ModelPackageError
+        They are not what `task` answers, or `activation` cannot be applied to them.
+    """
     scores, activation = answer.scores, settings.activation
     if scores is None:
         if activation != "none":
@@ -617,7 +583,14 @@ def _what(scores: OutputSpec, answer: Answer) -> str:
     return "one value" if answer.width == 1 else f"of {scores.dtype}"
 
 
-def _check_labels(labels: tuple[str, ...], answer: Answer, task: Task) -> None:
+def check_labels(labels: tuple[str, ...], answer: Answer, task: Task) -> None:
+    """Refuse labels that are not as many as the scores, or not those of the file.
+
+    Raises
+    ------
+    ModelPackageError
+        They are not.
+    """
     if task in ("regression", "embedding"):
         raise wrong(
             "labels", f"{len(labels)} given, but {'a regression' if task == 'regression' else 'an embedding'} has none"

@@ -28,6 +28,7 @@ from functions.shared.inference.package import FeatureInput, ImageInput, ModelPa
 from functions.shared.inference.prediction import Prediction
 from functions.shared.inference.tensor_outputs import TensorReader
 from functions.shared.inference.tensor_runs import TensorRuns
+from functions.shared.inference.tensors import DecodedTensors
 
 # The wheel contains a telemetry client that reads this at import. Without it, usage data could leave the deployment.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
@@ -159,8 +160,8 @@ class Model:
         # The runtime opens the files itself. If they have changed, the package's digest identifies another model.
         for file in package.files:
             file.require_unchanged()
-        if model._tensors is not None and model._tensors.undecided:
-            model._decide_batch_axes(model._tensors)
+        if model._runs is not None and model._tensors is not None:
+            model._decide_axes(model._runs, model._tensors)
         if package.labels is not None and package.answer.width is None:
             model.warm_up()  # only a run shows how many scores there are
         return model
@@ -306,23 +307,33 @@ class Model:
         places = {at: place for place, at in enumerate(order)}
         return [made[places[at]] for at in range(len(instances))]
 
-    def _decide_batch_axes(self, reader: TensorReader) -> None:
-        """Run the model on two and on three made-up examples, and see which outputs have as many entries."""
-        raws = [self._run_made_up(rows) for rows in (2, 3)]
-        for name in reader.undecided:
-            at = reader.names.index(name)
-            lengths = [np.shape(raw[at])[:1] for raw in raws]
-            reader.decide(name, batched=lengths == [(2,), (3,)])
+    def _decide_axes(self, runs: TensorRuns, reader: TensorReader) -> None:
+        """Run the model on made-up examples, and see which axes of the outputs are as long as axes of the inputs."""
+        if reader.undecided:
+            few, more = (self._run_made_up(runs.made_up(), rows) for rows in (2, 3))
+            for name in reader.undecided:
+                lengths = few[name].shape[:1], more[name].shape[:1]
+                reader.decide(name, batched=lengths == ((2,), (3,)))
+        runs.one_by_one = runs.one_by_one or reader.one_by_one
+        if runs.one_by_one or not reader.has_unnamed_axes(runs.axis_names):
+            return
+        for axis in runs.padded_axes:
+            shorter, longer = (self._run_made_up(runs.made_up(one), 2) for one in (None, axis))
+            for name, array in shorter.items():
+                for at in range(1, array.ndim):
+                    if longer[name].ndim == array.ndim and longer[name].shape[at] == array.shape[at] + 1:
+                        reader.name_axis(name, at, axis)
 
-    def _run_made_up(self, rows: int) -> Sequence[Any]:
+    def _run_made_up(self, example: DecodedTensors, rows: int) -> dict[str, NDArray[Any]]:
+        instance = Instance(example.arrays, example.names, example.axes)
         try:
-            return list(self._session.run(self._output_names, self._feed([self.made_up_instance()] * rows, rows)))
+            raw = self._session.run(self._output_names, self._feed([instance] * rows, self._rows or rows))
         except _RUN_FAILURES as error:
-            names = ", ".join(map(repr, self._tensors.undecided if self._tensors else ()))
             raise ModelPackageError(
-                f"model.onnx: nothing tells whether the first axis of output {names} is that of the examples, and "
-                f"{rows} made-up examples cannot be run: name it like that of the inputs: {_first_line(error)}"
+                f"model.onnx: {rows} made-up examples cannot be run, to see which axes of the outputs follow those of "
+                f"the inputs: give them the same names: {_first_line(error)}"
             ) from error
+        return {name: np.asarray(array) for name, array in zip(self._output_names, raw, strict=True)}
 
     def _predict_groups(self, groups: Iterable[Sequence[Instance]]) -> list[Prediction]:
         """Predict group after group, and raise all problems of instances together at the end."""

@@ -134,17 +134,17 @@ class Signature:
     Attributes
     ----------
     inputs, outputs
-        Of the graph.
-    optional
-        Inputs for which the file has a value that a caller may replace.
+        Of the graph. An input that has a value in the file is none: the model runs with that value.
     unknown_operator
         Domain and name of an operator that neither ONNX nor onnxruntime nor the file itself defines; None without one.
+    optional
+        Inputs that have a value in the file, which a caller may replace.
     """
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[OutputSpec, ...]
-    optional: tuple[TensorSpec, ...] = ()
     unknown_operator: tuple[str, str] | None = None
+    optional: tuple[TensorSpec, ...] = ()
 
     def describe(self) -> dict[str, list[dict[str, object]]]:
         """Tell the signature as plain values for JSON: open axes are null, symbolic ones their name."""
@@ -381,7 +381,7 @@ class _Graph:
             )
         if not outputs:
             raise _WireError("its graph has no outputs")
-        return Signature(tuple(inputs), tuple(outputs), tuple(optional), self._unknown_operator())
+        return Signature(tuple(inputs), tuple(outputs), self._unknown_operator(), tuple(optional))
 
     def _unknown_operator(self) -> tuple[str, str] | None:
         if not self._foreign:

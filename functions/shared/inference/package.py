@@ -20,6 +20,7 @@ from functions.shared.inference.onnx_file import SERVED_DTYPES, Signature, read_
 from functions.shared.inference.package_files import PackageFile, find_model, read_files
 from functions.shared.inference.package_settings import Activation, Missing, PackageSettings, Task, shown, wrong
 from functions.shared.inference.signature_doubts import input_doubt
+from functions.shared.inference.tensor_answer import choose_tensor_answer
 from functions.shared.inference.tensor_input import TensorInput, choose_tensor_input
 
 __all__ = ["FeatureInput", "ImageInput", "ModelPackage", "Takes", "TensorInput"]
@@ -145,7 +146,8 @@ class ModelPackage:
                 "resample": wanted.resample,
             }
         if isinstance(wanted, TensorInput):
-            return {"takes": "tensors", "inputs": wanted.describe()}
+            tensors: dict[str, object] = {"takes": "tensors", "inputs": wanted.describe()}
+            return tensors | {"missing": "nan"} if wanted.missing else tensors
         features = None
         if wanted.columns is not None:
             features = [{"name": column.name, "type": column.type, "dtype": column.dtype} for column in wanted.columns]
@@ -187,12 +189,14 @@ class _Decisions(NamedTuple):
     def of(cls, signature: Signature, settings: PackageSettings) -> "_Decisions":
         model_input = _choose_input(signature, settings)
         doubts = Doubts()
+        answer: Answer
+        task: Task
         if isinstance(model_input, TensorInput):
-            answer, task = choose_tensors(signature, settings, model_input.rows), settings.task or "tensors"
+            answer, task = choose_tensor_answer(signature, settings, model_input), "tensors"
         else:
             answer, task = choose_answer(signature, settings, model_input.rows, doubts)
         labels = settings.labels
-        if labels is None and task == "classification" and answer.classes is not None:
+        if labels is None and task in ("classification", "tensors") and answer.classes is not None:
             labels = tuple(str(label) for label in answer.classes)
         return cls(model_input, answer, task, labels, settings.activation, settings.missing, settings.keep, doubts)
 
