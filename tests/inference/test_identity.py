@@ -106,7 +106,9 @@ def test_a_size_and_how_the_axes_are_read_are_settings(tmp_path: Path) -> None:
     # three by three by three: only the size tells which axis is the channel
     ambiguous = graphs.passing("float32", ["N", 4, 4, 3], answer=["N", 4, 4, 3])
     readings = {
-        json.loads(ModelPackage.load(graphs.package(tmp_path, ambiguous, size=size, color="rgb", task="regression")).settings)["layout"]
+        json.loads(
+            ModelPackage.load(graphs.package(tmp_path, ambiguous, size=size, color="rgb", task="regression")).settings
+        )["layout"]
         for size in ([4, 4], [4, 3])
     }
     assert readings == {"NCHW", "NHWC"}

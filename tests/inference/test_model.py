@@ -66,7 +66,9 @@ def test_probabilities_are_a_classification(load: Load) -> None:
 
 
 def test_without_labels_a_class_is_called_by_its_position(load: Load) -> None:
-    assert only(load(passing(3), task="classification"), [0.0, 0.25, 0.75]) == Prediction([0.0, 0.25, 0.75], 2, "2", 0.75, "2")
+    assert only(load(passing(3), task="classification"), [0.0, 0.25, 0.75]) == Prediction(
+        [0.0, 0.25, 0.75], 2, "2", 0.75, "2"
+    )
 
 
 def test_scores_that_are_no_probabilities_give_no_confidence(load: Load) -> None:
@@ -468,7 +470,7 @@ def test_weights_may_lie_beside_the_file(tmp_path: Path) -> None:
 def test_a_model_of_features_decodes_no_images_and_the_other_way_round(load: Load) -> None:
     with pytest.raises(TypeError, match="takes features, not images"):
         load(passing(1)).decode_image(digit())
-    with pytest.raises(TypeError, match="takes images, not features"):
+    with pytest.raises(TypeError, match="takes image, not features"):
         load(graphs.conv_net()).decode_features([1])
 
 
@@ -488,9 +490,7 @@ def test_a_model_of_features_decodes_no_images_and_the_other_way_round(load: Loa
         (graphs.passing("bool", ["N", 2]), {"task": "multi-target"}),
     ],
 )
-def test_every_model_warms_up_on_a_made_up_input(
-    load: Load, model: onnx.ModelProto, said: dict[str, object]
-) -> None:
+def test_every_model_warms_up_on_a_made_up_input(load: Load, model: onnx.ModelProto, said: dict[str, object]) -> None:
     loaded = load(model, **said)
     loaded.warm_up()
     assert isinstance(loaded.made_up_instance(), Instance)

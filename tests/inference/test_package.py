@@ -310,9 +310,7 @@ def test_rank_3_with_a_channel_axis_is_an_image_without_batch_axis(load: Load, a
     assert wanted.unbatched
 
 
-@pytest.mark.parametrize(
-    ("axes", "width"), [(["N", 4], 4), ([3, 4], 4), (["N", 1], 1), ([1], 1), (["N", "F"], None)]
-)
+@pytest.mark.parametrize(("axes", "width"), [(["N", 4], 4), ([3, 4], 4), (["N", 1], 1), ([1], 1), (["N", "F"], None)])
 def test_rank_2_and_1_are_features(load: Load, axes: list[int | str], width: int | None) -> None:
     package = load(graphs.passing("float32", axes), task="regression")
     columns = _features(package).columns

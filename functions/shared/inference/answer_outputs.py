@@ -77,8 +77,6 @@ class Answer:
     unmatched
         The outputs of which the file does not say that their first axis is that of the inputs. With one of them a run
         must have one input: whose its rows are could not be told.
-    classified
-        Of a model of tensors: whether the answer has a class, as it has in a classification.
     """
 
     scores: OutputSpec | None = None
@@ -90,7 +88,6 @@ class Answer:
     finds: Finds | None = None
     further: tuple[OutputSpec, ...] = ()
     unmatched: frozenset[str] = frozenset()
-    classified: bool = False
 
     @property
     def headline(self) -> tuple[OutputSpec, ...]:
@@ -566,7 +563,7 @@ def check_scores(answer: Answer, row: Shape | None, task: Task, settings: Packag
             "task", f"is embedding, but output {scores.name!r} is {_what(scores, answer)}, not a vector of floats"
         )
     if task in ("classification", "embedding") and not _is_vector(row):
-        raise wrong(key, f"is {task}, but output {scores.name!r} is {written(row)} per input, not a list")
+        raise wrong("task", f"is {task}, but output {scores.name!r} is {written(row)} per input, not a list")
     if activation == "none":
         return
     if task == "embedding":

@@ -87,7 +87,8 @@ def choose_image_input(signature: Signature, settings: PackageSettings) -> Image
         raise wrong("feature_names", f"the model takes an image {written(spec.shape)}, which has no features")
     if spec.dtype not in FLOATS | WHOLE_NUMBERS:
         raise ModelPackageError(
-            f"model.onnx: input {spec.name!r} is an image of {spec.dtype}, which is not served: say task: tensors in model.json"
+            f"model.onnx: input {spec.name!r} is an image of {spec.dtype}, which is not served: "
+            "say task: tensors in model.json"
         )
     axes = _axes_of_rank_4(spec, settings) if len(spec.axes) == 4 else _axes_of_rank_3(signature, settings)
     channels = _channels(spec, axes, settings)

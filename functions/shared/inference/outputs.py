@@ -47,7 +47,7 @@ class OutputReader:
         self._finds = None if answer.finds is None else FindsReader(answer.finds, package.labels)
         self._further = tuple(spec.name for spec in answer.further)
         self._unmatched = answer.unmatched
-        self._classify = package.task == "classification" or answer.classified
+        self._classify = package.task == "classification"
         self._activation = package.activation
         self._labels = package.labels
         self._positions = None if answer.classes is None else {one: at for at, one in enumerate(answer.classes)}
@@ -90,16 +90,6 @@ class OutputReader:
             return predictions
         others = self._beside(raw[len(self._headline_names) :], rows, count)
         return [replace(one, outputs=other) for one, other in zip(predictions, others, strict=True)]
-
-    def read_one(self, array: NDArray[Any]) -> Prediction:
-        """Read the answer of one input, whose output it is, without an axis for the inputs.
-
-        Raises
-        ------
-        UnpredictableInputError, ModelPackageError
-            See `read`.
-        """
-        return self._headline([array[np.newaxis]], 1, 1)[0]
 
     def _headline(self, raw: Sequence[RawOutput], rows: int, count: int) -> list[Prediction]:
         if self._targets:

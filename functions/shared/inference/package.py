@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, NamedTuple, TypeAlias
 
-from functions.shared.inference.answer_outputs import Answer, Doubts, choose_answer, choose_tensors
+from functions.shared.inference.answer_outputs import Answer, Doubts, choose_answer
 from functions.shared.inference.content_types import SUPPORTED_CONTENT_TYPES
 from functions.shared.inference.errors import ModelPackageError
 from functions.shared.inference.feature_input import FeatureInput, choose_feature_input

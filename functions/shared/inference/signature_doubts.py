@@ -98,7 +98,7 @@ def _rank_4_doubt(spec: TensorSpec, settings: PackageSettings) -> str | None:
     what = f"input {spec.name!r} is {written(spec.shape)}"
     _, first, second, last = spec.axes
     fixed = {at: axis for at, axis in ((1, first), (3, last)) if isinstance(axis, int) and axis in (1, 3, 4)}
-    has_4 = 4 in fixed.values() if fixed else spec.channels_hint == 4
+    has_4 = 4 in fixed.values() if spec.channels_hint is None else spec.channels_hint == 4
     if has_4 and settings.color is None:
         return (
             f"{what}, with 4 channels, a picture with transparency or none: say color in model.json, or task: tensors"

@@ -133,7 +133,7 @@ class TensorReader:
                 problems.append(InputProblem("", message, at))
                 continue
             values = {name: tensor_value(array) for name, array in arrays.items()}
-            predictions.append(self._prediction(values, arrays))
+            predictions.append(Prediction({"outputs": values}, None, None, None, None))
         if problems:
             raise UnpredictableInputError(problems[0].detail, problems=tuple(problems))
         if self._answer is None or self._answer_reader is None:
