@@ -63,19 +63,19 @@ def open_inference_routes(
         return {"ready": True}
 
     @router.get("/v2/models/stats", responses=errors(401, 503))
-    async def statistics(request: Request) -> Described:
+    async def server_statistics(request: Request) -> Described:
         """The models that there would be statistics of. What they have answered is in the ledger."""
         caller(request, required=token_required())
         return statistics_document(package())
 
     @router.get("/v1/models", responses=errors(401, 503))
-    async def models(request: Request) -> Described:
+    async def models_v1(request: Request) -> Described:
         """The served model's name, in a list."""
         caller(request, required=token_required())
         return {"models": [package().name]}
 
     for path, openapi in ((_MODEL, MODEL), (_VERSION, VERSION)):
-        suffix = "_of_version" if path is _VERSION else ""
+        suffix = "_version" if path is _VERSION else ""
         responses = errors(401, 404, 503)
 
         @router.get(path, name=f"model_metadata{suffix}", responses=responses, openapi_extra=openapi)

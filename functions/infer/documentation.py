@@ -24,10 +24,9 @@ _REQUESTED: Final[dict[str, Any]] = {
     "required": ["name"],
     "properties": {"name": {"type": "string"}, "parameters": _PARAMETERS},
 }
-_USER: Final = text_schema(MAX_USER_ID_LENGTH) | {"default": ANONYMOUS}
+_USER: Final = text_schema(MAX_USER_ID_LENGTH, example=ANONYMOUS)
 _REQUEST: Final[dict[str, Any]] = {
     "type": "object",
-    "title": "InferRequest",
     "required": ["inputs"],
     "properties": {
         "id": {"type": "string", "description": "The answer repeats it."},
@@ -43,7 +42,6 @@ _REQUEST: Final[dict[str, Any]] = {
 _IDS: Final[dict[str, Any]] = {"type": "array", "items": {"type": "string", "format": "uuid"}}
 _RESPONSE: Final[dict[str, Any]] = {
     "type": "object",
-    "title": "InferResponse",
     "required": ["model_name", "model_version", "outputs", "parameters"],
     "properties": {
         "model_name": {"type": "string"},
@@ -56,10 +54,11 @@ _RESPONSE: Final[dict[str, Any]] = {
         },
     },
 }
-_BINARY: Final[dict[str, Any]] = {"schema": {"type": "string", "contentMediaType": "application/octet-stream"}}
+_BINARY: Final[dict[str, Any]] = {
+    "schema": {"type": "string", "format": "binary", "contentMediaType": "application/octet-stream"}
+}
 _INSTANCES: Final[dict[str, Any]] = {
     "type": "object",
-    "title": "InstancesV1",
     "required": ["instances"],
     "properties": {
         "instances": {"type": "array", "minItems": 1, "items": {}},
@@ -68,10 +67,22 @@ _INSTANCES: Final[dict[str, Any]] = {
 }
 _PREDICTIONS: Final[dict[str, Any]] = {
     "type": "object",
-    "title": "PredictionsV1",
     "required": ["predictions", "prediction_ids"],
     "properties": {"predictions": {"type": "array", "items": {}}, "prediction_ids": _IDS},
 }
+
+SCHEMAS: Final[dict[str, dict[str, Any]]] = {
+    "InferRequest": _REQUEST,
+    "InferResponse": _RESPONSE,
+    "InstancesV1": _INSTANCES,
+    "PredictionsV1": _PREDICTIONS,
+}
+"""The schemas of the OpenAPI document that the bodies refer to."""
+
+
+def _json(name: str) -> dict[str, Any]:
+    return {"application/json": {"schema": {"$ref": f"#/components/schemas/{name}"}}}
+
 
 INFER: Final[dict[str, Any]] = {
     "requestBody": {
@@ -80,7 +91,7 @@ INFER: Final[dict[str, Any]] = {
             f"JSON; or JSON followed by the tensors in binary, in the order of `inputs`: then `{HEADER_LENGTH}` is the "
             "number of bytes of JSON, and `parameters.binary_data_size` of each such input that of its bytes."
         ),
-        "content": {"application/json": {"schema": _REQUEST}, "application/octet-stream": _BINARY},
+        "content": {**_json("InferRequest"), "application/octet-stream": _BINARY},
     }
 }
 """`openapi_extra` of the routes that take tensors."""
@@ -88,17 +99,15 @@ INFER: Final[dict[str, Any]] = {
 INFERRED: Final[dict[int | str, dict[str, Any]]] = {
     200: {
         "description": "The outputs of all rows, as JSON, or in binary behind it if that was asked for.",
-        "content": {"application/json": {"schema": _RESPONSE}, "application/octet-stream": _BINARY},
+        "content": {**_json("InferResponse"), "application/octet-stream": _BINARY},
     }
 }
 """Their answer."""
 
-PREDICT: Final[dict[str, Any]] = {
-    "requestBody": {"required": True, "content": {"application/json": {"schema": _INSTANCES}}}
-}
+PREDICT: Final[dict[str, Any]] = {"requestBody": {"required": True, "content": _json("InstancesV1")}}
 """`openapi_extra` of the route of version 1."""
 
 PREDICTED: Final[dict[int | str, dict[str, Any]]] = {
-    200: {"description": "An output for each instance.", "content": {"application/json": {"schema": _PREDICTIONS}}}
+    200: {"description": "An output for each instance.", "content": _json("PredictionsV1")}
 }
 """Its answer."""

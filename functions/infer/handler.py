@@ -59,13 +59,13 @@ async def infer(request: Request) -> Response:
     responses={**INFERRED, **_ERRORS},
     openapi_extra=INFER | VERSION,
 )
-async def infer_with_version(request: Request) -> Response:
+async def infer_version(request: Request) -> Response:
     """Do the same, if this version of the model is served."""
     return await infer(request)
 
 
 @router.post("/v1/models/{name}:predict", responses={**PREDICTED, **_ERRORS}, openapi_extra=PREDICT | MODEL)
-async def predict(request: Request) -> Response:
+async def predict_v1(request: Request) -> Response:
     """Predict instances, and store each as a prediction of its own (version 1 of the protocol).
 
     An instance is a feature vector, an object of tensors by name, or an image file as `{"b64": "…"}`.

@@ -70,11 +70,11 @@ def _python_with(client: str) -> Path:
     return python
 
 
-def run(python: Path, *arguments: str, cwd: Path, **environment: str) -> str:
+def run(program: Path, *arguments: str, cwd: Path, **environment: str) -> str:
     """Run a client to its end, which must be a good one, and return what it printed. It finds none of our modules."""
     alone = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     done = subprocess.run(
-        [python, *arguments], cwd=cwd, env={**alone, **environment}, capture_output=True, text=True, timeout=300
+        [program, *arguments], cwd=cwd, env={**alone, **environment}, capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

@@ -23,6 +23,7 @@ from functions.shared.inference.errors import (
 )
 from functions.shared.inference.features import FeatureDecoder
 from functions.shared.inference.images import ImageDecoder
+from functions.shared.inference.onnx_file import SERVED_DTYPES
 from functions.shared.inference.outputs import OutputReader, RowsMismatchError
 from functions.shared.inference.package import FeatureInput, ImageInput, ModelPackage, TensorInput
 from functions.shared.inference.prediction import Prediction
@@ -30,6 +31,7 @@ from functions.shared.inference.raw_rows import raw_rows
 from functions.shared.inference.tensor_outputs import TensorReader
 from functions.shared.inference.tensor_rows import TensorRows
 from functions.shared.inference.tensor_runs import TensorRuns
+from functions.shared.inference.tensors import DecodedTensors
 
 # The wheel contains a telemetry client that reads this at import. Without it, usage data could leave the deployment.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
@@ -126,7 +128,7 @@ class Model:
             self._open_shape = wanted.columns is None
         self._max_run_bytes = _MAX_RUN_BYTES_ON_CPU if self.provider == _CPU else _MAX_RUN_BYTES
         self._unbatched = wanted.unbatched
-        self._rows = 1 if wanted.unbatched else wanted.batch
+        self._rows = 1 if wanted.unbatched or package.answer.unmatched else wanted.batch
         self.tensor_rows = TensorRows(package)
         self._classes = {spec.name: spec.classes for spec in package.signature.outputs if spec.classes}
 
@@ -165,8 +167,8 @@ class Model:
         # The runtime opens the files itself. If they have changed, the package's digest identifies another model.
         for file in package.files:
             file.require_unchanged()
-        if model._tensors is not None and model._tensors.undecided:
-            model._decide_batch_axes(model._tensors)
+        if model._runs is not None and model._tensors is not None:
+            model._decide_axes(model._runs, model._tensors)
         if package.labels is not None and package.answer.width is None:
             model.warm_up()  # only a run shows how many scores there are
         return model
@@ -233,8 +235,9 @@ class Model:
 
     @property
     def output_names(self) -> Sequence[str]:
-        """The outputs that `predict_tensors` returns."""
-        return self._output_names
+        """The outputs that `predict_tensors` returns: those that are computed and are tensors or maps of each row."""
+        sequences = {spec.name for spec in self.package.signature.outputs if spec.dtype not in SERVED_DTYPES}
+        return [name for name in self._output_names if name not in sequences]
 
     def instances(self, arrays: Mapping[str, NDArray[Any]], max_rows: int) -> list[Instance]:
         """Split the graph's own tensors into instances, whatever the model takes otherwise: an image is not resized.
@@ -343,23 +346,33 @@ class Model:
             kept[:] = [kept[places[at]] for at in range(len(instances))]
         return [made[places[at]] for at in range(len(instances))]
 
-    def _decide_batch_axes(self, reader: TensorReader) -> None:
-        """Run the model on two and on three made-up examples, and see which outputs have as many entries."""
-        raws = [self._run_made_up(rows) for rows in (2, 3)]
-        for name in reader.undecided:
-            at = reader.names.index(name)
-            lengths = [np.shape(raw[at])[:1] for raw in raws]
-            reader.decide(name, batched=lengths == [(2,), (3,)])
+    def _decide_axes(self, runs: TensorRuns, reader: TensorReader) -> None:
+        """Run the model on made-up examples, and see which axes of the outputs are as long as axes of the inputs."""
+        if reader.undecided:
+            few, more = (self._run_made_up(runs.made_up(), rows) for rows in (2, 3))
+            for name in reader.undecided:
+                lengths = few[name].shape[:1], more[name].shape[:1]
+                reader.decide(name, batched=lengths == ((2,), (3,)))
+        runs.one_by_one = runs.one_by_one or reader.one_by_one
+        if runs.one_by_one or not reader.has_unnamed_axes(runs.axis_names):
+            return
+        for axis in runs.padded_axes:
+            shorter, longer = (self._run_made_up(runs.made_up(one), 2) for one in (None, axis))
+            for name, array in shorter.items():
+                for at in range(1, array.ndim):
+                    if longer[name].ndim == array.ndim and longer[name].shape[at] == array.shape[at] + 1:
+                        reader.name_axis(name, at, axis)
 
-    def _run_made_up(self, rows: int) -> Sequence[Any]:
+    def _run_made_up(self, example: DecodedTensors, rows: int) -> dict[str, NDArray[Any]]:
+        instance = Instance(example.arrays, example.names, example.axes)
         try:
-            return list(self._session.run(self._output_names, self._feed([self.made_up_instance()] * rows, rows)))
+            raw = self._session.run(self._output_names, self._feed([instance] * rows, self._rows or rows))
         except _RUN_FAILURES as error:
-            names = ", ".join(map(repr, self._tensors.undecided if self._tensors else ()))
             raise ModelPackageError(
-                f"model.onnx: nothing tells whether the first axis of output {names} is that of the examples, and "
-                f"{rows} made-up examples cannot be run: name it like that of the inputs: {_first_line(error)}"
+                f"model.onnx: {rows} made-up examples cannot be run, to see which axes of the outputs follow those of "
+                f"the inputs: give them the same names: {_first_line(error)}"
             ) from error
+        return {name: np.asarray(array) for name, array in zip(self._output_names, raw, strict=True)}
 
     def _predict_groups(
         self, groups: Iterable[Sequence[Instance]], kept: list[Mapping[str, NDArray[Any]]] | None = None

@@ -9,12 +9,14 @@ from numpy.typing import NDArray
 
 def raw_rows(
     names: Sequence[str],
-    raw: Sequence[NDArray[Any] | list[dict[int | str, float]]],
+    raw: Sequence[NDArray[Any] | list[Any]],
     rows: int,
     count: int,
     classes: Mapping[str, Sequence[int | str]],
 ) -> list[dict[str, NDArray[Any]]]:
-    """Return the outputs of each row of a run, by name. An output that has no axis of the rows is the same for all.
+    """Return the outputs of each row of a run, by name, but no sequences of tensors.
+
+    An output that has no axis of the rows is the same for all.
 
     Parameters
     ----------
@@ -30,6 +32,8 @@ def raw_rows(
     made: list[dict[str, NDArray[Any]]] = [{} for _ in range(count)]
     for name, output in zip(names, raw, strict=True):
         if isinstance(output, list):
+            if not (output and isinstance(output[0], dict)):
+                continue
             keys = classes.get(name) or sorted(output[0])
             array = np.array([[row[key] for key in keys] for row in output], dtype=np.float32)
         else:

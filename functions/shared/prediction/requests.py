@@ -104,4 +104,4 @@ def _content(one: RequestedInput) -> tuple[object, ...]:
     digest = hashlib.sha256(one.content).hexdigest() if one.content is not None else None
     text = one.features or one.tensors
     asked = one.contenttype, one.filename, digest, text.text if text else None, one.metadata, None
-    return asked if one.form is None else (*asked, one.form)
+    return asked if one.form is None else (*asked, one.form, one.header_length)
