@@ -31,7 +31,7 @@ FUNCTIONS = (
     "describe",
     "migrate",
 )
-CLIENTS = ("generators", "browser", "tritonclient", "kserve", "mlserver")
+CLIENTS = ("generators", "browser", "tritonclient", "kserve", "openinference", "mlserver")
 """The clients that `make test-clients` tries. Nothing is shared between them, nor with what is deployed."""
 
 

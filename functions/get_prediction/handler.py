@@ -98,17 +98,18 @@ async def get_input(request: Request, prediction_id: PredictionId) -> Response:
     cached = {"Cache-Control": "private, no-cache", "ETag": f'"{stored.sha256}"'}
     if cached["ETag"] in request.headers.get("if-none-match", ""):
         return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=cached)
+    # An inference request in binary can be read with the length of its JSON alone.
+    length = {} if stored.header_length is None else {HEADER_LENGTH: str(stored.header_length)}
     if (url := env.inputs.presigned_url(prediction_id, stored)) is not None:
-        headers = {"Location": url, "Cache-Control": "no-store"}
+        headers = {"Location": url, "Cache-Control": "no-store", **length}
         return Response(status_code=HTTPStatus.TEMPORARY_REDIRECT, headers=headers)
     headers = {
         # The bytes come from a caller. Without these headers a browser might run them as a page of this API.
         "X-Content-Type-Options": "nosniff",
         "Content-Security-Policy": "default-src 'none'; sandbox",
         **cached,
+        **length,
     }
-    if stored.header_length is not None:
-        headers[HEADER_LENGTH] = str(stored.header_length)
     if stored.filename is not None:
         headers["Content-Disposition"] = f"inline; filename*=UTF-8''{quote(stored.filename, safe='')}"  # RFC 6266
     return Response(env.inputs.content(stored), headers=headers, media_type=stored.contenttype)

@@ -46,6 +46,14 @@ def test_kserves_client_asks_by_both_versions(simple: LocalServer, client_python
     assert stored(simple) - before == 6
 
 
+def test_the_protocols_own_client_reads_the_answers(
+    simple: LocalServer, client_python: ClientPython, tmp_path: Path
+) -> None:
+    before = stored(simple)
+    run(client_python("openinference"), str(HERE / "openinference_simple.py"), simple.address, cwd=tmp_path)
+    assert stored(simple) - before == 6
+
+
 @pytest.mark.skipif(sys.version_info >= (3, 13), reason="mlserver is for no later Python than 3.12")
 @pytest.mark.parametrize("options", [[], ["--binary-data"], ["--batch-size", "3"]], ids=["json", "binary", "batches"])
 def test_mlserver_infers_the_lines_of_a_file(

@@ -533,6 +533,59 @@ def test_too_many_rows_and_too_long_a_body_are_refused(simple: httpx.Client, que
     assert query("SELECT count(*) FROM inputs") == [[0]]
 
 
+def test_an_answer_that_is_too_large_is_refused_before_anything_is_stored(serve: Serve, query: Query) -> None:
+    client = serve(passing("uint8", ["batch", 60_000]), task="tensors")
+    zeros = np.zeros((60, 60_000), np.uint8)
+    inputs = [
+        {"name": "x", "shape": [*zeros.shape], "datatype": "UINT8", "parameters": {"binary_data_size": zeros.size}}
+    ]
+    body, headers = in_binary({"inputs": inputs}, zeros.tobytes())
+    answer = client.post("/v2/models/simple/infer", content=body, headers=headers)
+    assert "6000000" in refused(answer, 413)
+    assert query("SELECT count(*) FROM inputs") == [[0]]
+
+
+def test_what_is_not_finite_is_refused_before_anything_is_stored(serve: Serve, query: Query) -> None:
+    client = serve(passing("float32", ["batch", 1]), task="tensors")
+    content = np.array([1, np.nan], np.float32).tobytes()
+    inputs = [{"name": "x", "shape": [2, 1], "datatype": "FP32", "parameters": {"binary_data_size": 8}}]
+    body, headers = in_binary({"inputs": inputs}, content)
+    assert "Row 1" in refused(client.post("/v2/models/simple/infer", content=body, headers=headers))
+    assert query("SELECT count(*) FROM inputs") == [[0]]
+
+
+def test_what_the_database_cannot_hold_is_refused(serve: Serve) -> None:
+    client = serve(passing("string", ["batch", 1]), task="tensors")
+    inputs = [{"name": "x", "shape": [1, 1], "datatype": "BYTES", "data": ["a\0b"]}]
+    refused(client.post("/v2/models/simple/infer", json={"inputs": inputs}))
+    text = '{"inputs": [{"name": "x", "shape": [1, 1], "datatype": "BYTES", "data": ["a"], "parameters": {"y": NaN}}]}'
+    refused(client.post("/v2/models/simple/infer", content=text))
+
+
+def test_a_database_that_cannot_be_reached_is_told_in_the_protocols_words(
+    simple: httpx.Client, environment: pytest.MonkeyPatch
+) -> None:
+    environment.setenv("DATABASE_URL", "postgresql://nobody@127.0.0.1:1/nothing?sslmode=disable")
+    answer = simple.post("/v2/models/simple/infer", json={"inputs": GOOD})
+    assert "nothing was stored" in refused(answer, 503)
+    assert int(answer.headers["retry-after"]) > 0
+
+
+def test_an_input_without_the_axis_of_the_rows_goes_with_each_row(serve: Serve) -> None:
+    nodes = sum_and_difference().graph.node
+    inputs = [tensor("INPUT0", "int32", ["batch", 16]), tensor("INPUT1", "int32", [16])]
+    outputs = [tensor(f"OUTPUT{number}", "int32", ["batch", 16]) for number in range(2)]
+    client = serve(graph(list(nodes), inputs, outputs), task="tensors", batched=True)
+    answer = client.post("/v2/models/simple/infer", json={"inputs": in_json(INPUT0=FIRST, INPUT1=SECOND[0])})
+    assert answer.status_code == 200, answer.text
+    assert outputs_of(answer)["OUTPUT0"] == (FIRST + SECOND[0]).tolist()
+    made = answer.json()["parameters"]["prediction_ids"][1]
+    stored = client.get(f"/prediction/{made}/input").json()["inputs"]
+    assert [one["shape"] for one in stored] == [[1, 16], [16]]
+    again = client.post("/v2/models/simple/infer", json={"inputs": stored})
+    assert outputs_of(again)["OUTPUT0"] == [(FIRST[1] + SECOND[0]).tolist()]
+
+
 def test_the_server_and_the_model_are_described(simple: httpx.Client) -> None:
     assert simple.get("/v2").json()["name"] == "triton"
     assert simple.get("/v2/health/live").json() == {"live": True}
