@@ -265,6 +265,7 @@ PLENTY: dict[str, Callable[[], bytes]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", PLENTY)
 def test_many_parts_that_cost_little_are_taken(kind: str) -> None:
     assert decoder().decode(PLENTY[kind]()).shape == (1, 28, 28, 1)
