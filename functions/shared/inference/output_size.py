@@ -42,6 +42,6 @@ def refuse_too_large(outputs: Iterable[OutputSpec], batch: int | None) -> None:
         largest = max(sizes, key=sizes.__getitem__)
         raise ModelPackageError(
             f"model.onnx: output {largest.name!r} is {written(row_shape(largest.shape, batch))} per input, too much "
-            f"for an answer, which has room for {MAX_OUTPUT_BYTES} bytes of JSON: name the outputs that are worth storing "
-            "under keep in model.json, or export the model with smaller ones"
+            f"for an answer, which has room for {MAX_OUTPUT_BYTES} bytes of JSON: name the outputs that are worth "
+            "storing under keep in model.json, or export the model with smaller ones"
         )
