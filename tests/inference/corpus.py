@@ -206,17 +206,17 @@ def tree_classifier(*, zipmap: bool, names: tuple[str, str] = ("label", "probabi
         nodes_treeids=[0, 0, 0], nodes_nodeids=[0, 1, 2], nodes_featureids=[0, 0, 0],
         nodes_values=[0.5, 0.0, 0.0], nodes_modes=["BRANCH_LEQ", "LEAF", "LEAF"],
         nodes_truenodeids=[1, 0, 0], nodes_falsenodeids=[2, 0, 0],
-        class_treeids=[0, 0, 0, 0], class_nodeids=[1, 1, 2, 2], class_ids=[0, 1, 0, 1],
-        class_weights=[0.75, 0.25, 0.125, 0.875], classlabels_int64s=[0, 1],
+        class_treeids=[0] * 6, class_nodeids=[1, 1, 1, 2, 2, 2], class_ids=[0, 1, 2] * 2,
+        class_weights=[0.75, 0.25, 0.0, 0.125, 0.625, 0.25], classlabels_int64s=[0, 1, 2],
     )  # fmt: skip
     nodes, outputs = [made], [tensor(label, "int64", ["N"])]
     if zipmap:
-        nodes.append(ml("ZipMap", ["raw"], [scores], classlabels_int64s=[0, 1]))
+        nodes.append(ml("ZipMap", ["raw"], [scores], classlabels_int64s=[0, 1, 2]))
         floats = helper.make_tensor_type_proto(TensorProto.FLOAT, None)
         kind = helper.make_sequence_type_proto(helper.make_map_type_proto(TensorProto.INT64, floats))
         outputs.append(helper.make_value_info(scores, kind))
     else:
-        outputs.append(tensor(scores, "float32", ["N", 2]))
+        outputs.append(tensor(scores, "float32", ["N", 3]))
     return graphs.graph(nodes, [tensor("features", "float32", ["N", 3])], outputs)
 
 
