@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from functions.shared.inference.feature_input import FeatureInput
+from functions.shared.inference.onnx_file import FLOATS
 from functions.shared.inference.package import ModelPackage
+from functions.shared.inference.tensor_input import InputTensor, TensorInput
 
 PATH: Final = Path(__file__).with_name("openapi.json")
 """The document of the project, which shows every form of input. `python -m infra.openapi` writes it."""
@@ -18,6 +20,7 @@ _FORMS: Final[dict[str, frozenset[str]]] = {
         {"Announcement", "ImageForm", "ImageInput", "ImageInstance", "ImagesForm", "UploadedInput", "UploadRequest"}
     ),
     "features": frozenset({"Features", "FeaturesInput", "FeaturesInstance"}),
+    "tensors": frozenset({"Inputs", "TensorsInput", "TensorsInstance"}),
 }
 """The schemas of one form of input, by what a model takes."""
 
@@ -63,6 +66,8 @@ def _keep_one_form(document: _Json, package: ModelPackage) -> None:
     instances["items"] = _taken(instances["items"], others)
     if isinstance(package.input, FeatureInput):
         schemas["Features"] |= _features(package.input)
+    if isinstance(package.input, TensorInput):
+        schemas["Inputs"] |= _inputs(package.input)
     for path, operations in list(document["paths"].items()):
         for method, operation in list(operations.items()):
             if "requestBody" not in operation or path.startswith(("/v1/", "/v2/")):  # these take every model's tensors
@@ -105,3 +110,23 @@ def _features(wanted: FeatureInput) -> _Json:
         return {"oneOf": [row]}
     by_name = {"type": "object", "required": [*wanted.names], "additionalProperties": False}
     return {"oneOf": [row, by_name | {"properties": dict(zip(wanted.names, types, strict=True))}]}
+
+
+def _inputs(wanted: TensorInput) -> _Json:
+    """Return the schema of one example: lists nested as deep as the model has axes, and as long where that is fixed."""
+    return {
+        "required": [one.name for one in wanted.tensors if not one.optional],
+        "additionalProperties": False,
+        "properties": {one.name: _nested(one, missing=wanted.missing) for one in wanted.tensors},
+    }
+
+
+def _nested(tensor: InputTensor, *, missing: bool) -> _Json:
+    kind = {"string": "string", "bool": "boolean"}.get(tensor.dtype, "integer")
+    schema: _Json = {"type": kind}
+    if tensor.dtype in FLOATS:
+        schema = {"type": ["number", "null"] if missing else "number"}
+    for axis in reversed(tensor.shape):
+        length = {"minItems": axis, "maxItems": axis} if isinstance(axis, int) else {}
+        schema = {"type": "array", "items": schema, **length}
+    return schema

@@ -56,6 +56,7 @@ _IMAGE = {
     **_METADATA,
 }
 _FEATURES = {"features": _ref("Features"), **_METADATA}
+_TENSORS = {"inputs": _ref("Inputs"), **_METADATA}
 _FILE = _file("application/octet-stream")
 _BESIDE_FILES = {"user_id": _USER_ID_PART, "metadata": _METADATA_PART}
 
@@ -67,10 +68,18 @@ SCHEMAS: Final[dict[str, dict[str, Any]]] = {
             {"type": "object", "additionalProperties": True, "minProperties": 1},
         ],
     },
+    "Inputs": {
+        "type": "object",
+        "description": "A value, or nested lists, for each input of the model: one example, without the batch axis.",
+        "additionalProperties": True,
+        "minProperties": 1,
+    },
     "ImageInstance": _object(_IMAGE, "image"),
     "FeaturesInstance": _object(_FEATURES, "features"),
+    "TensorsInstance": _object(_TENSORS, "inputs"),
     "ImageInput": _object(_IMAGE | _USER_ID, "image"),
     "FeaturesInput": _object(_FEATURES | _USER_ID, "features"),
+    "TensorsInput": _object(_TENSORS | _USER_ID, "inputs"),
     "UploadedInput": _object(
         {
             "input_id": {
@@ -90,7 +99,7 @@ SCHEMAS: Final[dict[str, dict[str, Any]]] = {
             "instances": {
                 "type": "array",
                 "minItems": 1,
-                "items": {"oneOf": [_ref("ImageInstance"), _ref("FeaturesInstance")]},
+                "items": {"oneOf": [_ref("ImageInstance"), _ref("FeaturesInstance"), _ref("TensorsInstance")]},
             },
             **_USER_ID,
             **_METADATA,
@@ -133,7 +142,9 @@ ONE_INPUT: Final[dict[str, Any]] = {
         "content": {
             "multipart/form-data": {"schema": _ref("ImageForm")},
             "application/json": {
-                "schema": {"oneOf": [_ref("ImageInput"), _ref("FeaturesInput"), _ref("UploadedInput")]}
+                "schema": {
+                    "oneOf": [_ref("ImageInput"), _ref("FeaturesInput"), _ref("TensorsInput"), _ref("UploadedInput")]
+                }
             },
             **{contenttype: {"schema": _file(contenttype)} for contenttype in SUPPORTED_CONTENT_TYPES},
         },

@@ -23,6 +23,7 @@ _TYPES = {
     "bool": TensorProto.BOOL,
     "string": TensorProto.STRING,
     "complex64": TensorProto.COMPLEX64,
+    "bfloat16": TensorProto.BFLOAT16,
 }
 
 
