@@ -14,7 +14,7 @@ import httpx
 import pytest
 from onnx import helper
 
-from tests.clients.conftest import ENVIRONMENTS, ClientPython, ServeModel, run
+from tests.clients.conftest import ENVIRONMENTS, ClientPython, ServeModel, run, token_of
 from tests.support.graphs import graph, package, tensor
 from tests.support.local_server import LocalServer
 from tests.support.repository import DIGIT, ROOT
@@ -42,8 +42,8 @@ class Generated:
 def generate(serve_model: ServeModel, client_python: ClientPython, tmp_path: Path) -> Any:
     """Return a function that makes a Python client of the document that a model's server serves."""
 
-    def make(model: Path) -> Generated:
-        python, server = client_python("generators"), serve_model(model)
+    def make(model: Path, **settings: str) -> Generated:
+        python, server = client_python("generators"), serve_model(model, **settings)
         url, folder = f"{server.address}/openapi.json", tmp_path / "generated"
         command = ("generate", "--url", url, "--output-path", str(folder), "--meta", "none")
         run(python, "-m", "openapi_python_client", *command, cwd=tmp_path)
@@ -149,6 +149,29 @@ def test_openapi_python_client_predicts_lists_and_gets_tensors(generate: Any, tm
     )
     assert said[0]["outputs"]["same"] == {"shape": [3], "datatype": "INT64", "data": [101, 7, 102]}
     assert said[1:] == [{"tokens": [101, 7, 102], "weights": [[0.5, 1.0], [2.0, 3.0]]}, 1]
+
+
+def test_openapi_python_client_sends_the_token_where_one_is_required(generate: Any) -> None:
+    generated = generate(DIGITS, AUTH="on")
+    said = generated.call(
+        """
+        import json, sys
+        from generated import AuthenticatedClient
+        from generated.api.description import get_model, health
+        from generated.api.predictions import list_predictions, predict
+        from generated.models import ImageForm
+        from generated.types import File
+
+        client = AuthenticatedClient(sys.argv[1], token=sys.argv[2])
+        one = predict.sync(client=client, body=ImageForm(File(open(sys.argv[3], "rb"), "seven.png")))
+        listed = list_predictions.sync(client=client)
+        described = [get_model.sync(client=client).additional_properties["name"], health.sync(client=client).to_dict()]
+        print(json.dumps([one.label, one.user_id, len(listed.predictions), *described]))
+        """,
+        token_of(generated.server, "anna"),
+        str(DIGIT),
+    )
+    assert said == ["7", "anna", 1, "mnist", {"status": "ok", "model": "ok"}]
 
 
 @pytest.fixture(scope="session")
