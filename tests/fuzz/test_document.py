@@ -124,7 +124,7 @@ def _real_instance(served: Served, instance: dict[str, Any]) -> bool:
         instance["input_id"] = served.uploaded(instance.get("user_id")) if served.takes == "image" else None
     elif "image" in instance:
         instance["image"] = DATA_URI
-    else:
+    elif "features" in instance:
         instance["features"] = FEATURES
     return served.takes in instance or (served.takes == "image" and "input_id" in instance)
 
