@@ -3,6 +3,7 @@
 import gzip
 import json
 import zlib
+from base64 import b64encode
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.support.database import Query
-from tests.support.event_transport import EventTransport
+from tests.support.event_transport import EventTransport, forget_environment
 from tests.support.graphs import graph, linear, package, passing, sum_and_difference, tensor
 from tests.support.repository import ROOT
 
@@ -106,7 +107,7 @@ def test_a_request_in_json_is_answered_with_all_outputs_and_the_ids_of_its_rows(
 def test_nested_data_is_the_same_as_flat_data(simple: httpx.Client) -> None:
     inputs = in_json(INPUT0=FIRST, INPUT1=SECOND)
     inputs[0]["data"] = FIRST.tolist()
-    answer = simple.post("/v2/models/simple/versions/1/infer", json={"inputs": inputs})
+    answer = simple.post("/v2/models/simple/versions/1/infer/", json={"inputs": inputs})
     assert outputs_of(answer)["OUTPUT0"] == (FIRST + SECOND).tolist()
 
 
@@ -250,13 +251,7 @@ def test_texts_halves_and_booleans_go_in_and_out(serve: Serve) -> None:
         in_bytes = client.post(f"/v2/models/{dtype}/infer", content=body, headers=headers)
         [output] = in_bytes.json()["outputs"]
         assert output == {"name": "y", "datatype": datatype, "shape": [1, 2], "data": values}
-        forget()
-
-
-def forget() -> None:
-    from tests.support.event_transport import forget_environment
-
-    forget_environment()
+        forget_environment()
 
 
 def test_an_image_model_takes_its_tensor_raw(api: httpx.Client) -> None:
@@ -397,7 +392,7 @@ def test_rows_belong_to_the_user_of_the_request_or_of_the_token(
     assert users == ["anonymous", "anna"]
     refused(simple.post("/v2/models/simple/infer", json=document | {"parameters": {"user_id": 3}}))
 
-    forget()
+    forget_environment()
     environment.setenv("AUTH", "on")
     bob = httpx.Client(transport=EventTransport("bob"), base_url="https://api.example")
     refused(bob.post("/v2/models/simple/infer", json=named), 403)
@@ -528,7 +523,7 @@ def test_bad_texts_and_booleans_in_binary_are_refused(serve: Serve) -> None:
             document = {"inputs": [described | {"parameters": {"binary_data_size": len(content)}}]}
             body, headers = in_binary(document, content)
             refused(client.post(f"/v2/models/{dtype}/infer", content=body, headers=headers))
-        forget()
+        forget_environment()
 
 
 def test_random_damage_to_a_request_is_answered_with_200_or_an_error_of_the_protocol(simple: httpx.Client) -> None:
@@ -638,12 +633,13 @@ def test_the_server_and_the_model_are_described(simple: httpx.Client) -> None:
     assert simple.get("/v2").json()["name"] == "triton"
     assert simple.get("/v2/health/live").json() == {"live": True}
     assert simple.get("/v2/health/ready").json() == {"ready": True}
-    for path in ("/v2/models/simple", "/v2/models/simple/versions/1"):
+    for path in ("/v2/models/simple", "/v2/models/simple/", "/v2/models/simple/versions/1"):
         metadata = simple.get(path).json()
         assert metadata["name"] == "simple"
         assert metadata["versions"] == ["1"]
         assert metadata["inputs"][1] == {"name": "INPUT1", "datatype": "INT32", "shape": [-1, 16]}
         assert metadata["outputs"][0] == {"name": "OUTPUT0", "datatype": "INT32", "shape": [-1, 16]}
+        path = path.rstrip("/")
         assert simple.get(f"{path}/ready").json() == {"name": "simple", "ready": True}
         config = simple.get(f"{path}/config").json()
         assert config["max_batch_size"] == 256
@@ -687,8 +683,6 @@ class TestVersion1:
         assert "Row 1" in refused(client.post("/v1/models/simple:predict", json={"instances": [row, ["x"]]}))
 
     def test_an_image_file_is_an_instance(self, api: httpx.Client, digit: bytes) -> None:
-        from base64 import b64encode
-
         instance = {"b64": b64encode(digit).decode()}
         answer = api.post("/v1/models/mnist:predict", json={"instances": [instance]})
         assert answer.status_code == 200, answer.text
