@@ -619,7 +619,8 @@ RETURNING 1
 )
 EXPIRE_USAGE = """
 DELETE FROM quota_usage WHERE ctid = ANY (ARRAY(
-    SELECT ctid FROM quota_usage WHERE stored_bytes = 0 AND hour < now() - interval '1 hour'
+    SELECT ctid FROM quota_usage
+    WHERE stored_bytes = 0 AND (predictions = 0 OR hour < now() - interval '1 hour')
     LIMIT :count FOR UPDATE SKIP LOCKED
 ))
 RETURNING 1
@@ -633,27 +634,31 @@ RETURNING 1
 """
 
 # Deletes the inputs of deleted predictions that no prediction has any more, and notes which objects nothing names any
-# more. It sees the deletion of every prediction that it finds here, so whoever comes last finds no prediction left, and
+# more. Counted bytes are given back to their users, whose rows it locks first; one who has none left is forgotten. It
+# sees the deletion of every prediction that it finds here, so whoever comes last finds no prediction left, and
 # the input goes. The copy that `get_prediction` lends of a large input has a name that is made from the input's.
 _SETTLE = """
     ORDER BY deleted_id LIMIT :count FOR UPDATE
 ), usage AS (
-    SELECT user_id FROM quota_usage WHERE user_id = ANY (ARRAY(SELECT user_id FROM deleted)) ORDER BY user_id FOR UPDATE
+    SELECT user_id, stored_bytes FROM quota_usage
+    WHERE user_id = ANY (ARRAY(SELECT user_id FROM deleted)) ORDER BY user_id FOR UPDATE
 ), orphan AS (
     DELETE FROM inputs i
     WHERE i.input_id = ANY (ARRAY(SELECT input_id FROM deleted))
       AND NOT EXISTS (SELECT FROM predictions p WHERE p.input_id = i.input_id)
       AND (SELECT count(*) FROM usage) >= 0
     RETURNING i.input_id, i.uri, i.size, i.counted
+), freed AS (
+    SELECT user_id, usage.stored_bytes - sum(size) AS stored_bytes FROM (
+        SELECT DISTINCT orphan.input_id, deleted.user_id, orphan.size
+        FROM orphan JOIN deleted USING (input_id) WHERE orphan.counted
+    ) orphan JOIN usage USING (user_id) GROUP BY user_id, usage.stored_bytes
 ), given_back AS (
-    UPDATE quota_usage u SET stored_bytes = greatest(u.stored_bytes - freed.bytes, 0)
-    FROM (
-        SELECT user_id, sum(size)::bigint AS bytes FROM (
-            SELECT DISTINCT orphan.input_id, deleted.user_id, orphan.size
-            FROM orphan JOIN deleted USING (input_id) WHERE orphan.counted
-        ) freed GROUP BY user_id
-    ) freed
-    WHERE u.user_id = freed.user_id AND u.user_id = ANY (ARRAY(SELECT user_id FROM usage))
+    UPDATE quota_usage u SET stored_bytes = freed.stored_bytes FROM freed
+    WHERE u.user_id = ANY (ARRAY(SELECT user_id FROM freed WHERE stored_bytes > 0)) AND u.user_id = freed.user_id
+), forgotten AS (
+    DELETE FROM quota_usage
+    WHERE user_id = ANY (ARRAY(SELECT user_id FROM freed WHERE stored_bytes <= 0))
 ), upload AS (
     DELETE FROM uploads u WHERE u.input_id = ANY (ARRAY(SELECT input_id FROM orphan))
     RETURNING u.input_id, u.uri, coalesce(u.expires_at, u.created_at + interval '7 days') AS expires_at
