@@ -80,7 +80,7 @@ def conv_net(
     channels: int = 1,
     classes: int = 10,
     dtype: str = "float32",
-    ends_in: Literal["Softmax", "Sigmoid", "logits"] = "Softmax",
+    ends_in: Literal["Softmax", "LogSoftmax", "Sigmoid", "logits"] = "Softmax",
     seed: int = 0,
 ) -> ModelProto:
     """Make an image classifier: one convolution, the mean over the image, one dense layer."""

@@ -17,7 +17,7 @@ The index is built while others write. A build that was interrupted leaves an in
 from alembic import op
 
 revision = "0009"
-down_revision = "0007"
+down_revision = "0008"
 
 _INDEX = """
 CREATE INDEX CONCURRENTLY predictions_unfinished_by_user ON predictions (user_id)
