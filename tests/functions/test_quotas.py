@@ -46,12 +46,19 @@ def queue(bucket: Bucket, environment: pytest.MonkeyPatch) -> Queue:
 
 
 def send(
-    api: httpx.Client, content: bytes, *, user_id: str | None = None, copies: int = 1, **headers: str
+    api: httpx.Client,
+    content: bytes,
+    *,
+    user_id: str | None = None,
+    copies: int = 1,
+    key: str | None = None,
+    prefer: str | None = None,
 ) -> httpx.Response:
     files = [("file", ("seven.png", content, "image/png"))] * copies
     data = {} if user_id is None else {"user_id": user_id}
     path = "/prediction" if copies == 1 else "/predictions"
-    return api.post(path, files=files, data=data, headers=headers)
+    headers = {"idempotency-key": key, "prefer": prefer}
+    return api.post(path, files=files, data=data, headers={name: text for name, text in headers.items() if text})
 
 
 def announce(api: httpx.Client, content: bytes) -> httpx.Response:
@@ -72,11 +79,9 @@ def count(query: Query, table: str) -> int:
     return int(found)
 
 
-def test_predictions_of_an_hour(
-    api: httpx.Client, environment: pytest.MonkeyPatch, digit: bytes, query: Query
-) -> None:
+def test_predictions_of_an_hour(api: httpx.Client, environment: pytest.MonkeyPatch, digit: bytes, query: Query) -> None:
     environment.setenv("QUOTA_PREDICTIONS_PER_HOUR", "3")
-    assert send(api, digit, copies=2, **{"idempotency-key": "once"}).status_code == 201
+    assert send(api, digit, copies=2, key="once").status_code == 201
     assert "3 predictions an hour" in refused(send(api, digit, copies=2), within=3601)
     last = send(api, digit)
     assert last.status_code == 201
@@ -87,11 +92,11 @@ def test_predictions_of_an_hour(
     # Nobody said who they are, and another who does has a quota of their own.
     assert send(api, digit, user_id="anna").status_code == 201
     # A repeated request is no further one. What is refused leaves its key free.
-    again = send(api, digit, copies=2, **{"idempotency-key": "once"})
+    again = send(api, digit, copies=2, key="once")
     assert again.headers["idempotency-replayed"] == "true"
-    refused(send(api, digit, **{"idempotency-key": "later"}), within=3601)
+    refused(send(api, digit, key="later"), within=3601)
     query("UPDATE quota_usage SET hour = hour - interval '1 hour'")
-    assert send(api, digit, **{"idempotency-key": "later"}).status_code == 201
+    assert send(api, digit, key="later").status_code == 201
     assert count(query, "predictions") == count(query, "inputs") == 5
     # What is only read, or refused for another reason, is not counted.
     for _ in range(5):

@@ -138,7 +138,7 @@ class DeletingLedger(Ledger):
         return deletion._replace(position=rows[0][0])
 
     def delete_some_uploads(self, deletion: Deletion, *, limit: int = MOST_PREDICTIONS) -> int:
-        """Delete some of a deletion's uploads and, of a user who is erased, keys, what counts, and the name as a caller's.
+        """Delete some of a deletion's uploads and, of a user who is erased, keys, counts, and the name as a caller's.
 
         Returns
         -------

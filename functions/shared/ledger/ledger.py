@@ -99,9 +99,7 @@ class Ledger:
         What each user may store.
     """
 
-    def __init__(
-        self, pool: Pool, *, idempotency_hours: float = IDEMPOTENCY_HOURS, quotas: Quotas = NO_QUOTAS
-    ) -> None:
+    def __init__(self, pool: Pool, *, idempotency_hours: float = IDEMPOTENCY_HOURS, quotas: Quotas = NO_QUOTAS) -> None:
         self._pool = pool
         self._key_seconds = idempotency_hours * 3600
         self._quotas = quotas

@@ -429,11 +429,7 @@ ON CONFLICT (input_id) DO NOTHING
 """
 
 # Nothing is counted, but the row of the user is locked, so that of two uploads the later sees the earlier.
-ANNOUNCE_UPLOAD_COUNTED = (
-    "WITH upload AS ("
-    + ANNOUNCE_UPLOAD
-    + """
-RETURNING input_id
+_LOCK_USER = """RETURNING input_id
 ), used AS (
     INSERT INTO quota_usage AS before (user_id, hour, predictions, stored_bytes)
     SELECT :user_id, date_trunc('hour', now(), 'UTC'), 0, 0 FROM upload
@@ -443,7 +439,7 @@ RETURNING input_id
 SELECT CAST(CASE WHEN more_open_uploads_than(user_id, :quota_open_uploads) THEN 'open_uploads' END AS within_quotas)
 FROM used
 """
-)
+ANNOUNCE_UPLOAD_COUNTED = "WITH upload AS (" + ANNOUNCE_UPLOAD + _LOCK_USER
 
 UPLOAD = """
 SELECT input_id, user_id, contenttype, filename, size, sha256, uri
@@ -606,22 +602,18 @@ DELETE FROM idempotency_keys WHERE ctid = ANY (ARRAY(
 ))
 RETURNING 1
 """
-# The row of a user goes who has no predictions any more, and no inputs to be settled. If a prediction is being stored, the
-# row is locked, and another one afterwards: then it stays.
-_UNUSED = """
-  AND (SELECT prediction_id FROM predictions WHERE (user_id, prediction_id) >= (:user_id, :first_id) AND user_id <= :user_id
+# The row of a user goes who has no predictions any more, and no inputs to be settled. While a prediction is being stored
+# it is locked, and another version of it afterwards (xmin): then it stays.
+DELETE_USAGE_OF_USER = """
+DELETE FROM quota_usage u
+WHERE u.user_id = :user_id AND u.xmin = (SELECT xmin FROM quota_usage WHERE user_id = :user_id)
+  AND (SELECT prediction_id FROM predictions
+       WHERE (user_id, prediction_id) >= (:user_id, :first_id) AND user_id <= :user_id
        ORDER BY user_id, prediction_id LIMIT 1) IS NULL
   AND (SELECT user_id FROM deleted_inputs WHERE (user_id, deleted_id) > (:user_id, :first_id) AND user_id <= :user_id
-       ORDER BY user_id, deleted_id LIMIT 1) IS NULL"""
-DELETE_USAGE_OF_USER = (
-    """
-DELETE FROM quota_usage u
-WHERE u.user_id = :user_id AND u.xmin = (SELECT xmin FROM quota_usage WHERE user_id = :user_id)"""
-    + _UNUSED
-    + """
+       ORDER BY user_id, deleted_id LIMIT 1) IS NULL
 RETURNING 1
 """
-)
 EXPIRE_USAGE = """
 DELETE FROM quota_usage WHERE ctid = ANY (ARRAY(
     SELECT ctid FROM quota_usage
@@ -752,7 +744,8 @@ WHERE d.deletion_id = ANY (:deletion_id::uuid || ARRAY(
   AND (SELECT requested_by FROM deletions WHERE requested_by = :erased
        ORDER BY requested_by, deletion_id LIMIT 1) IS NULL
   AND (SELECT user_id FROM quota_usage WHERE user_id = :erased AND (
-        SELECT prediction_id FROM predictions WHERE (user_id, prediction_id) >= (:erased, :first_id) AND user_id <= :erased
+        SELECT prediction_id FROM predictions
+        WHERE (user_id, prediction_id) >= (:erased, :first_id) AND user_id <= :erased
         ORDER BY user_id, prediction_id LIMIT 1) IS NULL) IS NULL"""
 _NONE_OF_ALL = """
   AND (SELECT prediction_id FROM predictions WHERE prediction_id > :position AND prediction_id <= :last_id

@@ -47,7 +47,7 @@ _STATEMENTS = (
         CONSTRAINT queued_predictions CHECK (VALUE <> 'queued_predictions')
         CONSTRAINT open_uploads CHECK (VALUE <> 'open_uploads')
     """,
-    "COMMENT ON DOMAIN within_quotas IS 'Null. The name of a quota that is exceeded violates the constraint of that name.'",
+    "COMMENT ON DOMAIN within_quotas IS 'Null; or the name of an exceeded quota, which violates that constraint.'",
     """
     CREATE FUNCTION more_unfinished_than(text, bigint) RETURNS boolean LANGUAGE sql STRICT SECURITY DEFINER
     BEGIN ATOMIC
@@ -67,7 +67,7 @@ _STATEMENTS = (
         );
     END
     """,
-    "COMMENT ON FUNCTION more_open_uploads_than IS 'Whether a user has announced more uploads and predicted none of them.'",
+    "COMMENT ON FUNCTION more_open_uploads_than IS 'Whether a user has more uploads that are not predicted.'",
     "REVOKE EXECUTE ON FUNCTION more_unfinished_than, more_open_uploads_than FROM PUBLIC",
     # As in revision 0007; what is withdrawn is not counted either.
     """
