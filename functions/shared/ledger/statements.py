@@ -602,8 +602,8 @@ DELETE FROM idempotency_keys WHERE ctid = ANY (ARRAY(
 ))
 RETURNING 1
 """
-# The row of a user goes who has no predictions any more, and no inputs to be settled. While a prediction is being stored
-# it is locked, and another version of it afterwards (xmin): then it stays.
+# The row of a user goes who has no predictions any more, and no inputs to be settled. While one is being stored, it is
+# locked, and another version of it afterwards (xmin): then it stays.
 DELETE_USAGE_OF_USER = """
 DELETE FROM quota_usage u
 WHERE u.user_id = :user_id AND u.xmin = (SELECT xmin FROM quota_usage WHERE user_id = :user_id)
