@@ -18,6 +18,7 @@ from functions.shared.inference.errors import (
     ImageTooLargeError,
     InputError,
     MissingFeaturesError,
+    ModelTimeoutError,
     OutputTooLargeError,
     UndecodableImageError,
     json_pointer_token,
@@ -236,6 +237,16 @@ async def _on_ledger_unavailable(request: Request, error: LedgerUnavailableError
     return _respond(Problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers=headers))
 
 
+async def _on_model_timeout(_request: Request, error: ModelTimeoutError) -> Response:
+    logger.error("the model took too long", reason=str(error))
+    detail = (
+        "The model took too long for this request and was ended: nothing was stored. Send fewer inputs at once or "
+        "smaller ones, or one with Prefer: respond-async, which may take longer where predictions are queued."
+    )
+    headers = {"Retry-After": str(RETRY_AFTER_SECONDS)}
+    return _respond(Problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers=headers))
+
+
 async def _on_queue_unavailable(_request: Request, error: QueueUnavailableError) -> Response:
     logger.error("the queue cannot be reached", reason=str(error))
     detail = (
@@ -307,6 +318,7 @@ def answer_problems(app: FastAPI) -> None:
     app.exception_handler(UnstorableValueError)(_on_unstorable_value)
     app.exception_handler(QuotaExceededError)(_on_quota_exceeded)
     app.exception_handler(LedgerUnavailableError)(_on_ledger_unavailable)
+    app.exception_handler(ModelTimeoutError)(_on_model_timeout)
     app.exception_handler(QueueUnavailableError)(_on_queue_unavailable)
     app.exception_handler(ObjectStoreUnavailableError)(_on_objects_unavailable)
     app.exception_handler(ObjectMissingError)(_on_object_missing)

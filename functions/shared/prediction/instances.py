@@ -44,6 +44,11 @@ def run(model: Model, instances: Sequence[Instance]) -> list[Answer]:
     """Run the model on the instances of any number of requests together.
 
     A bad instance does not affect the others: if the model fails on one, the rest runs again without it.
+
+    Raises
+    ------
+    ModelTimeoutError
+        If the time of `run_deadline.limited` is over.
     """
     if not instances:
         return []

@@ -17,6 +17,10 @@ MAX_LABEL_LENGTH: Final = 255
 MAX_OUTPUT_BYTES: Final = 5_500_000
 """Bytes of JSON of a prediction's output and predicted value. An answer of Lambda has 6 MB, the rest included."""
 
+RUN_SECONDS: Final = 18.0
+"""Seconds that the model may run for one request. API Gateway ends a request after 30 s; decoding may take 5 s of
+them, and the database, S3 and SQS what `wait_budget` allows."""
+
 # A flat list of fewer numbers is far below the limit, and is not encoded to find out.
 _SHORT: Final = 1_000
 

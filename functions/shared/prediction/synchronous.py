@@ -9,7 +9,8 @@ from itertools import islice
 from time import perf_counter
 from typing import NamedTuple, TypeAlias
 
-from functions.shared.inference.errors import InputError, ModelRunError
+from functions.shared.inference import run_deadline
+from functions.shared.inference.errors import InputError, ModelRunError, ModelTimeoutError
 from functions.shared.inference.prediction import Prediction
 from functions.shared.ledger.errors import LedgerError, LedgerUnavailableError
 from functions.shared.ledger.records import IdempotencyKey, NewInput, NewPrediction, PredictionRecord, Replay
@@ -18,6 +19,7 @@ from functions.shared.object_storage.errors import ObjectStoreError
 from functions.shared.prediction.errors import RefusedInputsError, UploadError
 from functions.shared.prediction.input_objects import InputObjects, new_input
 from functions.shared.prediction.instances import Answer, decode, run
+from functions.shared.prediction.limits import RUN_SECONDS
 from functions.shared.prediction.requests import Input, PredictionRequest
 from functions.shared.prediction.serving import Serving
 from functions.shared.prediction.uploads import fetch_uploads
@@ -26,7 +28,7 @@ from functions.shared.prediction.uploads import fetch_uploads
 class Refusal(NamedTuple):
     """Why a request was not predicted or not stored. It does not affect other requests."""
 
-    error: RefusedInputsError | UploadError | ModelRunError | LedgerError | ObjectStoreError
+    error: RefusedInputsError | UploadError | ModelRunError | ModelTimeoutError | LedgerError | ObjectStoreError
 
 
 class Predicted(NamedTuple):
@@ -95,7 +97,12 @@ def predict(serving: Serving, requests: Sequence[PredictionRequest]) -> list[Out
         except RefusedInputsError as error:
             outcomes[position] = Refusal(error)
     decoded = perf_counter()
-    answers = iter(run(serving.model, [instance for some in instances.values() for instance in some]))
+    try:
+        with run_deadline.limited(RUN_SECONDS):
+            answers = iter(run(serving.model, [instance for some in instances.values() for instance in some]))
+    except ModelTimeoutError as error:
+        outcomes |= dict.fromkeys(instances, Refusal(error))
+        return [outcomes[position] for position in range(len(requests))]
     inferred = perf_counter()
 
     count = sum(map(len, instances.values()))
