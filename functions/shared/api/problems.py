@@ -19,6 +19,7 @@ from functions.shared.inference.errors import (
     InputError,
     MissingFeaturesError,
     ModelTimeoutError,
+    OutOfMemoryError,
     OutputTooLargeError,
     UndecodableImageError,
     json_pointer_token,
@@ -247,6 +248,16 @@ async def _on_model_timeout(_request: Request, error: ModelTimeoutError) -> Resp
     return _respond(Problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers=headers))
 
 
+async def _on_out_of_memory(_request: Request, error: OutOfMemoryError) -> Response:
+    logger.error("there is not enough memory", reason=str(error))
+    detail = (
+        "There was not enough memory to decode or to predict this request, and nothing was stored. Send fewer inputs "
+        "at once or smaller ones."
+    )
+    headers = {"Retry-After": str(RETRY_AFTER_SECONDS)}
+    return _respond(Problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers=headers))
+
+
 async def _on_queue_unavailable(_request: Request, error: QueueUnavailableError) -> Response:
     logger.error("the queue cannot be reached", reason=str(error))
     detail = (
@@ -319,6 +330,7 @@ def answer_problems(app: FastAPI) -> None:
     app.exception_handler(QuotaExceededError)(_on_quota_exceeded)
     app.exception_handler(LedgerUnavailableError)(_on_ledger_unavailable)
     app.exception_handler(ModelTimeoutError)(_on_model_timeout)
+    app.exception_handler(OutOfMemoryError)(_on_out_of_memory)
     app.exception_handler(QueueUnavailableError)(_on_queue_unavailable)
     app.exception_handler(ObjectStoreUnavailableError)(_on_objects_unavailable)
     app.exception_handler(ObjectMissingError)(_on_object_missing)

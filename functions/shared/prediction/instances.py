@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TypeAlias
 
-from functions.shared.inference.errors import InputError, InputProblem, ModelRunError
+from functions.shared.inference.errors import InputError, InputProblem, ModelRunError, OutOfMemoryError
 from functions.shared.inference.model import Instance, Model
 from functions.shared.inference.prediction import Prediction
 from functions.shared.prediction.errors import RefusedInputsError
@@ -22,6 +22,8 @@ def decode(model: Model, inputs: Sequence[Input]) -> list[Instance]:
     ------
     RefusedInputsError
         If any input cannot be decoded. The error lists every bad input.
+    OutOfMemoryError
+        If this process has not enough memory for one.
     """
     instances, errors = [], {}
     budget = model.decoding_budget()
@@ -35,6 +37,8 @@ def decode(model: Model, inputs: Sequence[Input]) -> list[Instance]:
                 instances.append(model.decode_image(one.content or b"", budget))
         except InputError as error:
             errors[position] = error
+        except MemoryError as error:
+            raise OutOfMemoryError("there is not enough memory to decode an input") from error
     if errors:
         raise RefusedInputsError(errors)
     return instances
@@ -49,6 +53,8 @@ def run(model: Model, instances: Sequence[Instance]) -> list[Answer]:
     ------
     ModelTimeoutError
         If the time of `run_deadline.limited` is over.
+    OutOfMemoryError
+        If this process has not enough memory.
     """
     if not instances:
         return []
@@ -60,6 +66,8 @@ def run(model: Model, instances: Sequence[Instance]) -> list[Answer]:
         if len(instances) == 1:
             return [error]
         return [answer for one in instances for answer in run(model, [one])]
+    except MemoryError as error:
+        raise OutOfMemoryError("there is not enough memory to predict") from error
     others = [position for position in range(len(instances)) if position not in answers]
     answers |= zip(others, run(model, [instances[position] for position in others]), strict=True)
     return [answers[position] for position in range(len(instances))]

@@ -10,7 +10,13 @@ from time import perf_counter
 from typing import NamedTuple, TypeAlias
 
 from functions.shared.inference import run_deadline
-from functions.shared.inference.errors import InputError, ModelRunError, ModelTimeoutError
+from functions.shared.inference.errors import (
+    InferenceError,
+    InputError,
+    ModelRunError,
+    ModelTimeoutError,
+    OutOfMemoryError,
+)
 from functions.shared.inference.prediction import Prediction
 from functions.shared.ledger.errors import LedgerError, LedgerUnavailableError
 from functions.shared.ledger.records import IdempotencyKey, NewInput, NewPrediction, PredictionRecord, Replay
@@ -28,7 +34,7 @@ from functions.shared.prediction.uploads import fetch_uploads
 class Refusal(NamedTuple):
     """Why a request was not predicted or not stored. It does not affect other requests."""
 
-    error: RefusedInputsError | UploadError | ModelRunError | ModelTimeoutError | LedgerError | ObjectStoreError
+    error: RefusedInputsError | UploadError | InferenceError | LedgerError | ObjectStoreError
 
 
 class Predicted(NamedTuple):
@@ -94,13 +100,13 @@ def predict(serving: Serving, requests: Sequence[PredictionRequest]) -> list[Out
     for position, one in asked.items():
         try:
             instances[position] = decode(serving.model, one.inputs)
-        except RefusedInputsError as error:
+        except (RefusedInputsError, OutOfMemoryError) as error:
             outcomes[position] = Refusal(error)
     decoded = perf_counter()
     try:
         with run_deadline.limited(RUN_SECONDS):
             answers = iter(run(serving.model, [instance for some in instances.values() for instance in some]))
-    except ModelTimeoutError as error:
+    except (ModelTimeoutError, OutOfMemoryError) as error:
         outcomes |= dict.fromkeys(instances, Refusal(error))
         return [outcomes[position] for position in range(len(requests))]
     inferred = perf_counter()

@@ -14,7 +14,7 @@ from typing import Final, TypeAlias
 from uuid import UUID
 
 from functions.shared.inference import run_deadline
-from functions.shared.inference.errors import InputError, ModelRunError, ModelTimeoutError
+from functions.shared.inference.errors import InputError, ModelRunError, ModelTimeoutError, OutOfMemoryError
 from functions.shared.inference.model import Instance, Model
 from functions.shared.ledger.errors import LedgerError, LedgerUnavailableError
 from functions.shared.ledger.records import ClaimedPrediction, Failure, Success
@@ -194,12 +194,17 @@ def outcomes_of(
             instances[one.prediction_id] = _decode(model, one)
         except InputError as error:
             failures.append(_failure(one.prediction_id, str(error)))
+        except MemoryError:
+            logger.error("there is not enough memory to decode an input", prediction_id=str(one.prediction_id))
         if (perf_counter() - started) * 1000 > milliseconds * DECODING_SHARE:
             break
     seconds = milliseconds / 1000 * RUNNING_SHARE - (perf_counter() - started)
     try:
         with run_deadline.limited(seconds):
             answers = zip(instances, run(model, list(instances.values())), strict=True)
+    except OutOfMemoryError as error:
+        logger.error("the model cannot run", predictions=[str(one) for one in instances], reason=str(error))
+        return tried, [*failures]
     except ModelTimeoutError as error:
         logger.error("the model took too long", predictions=[str(one) for one in instances], reason=str(error))
         if len(instances) == 1 and seconds > LONG_ENOUGH:
