@@ -18,6 +18,7 @@ from functions.shared.api.negotiation import require_accepts
 from functions.shared.api.preferences import prefers_async
 from functions.shared.api.representations import Accepted, Prediction, Predictions
 from functions.shared.execution_environment import on_lambda
+from functions.shared.ledger.quotas import Quotas
 from functions.shared.log import start_logging
 from functions.shared.object_storage.bucket import Bucket
 from functions.shared.prediction.queued import enqueue
@@ -50,6 +51,11 @@ def environment() -> Environment:
         queue=PredictionQueue(settings.queue_url) if settings.queue_url else None,
         max_upload_bytes=settings.max_upload_bytes,
         idempotency_hours=settings.idempotency_hours,
+        quotas=Quotas.of(
+            predictions_per_hour=settings.quota_predictions_per_hour,
+            stored_bytes=settings.quota_stored_bytes,
+            queued_predictions=settings.quota_queued_predictions,
+        ),
     )
     return Environment(settings.token_required, Limits(settings.max_body_bytes, settings.max_batch_inputs), serving)
 
@@ -61,7 +67,7 @@ def environment() -> Environment:
     responses={
         201: {"headers": LOCATION},
         202: {"model": Accepted, "description": "Stored and queued.", "headers": LOCATION},
-        **problems(400, 401, 403, 404, 406, 413, 415, 422, 503),
+        **problems(400, 401, 403, 404, 406, 413, 415, 422, 429, 503),
     },
     openapi_extra=ONE_INPUT | {"parameters": [*IDEMPOTENCY["parameters"], PREFER]},
 )
@@ -81,7 +87,7 @@ async def predict(request: Request) -> Response:
     "/predictions",
     status_code=HTTPStatus.CREATED,
     response_model=Predictions,
-    responses=problems(400, 401, 403, 406, 413, 415, 422, 503),
+    responses=problems(400, 401, 403, 406, 413, 415, 422, 429, 503),
     openapi_extra=MANY_INPUTS | IDEMPOTENCY,
 )
 async def predict_many(request: Request) -> Response:

@@ -629,6 +629,18 @@ def test_an_input_without_the_axis_of_the_rows_goes_with_each_row(serve: Serve) 
     assert outputs_of(again)["OUTPUT0"] == [(FIRST[1] + SECOND[0]).tolist()]
 
 
+def test_a_quota_holds_for_rows_as_for_other_predictions(
+    simple: httpx.Client, environment: pytest.MonkeyPatch, query: Query
+) -> None:
+    environment.setenv("QUOTA_PREDICTIONS_PER_HOUR", "2")
+    body, headers = binary_request()
+    assert simple.post("/v2/models/simple/infer", content=body, headers=headers).status_code == 200
+    answer = simple.post("/v2/models/simple/infer", json={"inputs": GOOD})
+    assert "2 predictions an hour" in refused(answer, 429)
+    assert int(answer.headers["retry-after"]) > 0
+    assert query("SELECT count(*) FROM predictions") == [[2]]
+
+
 def test_the_server_and_the_model_are_described(simple: httpx.Client) -> None:
     assert simple.get("/v2").json()["name"] == "triton"
     assert simple.get("/v2/health/live").json() == {"live": True}
