@@ -13,9 +13,8 @@ from functions.shared.api.app import create_app, create_handler
 from functions.shared.api.auth import owner
 from functions.shared.api.open_inference import HEADER_LENGTH, MODEL, VERSION, answer_in_protocol, errors
 from functions.shared.execution_environment import on_lambda
-from functions.shared.ledger.quotas import Quotas
 from functions.shared.log import start_logging
-from functions.shared.prediction.serving import Serving
+from functions.shared.prediction.serving import Quotas, Serving
 from functions.shared.settings import InferSettings
 
 router = APIRouter(tags=["Open Inference Protocol"])

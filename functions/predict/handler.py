@@ -18,12 +18,11 @@ from functions.shared.api.negotiation import require_accepts
 from functions.shared.api.preferences import prefers_async
 from functions.shared.api.representations import Accepted, Prediction, Predictions
 from functions.shared.execution_environment import on_lambda
-from functions.shared.ledger.quotas import Quotas
 from functions.shared.log import start_logging
 from functions.shared.object_storage.bucket import Bucket
 from functions.shared.prediction.queued import enqueue
 from functions.shared.prediction.requests import PredictionRequest
-from functions.shared.prediction.serving import Serving
+from functions.shared.prediction.serving import Quotas, Serving
 from functions.shared.prediction.synchronous import Predicted, store
 from functions.shared.prediction.synchronous import predict as predict_requests
 from functions.shared.queue.predictions import PredictionQueue

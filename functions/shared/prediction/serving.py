@@ -16,6 +16,8 @@ from functions.shared.log import logger
 from functions.shared.object_storage.bucket import Bucket
 from functions.shared.queue.predictions import PredictionQueue
 
+__all__ = ["Quotas", "Serving", "ServingSettings"]
+
 
 class ServingSettings(DatabaseSettings, Protocol):
     """The settings that a function needs to predict."""
