@@ -3,7 +3,7 @@
 import io
 import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TypeAlias
@@ -13,9 +13,9 @@ from PIL import Image
 
 from functions.shared.inference.content_types import SUPPORTED_CONTENT_TYPES
 from functions.shared.inference.errors import InputError
-from functions.shared.inference.model import Model
+from functions.shared.inference.model import Instance, Model
 from functions.shared.inference.onnx_file import written
-from functions.shared.inference.package import FeatureInput, ImageInput, ModelPackage
+from functions.shared.inference.package import FeatureInput, ImageInput, ModelPackage, TensorInput
 from model_artifacts.errors import CheckError
 
 Features: TypeAlias = dict[str, object] | list[object]
@@ -36,8 +36,9 @@ def check(folder: Path, *, image: Path | None = None, features: str | None = Non
     image : Path or None
         The image to predict.
     features : str or None
-        The features to predict: a JSON list or object, or the name of a file that contains one, either alone or under
-        the key `features`, as in a request's body. Without `image` and `features` the input is made up.
+        The features or tensors to predict: a JSON list or object, or the name of a file that contains one, either alone
+        or under the key `features` or `inputs`, as in a request's body. Without `image` and `features` the input is
+        made up.
 
     Raises
     ------
@@ -49,6 +50,7 @@ def check(folder: Path, *, image: Path | None = None, features: str | None = Non
     package = ModelPackage.load(folder)
     model = Model.load(package)
     wanted = package.input
+    decode: Callable[[], Instance]
     _print_package(package)
     if isinstance(wanted, ImageInput):
         if features is not None:
@@ -56,6 +58,12 @@ def check(folder: Path, *, image: Path | None = None, features: str | None = Non
         _print_image_input(wanted)
         data = _made_up_image(wanted) if image is None else _read(image)
         decode = partial(model.decode_image, data)
+    elif isinstance(wanted, TensorInput):
+        if image is not None:
+            raise CheckError(f"{package.name} takes tensors (--features), not an image")
+        _print_tensor_input(wanted)
+        tensors = None if features is None else _parse_features(features)
+        decode = model.made_up_instance if tensors is None else partial(model.decode_tensors, tensors)
     else:
         if image is not None:
             raise CheckError(f"{package.name} takes features (--features), not an image")
@@ -73,10 +81,13 @@ def check(folder: Path, *, image: Path | None = None, features: str | None = Non
         # The made-up input may be at fault, for example a category that the model does not know, and not the package.
         print(f"  refused: {error}\n  try a real input: --input FILE or --features JSON")
         return
-    print(f"  predicted value  {prediction.predicted_value}")
+    if prediction.predicted_value is not None:
+        print(f"  predicted value  {prediction.predicted_value}")
     if prediction.confidence is not None:
         print(f"  confidence       {prediction.confidence:.4f}")
     print(f"  output           {json.dumps(prediction.output)}")
+    for name, value in (prediction.outputs or {}).items():
+        print(f"  {name}  {json.dumps(value)}")
 
 
 def _print_package(package: ModelPackage) -> None:
@@ -99,6 +110,16 @@ def _print_package(package: ModelPackage) -> None:
             rows.append(("output", output.name, output.dtype, f"one map per row, keyed by {output.key_dtype}"))
     print("\nSignature")
     _print_table(rows)
+    print(f"\nThe answer is {_answer(package)}")
+    if package.answer.further:
+        others = ", ".join(one.name for one in package.answer.further)
+        print(f"  stored by name  {others}")
+
+
+def _answer(package: ModelPackage) -> str:
+    """Tell which outputs are read as what."""
+    named = ", ".join(one.name for one in package.answer.headline)
+    return f"{named}, read as {package.task}" if named else "all outputs by name"
 
 
 def _print_image_input(wanted: ImageInput) -> None:
@@ -124,6 +145,13 @@ def _print_feature_input(wanted: FeatureInput, sample: Features) -> None:
         )
     body = shlex.quote(json.dumps({"features": sample}, ensure_ascii=False))
     print(f"  curl -H 'Content-Type: application/json' -d {body} {_URL}")
+
+
+def _print_tensor_input(wanted: TensorInput) -> None:
+    print("\nThe API takes tensors by name, one example without a batch axis")
+    _print_table([(one.name, one.dtype, written(one.shape)) for one in wanted.tensors])
+    names = ", ".join(f'"{one.name}": ...' for one in wanted.tensors if not one.optional)
+    print(f"  curl -H 'Content-Type: application/json' -d '{{\"inputs\": {{{names}}}}}' {_URL}")
 
 
 def _print_table(rows: Sequence[tuple[str, ...]]) -> None:
@@ -159,8 +187,9 @@ def _parse_features(text: str) -> Features:
         value = json.loads(given)
     except ValueError as error:
         raise CheckError(f"--features is not valid JSON: {error}") from error
-    if isinstance(value, dict) and isinstance(value.get("features"), list | dict):
-        value = value["features"]
+    for key in ("features", "inputs"):
+        if isinstance(value, dict) and isinstance(value.get(key), list | dict):
+            value = value[key]
     if not isinstance(value, list | dict):
         raise CheckError(f"--features is a JSON {type(value).__name__}, not a list or an object")
     return value

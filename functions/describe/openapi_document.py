@@ -97,12 +97,15 @@ def _features(wanted: FeatureInput) -> _Json:
     """Return the schema of one row: as many features as the model has, by their names if they have any."""
     if wanted.columns is None:
         return {}
-    types = [{"type": column.type} for column in wanted.columns]
+    types: list[_Json] = [
+        {"type": ["number", "null"] if wanted.missing and column.type == "number" else column.type}
+        for column in wanted.columns
+    ]
     row: _Json = {
         "type": "array",
         "items": types[0]
         if all(one == types[0] for one in types)
-        else {"type": sorted({one["type"] for one in types})},
+        else {"type": sorted({name for one in types for name in _names(one["type"])})},
         "minItems": len(types),
         "maxItems": len(types),
     }
@@ -110,6 +113,10 @@ def _features(wanted: FeatureInput) -> _Json:
         return {"oneOf": [row]}
     by_name = {"type": "object", "required": [*wanted.names], "additionalProperties": False}
     return {"oneOf": [row, by_name | {"properties": dict(zip(wanted.names, types, strict=True))}]}
+
+
+def _names(types: str | list[str]) -> list[str]:
+    return [types] if isinstance(types, str) else types
 
 
 def _inputs(wanted: TensorInput) -> _Json:

@@ -116,14 +116,21 @@ def test_the_document_of_a_features_model_offers_its_features_alone(served: Serv
 def test_features_without_names_are_a_row_of_their_number_and_type(
     served: Serve, tmp_path: Path, dtype: str, right: list[object], wrong: list[object]
 ) -> None:
-    document = served(package(tmp_path / "row", passing(dtype, ["N", 3])))
+    document = served(package(tmp_path / "row", passing(dtype, ["N", 3]), task="multi-target"))
     assert is_valid(document, "FeaturesInstance", {"features": right})
     for row in (wrong, right[:-1], {"x": right[0]}):
         assert not is_valid(document, "FeaturesInstance", {"features": row})
 
 
+def test_a_missing_value_is_null_where_the_model_takes_one(served: Serve, tmp_path: Path) -> None:
+    folder = package(tmp_path / "row", passing("float32", ["N", 2]), task="multi-target", missing="nan")
+    document = served(folder)
+    assert is_valid(document, "FeaturesInstance", {"features": [None, 1.5]})
+    assert not is_valid(document, "FeaturesInstance", {"features": ["a", 1.5]})
+
+
 def test_a_row_of_any_length_stays_one_of_any_length(served: Serve, tmp_path: Path) -> None:
-    document = served(package(tmp_path / "row", passing("float32", ["N", "F"], answer=["N", "F"])))
+    document = served(package(tmp_path / "row", passing("float32", ["N", "F"], answer=["N", "F"]), task="embedding"))
     assert is_valid(document, "FeaturesInstance", {"features": [1.0] * 7})
 
 
