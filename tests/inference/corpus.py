@@ -263,7 +263,8 @@ def scikit_learn(name: str) -> ModelProto:
         "components": lambda: PCA(2).fit(rows),
     }[name]()
     zipmap = {id(model): {"zipmap": False}} if name == "multilabel" else None
-    return to_onnx(model, rows[:1], target_opset={"": 17, "ai.onnx.ml": 3}, options=zipmap)
+    made: ModelProto = to_onnx(model, rows[:1], target_opset={"": 17, "ai.onnx.ml": 3}, options=zipmap)
+    return made
 
 
 def torchvision() -> ModelProto:
@@ -357,7 +358,10 @@ def tokeniser() -> ModelProto:
 
 def quantised() -> ModelProto:
     """Make a classifier whose probabilities are quantised and back."""
-    weights = {"scale": np.array(1 / 256, np.float32), "zero_point": np.array(0, np.uint8)}
+    weights: dict[str, NDArray[Any]] = {
+        "scale": np.array(1 / 256, np.float32),
+        "zero_point": np.array(0, np.uint8),
+    }
     nodes = [
         node("Softmax", ["x"], ["shares"]),
         node("QuantizeLinear", ["shares", "scale", "zero_point"], ["bytes"]),

@@ -33,7 +33,7 @@ def test_tensors_made_up_or_given(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert main(["check", str(tmp_path)]) == 0
     assert "The answer is all outputs by name" in capsys.readouterr().out
     sent = '{"inputs": {"input_ids": [1, 2, 3], "attention_mask": [1, 1, 0]}}'
-    assert main(["check", str(tmp_path), "--features", sent]) == 0
+    assert main(["check", str(tmp_path), "--inputs", sent]) == 0
     assert '"data": [6.0, 8.0]' in capsys.readouterr().out
     assert main(["check", str(tmp_path), "--input", "a.png"]) == 1
-    assert "takes tensors (--features), not an image" in capsys.readouterr().err
+    assert "takes tensors (--inputs), not an image" in capsys.readouterr().err

@@ -48,7 +48,6 @@ from tests.inference.corpus import (
     scikit_learn,
     several_labels,
     shares,
-    tensor,
     tensorflow_detection,
     text,
     tokeniser,
@@ -60,6 +59,7 @@ from tests.inference.corpus import (
     yolo,
 )
 from tests.support import graphs
+from tests.support.graphs import tensor
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
 
@@ -469,9 +469,10 @@ def test_a_model_that_is_read_in_one_way_answers_what_it_means(tmp_path: Path, r
     instance = decoded(model, reading.given)
     [prediction] = model.predict([instance])
     if reading.value is not None:
-        assert np.shape(prediction.predicted_value) == np.shape(reading.value)
+        answered: Any = prediction.predicted_value
+        assert np.shape(answered) == np.shape(reading.value)
         for one, wanted in zip(
-            np.ravel(np.array(prediction.predicted_value, object)),
+            np.ravel(np.array(answered, object)),
             np.ravel(np.array(reading.value, object)),
             strict=True,
         ):
@@ -538,7 +539,8 @@ def test_what_scikit_learn_exports_is_answered_as_the_runtime_says(tmp_path: Pat
 def test_a_find_has_its_box_its_score_and_its_label(tmp_path: Path) -> None:
     model = load(tmp_path / "model", torchvision(), {"task": "detection"})
     [prediction] = model.predict([model.decode_image(png(TWO_COLUMNS))])
-    assert prediction.output == [
+    finds: Any = prediction.output
+    assert finds == [
         {"box": [2.0] * 4, "score": 1.0, "label": "3"},
         {"box": [5.0] * 4, "score": pytest.approx(0.8), "label": "6"},
     ]
