@@ -91,6 +91,10 @@ def best(name: str = "label") -> tuple[str, str, list[Any], list[onnx.NodeProto]
     return name, "int64", ["N"], [node("ArgMax", ["x"], [name], axis=1, keepdims=0)]
 
 
+def attention(name: str = "attention") -> tuple[str, str, list[Any], list[onnx.NodeProto]]:
+    return name, "float32", ["N", 3], [node("Neg", ["x"], ["less"]), node("Softmax", ["less"], [name])]
+
+
 def same(name: str, axes: list[Any] | None = None) -> tuple[str, str, list[Any], list[onnx.NodeProto]]:
     return name, "float32", axes or ["N", 3], [node("Identity", ["x"], [name])]
 

@@ -27,6 +27,7 @@ from tests.inference.corpus import (
     Refusal,
     add_and_subtract,
     age,
+    attention,
     bert,
     best,
     columns,
@@ -201,6 +202,16 @@ READINGS: dict[str, Reading] = {
     "a label, probabilities and an age": Reading(
         partial(heads, best(), shares(), age()), "features", "classification", [0.0, 1.0, 2.0], "2", "2", {"age": [8.0]}
     ),
+    "a label and an age": Reading(
+        partial(heads, best(), age()), "features", "classification", [0.0, 1.0, 2.0], "2", "2", {"age": [8.0]}
+    ),
+    "a label and its one score": Reading(
+        partial(heads, best(), age("scores")), "features", "classification", [0.0, 1.0, 2.0], "2", "2"
+    ),
+    "logits, and the weights of an attention": Reading(
+        partial(heads, same("logits"), attention()), "features", "classification", [0.0, 1.0, 2.0], "2", "2",
+        {"attention": SOFT[::-1]}, said={"answer": "logits", "task": "classification"},
+    ),
     "the mean of a Gaussian process, and its deviation": Reading(
         partial(heads, age("GPmean"), age("GPstd")), "features", "regression", [0.0, 1.0, 2.0], 8.0,
         further={"GPstd": [8.0]}, said={"answer": "GPmean"},
@@ -240,6 +251,14 @@ READINGS: dict[str, Reading] = {
     ),
     "bytes": Reading(
         partial(columns, ("x", "int8", ["N", 1])), "features", "regression", [-128], -128.0
+    ),
+    "one logit of two classes": Reading(
+        partial(dense, np.eye(2, 1)), "features", "classification", [0.25, 0.0], "yes", "yes",
+        said={"labels": ["no", "yes"], "activation": "sigmoid"},
+    ),
+    "one probability that no Sigmoid shows": Reading(
+        partial(dense, np.eye(2, 1)), "features", "classification", [0.25, 0.0], "no", "no",
+        said={"labels": ["no", "yes"], "activation": "none"},
     ),
     "a whole number that model.json calls a class": Reading(
         partial(graphs.passing, "int64", ["N", 1]), "features", "classification", [2], "2", "2",
@@ -401,6 +420,12 @@ REFUSALS: dict[str, Refusal] = {
     ),
     "a whole number": Refusal(
         partial(graphs.passing, "int64", ["N", 1]), ("'y'", "task", "classification or regression")
+    ),
+    "logits, and the weights of an attention": Refusal(
+        partial(heads, same("logits"), attention()), ("'logits', 'attention'", "answer")
+    ),
+    "a logit or a probability": Refusal(
+        partial(dense, np.eye(2, 1)), ("activation", "'y' is one value", "sigmoid"), {"labels": ["no", "yes"]}
     ),
     "two numbers": Refusal(partial(heads, age("GPmean"), age("GPstd")), ("'GPmean', 'GPstd'", "answer")),
     "survival": Refusal(partial(heads, age("risk"), same("survival")), ("'risk', 'survival'", "answer")),

@@ -121,7 +121,9 @@ def test_one_probability_tells_two_classes(load: Load, logit: float, index: int,
 
 
 def test_one_probability_without_labels_where_model_json_says_classification(load: Load) -> None:
-    assert only(load(passing(1), task="classification"), [0.75]) == Prediction([0.75], 1, "1", 0.75, "1")
+    assert only(load(passing(1), task="classification", activation="none"), [0.75]) == Prediction(
+        [0.75], 1, "1", 0.75, "1"
+    )
 
 
 @pytest.mark.parametrize("answer", [["N", 1], ["N"], ["N", 1, 1]])
