@@ -75,7 +75,7 @@ def heads(*outputs: tuple[str, str, list[Any], list[onnx.NodeProto]], width: int
     nodes = [one for _, _, _, nodes in outputs for one in nodes]
     made = [tensor(name, dtype, axes) for name, dtype, axes, _ in outputs]
     column = np.array([[1.0], [2.0], [3.0]], np.float32)[:width]
-    weights = {"column": column, "axis1": np.array([1]), "zero": np.array([0.0], np.float32)}
+    weights = {"column": column, "axis1": np.array([1]), "three": np.array([3])}
     return graphs.graph(nodes, [tensor("x", "float32", ["N", width])], made, weights)
 
 

@@ -433,6 +433,16 @@ REFUSALS: dict[str, Refusal] = {
     "two labels": Refusal(
         partial(heads, best("colour"), best("shape")), ("'colour', 'shape'", "answer", "multi-target")
     ),
+    "a label for each token": Refusal(
+        lambda: heads(("label", "int64", ["N", "T"], [node("ArgMax", ["x"], ["label"], axis=1)])),
+        ("'label' is [N, T]", "task", "multi-target", "tensors"),
+    ),
+    "a label, and the places of the best": Refusal(
+        lambda: heads(
+            best(), ("places", "int64", ["N", 3], [node("TopK", ["x", "three"], ["most", "places"])]), shares()
+        ),
+        ("'places' is [N, 3]", "keep"),
+    ),
     "a whole number beside numbers": Refusal(
         lambda: heads(age(), ("steps", "int64", ["N"], [node("Shape", ["x"], ["steps"])])),
         ("'steps'", "answer"),

@@ -323,9 +323,15 @@ class _Outputs:
             )
             if settings.task == "classification":
                 raise wrong("task", f"is classification, but {what}: say multi-target, or tensors")
-            self.doubts.add(f"{what}: say task in model.json: multi-target or tensors")
+            instead = ", or name the others under keep" if len(self.kept) > 1 else ""
+            self.doubts.add(f"{what}: say task in model.json: multi-target or tensors{instead}")
         if named is not None and named not in marks and not self._has_classes(named, labels):
             return None
+        if labels and settings.task is None and self.rows[labels[0].name] is not None and self.width(labels[0]) is None:
+            self.doubts.add(
+                f"output {labels[0].name!r} is {written(labels[0].shape)}, one label for each input or many: "
+                "say task in model.json: classification, multi-target or tensors"
+            )
         if len(labels) > 1 and named is not None and named not in marks:
             labels = [one for one in labels if one.classes and len(one.classes) == self.width(named)][:1]
         if len(labels) > 1:
