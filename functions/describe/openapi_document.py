@@ -20,7 +20,7 @@ _FORMS: Final[dict[str, frozenset[str]]] = {
         {"Announcement", "ImageForm", "ImageInput", "ImageInstance", "ImagesForm", "UploadedInput", "UploadRequest"}
     ),
     "features": frozenset({"Features", "FeaturesInput", "FeaturesInstance"}),
-    "tensors": frozenset({"Tensors", "TensorsInput", "TensorsInstance"}),
+    "tensors": frozenset({"Inputs", "TensorsInput", "TensorsInstance"}),
 }
 """The schemas of one form of input, by what a model takes."""
 
@@ -67,7 +67,7 @@ def _keep_one_form(document: _Json, package: ModelPackage) -> None:
     if isinstance(package.input, FeatureInput):
         schemas["Features"] |= _features(package.input)
     if isinstance(package.input, TensorInput):
-        schemas["Tensors"] |= _tensors(package.input)
+        schemas["Inputs"] |= _inputs(package.input)
     for path, operations in list(document["paths"].items()):
         for method, operation in list(operations.items()):
             if "requestBody" not in operation:
@@ -104,7 +104,7 @@ def _features(wanted: FeatureInput) -> _Json:
     return {"oneOf": [row, _by_name({name: _value(of) for name, of in zip(wanted.names, types, strict=True)})]}
 
 
-def _tensors(wanted: TensorInput) -> _Json:
+def _inputs(wanted: TensorInput) -> _Json:
     """Return the schema of one example: a value, or nested lists of the lengths that are fixed, for each input."""
     properties = {}
     for one in wanted.tensors:

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
-from onnx import helper
+from onnx import helper, numpy_helper
 
 from functions.describe.openapi_document import PATH
 from tests.support.graphs import graph, package, passing, tensor
@@ -136,24 +137,40 @@ def test_a_missing_value_is_null_where_the_model_says_so(served: Serve, tmp_path
         assert is_valid(document, "FeaturesInstance", {"features": row}) == valid
 
 
-def test_the_document_of_a_tensors_model_offers_its_tensors_alone(served: Serve, tmp_path: Path) -> None:
-    inputs = [tensor("tokens", "int64", ["batch", "sequence"]), tensor("image", "float32", ["batch", 2, 3])]
-    nodes = [helper.make_node("Identity", [one.name], [f"{one.name}_out"]) for one in inputs]
-    outputs = [tensor("tokens_out", "int64", ["batch", "sequence"]), tensor("image_out", "float32", ["batch", 2, 3])]
-    document = served(package(tmp_path / "two", graph(nodes, inputs, outputs), task="tensors"))
+def test_the_document_of_a_model_of_tensors_offers_its_inputs_alone(served: Serve, tmp_path: Path) -> None:
+    nodes = [helper.make_node("Identity", [name], [f"{name}_out"]) for name in ("ids", "box", "text", "scale")]
+    inputs = [
+        tensor("ids", "int64", ["batch", "sequence"]),
+        tensor("box", "float32", ["batch", 2, 2]),
+        tensor("text", "string", ["batch"]),
+        tensor("scale", "float32", []),
+    ]
+    outputs = [
+        tensor(f"{name}_out", dtype, None)
+        for name, dtype in (("ids", "int64"), ("box", "float32"), ("text", "string"), ("scale", "float32"))
+    ]
+    model = graph(nodes, inputs, outputs)
+    model.graph.initializer.append(numpy_helper.from_array(np.array(2, np.float32), "scale"))
+    document = served(package(tmp_path / "tensors", model, task="tensors", missing="nan"))
 
     assert content_types(document, "/prediction") == content_types(document, "/predictions") == {"application/json"}
     assert "/upload" not in document["paths"]
-    image = [[0.5, 1, 2], [3, 4, 5]]
-    assert is_valid(document, "TensorsInput", {"inputs": {"tokens": [1, 2, 3, 4], "image": image}})
-    for wrong in (
-        {"tokens": [1, 2]},
-        {"tokens": [1.5], "image": image},
-        {"tokens": [1], "image": image[:1]},
-        {"tokens": [1], "image": image, "x": 1},
-        {"tokens": 1, "image": image},
-    ):
-        assert not is_valid(document, "TensorsInput", {"inputs": wrong})
+    assert not {name for name in document["components"]["schemas"] if re.search("Image|Upload|Feature", name)}
+    right: dict[str, Any] = {"ids": [1, 2, 3], "box": [[0.5, None], [1, 2]], "text": "a"}
+    assert is_valid(document, "TensorsInput", {"inputs": right, "metadata": {"form": 3}})
+    assert is_valid(document, "TensorsInstance", {"inputs": right | {"scale": 3}})
+    wrong: list[dict[str, Any]] = [
+        {"ids": [0.5]},
+        {"ids": 1},
+        {"ids": [None]},
+        {"box": [[1, 2]]},
+        {"text": ["a"]},
+        {"x": 1},
+        {"scale": []},
+    ]
+    for change in wrong:
+        assert not is_valid(document, "TensorsInput", {"inputs": right | change})
+    assert not is_valid(document, "TensorsInput", {"inputs": {"ids": [1]}})
 
 
 def test_a_model_that_cannot_be_read_does_not_take_the_document_with_it(served: Serve, tmp_path: Path) -> None:

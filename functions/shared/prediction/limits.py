@@ -32,7 +32,8 @@ def storable(prediction: Prediction) -> Prediction | UnpredictableInputError | O
         size = len(to_json(shown, inf_nan_mode="constants"))
         if size > MAX_OUTPUT_BYTES:
             return OutputTooLargeError(
-                f"the model's output for this input is {size} bytes of JSON: at most {MAX_OUTPUT_BYTES} can be answered"
+                f"the model's outputs for this input are {size} bytes of JSON, and at most {MAX_OUTPUT_BYTES} can be "
+                'answered: a deployment stores less where its model.json names the outputs worth it under "keep"'
             )
     return prediction
 
