@@ -20,7 +20,7 @@ _FORMS: Final[dict[str, frozenset[str]]] = {
         {"Announcement", "ImageForm", "ImageInput", "ImageInstance", "ImagesForm", "UploadedInput", "UploadRequest"}
     ),
     "features": frozenset({"Features", "FeaturesInput", "FeaturesInstance"}),
-    "tensors": frozenset({"Inputs", "TensorsInput", "TensorsInstance"}),
+    "tensors": frozenset({"Tensors", "TensorsInput", "TensorsInstance"}),
 }
 """The schemas of one form of input, by what a model takes."""
 
@@ -67,10 +67,10 @@ def _keep_one_form(document: _Json, package: ModelPackage) -> None:
     if isinstance(package.input, FeatureInput):
         schemas["Features"] |= _features(package.input)
     if isinstance(package.input, TensorInput):
-        schemas["Inputs"] |= _inputs(package.input)
+        schemas["Tensors"] |= _tensors(package.input)
     for path, operations in list(document["paths"].items()):
         for method, operation in list(operations.items()):
-            if "requestBody" not in operation:
+            if "requestBody" not in operation or path.startswith(("/v1/", "/v2/")):  # these take every model's tensors
                 continue
             content = operation["requestBody"]["content"]
             schemas_taken = {kind: _taken(media["schema"], others) for kind, media in content.items()}
@@ -104,7 +104,7 @@ def _features(wanted: FeatureInput) -> _Json:
     return {"oneOf": [row, _by_name({name: _value(of) for name, of in zip(wanted.names, types, strict=True)})]}
 
 
-def _inputs(wanted: TensorInput) -> _Json:
+def _tensors(wanted: TensorInput) -> _Json:
     """Return the schema of one example: a value, or nested lists of the lengths that are fixed, for each input."""
     properties = {}
     for one in wanted.tensors:

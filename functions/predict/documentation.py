@@ -56,7 +56,7 @@ _IMAGE = {
     **_METADATA,
 }
 _FEATURES = {"features": _ref("Features"), **_METADATA}
-_TENSORS = {"inputs": _ref("Inputs"), **_METADATA}
+_INPUTS = {"inputs": _ref("Tensors"), **_METADATA}
 _FILE = _file("application/octet-stream") | {"description": f"An image. {_IMAGE_LIMITS}"}
 _BESIDE_FILES = {"user_id": _USER_ID_PART, "metadata": _METADATA_PART}
 
@@ -68,18 +68,18 @@ SCHEMAS: Final[dict[str, dict[str, Any]]] = {
             {"type": "object", "additionalProperties": True, "minProperties": 1},
         ],
     },
-    "Inputs": {
+    "Tensors": {
+        "description": "The tensors of one example by name, without a batch axis: a value, or nested lists.",
         "type": "object",
-        "description": "A value, or nested lists, for each input of the model: one example, without the batch axis.",
         "additionalProperties": True,
         "minProperties": 1,
     },
     "ImageInstance": _object(_IMAGE, "image"),
     "FeaturesInstance": _object(_FEATURES, "features"),
-    "TensorsInstance": _object(_TENSORS, "inputs"),
+    "TensorsInstance": _object(_INPUTS, "inputs"),
     "ImageInput": _object(_IMAGE | _USER_ID, "image"),
     "FeaturesInput": _object(_FEATURES | _USER_ID, "features"),
-    "TensorsInput": _object(_TENSORS | _USER_ID, "inputs"),
+    "TensorsInput": _object(_INPUTS | _USER_ID, "inputs"),
     "UploadedInput": _object(
         {
             "input_id": {

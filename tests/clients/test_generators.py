@@ -137,10 +137,10 @@ def test_openapi_python_client_predicts_lists_and_gets_tensors(generate: Any, tm
         import json, sys
         from generated import Client
         from generated.api.predictions import get_prediction, list_predictions, predict
-        from generated.models import Inputs, TensorsInput
+        from generated.models import Tensors, TensorsInput
 
         client = Client(sys.argv[1])
-        body = TensorsInput(Inputs(tokens=[101, 7, 102], weights=[[0.5, 1.0], [2.0, 3.0]]))
+        body = TensorsInput(Tensors(tokens=[101, 7, 102], weights=[[0.5, 1.0], [2.0, 3.0]]))
         one = predict.sync(client=client, body=body)
         got = get_prediction.sync(one.prediction_id, client=client).to_dict()
         listed = list_predictions.sync(client=client)

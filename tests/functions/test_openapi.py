@@ -137,7 +137,27 @@ def test_a_missing_value_is_null_where_the_model_says_so(served: Serve, tmp_path
         assert is_valid(document, "FeaturesInstance", {"features": row}) == valid
 
 
-def test_the_document_of_a_model_of_tensors_offers_its_inputs_alone(served: Serve, tmp_path: Path) -> None:
+def test_the_document_of_a_tensors_model_offers_its_tensors_alone(served: Serve, tmp_path: Path) -> None:
+    inputs = [tensor("tokens", "int64", ["batch", "sequence"]), tensor("image", "float32", ["batch", 2, 3])]
+    nodes = [helper.make_node("Identity", [one.name], [f"{one.name}_out"]) for one in inputs]
+    outputs = [tensor("tokens_out", "int64", ["batch", "sequence"]), tensor("image_out", "float32", ["batch", 2, 3])]
+    document = served(package(tmp_path / "two", graph(nodes, inputs, outputs), task="tensors"))
+
+    assert content_types(document, "/prediction") == content_types(document, "/predictions") == {"application/json"}
+    assert "/upload" not in document["paths"]
+    image = [[0.5, 1, 2], [3, 4, 5]]
+    assert is_valid(document, "TensorsInput", {"inputs": {"tokens": [1, 2, 3, 4], "image": image}})
+    for wrong in (
+        {"tokens": [1, 2]},
+        {"tokens": [1.5], "image": image},
+        {"tokens": [1], "image": image[:1]},
+        {"tokens": [1], "image": image, "x": 1},
+        {"tokens": 1, "image": image},
+    ):
+        assert not is_valid(document, "TensorsInput", {"inputs": wrong})
+
+
+def test_an_optional_tensor_may_be_left_out_and_a_missing_value_is_null(served: Serve, tmp_path: Path) -> None:
     nodes = [helper.make_node("Identity", [name], [f"{name}_out"]) for name in ("ids", "box", "text", "scale")]
     inputs = [
         tensor("ids", "int64", ["batch", "sequence"]),

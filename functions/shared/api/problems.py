@@ -19,6 +19,7 @@ from functions.shared.inference.errors import (
     InputError,
     MissingFeaturesError,
     OutputTooLargeError,
+    TooManyRowsError,
     UndecodableImageError,
     json_pointer_token,
 )
@@ -56,6 +57,7 @@ _STATUS_BY_INPUT_ERROR: dict[type[InputError], HTTPStatus] = {
     MissingFeaturesError: HTTPStatus.BAD_REQUEST,
     ImageTooLargeError: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     OutputTooLargeError: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    TooManyRowsError: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
 }
 
 _STATUS_BY_UPLOAD_ERROR: dict[type[UploadError], HTTPStatus] = {
@@ -72,6 +74,7 @@ _HOW_TO_REPEAT = "With an Idempotency-Key, it is safe to repeat the request; wit
 _METHODS_OF_OTHERS: tuple[tuple[re.Pattern[str], tuple[str, ...]], ...] = (
     (re.compile("/predictions"), ("DELETE", "GET", "POST")),
     (re.compile("/prediction/[^/]+"), ("DELETE", "GET")),
+    (re.compile("/v1/models/[^/]+"), ("GET", "POST")),
 )
 
 

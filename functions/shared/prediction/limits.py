@@ -9,13 +9,11 @@ from typing import Final
 from pydantic_core import to_json
 
 from functions.shared.inference.errors import OutputTooLargeError, UnpredictableInputError
+from functions.shared.inference.output_size import MAX_OUTPUT_BYTES
 from functions.shared.inference.prediction import Prediction
 
 MAX_LABEL_LENGTH: Final = 255
 """Characters of a label: an index entry of PostgreSQL has room for 2,704 bytes, and the list's filter takes as many."""
-
-MAX_OUTPUT_BYTES: Final = 5_500_000
-"""Bytes of JSON of a prediction's output and predicted value. An answer of Lambda has 6 MB, the rest included."""
 
 # A flat list of fewer numbers is far below the limit, and is not encoded to find out.
 _SHORT: Final = 1_000
