@@ -285,6 +285,19 @@ def test_null_is_a_missing_value_where_the_package_says_so(tmp_path: Path) -> No
     assert problems(load(tmp_path, model), {"x": [1, None], "z": 1})[0][0] == "/inputs/x/1"
 
 
+def test_an_output_that_no_answer_ever_holds_is_refused_at_start_unless_it_is_not_kept(tmp_path: Path) -> None:
+    nodes = [helper.make_node("Expand", ["x", "shape"], ["raw"]), helper.make_node("Identity", ["x"], ["boxes"])]
+    outputs = [tensor("raw", "float32", [1, 84, 8400]), tensor("boxes", "float32", [1, 1, 1])]
+    model = graph(nodes, [tensor("x", "float32", [1, 1, 1])], outputs, {"shape": np.array([1, 84, 8400])})
+
+    with pytest.raises(ModelPackageError, match=r"output 'raw' is \[84, 8400\] per input, .* under keep in model.json"):
+        load(tmp_path, model)
+
+    assert predict(load(tmp_path, model, keep=["boxes"]), {"x": [[0.5]]}) == [
+        {"boxes": {"shape": [1, 1], "datatype": "FP32", "data": [0.5]}}
+    ]
+
+
 @pytest.mark.parametrize("key", [{"padding": {"x": 0}}, {"batched": True}])
 def test_keys_about_tensors_are_refused_where_the_task_is_another(tmp_path: Path, key: dict[str, Any]) -> None:
     with pytest.raises(ModelPackageError, match=f"{next(iter(key))}: is about tensors"):
