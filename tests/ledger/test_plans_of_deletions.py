@@ -68,7 +68,7 @@ DELETION = new_id()
 
 @pytest.fixture(scope="module")
 def filled(migrated: str) -> Iterator[Connection]:
-    connection = Connection(parse_database_url(migrated))
+    connection = Connection(parse_database_url(migrated), longest=60)
     empty = f"TRUNCATE models, {', '.join(TABLES)}"
     connection.run(empty, {})
     connection.run(
