@@ -16,7 +16,8 @@ from functions.shared.inference.content_types import SUPPORTED_CONTENT_TYPES
 from functions.shared.inference.errors import ModelPackageError
 from functions.shared.inference.feature_input import FeatureInput, choose_feature_input
 from functions.shared.inference.image_input import ImageInput, choose_image_input
-from functions.shared.inference.onnx_file import SERVED_DTYPES, Signature, read_signature, written
+from functions.shared.inference.onnx_file import SERVED_DTYPES, OutputSpec, Signature, read_signature, written
+from functions.shared.inference.output_size import refuse_too_large
 from functions.shared.inference.package_files import PackageFile, find_model, read_files
 from functions.shared.inference.package_settings import Activation, Missing, PackageSettings, Task, shown, wrong
 from functions.shared.inference.signature_doubts import input_doubt
@@ -63,6 +64,8 @@ class ModelPackage:
         Inputs and outputs as the ONNX file has them.
     input, answer
         What goes in, and which of the outputs come out.
+    encoded
+        Whether a request of the Open Inference Protocol may have image files in place of the model's tensor.
     """
 
     path: Path
@@ -78,6 +81,7 @@ class ModelPackage:
     signature: Signature
     input: ModelInput
     answer: Answer
+    encoded: bool = False
 
     @property
     def takes(self) -> Takes:
@@ -112,6 +116,7 @@ class ModelPackage:
                 "export the model without it (what a tokeniser does, callers then do themselves)"
             )
         decided = _Decisions.of(signature, said)
+        refuse_too_large(decided.answered, decided.input.rows)
         decided.refuse_doubt(signature, said)
         _check_texts(decided)
         sha256 = _digest(files, decided.settings, signature)
@@ -130,6 +135,7 @@ class ModelPackage:
             signature=signature,
             input=decided.input,
             answer=decided.answer,
+            encoded=bool(said.encoded),
         )
 
     def describe_input(self) -> dict[str, object]:
@@ -212,6 +218,13 @@ class _Decisions(NamedTuple):
         if doubt is not None:
             raise ModelPackageError(f"model.onnx: {doubt}")
         self.doubts.refuse()
+
+    @property
+    def answered(self) -> tuple[OutputSpec, ...]:
+        """The outputs as often as they are part of an answer: a vector is the output and the predicted value."""
+        headline, further = self.answer.headline, self.answer.further
+        repeated = self.task in ("regression", "embedding", "multi-target") and self.answer.width != 1
+        return (*(one for one in headline if one not in further), *(headline if repeated else ()), *further)
 
     @property
     def settings(self) -> str:
@@ -335,6 +348,8 @@ def _choose_input(signature: Signature, settings: PackageSettings) -> ModelInput
     if rank in (1, 2):
         return choose_feature_input(signature, settings)
     if rank in (3, 4):
+        if settings.missing is not None:
+            raise wrong("missing", f"is about features, but the model takes an image {written(inputs[0].shape)}")
         return choose_image_input(signature, settings)
     raise ModelPackageError(
         f"model.onnx: input {inputs[0].name!r} is {written(inputs[0].shape)}, of rank {rank}: "

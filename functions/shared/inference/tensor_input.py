@@ -18,13 +18,17 @@ from functions.shared.inference.onnx_file import (
 from functions.shared.inference.package_settings import PackageSettings, Scalar, shown, wrong
 
 _KEYS_OF_OTHERS: Final = (
-    "size", "resample", "rescale_factor", "image_mean", "image_std", "color", "feature_names",
+    "size", "resample", "rescale_factor", "image_mean", "image_std", "color", "encoded", "feature_names",
 )  # fmt: skip
 # What names of an axis say that it is part of one example. Exporters make up names such as unk__7, s0 or dim_1.
 _PARTS_OF_AN_EXAMPLE: Final = (
     "seq", "len", "time", "step", "frame", "token", "word", "char", "height", "width", "point", "box", "node", "edge",
     "num_", "channel", "feature", "sample_rate",
 )  # fmt: skip
+
+
+MADE_UP_LENGTH: Final = 8
+"""Most networks accept this length: for a made-up example of a model that takes any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +84,11 @@ class TensorInput:
         """As for `FeatureInput`."""
         return 0 if self.unbatched else self.batch
 
+    def sample(self) -> dict[str, object]:
+        """Make up an example as a caller sends it: ones, true and the text a, 8 entries where the length is open."""
+        values: dict[str, object] = {"string": "a", "bool": True}
+        return {one.name: _nested(values.get(one.dtype, 1), one.shape) for one in self.tensors if not one.optional}
+
     def describe(self) -> list[dict[str, object]]:
         """Tell what the API takes for one example, as plain values for JSON: open axes are null or their name."""
         return [
@@ -92,6 +101,12 @@ class TensorInput:
             }
             for one in self.tensors
         ]
+
+
+def _nested(value: object, shape: Shape) -> object:
+    for axis in reversed(shape):
+        value = [value] * (axis if isinstance(axis, int) else MADE_UP_LENGTH)
+    return value
 
 
 def choose_tensor_input(signature: Signature, settings: PackageSettings) -> TensorInput:
