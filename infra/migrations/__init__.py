@@ -49,10 +49,10 @@ class UnknownRevisionError(MigrationError):
 def upgrade(database_url: str, *, report: Callable[[str], None] = lambda _: None, revision: str = "head") -> None:
     """Bring the schema up to date. It is safe to run this again, and from several places at once.
 
-    Each revision is one transaction: an interrupted one is rolled back, and the next run starts with it. So one that
-    deadlocks with a statement of a function that is in use is tried again. Through a
-    pooler (``pooler=transaction``) all revisions are one transaction, since the pooler may change the server connection
-    after each transaction, and the lock would stay behind.
+    Each revision is one transaction: an interrupted one is rolled back, and the next run starts with it. One that
+    deadlocks with a statement of a function in use is tried again. Through a pooler (``pooler=transaction``) all
+    revisions are one transaction, since the pooler may change the server connection after each transaction, and the
+    lock would stay behind.
 
     Parameters
     ----------

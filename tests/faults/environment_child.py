@@ -10,7 +10,7 @@ import json
 import os
 import resource
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -95,5 +95,9 @@ def memory(files: Sequence[str]) -> list[dict[str, Any]]:
 
 if __name__ == "__main__":
     kind, *arguments = sys.argv[1:]
-    result: object = {"snapshot": snapshot, "initialized": initialized, "memory": lambda: memory(arguments)}[kind]()
-    print(json.dumps(result), file=sys.stderr)
+    does: dict[str, Callable[[], object]] = {
+        "initialized": initialized,
+        "snapshot": snapshot,
+        "memory": lambda: memory(arguments),
+    }
+    print(json.dumps(does[kind]()), file=sys.stderr)

@@ -210,7 +210,7 @@ def main(rows: int = 1_000_000) -> int:
     good = True
     with tempfile.TemporaryDirectory() as folder, EmbeddedPostgres(Path(folder)) as server:
         print(f"{rows} predictions", flush=True)
-        for migrated in migrate_from_each(server.url, rows):
+        for migrated in migrate_from_each(server.superuser_url, rows):
             print(migrated, flush=True)
             good &= not migrated.failed and not migrated.missing
     return 0 if good else 1

@@ -15,6 +15,7 @@ from tests.support.buckets import Bucket, make_bucket, put
 from tests.support.database import Query
 from tests.support.event_transport import EventTransport
 from tests.support.prediction_queue import AWS, Queue
+from tests.support.repository import ROOT
 
 
 @pytest.fixture(autouse=True)
@@ -103,6 +104,32 @@ def test_predictions_of_an_hour(api: httpx.Client, environment: pytest.MonkeyPat
         assert api.get(last.headers["location"]).status_code == 200
         assert send(api, b"text").status_code == 400
     assert send(api, digit, copies=2).status_code == 201
+
+
+def test_rows_of_the_open_inference_protocol(api: httpx.Client, environment: pytest.MonkeyPatch, query: Query) -> None:
+    environment.setenv("MODEL", str(ROOT / "model_artifacts" / "diabetes"))
+    environment.setenv("QUOTA_PREDICTIONS_PER_HOUR", "3")
+    environment.setenv("QUOTA_STORED_BYTES", "1000000")
+    one = api.get("/v2/models/diabetes").json()["inputs"][0]
+
+    def infer(rows: int) -> httpx.Response:
+        columns = one["shape"][1]
+        given = {
+            "name": one["name"],
+            "datatype": one["datatype"],
+            "shape": [rows, columns],
+            "data": [0.0] * rows * columns,
+        }
+        return api.post("/v2/models/diabetes/infer", json={"inputs": [given]})
+
+    assert infer(2).status_code == 200
+    answer = infer(2)
+    assert answer.status_code == 429
+    assert int(answer.headers["retry-after"]) > 0
+    assert "3 predictions an hour" in answer.json()["error"]
+    assert infer(1).status_code == 200
+    [[counted]] = query("SELECT stored_bytes FROM quota_usage")
+    assert [[counted]] == query("SELECT sum(size)::bigint FROM inputs")
 
 
 def test_the_user_is_that_of_the_token(environment: pytest.MonkeyPatch, digit: bytes) -> None:

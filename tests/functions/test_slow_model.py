@@ -71,6 +71,15 @@ def test_it_is_answered_503_and_nothing_is_stored(slow: httpx.Client, query: Que
     assert ask(slow, [1]).status_code == 201  # the environment is as good as before
 
 
+def test_the_open_inference_protocol_is_told_so_too(slow: httpx.Client, query: Query) -> None:
+    given = {"name": "x", "datatype": "FP32", "shape": [1, 1], "data": HOURS}
+    answer = slow.post("/v2/models/slow/infer", json={"inputs": [given]})
+    assert answer.status_code == 503
+    assert int(answer.headers["retry-after"]) > 0
+    assert "nothing was stored" in answer.json()["error"]
+    assert query("SELECT count(*) FROM predictions") == [[0]]
+
+
 def test_of_a_workers_batch_the_others_are_predicted_and_it_fails_alone(
     slow: httpx.Client, queue: Queue, environment: pytest.MonkeyPatch, query: Query
 ) -> None:

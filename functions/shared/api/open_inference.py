@@ -87,8 +87,8 @@ _WHEN: Final = {
     409: "The Idempotency-Key was used when another model was served.",
     413: "The body, the number of rows or the answer exceeds the limit that the answer names.",
     415: "The body has another content type or encoding than those that the answer names.",
-    429: "The user has exceeded a quota. The answer says which.",
-    503: "The database, S3 or the model cannot be reached. `Retry-After` says when to retry.",
+    429: "The user would have more than a quota of this deployment allows. `Retry-After` says when to retry.",
+    503: "The database, S3 or the model cannot be reached, or it took too long. `Retry-After` says when to retry.",
 }
 
 

@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from time import perf_counter
 from typing import Final, TypeAlias
 from uuid import UUID
@@ -116,14 +116,13 @@ def _outcomes(
     fetched = _fetched(serving.inputs_bucket, claimed)
     count = max(1, pace.affordable(remaining_time()))
     began = perf_counter()
-    while True:
-        tried, made = outcomes_of(serving.model, islice(fetched, count), remaining_time())
-        if not tried:
-            return outcomes
+    while count and (first := next(fetched, None)) is not None:
+        tried, made = outcomes_of(serving.model, chain([first], islice(fetched, count - 1)), remaining_time())
         outcomes += made
         ended = perf_counter()
         pace.note(tried, (ended - began) * 1000)
         count, began = pace.affordable(remaining_time()), ended
+    return outcomes
 
 
 def _fetched(bucket: Bucket | None, claimed: Sequence[ClaimedPrediction]) -> Iterator[ClaimedPrediction | Failure]:
