@@ -18,7 +18,6 @@ from functions.shared.api.negotiation import require_accepts
 from functions.shared.api.preferences import prefers_async
 from functions.shared.api.representations import Accepted, Prediction, Predictions
 from functions.shared.execution_environment import on_lambda
-from functions.shared.ledger.quotas import Quotas
 from functions.shared.log import start_logging
 from functions.shared.object_storage.bucket import Bucket
 from functions.shared.prediction.queued import enqueue
@@ -51,11 +50,7 @@ def environment() -> Environment:
         queue=PredictionQueue(settings.queue_url) if settings.queue_url else None,
         max_upload_bytes=settings.max_upload_bytes,
         idempotency_hours=settings.idempotency_hours,
-        quotas=Quotas.of(
-            predictions_per_hour=settings.quota_predictions_per_hour,
-            stored_bytes=settings.quota_stored_bytes,
-            queued_predictions=settings.quota_queued_predictions,
-        ),
+        quotas=settings.quotas,
     )
     return Environment(settings.token_required, Limits(settings.max_body_bytes, settings.max_batch_inputs), serving)
 
