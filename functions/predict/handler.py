@@ -22,7 +22,7 @@ from functions.shared.log import start_logging
 from functions.shared.object_storage.bucket import Bucket
 from functions.shared.prediction.queued import enqueue
 from functions.shared.prediction.requests import PredictionRequest
-from functions.shared.prediction.serving import Quotas, Serving
+from functions.shared.prediction.serving import Serving
 from functions.shared.prediction.synchronous import Predicted, store
 from functions.shared.prediction.synchronous import predict as predict_requests
 from functions.shared.queue.predictions import PredictionQueue
@@ -50,11 +50,7 @@ def environment() -> Environment:
         queue=PredictionQueue(settings.queue_url) if settings.queue_url else None,
         max_upload_bytes=settings.max_upload_bytes,
         idempotency_hours=settings.idempotency_hours,
-        quotas=Quotas.of(
-            predictions_per_hour=settings.quota_predictions_per_hour,
-            stored_bytes=settings.quota_stored_bytes,
-            queued_predictions=settings.quota_queued_predictions,
-        ),
+        quotas=settings.quotas,
     )
     return Environment(settings.token_required, Limits(settings.max_body_bytes, settings.max_batch_inputs), serving)
 

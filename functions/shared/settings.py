@@ -156,6 +156,11 @@ class InferSettings(WorkerSettings, BatchSettings, FunctionSettings):
     quota_stored_bytes: _Quota = 0
     """Bytes that the inputs of a user may have together; 0 sets no limit."""
 
+    @property
+    def quotas(self) -> dict[str, int]:
+        """The quotas of the ledger by name; 0 sets no limit."""
+        return {"predictions_per_hour": self.quota_predictions_per_hour, "stored_bytes": self.quota_stored_bytes}
+
 
 class PredictSettings(InferSettings, UploadsSettings):
     """Settings of `predict`."""
@@ -168,6 +173,11 @@ class PredictSettings(InferSettings, UploadsSettings):
 
     quota_queued_predictions: _Quota = 0
     """Predictions of a user that may be queued or in processing at a time; 0 sets no limit."""
+
+    @property
+    def quotas(self) -> dict[str, int]:
+        """The quotas of the ledger by name; 0 sets no limit."""
+        return {**super().quotas, "queued_predictions": self.quota_queued_predictions}
 
 
 class DeleteSettings(UploadsSettings, FunctionSettings):

@@ -1,6 +1,7 @@
 """What an execution environment needs to predict: the model, the ledger, the buckets and the queue."""
 
-from typing import NamedTuple, Protocol
+from collections.abc import Mapping
+from typing import Final, NamedTuple, Protocol
 
 from functions.shared import wait_budget
 from functions.shared.execution_environment import before_snapshot
@@ -9,14 +10,14 @@ from functions.shared.inference.model import Model
 from functions.shared.inference.package import ModelPackage
 from functions.shared.ledger.errors import LedgerUnavailableError
 from functions.shared.ledger.ledger import IDEMPOTENCY_HOURS, Ledger
-from functions.shared.ledger.quotas import NO_QUOTAS, Quotas
+from functions.shared.ledger.quotas import Quotas
 from functions.shared.ledger.records import ModelIdentity
 from functions.shared.ledger.secret import DatabaseSettings
 from functions.shared.log import logger
 from functions.shared.object_storage.bucket import Bucket
 from functions.shared.queue.predictions import PredictionQueue
 
-__all__ = ["Quotas", "Serving", "ServingSettings"]
+_NO_QUOTAS: Final[Mapping[str, int]] = {}
 
 
 class ServingSettings(DatabaseSettings, Protocol):
@@ -79,7 +80,7 @@ class Serving(NamedTuple):
         queue: PredictionQueue | None = None,
         max_upload_bytes: int = 0,
         idempotency_hours: float = IDEMPOTENCY_HOURS,
-        quotas: Quotas = NO_QUOTAS,
+        quotas: Mapping[str, int] = _NO_QUOTAS,
     ) -> "Serving":
         """Fetch and load the model, and create the connection pool. This opens no connection.
 
@@ -89,8 +90,10 @@ class Serving(NamedTuple):
             Which model, how to run it, and where the ledger and the inputs are.
         uploads_bucket, queue, max_upload_bytes
             As in `Serving`.
-        idempotency_hours, quotas
+        idempotency_hours
             As in `Ledger`.
+        quotas
+            As `Quotas.of` takes them.
 
         Raises
         ------
@@ -108,7 +111,7 @@ class Serving(NamedTuple):
         return cls(
             model=model,
             identity=_identity(model),
-            ledger=Ledger.configured(settings, idempotency_hours=idempotency_hours, quotas=quotas),
+            ledger=Ledger.configured(settings, idempotency_hours=idempotency_hours, quotas=Quotas.of(**quotas)),
             inputs_bucket=Bucket(settings.inputs_bucket) if settings.inputs_bucket else None,
             uploads_bucket=uploads_bucket,
             queue=queue,
