@@ -36,7 +36,7 @@ _IMAGE_INSTANCE: dict[str, Any] = {
         "image": {
             "type": "string",
             "description": "A base64 data URI.",
-            "pattern": "^data:[^,]*;[bB][aA][sS][eE]64,.+$",
+            "pattern": r"^\s*[dD][aA][tT][aA]:[^,]*; *[bB][aA][sS][eE]64 *,[\s\S]",
             "examples": ["data:image/png;base64,iVBORw0KGgo="],
         },
         "filename": or_null(text_schema(MAX_FILENAME_LENGTH)),

@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from typing import Any, Final, NamedTuple, TypeAlias
 from uuid import UUID
 
+from functions.shared.inference.content_types import OCTET_STREAM
 from functions.shared.ledger.records import IdempotencyKey
 
-_NO_METADATA: Final[Mapping[str, Any]] = {}
+NO_METADATA: Final[Mapping[str, Any]] = {}
+"""The metadata of an input that has none."""
 
 
 class Features(NamedTuple):
@@ -24,7 +26,7 @@ class Input(NamedTuple):
     Attributes
     ----------
     contenttype
-        Its media type.
+        Its media type: of an image, what the bytes are.
     content
         The image file; None for features.
     filename
@@ -35,15 +37,18 @@ class Input(NamedTuple):
         The caller's metadata for the prediction, ready for JSON.
     input_id, uri
         The id and location of an upload; None for an input inside the request.
+    declared_contenttype
+        The media type that the caller declared, if it is another than `contenttype`.
     """
 
     contenttype: str
     content: bytes | None = None
     filename: str | None = None
     features: Features | None = None
-    metadata: Mapping[str, Any] = _NO_METADATA
+    metadata: Mapping[str, Any] = NO_METADATA
     input_id: UUID | None = None
     uri: str | None = None
+    declared_contenttype: str | None = None
 
 
 class UploadReference(NamedTuple):
@@ -89,4 +94,7 @@ def _content(one: RequestedInput) -> tuple[object, ...]:
     if isinstance(one, UploadReference):
         return "", None, None, None, one.metadata, str(one.input_id)
     digest = hashlib.sha256(one.content).hexdigest() if one.content is not None else None
-    return one.contenttype, one.filename, digest, one.features.text if one.features else None, one.metadata, None
+    # It covers what the caller declared. Bytes that were declared to be no more than that counted as what they are.
+    declared = one.declared_contenttype
+    contenttype = one.contenttype if declared in (None, OCTET_STREAM) else declared
+    return contenttype, one.filename, digest, one.features.text if one.features else None, one.metadata, None
