@@ -14,6 +14,7 @@ from starlette.requests import ClientDisconnect
 
 from functions.predict.batch_problems import BatchProblems
 from functions.predict.multipart import Part, parse_form
+from functions.shared.api.content_encoding import decompressed
 from functions.shared.api.fields import check_filename, check_metadata, check_user_id
 from functions.shared.api.json_source import Source, decode, parse_items, parse_members
 from functions.shared.api.negotiation import essence
@@ -109,11 +110,13 @@ async def receive_several(request: Request, takes: Kind, limits: Limits) -> Rece
 
 
 async def _read(request: Request, limits: Limits) -> tuple[str, str, bytes]:
-    """Return the Content-Type header, its media type, and the body."""
+    """Return the Content-Type header, its media type, and the body without its Content-Encoding."""
     body = await _body(request)
     if len(body) > limits.body_bytes:
         detail = f"The body is {len(body)} bytes long; at most {limits.body_bytes} are allowed."
         raise Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail)
+    if "content-encoding" in request.headers:
+        body = decompressed(body, request.headers["content-encoding"], limit=limits.body_bytes)
     header = request.headers.get("content-type", "")
     return header, essence(header), body
 

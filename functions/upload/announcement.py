@@ -31,6 +31,9 @@ from functions.shared.inference.content_types import SUPPORTED_CONTENT_TYPES, ma
 
 JSON: Final = "application/json"
 
+MAX_BODY_BYTES: Final = 1_000_000
+"""The most bytes that a compressed announcement may become."""
+
 _SHA256_BYTES: Final = 32
 
 ONE_ANNOUNCEMENT: Final[dict[str, Any]] = {

@@ -16,7 +16,6 @@ import struct
 import warnings
 import zlib
 from collections.abc import Callable
-from functools import cache
 from typing import Any, Final
 
 import numpy as np
@@ -28,9 +27,11 @@ from functions.shared.inference.content_types import SUPPORTED_CONTENT_TYPES, sn
 from functions.shared.inference.decoding_budget import SCANS_LIKE_THE_FIRST, UNTIMED_BYTES, DecodingBudget, TimedFile
 from functions.shared.inference.errors import image_too_large, undecodable_image
 from functions.shared.inference.image_input import ImageInput
+from functions.shared.inference.jpeg_end import load_unended_jpeg
 from functions.shared.inference.jpeg_frame import read_jpeg_frame
 from functions.shared.inference.package_settings import RESAMPLE_NAMES
 from functions.shared.inference.plain_png import read_plain_png
+from functions.shared.inference.png_samples import eight_bits, load_png
 from functions.shared.inference.tiff_layout import read_tiff_layout
 
 # Pillow warns about odd metadata in files that decode well, and the warnings would fill the log. A filter for each
@@ -53,6 +54,7 @@ _TURNS: Final = {
     8: Image.Transpose.ROTATE_90,
 }
 _ORIENTATION_TAG: Final = 0x0112
+_BITS_PER_SAMPLE, _PHOTOMETRIC = 258, 262  # of TIFF 6.0
 # Pillow raises these on damaged files. While it reads a header, its ImageFile converts the second row to SyntaxError;
 # while it reads pixels and metadata, it does not.
 _DAMAGED: Final = (
@@ -121,10 +123,10 @@ class ImageDecoder:
         """
         budget = budget or self.budget()
         image: Image.Image | None = read_plain_png(data, budget.admit)
+        turn = None
         try:
             if image is None:
-                image = _loaded(self._open(data, budget))
-            turn = _turn(image)
+                image, turn = self._read(data, budget)
             image = _to_mode(image, self._mode)
             if turn is not None:
                 image = image.transpose(turn)
@@ -147,6 +149,15 @@ class ImageDecoder:
     def black(self, height: int, width: int) -> NDArray[Any]:
         """Return the tensor of a black, opaque image, in the shape and dtype of `decode`."""
         return self._to_tensor(_pixels(Image.new(self._mode, (width, height), "black")))
+
+    def _read(self, data: bytes, budget: DecodingBudget) -> tuple[Image.Image, Image.Transpose | None]:
+        """Decode the pixels, and tell how they are turned."""
+        image = self._open(data, budget)
+        load = _LOADERS.get(image.format or "")
+        if load is None:
+            image.load()
+            return image, _turn(image)
+        return load(image, data, lambda file: self._open(file, budget)), _turn(image)
 
     def _open(self, data: bytes, budget: DecodingBudget) -> ImageFile:
         """Read the header, and take the image's cost off the budget. This decodes no pixel."""
@@ -285,10 +296,60 @@ def _webp_size(data: bytes) -> tuple[int, int]:
     return 0, 0
 
 
-def _loaded(image: ImageFile) -> Image.Image:
-    """Decode the pixels. A WebP image is copied, because its decoder holds 12 bytes a pixel as long as it lives."""
+# What Pillow's readers see otherwise than browsers do. docs/decisions/pictures.md has the list.
+
+
+def _load_png(image: ImageFile, data: bytes, open_file: Callable[[bytes], ImageFile]) -> Image.Image:
+    return load_png(image, lambda: open_file(data))
+
+
+def _load_jpeg(image: ImageFile, data: bytes, open_file: Callable[[bytes], ImageFile]) -> Image.Image:
+    try:
+        image.load()
+    except _DAMAGED:
+        return load_unended_jpeg(data, open_file)
+    return image
+
+
+def _load_webp(image: ImageFile, _data: bytes, _open_file: Callable[[bytes], ImageFile]) -> Image.Image:
     image.load()
-    return image.copy() if image.format == "WEBP" else image
+    return image.copy()  # the decoder holds 12 bytes a pixel as long as it lives
+
+
+def _load_gif(image: ImageFile, _data: bytes, _open_file: Callable[[bytes], ImageFile]) -> Image.Image:
+    """Decode the first frame. What it does not cover is transparent, not the first colour of the palette."""
+    covered = image.tile[0].extents if image.tile else None
+    image.load()
+    if covered in (None, (0, 0, *image.size)) or "transparency" in image.info:
+        return image
+    whole = image.convert("RGB")
+    alpha = Image.new("L", image.size, 0)
+    alpha.paste(255, covered)
+    whole.putalpha(alpha)
+    return whole
+
+
+def _load_tiff(image: ImageFile, _data: bytes, _open_file: Callable[[bytes], ImageFile]) -> Image.Image:
+    """Decode the first page. Pillow leaves 12 bits as they are, and 16 bits of which 0 is white."""
+    tags = image.tag_v2  # type: ignore[attr-defined]
+    depth, white_is_zero = tags.get(_BITS_PER_SAMPLE), tags.get(_PHOTOMETRIC) == 0
+    image.load()
+    if image.mode not in _SIXTEEN_BIT_MODES:
+        return image
+    samples = np.asarray(image)
+    if depth == (12,):
+        samples = (samples.astype(np.uint32) * 65535 // 4095).astype(np.uint16)
+    pixels = eight_bits().take(samples)
+    return Image.fromarray(255 - pixels if white_is_zero else pixels)
+
+
+_LOADERS: Final[dict[str, Callable[[ImageFile, bytes, Callable[[bytes], ImageFile]], Image.Image]]] = {
+    "PNG": _load_png,
+    "JPEG": _load_jpeg,
+    "WEBP": _load_webp,
+    "GIF": _load_gif,
+    "TIFF": _load_tiff,
+}
 
 
 def _turn(image: Image.Image) -> Image.Transpose | None:
@@ -296,23 +357,19 @@ def _turn(image: Image.Image) -> Image.Transpose | None:
     if "exif" not in image.info:
         return None
     try:
-        orientation = image.getexif().get(_ORIENTATION_TAG)
+        exif = Image.Exif()  # not `image.getexif`, which takes the orientation of XMP too: browsers do not
+        exif.load(image.info["exif"])
+        orientation = exif.get(_ORIENTATION_TAG)
     except _DAMAGED:
         return None  # the pixels are whole, and viewers show them unturned
     return _TURNS.get(orientation) if isinstance(orientation, int) else None
-
-
-@cache
-def _eight_bits() -> NDArray[np.uint8]:
-    """Return the 8-bit sample of each 16-bit one: floor(sample * 255 / 65535 + 0.5) (PNG specification, 13.12)."""
-    return ((np.arange(65536, dtype=np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
 
 
 def _to_mode(image: Image.Image, mode: str) -> Image.Image:
     if image.mode == mode and "transparency" not in image.info:
         return image  # most images that are made for the model
     if image.mode in _SIXTEEN_BIT_MODES:
-        image = Image.fromarray(_eight_bits().take(np.asarray(image)))
+        image = Image.fromarray(eight_bits().take(np.asarray(image)))
     if image.mode in _REFUSED_MODES:
         raise undecodable_image(
             f"the image has samples of a kind ({image.mode}) that is not taken: send 8 or 16 bits each"
