@@ -142,9 +142,10 @@ _ABSENT: Final = _Absent()
 
 
 class _Problems:
-    """Collects up to a hundred problems of one feature vector, and counts the others."""
+    """Collects up to a hundred problems of one input, and counts the others."""
 
-    def __init__(self) -> None:
+    def __init__(self, pointer: str = "/features") -> None:
+        self._pointer = pointer
         self._found: list[InputProblem] = []
         self._more = 0
 
@@ -158,7 +159,7 @@ class _Problems:
         if not self._found:
             return
         if self._more:
-            self._found.append(InputProblem("/features", f"and {self._more} more problems"))
+            self._found.append(InputProblem(self._pointer, f"and {self._more} more problems"))
         message = self._found[0].detail
         if len(self._found) > 1:
             message += f" (and {len(self._found) + self._more - 1 - bool(self._more)} more)"

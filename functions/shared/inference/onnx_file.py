@@ -35,6 +35,7 @@ _ELEMENTWISE: Final = frozenset({"Identity", "Cast", "Add", "Sub", "Mul", "Div",
 _CLASS_ATTRIBUTES: Final = frozenset({b"classlabels_ints", b"classlabels_int64s", b"classlabels_strings"})
 _MAX_CLASSES: Final = 100_000
 _MAX_STEPS_TRACED: Final = 32
+_FIRST_IR_WITH_DEFAULTS: Final = 4
 
 # Which fields of a message may hold a tensor, at any depth, and as what.
 _WAY_TO_TENSORS: Final[Mapping[str, Mapping[int, str]]] = {
@@ -106,10 +107,19 @@ class OutputSpec:
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """What goes into a model and what comes out, in the file's order."""
+    """What goes into a model and what comes out, in the file's order.
+
+    Attributes
+    ----------
+    inputs, outputs
+        Of the graph.
+    optional
+        Inputs for which the file has a value that a caller may replace.
+    """
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[OutputSpec, ...]
+    optional: tuple[TensorSpec, ...] = ()
 
     def describe(self) -> dict[str, list[dict[str, object]]]:
         """Tell the signature as plain values for JSON: open axes are null, symbolic ones their name."""
@@ -290,9 +300,13 @@ class _Graph:
     def __init__(self, data: mmap.mmap) -> None:
         self._data = data
         graph: _Span | None = None
-        for number, _, span in _fields(data, (0, len(data))):
+        ir_version = 0
+        for number, value, span in _fields(data, (0, len(data))):
             if number == 7:
                 graph = span
+            elif number == 1:
+                ir_version = value
+        self._defaults_are_replaceable = ir_version >= _FIRST_IR_WITH_DEFAULTS
         if graph is None:
             raise _WireError("it has no graph")
         self._inputs: list[_Span] = []
@@ -311,12 +325,14 @@ class _Graph:
                 self._outputs.append(span)
 
     def signature(self) -> Signature:
-        inputs = []
+        inputs, optional = [], []
         for span in self._inputs:
             name, type_span = self._name_and_type(span)
-            if name in self._initializers:
-                continue  # before IR version 4, a weight had to be listed among the inputs
             dtype, shape, _ = self._type(type_span)
+            if name in self._initializers:
+                if self._defaults_are_replaceable:  # before that, a weight had to be listed among the inputs
+                    optional.append(TensorSpec(name, dtype, shape))
+                continue
             inputs.append(TensorSpec(name, dtype, shape, *self._image_hints(name)))
         outputs = []
         for span in self._outputs:
@@ -335,7 +351,7 @@ class _Graph:
             )
         if not outputs:
             raise _WireError("its graph has no outputs")
-        return Signature(tuple(inputs), tuple(outputs))
+        return Signature(tuple(inputs), tuple(outputs), tuple(optional))
 
     def _text(self, span: _Span) -> str:
         return self._data[span[0] : span[1]].decode()

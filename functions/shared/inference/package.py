@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple, TypeAlias
 
 from functions.shared.inference.answer_outputs import Answer, choose_answer
 from functions.shared.inference.content_types import SUPPORTED_CONTENT_TYPES
@@ -19,8 +19,14 @@ from functions.shared.inference.image_input import ImageInput, choose_image_inpu
 from functions.shared.inference.onnx_file import SERVED_DTYPES, Signature, read_signature, written
 from functions.shared.inference.package_files import PackageFile, find_model, read_files
 from functions.shared.inference.package_settings import Activation, PackageSettings, Task, shown, wrong
+from functions.shared.inference.tensor_input import TensorInput, choose_tensor_input, tensor_answer
 
-__all__ = ["FeatureInput", "ImageInput", "ModelPackage"]
+__all__ = ["FeatureInput", "ImageInput", "ModelPackage", "Takes", "TensorInput"]
+
+Takes: TypeAlias = Literal["image", "features", "tensors"]
+"""What the API takes as one input of a model."""
+
+ModelInput: TypeAlias = ImageInput | FeatureInput | TensorInput
 
 _VERSION_LENGTH: Final = 12
 _NAMED_FILES: Final = 3  # in a message: some exporters write one file a tensor
@@ -44,7 +50,7 @@ class ModelPackage:
     settings
         All settings that can change a prediction, defaults included, as a JSON object. Equal settings give equal text.
     task
-        ``classification`` or ``regression``.
+        ``classification``, ``regression``, or ``tensors``.
     labels
         Class names in the order of the scores; None where neither model.json nor the ONNX file names them.
     feature_names
@@ -68,12 +74,14 @@ class ModelPackage:
     feature_names: tuple[str, ...] | None
     activation: Activation
     signature: Signature
-    input: ImageInput | FeatureInput
+    input: ModelInput
     answer: Answer
 
     @property
-    def takes(self) -> Literal["image", "features"]:
+    def takes(self) -> Takes:
         """What the API takes as one input."""
+        if isinstance(self.input, TensorInput):
+            return "tensors"
         return "image" if isinstance(self.input, ImageInput) else "features"
 
     @classmethod
@@ -128,6 +136,8 @@ class ModelPackage:
                 "color": wanted.color,
                 "resample": wanted.resample,
             }
+        if isinstance(wanted, TensorInput):
+            return {"takes": "tensors", "inputs": wanted.describe()}
         features = None
         if wanted.columns is not None:
             features = [{"name": column.name, "type": column.type, "dtype": column.dtype} for column in wanted.columns]
@@ -155,7 +165,7 @@ def _find(folder: Path) -> tuple[Path, PackageSettings]:
 class _Decisions(NamedTuple):
     """What a signature and model.json say together."""
 
-    input: ImageInput | FeatureInput
+    input: ModelInput
     answer: Answer
     task: Task
     labels: tuple[str, ...] | None
@@ -164,6 +174,9 @@ class _Decisions(NamedTuple):
     @classmethod
     def of(cls, signature: Signature, settings: PackageSettings) -> "_Decisions":
         model_input = _choose_input(signature, settings)
+        if isinstance(model_input, TensorInput):
+            answer = tensor_answer(signature, settings)
+            return cls(model_input, answer, "tensors", settings.labels, settings.activation)
         answer, task = choose_answer(signature, settings, model_input.rows)
         labels = settings.labels
         if labels is None and task == "classification" and answer.classes is not None:
@@ -183,7 +196,12 @@ class _Decisions(NamedTuple):
                 "label": answer.label and answer.label.name,
             },
         }
-        if isinstance(wanted, FeatureInput):
+        if isinstance(wanted, TensorInput):
+            document |= {
+                "padding": {one.name: one.padding for one in wanted.tensors if one.padding is not None},
+                "batched": not wanted.unbatched,
+            }
+        elif isinstance(wanted, FeatureInput):
             document["feature_names"] = wanted.names
         else:
             document |= {
@@ -249,7 +267,12 @@ def _check_digest(wanted: str | None, found: str, files: Sequence[PackageFile]) 
     )
 
 
-def _choose_input(signature: Signature, settings: PackageSettings) -> ImageInput | FeatureInput:
+def _choose_input(signature: Signature, settings: PackageSettings) -> ModelInput:
+    if settings.task == "tensors":
+        return choose_tensor_input(signature, settings)
+    for key in ("padding", "batched"):
+        if getattr(settings, key) is not None:
+            raise wrong(key, 'is about tensors: write "task": "tensors" if the model takes them')
     inputs = signature.inputs
     if not inputs:
         raise ModelPackageError("model.onnx: has no input, so there is nothing to predict from")

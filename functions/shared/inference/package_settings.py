@@ -2,16 +2,17 @@
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, TypeAlias, TypeGuard
 
 from functions.shared.inference.errors import ModelPackageError
 
-Task: TypeAlias = Literal["classification", "regression"]
+Task: TypeAlias = Literal["classification", "regression", "tensors"]
 Activation: TypeAlias = Literal["none", "softmax", "sigmoid"]
 Color: TypeAlias = Literal["grey", "rgb", "bgr"]
+Scalar: TypeAlias = str | bool | int | float
 
 # In the order of Pillow's own numbers, which Hugging Face's preprocessor_config.json uses for the same setting.
 RESAMPLE_NAMES: Final = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")
@@ -117,6 +118,21 @@ def _per_channel(key: str, value: object) -> tuple[float, ...]:
     return numbers
 
 
+def _padding(key: str, value: object) -> dict[str, Scalar]:
+    if not isinstance(value, dict) or not value:
+        raise wrong(key, f"must be an object with a value for each input that is padded, not {shown(value)}")
+    for name, scalar in value.items():
+        if not (isinstance(scalar, str | bool) or _is_number(scalar)):
+            raise wrong(key, f"must be numbers, texts or booleans, but that of {shown(name)} is {shown(scalar)}")
+    return value
+
+
+def _flag(key: str, value: object) -> bool:
+    if isinstance(value, bool):
+        return value
+    raise wrong(key, f"must be true or false, not {shown(value)}")
+
+
 def _digest(key: str, value: object) -> str:
     if isinstance(value, str) and len(value) == _SHA256_LENGTH and set(value.lower()) <= set("0123456789abcdef"):
         return value.lower()
@@ -126,7 +142,7 @@ def _digest(key: str, value: object) -> str:
 _READERS: Final[dict[str, Callable[[str, object], object]]] = {
     "name": _text,
     "version": _version,
-    "task": _one_of("classification", "regression"),
+    "task": _one_of("classification", "regression", "tensors"),
     "labels": _labels,
     "feature_names": _feature_names,
     "activation": _one_of("none", "softmax", "sigmoid"),
@@ -136,6 +152,8 @@ _READERS: Final[dict[str, Callable[[str, object], object]]] = {
     "image_mean": _per_channel,
     "image_std": _per_channel,
     "color": _one_of("grey", "rgb", "bgr"),
+    "padding": _padding,
+    "batched": _flag,
     "sha256": _digest,
 }
 
@@ -156,6 +174,8 @@ class PackageSettings:
     image_mean: tuple[float, ...] | None = None
     image_std: tuple[float, ...] | None = None
     color: Color | None = None
+    padding: Mapping[str, Scalar] | None = None
+    batched: bool | None = None
     sha256: str | None = None
 
     @classmethod

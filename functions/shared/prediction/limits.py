@@ -27,11 +27,18 @@ def storable(prediction: Prediction) -> Prediction | UnpredictableInputError | O
         return UnpredictableInputError(
             f"the model answers a label of {len(prediction.label)} characters: at most {MAX_LABEL_LENGTH} can be stored"
         )
-    output = prediction.output
-    if len(output) > _SHORT or (output and isinstance(output[0], list | str)):
-        size = len(to_json([output, prediction.predicted_value], inf_nan_mode="constants"))
+    if _may_be_large(prediction):
+        shown = [prediction.output, prediction.outputs, prediction.predicted_value]
+        size = len(to_json(shown, inf_nan_mode="constants"))
         if size > MAX_OUTPUT_BYTES:
             return OutputTooLargeError(
                 f"the model's output for this input is {size} bytes of JSON: at most {MAX_OUTPUT_BYTES} can be answered"
             )
     return prediction
+
+
+def _may_be_large(prediction: Prediction) -> bool:
+    output = prediction.output
+    if prediction.outputs is not None or isinstance(output, dict) or len(output) > _SHORT:
+        return True
+    return bool(output) and isinstance(output[0], list | str)

@@ -14,31 +14,35 @@ NO_METADATA: Final[Mapping[str, Any]] = {}
 
 
 class Features(NamedTuple):
-    """A feature vector and its exact JSON text. The ledger stores the text, so `0.10` stays `0.10`."""
+    """Features, or named tensors, and their exact JSON text. The ledger stores the text, so `0.10` stays `0.10`."""
 
     value: object
     text: str
 
 
 class Input(NamedTuple):
-    """One input: an image's bytes, or features.
+    """One input: an image's bytes, features, or tensors.
 
     Attributes
     ----------
     contenttype
         Its media type: of an image, what the bytes are.
     content
-        The image file; None for features.
+        The image file; None for features and tensors.
     filename
         The file name in the request.
     features
-        The features; None for an image.
+        The features; None for anything else.
     metadata
         The caller's metadata for the prediction, ready for JSON.
     input_id, uri
         The id and location of an upload; None for an input inside the request.
     declared_contenttype
         The media type that the caller declared, if it is another than `contenttype`.
+    tensors
+        The tensors by the names of the model's inputs; None for anything else.
+    form, header_length
+        As in `NewInput`.
     """
 
     contenttype: str
@@ -49,6 +53,9 @@ class Input(NamedTuple):
     input_id: UUID | None = None
     uri: str | None = None
     declared_contenttype: str | None = None
+    tensors: Features | None = None
+    form: str | None = None
+    header_length: int | None = None
 
 
 class UploadReference(NamedTuple):
@@ -94,7 +101,9 @@ def _content(one: RequestedInput) -> tuple[object, ...]:
     if isinstance(one, UploadReference):
         return "", None, None, None, one.metadata, str(one.input_id)
     digest = hashlib.sha256(one.content).hexdigest() if one.content is not None else None
+    text = one.features or one.tensors
     # It covers what the caller declared. Bytes that were declared to be no more than that counted as what they are.
     declared = one.declared_contenttype
     contenttype = one.contenttype if declared in (None, OCTET_STREAM) else declared
-    return contenttype, one.filename, digest, one.features.text if one.features else None, one.metadata, None
+    asked = contenttype, one.filename, digest, text.text if text else None, one.metadata, None
+    return asked if one.form is None else (*asked, one.form, one.header_length)
