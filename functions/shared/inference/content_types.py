@@ -24,7 +24,7 @@ _NAMES: Final = {
         *("image/x-bmp", "image/x-ms-bmp", "image/ms-bmp", "image/x-windows-bmp", "image/x-win-bitmap"),
         *("image/dib", "image/x-dib", "application/bmp", "application/x-bmp", "application/x-win-bitmap"),
     ),
-    "tiff": ("image/tif", "image/x-tif", "image/x-tiff", "application/tif", "application/tiff", "application/x-tiff"),
+    "tiff": ("image/tif", "image/x-tif", "image/x-tiff", "application/tif", "application/tiff", "application/x-tif"),
 }
 _CONTENT_TYPES: Final = {name: f"image/{kind}" for kind, names in _NAMES.items() for name in names} | {
     name: name for name in SUPPORTED_CONTENT_TYPES
