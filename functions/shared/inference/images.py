@@ -239,8 +239,10 @@ def _open_bmp(file: io.BytesIO) -> ImageFile:
 
 
 def _open_tiff(file: io.BytesIO) -> ImageFile:
-    from PIL.TiffImagePlugin import TiffImageFile
+    from PIL.TiffImagePlugin import MM, OPEN_INFO, TiffImageFile
 
+    # Pillow knows 16 bits of which 0 is white in the other byte order alone. `_load_tiff` inverts them in both.
+    OPEN_INFO.setdefault((MM, 0, (1,), 1, (16,), ()), ("I;16B", "I;16B"))
     return TiffImageFile(file)
 
 
