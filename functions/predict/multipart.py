@@ -1,14 +1,16 @@
 """Parse multipart forms (RFC 7578; RFC 2046, section 5.1) from a body that is already in memory.
 
 Why not python-multipart: see docs/decisions/multipart.md. It still reads names with quotes or backslashes. Names in
-other encodings (RFC 8187, RFC 2231, RFC 2047) and folded headers are not for forms, but mail libraries write them: the
-standard library's `email` reads those.
+other encodings (RFC 8187, RFC 2231, RFC 2047), transfer encodings and folded headers are not for forms. Mail libraries
+write them nevertheless.
 """
 
 import binascii
 import re
+from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Final, NamedTuple
+from urllib.parse import unquote_to_bytes
 
 from functions.shared.api.problems import Problem
 
@@ -18,10 +20,11 @@ MAX_PARTS: Final = 10_000
 MAX_HEADER_BYTES: Final = 1_000_000
 """The most bytes that the headers of a form's parts may have together. python-multipart takes 2 s for as many."""
 
-MAX_DISPOSITION_BYTES: Final = 10_000
-"""The most bytes of a Content-Disposition that is not plain. A name of 255 characters needs a third of them."""
-
 _PLAIN_BOUNDARY: Final = re.compile(r"multipart/form-data; ?boundary=([\w'()+,./:=?-]{1,70})", re.ASCII | re.IGNORECASE)
+# Of a disposition: `name=value`, whose value may be quoted. Every byte is looked at once, also if a quote has no end.
+_OPTION: Final = re.compile(rb';((?:"(?:[^"\\]|\\.)*+"?+|[^";])*+)', re.DOTALL)
+_EXTENDED: Final = re.compile(rb"(name|filename)\*(?:(\d{1,3})(\*)?)?")
+_QUOTED_PAIR: Final = re.compile(rb"\\(.)", re.DOTALL)
 _FOLD: Final = re.compile(rb"\r\n[ \t]+")
 _ENCODED_WORD: Final = re.compile(r"=\?([\w-]+)(?:\*[\w-]*)?\?([bq])\?([^?]*)\?=", re.ASCII | re.IGNORECASE)
 _BETWEEN_WORDS: Final = re.compile(r"(?<=\?=)[ \t]+(?==\?)")
@@ -139,32 +142,40 @@ def _boundary(header: str) -> bytes:
 def _name_and_filename(disposition: bytes) -> tuple[str, str | None]:
     if (plain := _PLAIN_DISPOSITION.fullmatch(disposition)) and b"=?" not in disposition:
         return _text(plain[1]), None if plain[2] is None else _text(plain[2])
-    if len(disposition) > MAX_DISPOSITION_BYTES:
-        raise _malformed(f"the Content-Disposition of a part has more than {MAX_DISPOSITION_BYTES} bytes")
     options = {name: _decoded_words(_text(value)) for name, value in _options(disposition).items()}
     if b"*" in disposition:
-        _add_extended(options, disposition)
+        options |= _extended_options(disposition)
     if b"name" not in options:
         raise _malformed("a part has no name")
     return options[b"name"], options.get(b"filename")
 
 
-def _add_extended(options: dict[bytes, str], disposition: bytes) -> None:
-    """Add the options with a charset (RFC 8187), or in numbered pieces (RFC 2231). Those with a charset outdo others."""
-    from email.message import Message
-
-    message: Message[str, str] = Message()
-    message["content-disposition"] = disposition.decode("latin-1")
-    for name, value in message.get_params(header="content-disposition") or ():
-        key = name.lower().encode("latin-1")
-        if not isinstance(value, tuple):
-            options.setdefault(key, _text(value.encode("latin-1")))
+def _extended_options(disposition: bytes) -> dict[bytes, str]:
+    """Return the options with a charset (RFC 8187), or in numbered pieces (RFC 2231)."""
+    pieces: dict[bytes, dict[int, tuple[bool, bytes]]] = {}
+    for option in _OPTION.finditer(disposition):
+        key, _, value = option[1].partition(b"=")
+        if (extended := _EXTENDED.fullmatch(key.strip().lower())) is None:
             continue
-        charset, _, text = value
-        try:
-            options[key] = text.encode("latin-1").decode(charset or "utf-8")
-        except (LookupError, UnicodeError):
-            raise _malformed(f"a part has a {name[:20]}* that is not in the charset that it names") from None
+        name, number, encoded = extended[1], int(extended[2] or 0), extended[2] is None or extended[3] is not None
+        value = value.strip()
+        if value.startswith(b'"'):
+            value = _QUOTED_PAIR.sub(rb"\1", value[1:].removesuffix(b'"'))
+        pieces.setdefault(name, {})[number] = (encoded, value)
+    return {name: _joined(name, [own[number] for number in sorted(own)]) for name, own in pieces.items()}
+
+
+def _joined(name: bytes, pieces: Sequence[tuple[bool, bytes]]) -> str:
+    (encoded, first), *others = pieces
+    if not encoded:
+        return _text(b"".join(value for _, value in pieces))
+    charset, _, value = first.partition(b"'")
+    first = value.partition(b"'")[2] if value else first
+    raw = b"".join(unquote_to_bytes(value) if encoded else value for encoded, value in [(True, first), *others])
+    try:
+        return raw.decode(charset.decode("latin-1") or "utf-8")
+    except (LookupError, UnicodeError):
+        raise _malformed(f"a part has a {name.decode()}* that is not in the charset that it names") from None
 
 
 def _decoded_words(text: str) -> str:

@@ -64,8 +64,8 @@ class Announcement(BaseModel):
 
     contenttype: StrictStr = Field(
         description=(
-            f"What the client calls the image. It must be one of {', '.join(SUPPORTED_CONTENT_TYPES)}, by whatever name: "
-            "its bytes tell which. The upload is signed for this type."
+            f"What the client calls the image: one of {', '.join(SUPPORTED_CONTENT_TYPES)}, by any name. The bytes "
+            "tell which it is. The upload is signed for this type."
         ),
         examples=list(SUPPORTED_CONTENT_TYPES),
     )

@@ -104,7 +104,7 @@ def test_nothing_is_said_of_what_was_declared_where_it_is_right(
 
 
 def test_an_image_without_any_type_is_what_its_bytes_are(api: httpx.Client, digit: bytes) -> None:
-    body = b'--x\r\ncontent-disposition: form-data; name=file; filename=7\r\n\r\n%b\r\n--x--' % digit
+    body = b"--x\r\ncontent-disposition: form-data; name=file; filename=7\r\n\r\n%b\r\n--x--" % digit
     for answer in (
         api.post("/prediction", content=digit),
         api.post("/prediction", content=body, headers={"content-type": "multipart/form-data; boundary=x"}),
@@ -214,7 +214,9 @@ def test_what_is_no_base64_is_refused(api: httpx.Client, data: str) -> None:
     assert "base64" in answer.json()["detail"]
 
 
-@pytest.mark.parametrize("uri", ["data:image/png,AAAA", "image/png;base64,AAAA", "data:image/png;base64", "iVBORw0KGgo="])
+@pytest.mark.parametrize(
+    "uri", ["data:image/png,AAAA", "image/png;base64,AAAA", "data:image/png;base64", "iVBORw0KGgo="]
+)
 def test_what_is_no_data_uri_is_refused(api: httpx.Client, uri: str) -> None:
     answer = api.post("/prediction", json={"image": uri})
     assert answer.status_code == 400
@@ -282,7 +284,9 @@ def test_any_other_encoding_is_refused_by_its_name(api: httpx.Client, digit: byt
 
 def test_a_body_that_is_not_in_its_encoding_is_refused(api: httpx.Client, digit: bytes) -> None:
     for body in (digit, gzip.compress(digit)[:-9]):
-        answer = api.post("/prediction", content=body, headers={"content-type": "image/png", "content-encoding": "gzip"})
+        answer = api.post(
+            "/prediction", content=body, headers={"content-type": "image/png", "content-encoding": "gzip"}
+        )
         assert answer.status_code == 400
         assert "gzip" in answer.json()["detail"]
     assert api.get("/predictions").json()["predictions"] == []

@@ -117,11 +117,13 @@ def test_names_are_read_however_they_are_written(disposition: bytes, name: str, 
         (b"FileName*=utf-8'en'%e6%97%a5%20x.png", "日 x.png"),
         (b"filename*=iso-8859-1''Zo%EB.png", "Zoë.png"),
         (b"filename*=\"UTF-8''Zo%C3%AB.png\"", "Zoë.png"),
-        (b'filename="Zoe.png"; filename*=UTF-8\'\'Zo%C3%AB.png', "Zoë.png"),
+        (b"filename=\"Zoe.png\"; filename*=UTF-8''Zo%C3%AB.png", "Zoë.png"),
         (b"filename*=UTF-8''Zo%C3%AB.png; filename=\"Zoe.png\"", "Zoë.png"),
         # RFC 2231: in pieces
         (b"filename*0*=UTF-8''Zo%C3; filename*1*=%AB.png", "Zoë.png"),
         (b'filename*0="a";\r\n filename*1="b.png"', "ab.png"),
+        (b"filename*1*=%AB; filename*0*=UTF-8''Zo%C3; filename*2=\".png\"", "Zoë.png"),
+        (b'filename*0*="UTF-8\'\'a%22;"; filename*1=";\\"b"', 'a";;"b'),
         # RFC 2047: encoded words, also where a parameter may not have any
         (b'filename="=?UTF-8?B?Wm/Dqy5wbmc=?="', "Zoë.png"),
         (b'filename="=?utf-8?q?Zo=C3=AB_2=2Epng?="', "Zoë 2.png"),
@@ -129,7 +131,7 @@ def test_names_are_read_however_they_are_written(disposition: bytes, name: str, 
         (b'filename="=?utf-8?q?Zo=C3=AB?=.png"', "Zoë.png"),
         (b'filename="=?UTF-8*en?B?Wm/Dqw?=.png"', "Zoë.png"),
         # what only looks like it
-        (b'filename="a; filename*=UTF-8\'\'b.png"', "a; filename*=UTF-8''b.png"),
+        (b"filename=\"a; filename*=UTF-8''b.png\"", "a; filename*=UTF-8''b.png"),
         (b'filename="a*b.png"', "a*b.png"),
         (b'filename="=?klingon?q?a?=.png"', "=?klingon?q?a?=.png"),
         (b'filename="=?utf-8?b?/w==?=.png"', "=?utf-8?b?/w==?=.png"),
@@ -148,12 +150,6 @@ def test_a_name_that_is_not_in_its_charset_is_refused(disposition: bytes) -> Non
     with pytest.raises(Problem) as caught:
         one(b"form-data; " + disposition)
     assert "charset" in caught.value.detail or "a part has no name" in caught.value.detail
-
-
-def test_a_disposition_that_only_a_slow_parser_reads_is_not_read_at_any_length() -> None:
-    assert one(b'form-data; name="file"; filename="' + b";" * 100_000 + b'"').filename == ";" * 100_000
-    with pytest.raises(Problem, match="more than 10000 bytes"):
-        one(b"form-data; name=\"file\"; filename*=UTF-8''" + b'";' * 5_000)
 
 
 @pytest.mark.parametrize(

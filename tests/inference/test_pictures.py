@@ -1,7 +1,8 @@
 """Pictures as browsers show them, by kind: mode, depth, transparency, gamma, profile, orientation, animation.
 
 What a picture shows is computed here from its samples, by the formulas of each format's specification. The files are
-written by the few lines of encoder that each kind needs, so neither Pillow's encoders nor its decoders say what is right.
+written by the few lines of encoder that each kind needs, so neither Pillow's encoders nor its decoders say what is
+right.
 docs/decisions/pictures.md lists what is decided for each kind.
 """
 
@@ -27,7 +28,8 @@ Pixels = NDArray[np.uint8]
 
 def eight_bits(samples: Samples, depth: int) -> Pixels:
     """Rescale samples linearly: round(sample * 255 / (2^depth - 1)) (PNG specification, 13.12)."""
-    return np.floor(samples.astype(np.float64) * 255 / (2**depth - 1) + 0.5).astype(np.uint8)
+    pixels: Pixels = np.floor(samples.astype(np.float64) * 255 / (2**depth - 1) + 0.5).astype(np.uint8)
+    return pixels
 
 
 def rgba(color: Pixels, alpha: Pixels | None = None) -> Pixels:
@@ -175,7 +177,9 @@ def test_a_palette(depth: int, alphas: bytes) -> None:
     [
         pytest.param(chunk(b"gAMA", struct.pack(">I", 100_000)), id="linear light"),
         pytest.param(chunk(b"sRGB", b"\0"), id="sRGB"),
-        pytest.param(chunk(b"cHRM", struct.pack(">8I", *[31270, 32900, 70800, 29200, 17000, 79700, 13100, 4600])), id="BT.2020"),
+        pytest.param(
+            chunk(b"cHRM", struct.pack(">8I", *[31270, 32900, 70800, 29200, 17000, 79700, 13100, 4600])), id="BT.2020"
+        ),
         pytest.param(chunk(b"iCCP", b"a\0\0" + zlib.compress(b"no profile that anything could read")), id="a profile"),
         pytest.param(chunk(b"cICP", bytes((9, 16, 0, 1))), id="HDR, by PQ"),
         pytest.param(chunk(b"bKGD", struct.pack(">HHH", 255, 0, 0)), id="a background"),
@@ -256,7 +260,9 @@ def segment(marker: int, content: bytes) -> bytes:
 ADOBE = 0xEE
 
 
-def jpeg(values: Sequence[int], *extra: bytes, identifiers: bytes = b"\1\2\3\4", height: int = 8, width: int = 8) -> bytes:
+def jpeg(
+    values: Sequence[int], *extra: bytes, identifiers: bytes = b"\1\2\3\4", height: int = 8, width: int = 8
+) -> bytes:
     """Encode one colour: blocks whose mean is coded, and nothing else (T.81, annexes B, F and K)."""
     count = len(values)
     components = b"".join(bytes((identifiers[at], 0x11, 0)) for at in range(count))
@@ -326,13 +332,17 @@ def from_cmyk(cyan: int, magenta: int, yellow: int, black: int) -> list[float]:
 
 @pytest.mark.parametrize("inks", CMYK)
 @pytest.mark.parametrize("extra", [(adobe(0),), ()], ids=["Adobe", "bare"])
-def test_a_jpeg_of_inks_is_inverted_as_adobe_writes_it(inks: tuple[int, int, int, int], extra: tuple[bytes, ...]) -> None:
+def test_a_jpeg_of_inks_is_inverted_as_adobe_writes_it(
+    inks: tuple[int, int, int, int], extra: tuple[bytes, ...]
+) -> None:
     shows(jpeg([255 - ink for ink in inks], *extra), flat(from_cmyk(*inks)), within=1)
 
 
 @pytest.mark.parametrize("values", [(*color, black) for color in FLAT for black in (0, 100, 255)])
 def test_a_jpeg_of_luminance_and_black_is_inverted_as_adobe_writes_it(values: tuple[int, int, int, int]) -> None:
-    inks = np.clip(from_ycc(*values[:3]), 0, 255)  # the red is that of the inverted cyan's complement, so the cyan itself
+    inks = np.clip(
+        from_ycc(*values[:3]), 0, 255
+    )  # the red is that of the inverted cyan's complement, so the cyan itself
     shows(jpeg(values, adobe(2)), flat((255 - inks) * values[3] / 255), within=2)
 
 
@@ -362,7 +372,9 @@ UNENDED: list[tuple[Any, dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("image", "options"), UNENDED, ids=str)
-def test_a_jpeg_that_lacks_only_its_end_marker_is_read_and_a_cut_one_is_not(image: Any, options: dict[str, Any]) -> None:
+def test_a_jpeg_that_lacks_only_its_end_marker_is_read_and_a_cut_one_is_not(
+    image: Any, options: dict[str, Any]
+) -> None:
     whole = saved(image, "JPEG", **options)
     decode = decoder(3, limit=4_000_000).decode
     seen = decode(whole)
@@ -387,7 +399,9 @@ def test_a_flat_jpeg_that_is_cut_never_passes_for_another_picture() -> None:
 # --- GIF -------------------------------------------------------------------------------------------------------------
 
 
-def gif(indices: Samples, palette: Pixels, *, canvas: tuple[int, int], at: tuple[int, int] = (0, 0), transparent: int = -1) -> bytes:
+def gif(
+    indices: Samples, palette: Pixels, *, canvas: tuple[int, int], at: tuple[int, int] = (0, 0), transparent: int = -1
+) -> bytes:
     """Encode one frame of indices below 128. The codes are cleared before they become longer than eight bits."""
     height, width = indices.shape
     header = b"GIF89a" + struct.pack("<HHBBB", canvas[1], canvas[0], 0xF6, 0, 0) + palette.tobytes()
@@ -425,7 +439,16 @@ def test_what_the_frame_of_a_gif_does_not_cover_is_transparent(transparent: int)
 # --- BMP -------------------------------------------------------------------------------------------------------------
 
 
-def bmp(rows: Sequence[bytes], bits: int, width: int, *, table: bytes = b"", compression: int = 0, more: bytes = b"", down: bool = False) -> bytes:
+def bmp(
+    rows: Sequence[bytes],
+    bits: int,
+    width: int,
+    *,
+    table: bytes = b"",
+    compression: int = 0,
+    more: bytes = b"",
+    down: bool = False,
+) -> bytes:
     """Encode rows, the lowest first (BITMAPINFOHEADER, or a longer header if there is more)."""
     height = len(rows)
     content = b"".join(row + bytes(-len(row) % 4) for row in (rows if down else rows[::-1]))
@@ -475,14 +498,27 @@ ROWS, COUNTS, PLANES, COLOR_MAP, EXTRA, FORMAT = 278, 279, 284, 320, 338, 339
 WHITE_IS_ZERO, BLACK_IS_ZERO, TIFF_RGB, TIFF_PALETTE, TIFF_CMYK = 0, 1, 2, 3, 5
 
 
-def tiff(order: str, rows: Sequence[bytes], width: int, bits: Sequence[int], photometric: int, **more: Sequence[int]) -> bytes:
+def tiff(
+    order: str,
+    rows: Sequence[bytes],
+    width: int,
+    bits: Sequence[int],
+    photometric: int,
+    more: dict[int, Sequence[int]] | None = None,
+) -> bytes:
     """Encode one strip without compression (TIFF 6.0, sections 2 to 8)."""
     content = b"".join(rows)
     tags: dict[int, Sequence[int]] = {
-        **{WIDTH: [width], LENGTH: [len(rows)], BITS: bits, COMPRESSION: [1], PHOTOMETRIC: [photometric], STRIP: [8]},
-        **{SAMPLES: [len(bits)], ROWS: [len(rows)], COUNTS: [len(content)]},
-        **{globals()[name.upper()]: values for name, values in more.items()},
-    }
+        WIDTH: [width],
+        LENGTH: [len(rows)],
+        BITS: bits,
+        COMPRESSION: [1],
+        PHOTOMETRIC: [photometric],
+        STRIP: [8],
+        SAMPLES: [len(bits)],
+        ROWS: [len(rows)],
+        COUNTS: [len(content)],
+    } | (more or {})
     at = 8 + len(content) + len(content) % 2
     beyond = at + 2 + 12 * len(tags) + 4
     directory, values = struct.pack(f"{order}H", len(tags)), b""
@@ -530,7 +566,7 @@ def test_a_tiff_of_colours(order: str, depth: int) -> None:
 def test_a_tiff_with_a_palette(order: str) -> None:
     samples, colors = noise(9, 12, depth=8), noise(256, 3, depth=8, seed=4).astype(np.uint8)
     table = (colors.T.astype(int) * 257).ravel().tolist()
-    shows(tiff(order, packed(samples, 8), 12, [8], TIFF_PALETTE, color_map=table), rgba(colors[samples]))
+    shows(tiff(order, packed(samples, 8), 12, [8], TIFF_PALETTE, {COLOR_MAP: table}), rgba(colors[samples]))
 
 
 @orders
@@ -539,7 +575,7 @@ def test_a_tiff_with_alpha(order: str, extra: int) -> None:
     pixels = noise(9, 12, 4, depth=8).astype(np.uint8)
     alpha = pixels[:, :, 3:]
     stored = np.dstack([np.rint(pixels[:, :, :3] * (alpha / 255)), alpha]) if extra == 1 else pixels
-    data = tiff(order, packed(stored.astype(np.uint32), 8), 12, [8] * 4, TIFF_RGB, extra=[extra])
+    data = tiff(order, packed(stored.astype(np.uint32), 8), 12, [8] * 4, TIFF_RGB, {EXTRA: [extra]})
     if extra == 1:  # what is stored of a faint colour is rounded, so it is compared as it lies on a sheet
         flat = flattened(rgba(pixels[:, :, :3], pixels[:, :, 3]))
         assert np.abs(decoder(3).decode(data)[0].astype(int) - flat).max() <= 2
@@ -550,7 +586,7 @@ def test_a_tiff_with_alpha(order: str, extra: int) -> None:
 @orders
 def test_a_tiff_whose_fourth_sample_means_nothing_is_opaque(order: str) -> None:
     pixels = noise(9, 12, 4, depth=8)
-    data = tiff(order, packed(pixels, 8), 12, [8] * 4, TIFF_RGB, extra=[0])
+    data = tiff(order, packed(pixels, 8), 12, [8] * 4, TIFF_RGB, {EXTRA: [0]})
     shows(data, rgba(pixels[:, :, :3].astype(np.uint8)))
 
 
@@ -565,7 +601,7 @@ def test_a_tiff_of_inks_is_not_inverted(order: str) -> None:
 @pytest.mark.parametrize("orientation", TURNED)
 def test_a_tiff_is_turned(order: str, orientation: int) -> None:
     pixels = noise(9, 12, 3, depth=8)
-    data = tiff(order, packed(pixels, 8), 12, [8] * 3, TIFF_RGB, orientation=[orientation])
+    data = tiff(order, packed(pixels, 8), 12, [8] * 3, TIFF_RGB, {ORIENTATION: [orientation]})
     shows(data, TURNED[orientation](rgba(pixels.astype(np.uint8))))
 
 
@@ -582,7 +618,7 @@ def test_a_tiff_is_turned(order: str, orientation: int) -> None:
     ids=["float32", "int32", "uint32", "int16", "float64"],
 )
 def test_samples_without_a_white_are_refused(order: str, samples: NDArray[Any], format_: int) -> None:
-    rows = [row.astype(samples.dtype.newbyteorder(order)).tobytes() for row in samples]
-    data = tiff(order, rows, 12, [samples.dtype.itemsize * 8], BLACK_IS_ZERO, format=[format_])
+    rows = [row.astype(f"{order}{samples.dtype.kind}{samples.dtype.itemsize}").tobytes() for row in samples]
+    data = tiff(order, rows, 12, [samples.dtype.itemsize * 8], BLACK_IS_ZERO, {FORMAT: [format_]})
     with pytest.raises(UndecodableImageError):
         decoder().decode(data)

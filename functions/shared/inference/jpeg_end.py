@@ -1,9 +1,9 @@
 """Read JPEG files that lack their end marker, and only that.
 
-Pillow refuses every file that ends early. libjpeg, if it is given an end marker, decodes any: what is missing is grey, and
-nothing tells. So the file is decoded again, with noise of several kinds between its last byte and the marker. A decoder
-that has all it needs does not look at the noise. One that still needs a bit takes the noise for it, and sees another
-picture with one kind or another.
+Pillow refuses every file that ends early. libjpeg, if it is given an end marker, decodes any: what is missing is grey,
+and nothing tells. So the file is decoded again, with noise of several kinds between its last byte and the marker. A
+decoder that has all it needs does not look at the noise. One that still needs a bit takes the noise for it, and sees
+another picture with one kind or another.
 
 Source: ITU-T T.81, annexes B and G.
 """
@@ -21,8 +21,9 @@ _END: Final = bytes((0xFF, EOI))
 _RESTART: Final = re.compile(rb"\xff([\xd0-\xd7])")
 _RESTARTS: Final = 8
 _COEFFICIENTS: Final = 64
-# A missing code is decoded from the first bits of the noise, so each kind begins with others. Two kinds let 10 of 10,800
-# cut files pass that were made to pass, and eight none; a file of a million pixels has a thousand times the data to cut.
+# A missing code is decoded from the first bits of the noise, so each kind begins with others. Of 10,800 tiny files, cut
+# within the last 11 bytes, two kinds let 10 pass as another picture, and eight none. In a large file, those bytes are
+# few, and decoding takes long.
 _KINDS: Final = 8
 _KINDS_FOR_LARGE: Final = 2
 _LARGE: Final = 1_000_000
@@ -90,5 +91,11 @@ def _has_all_scans(data: bytes) -> bool:
             first, last, approximation = (data[end], data[end + 1], data[end + 2] & 0x0F) if progressive else (0, 63, 0)
             for component in data[at + 3 : end : 2]:
                 missing_bits[component][first : last + 1] = [approximation] * (last + 1 - first)
+            if not progressive and _is_whole(missing_bits):
+                break  # libjpeg reads no further
         at += max(2, data[at] << 8 | data[at + 1])
+    return _is_whole(missing_bits)
+
+
+def _is_whole(missing_bits: dict[int, list[int | None]]) -> bool:
     return all(bits == [0] * _COEFFICIENTS for bits in missing_bits.values())

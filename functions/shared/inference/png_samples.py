@@ -16,7 +16,7 @@ from PIL import Image
 from PIL.ImageFile import ImageFile
 
 _DEPTHS: Final = {"1": 1, "L;2": 2, "L;4": 4, "L": 8, "RGB": 8}
-# Little-endian samples are unpacked to their second bytes: in a PNG file, which is big-endian, those are the lower ones.
+# Little-endian samples are unpacked to their second bytes. PNG is big-endian, so those are the lower ones.
 _LOWER_BYTES: Final = {"RGB;16B": "RGB;16L", "RGBA;16B": "RGBA;16L"}
 _ROWS_AT_ONCE: Final = 64
 
@@ -66,12 +66,12 @@ def _load_deep_colors(image: ImageFile, again: ImageFile, lower: str) -> Image.I
     pixels = np.array(image)
     again.tile = [again.tile[0]._replace(args=lower)]
     again.load()
-    low = np.asarray(again)
     transparent = image.info.get("transparency")
     opaque = np.ones(pixels.shape[:2], np.bool_)
     for top in range(0, len(pixels), _ROWS_AT_ONCE):
         rows = slice(top, top + _ROWS_AT_ONCE)
-        samples = pixels[rows].astype(np.uint16) << 8 | low[rows]
+        low = np.asarray(again.crop((0, top, image.width, min(rows.stop, image.height))))
+        samples = pixels[rows].astype(np.uint16) << 8 | low
         pixels[rows] = eight_bits().take(samples)
         if transparent is not None:
             opaque[rows] = (samples != np.asarray(transparent, np.uint16)).any(axis=2)
