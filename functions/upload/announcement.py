@@ -27,7 +27,7 @@ from functions.shared.api.fields import (
 from functions.shared.api.json_source import decode, parse_members
 from functions.shared.api.negotiation import essence
 from functions.shared.api.problems import Problem, invalid
-from functions.shared.inference.content_types import SUPPORTED_CONTENT_TYPES, may_be_image
+from functions.shared.inference.content_types import IMAGE_SUBTYPE, SUPPORTED_CONTENT_TYPES, may_be_image
 
 JSON: Final = "application/json"
 
@@ -68,6 +68,9 @@ class Announcement(BaseModel):
             "tell which it is. The upload is signed for this type."
         ),
         examples=list(SUPPORTED_CONTENT_TYPES),
+        json_schema_extra={
+            "pattern": rf"^\s*([iI][mM][aA][gG][eE]/{IMAGE_SUBTYPE}|application/octet-stream)\s*(;[\s\S]*)?$"
+        },
     )
     size: Annotated[StrictInt, BeforeValidator(_integer)] = Field(gt=0, description="Bytes.", examples=[8_000_000])
     filename: Any = Field(default=None, json_schema_extra=or_null(text_schema(MAX_FILENAME_LENGTH)))

@@ -30,8 +30,10 @@ _CONTENT_TYPES: Final = {name: f"image/{kind}" for kind, names in _NAMES.items()
     name: name for name in SUPPORTED_CONTENT_TYPES
 }
 
-# A media type, with the subtype of the length that RFC 6838, section 4.2, allows, and any token of HTTP in it.
-_IMAGE: Final = re.compile(r"image/[\w!#$%&'*+.^`|~-]{1,127}", re.ASCII)
+IMAGE_SUBTYPE: Final = r"[A-Za-z0-9_!#$%&'*+.^`|~-]{1,127}"
+"""A pattern of what may follow `image/`: a token of HTTP, of the length that RFC 6838, section 4.2, allows."""
+
+_IMAGE: Final = re.compile(f"image/{IMAGE_SUBTYPE}")
 
 _SIGNATURES: Final = (
     (b"\x89PNG\r\n\x1a\n", "image/png"),
