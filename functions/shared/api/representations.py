@@ -85,7 +85,7 @@ class Accepted(_Representation):
 
 
 class PredictionWithInput(Prediction):
-    """One stored prediction with its input: one of `image`, `input_url`, `features` and `inputs`."""
+    """One stored prediction with its input: one of `image`, `input_url`, `features`, `inputs` and `request`."""
 
     image: str | None = Field(default=None, description="The original bytes, as a base64 data URI.")
     input_url: str | None = Field(
@@ -93,6 +93,9 @@ class PredictionWithInput(Prediction):
     )
     features: list[Any] | dict[str, Any] | None = Field(default=None, description="The features as they were sent.")
     inputs: dict[str, Any] | None = Field(default=None, description="The tensors by name, as they were sent.")
+    request: dict[str, Any] | None = Field(
+        default=None, description="A request of one row, as the Open Inference Protocol has it in JSON."
+    )
 
 
 class Predictions(_Representation):

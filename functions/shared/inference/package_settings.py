@@ -5,13 +5,14 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal, TypeAlias, TypeGuard
+from typing import Final, Literal, TypeAlias, TypeGuard, get_args
 
 from functions.shared.inference.errors import ModelPackageError
 
-Task: TypeAlias = Literal["classification", "regression", "tensors"]
+Task: TypeAlias = Literal["classification", "regression", "embedding", "multi-target", "detection", "tensors"]
 Activation: TypeAlias = Literal["none", "softmax", "sigmoid"]
 Color: TypeAlias = Literal["grey", "rgb", "bgr"]
+Missing: TypeAlias = Literal["nan"]
 Scalar: TypeAlias = str | bool | int | float
 
 # In the order of Pillow's own numbers, which Hugging Face's preprocessor_config.json uses for the same setting.
@@ -19,6 +20,7 @@ RESAMPLE_NAMES: Final = ("nearest", "lanczos", "bilinear", "bicubic", "box", "ha
 
 _SHA256_LENGTH: Final = 64
 _MAX_NAME_LENGTH: Final = 200
+_TASKS: Final[tuple[Task, ...]] = get_args(Task)
 
 
 def wrong(key: str, what: str) -> ModelPackageError:
@@ -72,7 +74,13 @@ def _labels(key: str, value: object) -> tuple[str, ...]:
     return _distinct(key, labels)
 
 
-def _feature_names(key: str, value: object) -> tuple[str, ...]:
+def _name(key: str, value: object) -> str:
+    if isinstance(value, str) and value:
+        return value
+    raise wrong(key, f"must be a text, not {shown(value)}")
+
+
+def _names(key: str, value: object) -> tuple[str, ...]:
     if not isinstance(value, list) or not value:
         raise wrong(key, f"must be a list of texts, not {shown(value)}")
     for at, name in enumerate(value):
@@ -142,9 +150,12 @@ def _digest(key: str, value: object) -> str:
 _READERS: Final[dict[str, Callable[[str, object], object]]] = {
     "name": _text,
     "version": _version,
-    "task": _one_of("classification", "regression", "tensors"),
+    "task": _one_of(*_TASKS),
     "labels": _labels,
-    "feature_names": _feature_names,
+    "feature_names": _names,
+    "missing": _one_of("nan"),
+    "answer": _name,
+    "keep": _names,
     "activation": _one_of("none", "softmax", "sigmoid"),
     "size": _size,
     "resample": _resample,
@@ -167,6 +178,9 @@ class PackageSettings:
     task: Task | None = None
     labels: tuple[str, ...] | None = None
     feature_names: tuple[str, ...] | None = None
+    missing: Missing | None = None
+    answer: str | None = None
+    keep: tuple[str, ...] | None = None
     activation: Activation = "none"
     size: tuple[int, int] | None = None
     resample: str | None = None

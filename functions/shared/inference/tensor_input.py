@@ -4,10 +4,17 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from functions.shared.inference.answer_outputs import Answer
 from functions.shared.inference.datatypes import DATATYPES
 from functions.shared.inference.errors import ModelPackageError
-from functions.shared.inference.onnx_file import SERVED_DTYPES, Dimension, Shape, Signature, TensorSpec, written
+from functions.shared.inference.onnx_file import (
+    FLOATS,
+    SERVED_DTYPES,
+    Dimension,
+    Shape,
+    Signature,
+    TensorSpec,
+    written,
+)
 from functions.shared.inference.package_settings import PackageSettings, Scalar, shown, wrong
 
 _KEYS_OF_OTHERS: Final = (
@@ -18,6 +25,10 @@ _PARTS_OF_AN_EXAMPLE: Final = (
     "seq", "len", "time", "step", "frame", "token", "word", "char", "height", "width", "point", "box", "node", "edge",
     "num_", "channel", "feature", "sample_rate",
 )  # fmt: skip
+
+
+MADE_UP_LENGTH: Final = 8
+"""Most networks accept this length: for a made-up example of a model that takes any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,17 +69,25 @@ class TensorInput:
         As for `ImageInput`.
     batch_names
         The names that the batch axis has in the inputs' shapes.
+    missing
+        As for `FeatureInput`.
     """
 
     tensors: tuple[InputTensor, ...]
     batch: int | None
     unbatched: bool
     batch_names: frozenset[str]
+    missing: bool = False
 
     @property
     def rows(self) -> int | None:
         """As for `FeatureInput`."""
         return 0 if self.unbatched else self.batch
+
+    def sample(self) -> dict[str, object]:
+        """Make up an example as a caller sends it: ones, true and the text a, 8 entries where the length is open."""
+        values: dict[str, object] = {"string": "a", "bool": True}
+        return {one.name: _nested(values.get(one.dtype, 1), one.shape) for one in self.tensors if not one.optional}
 
     def describe(self) -> list[dict[str, object]]:
         """Tell what the API takes for one example, as plain values for JSON: open axes are null or their name."""
@@ -82,6 +101,12 @@ class TensorInput:
             }
             for one in self.tensors
         ]
+
+
+def _nested(value: object, shape: Shape) -> object:
+    for axis in reversed(shape):
+        value = [value] * (axis if isinstance(axis, int) else MADE_UP_LENGTH)
+    return value
 
 
 def choose_tensor_input(signature: Signature, settings: PackageSettings) -> TensorInput:
@@ -117,7 +142,9 @@ def choose_tensor_input(signature: Signature, settings: PackageSettings) -> Tens
         for spec in signature.optional
     ]
     _check_padding(tensors, settings)
-    return TensorInput(tuple(tensors), next(iter(fixed), None), not leading, names)
+    if settings.missing is not None and not any(one.dtype in FLOATS for one in tensors):
+        raise wrong("missing", f"is {settings.missing}, but the model has no input of floats, which alone have a NaN")
+    return TensorInput(tuple(tensors), next(iter(fixed), None), not leading, names, settings.missing is not None)
 
 
 def _input_tensor(spec: TensorSpec, *, batched: bool, optional: bool, settings: PackageSettings) -> InputTensor:
@@ -185,6 +212,10 @@ def _check_padding(tensors: Iterable[InputTensor], settings: PackageSettings) ->
         one = by_name[name]
         if not one.batched or all(isinstance(axis, int) for axis in one.shape):
             raise wrong("padding", f"input {name!r} is {written(one.shape)} per example: it has nothing to pad")
+        if None in one.shape:
+            raise wrong(
+                "padding", f"input {name!r} is {written(one.shape)} per example: name its open axes in the file"
+            )
         if not _fits(value, one.dtype):
             raise wrong("padding", f"{shown(value)} is no {one.dtype}, of which input {name!r} is")
     padded = {axis: name for name in padding for axis in by_name[name].shape if isinstance(axis, str)}
@@ -202,20 +233,3 @@ def _fits(value: Scalar, dtype: str) -> bool:
         and not isinstance(value, bool)
         and (dtype.startswith("float") or float(value).is_integer())
     )
-
-
-def tensor_answer(signature: Signature, settings: PackageSettings) -> Answer:
-    """Return which output is the answer of a model that takes tensors: none.
-
-    Raises
-    ------
-    ModelPackageError
-        An output is of a type that is not served, or model.json names labels without an answer that they are of.
-    """
-    for spec in signature.outputs:
-        if spec.dtype not in SERVED_DTYPES or spec.key_dtype:
-            raise ModelPackageError(f"model.onnx: output {spec.name!r} is of type {spec.dtype}, which is not served")
-    for key in ("labels", "activation"):
-        if getattr(settings, key) not in (None, "none"):
-            raise wrong(key, "is about one output, and model.json does not say which")
-    return Answer(scores=None, label=None, width=None, classes=None, label_is_index=False)

@@ -1,17 +1,21 @@
 """Convert the outputs of a model that takes tensors to named tensors in plain Python values."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from types import EllipsisType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from functions.shared.inference.datatypes import DATATYPES
 from functions.shared.inference.errors import InputProblem, UnpredictableInputError
-from functions.shared.inference.onnx_file import OutputSpec
-from functions.shared.inference.outputs import RowsMismatchError
+from functions.shared.inference.onnx_file import Shape
+from functions.shared.inference.outputs import OutputReader, RowsMismatchError
 from functions.shared.inference.package import ModelPackage, TensorInput
-from functions.shared.inference.prediction import Prediction, TensorValue
+from functions.shared.inference.package_settings import Task
+from functions.shared.inference.prediction import Prediction
+from functions.shared.inference.tensor_answer import classifies, is_batched
+from functions.shared.inference.tensor_values import tensor_value
 
 
 class TensorReader:
@@ -26,25 +30,49 @@ class TensorReader:
     ----------
     names
         The outputs to request from the runtime, in the order that `read` expects.
-    undecided
-        The outputs of which the file does not tell whether their first axis is that of the examples. `decide` does.
     """
 
     def __init__(self, package: ModelPackage) -> None:
         if not isinstance(package.input, TensorInput):
             raise TypeError("this model takes no tensors")
-        self._specs = package.signature.outputs
+        answer = package.answer
+        self._specs = answer.further
         self.names = [spec.name for spec in self._specs]
-        self._batched = {spec.name: _is_batched(spec, package.input) for spec in self._specs}
+        self._batched = {spec.name: is_batched(spec, package.input) for spec in self._specs}
+        self._answer, self._answer_reader = None, None
+        if answer.headline:
+            task: Task = "classification" if classifies(answer, package.labels, package.activation) else "regression"
+            [spec] = answer.headline
+            self._answer = self.names.index(spec.name)
+            self._answer_reader = OutputReader(replace(package, task=task, answer=replace(answer, further=())))
+        self._axes = {spec.name: (spec.shape or ())[1:] for spec in self._specs}
 
     @property
-    def undecided(self) -> list[str]:
-        """The names of those outputs."""
-        return [name for name, batched in self._batched.items() if batched is None]
+    def undecided(self) -> tuple[str, ...]:
+        """The outputs of which the file does not tell whether their first axis is that of the examples."""
+        return tuple(name for name, batched in self._batched.items() if batched is None)
+
+    @property
+    def one_by_one(self) -> bool:
+        """Whether a run must have one example, because an output is not one entry for each."""
+        return not all(self._batched.values())
 
     def decide(self, name: str, *, batched: bool) -> None:
         """Say whether the first axis of an output is that of the examples."""
         self._batched[name] = batched
+
+    def has_unnamed_axes(self, names: Collection[str]) -> bool:
+        """Return whether an output has an open axis, after that of the batch, that is not called as one of these."""
+        return any(
+            spec.shape is None or any(not isinstance(axis, int) and axis not in names for axis in spec.shape[1:])
+            for spec in self._specs
+        )
+
+    def name_axis(self, name: str, at: int, axis: str) -> None:
+        """Say that an axis of an output is as long as an axis of the inputs; `at` counts the batch axis."""
+        axes = self._axes[name]
+        axes = (*axes, *[None] * (at - len(axes)))
+        self._axes[name] = (*axes[: at - 1], axis, *axes[at:])
 
     def arrays(
         self, raw: Sequence[NDArray[Any]], rows: int, count: int, axes: Sequence[Mapping[str, int]] = ()
@@ -79,21 +107,23 @@ class TensorReader:
             if not per_example and rows > 1:
                 raise RowsMismatchError
             for at in range(count):
-                made[at][spec.name] = array[at] if per_example else array
+                made[at][spec.name] = array[at, ...] if per_example else array
             if axes and per_example:
                 for at, own in enumerate(axes):
-                    made[at][spec.name] = made[at][spec.name][_own_part(spec, own)]
+                    made[at][spec.name] = made[at][spec.name][_own_part(self._axes[spec.name], own)]
         return made
 
     def read(
         self, raw: Sequence[NDArray[Any]], rows: int, count: int, axes: Sequence[Mapping[str, int]] = ()
     ) -> list[Prediction]:
-        """Read one run's outputs. Parameters and errors as in `arrays`, and one more.
+        """Read one run's outputs. Parameters and errors as in `arrays`, and two more.
 
         Raises
         ------
         UnpredictableInputError
             An output for an example contains NaN or Infinity; each problem gives the position of the example.
+        ModelPackageError
+            The number of scores differs from that of the labels.
         """
         predictions, problems = [], []
         for at, arrays in enumerate(self.arrays(raw, rows, count, axes)):
@@ -106,35 +136,15 @@ class TensorReader:
             predictions.append(Prediction({"outputs": values}, None, None, None, None))
         if problems:
             raise UnpredictableInputError(problems[0].detail, problems=tuple(problems))
-        return predictions
-
-
-def tensor_value(array: NDArray[Any]) -> TensorValue:
-    """Write a tensor as plain values for JSON. It must not have NaN or infinity; a negative zero becomes zero."""
-    dtype = "string" if array.dtype.kind in "OU" else array.dtype.name
-    flat = np.ravel(array)
-    if flat.dtype.kind == "f":
-        flat = flat + 0.0  # -0.0 + 0.0 is 0.0
-    return {"shape": list(array.shape), "datatype": DATATYPES[dtype], "data": flat.tolist()}
+        if self._answer is None or self._answer_reader is None:
+            return predictions
+        answers = self._answer_reader.read([raw[self._answer]], rows, count)
+        return [replace(answer, output=one.output) for answer, one in zip(answers, predictions, strict=True)]
 
 
 def _is_finite(array: NDArray[Any]) -> bool:
     return bool(np.isfinite(array).all())
 
 
-def _is_batched(spec: OutputSpec, wanted: TensorInput) -> bool | None:
-    """Tell whether the first axis of an output is that of the examples. None if the file does not tell."""
-    if wanted.unbatched or spec.shape == ():
-        return False
-    lead = spec.shape[0] if spec.shape else None
-    if wanted.batch is not None:
-        # An axis that is open although all inputs are fixed depends on their values.
-        return lead == wanted.batch
-    if isinstance(lead, int):
-        return False
-    return True if lead in wanted.batch_names else None
-
-
-def _own_part(spec: OutputSpec, own: Mapping[str, int]) -> tuple[slice, ...]:
-    shape = (spec.shape or ())[1:]
-    return tuple(slice(own.get(axis) if isinstance(axis, str) else None) for axis in shape)
+def _own_part(axes: Shape, own: Mapping[str, int]) -> tuple[slice | EllipsisType, ...]:
+    return *(slice(own.get(axis) if isinstance(axis, str) else None) for axis in axes), ...

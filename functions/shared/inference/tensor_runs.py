@@ -1,16 +1,13 @@
 """Which examples of named tensors can share a run of the model, and what goes into that run."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from functions.shared.inference.tensor_input import InputTensor, TensorInput
+from functions.shared.inference.tensor_input import MADE_UP_LENGTH, InputTensor, TensorInput
 from functions.shared.inference.tensors import DecodedTensors, TensorDecoder
-
-# Most networks accept this length: for a made-up example of a model that takes any.
-_MADE_UP_LENGTH: Final = 8
 
 
 class Example(Protocol):
@@ -42,13 +39,33 @@ class TensorRuns:
         self._wanted = wanted
         self._by_name = {one.name: one for one in wanted.tensors}
         self._is_padded = any(one.padding is not None for one in wanted.tensors)
+        self.one_by_one = wanted.unbatched
+        """Whether a run must have one example."""
         self.decode = TensorDecoder(wanted).decode
 
-    def made_up(self) -> DecodedTensors:
-        """Make up an example: zeros, false and empty texts, 8 entries where the length is open."""
+    @property
+    def axis_names(self) -> frozenset[str]:
+        """The names of the axes of examples."""
+        return frozenset(axis for one in self._wanted.tensors for axis in one.shape if isinstance(axis, str))
+
+    @property
+    def padded_axes(self) -> tuple[str, ...]:
+        """The axes along which examples are filled up."""
+        padded = [one for one in self._wanted.tensors if one.padding is not None]
+        return tuple(dict.fromkeys(axis for one in padded for axis in one.shape if isinstance(axis, str)))
+
+    def made_up(self, longer: str | None = None) -> DecodedTensors:
+        """Make up an example: zeros, false and empty texts, 8 entries where the length is open.
+
+        Parameters
+        ----------
+        longer
+            An axis that gets one entry more.
+        """
         required = [one for one in self._wanted.tensors if not one.optional]
-        axes = {axis: _MADE_UP_LENGTH for one in required for axis in one.shape if isinstance(axis, str)}
-        arrays = [_zeros(one) for one in required]
+        names = {axis for one in required for axis in one.shape if isinstance(axis, str)}
+        axes = {axis: MADE_UP_LENGTH + (axis == longer) for axis in names}
+        arrays = [_zeros(one, axes) for one in required]
         return DecodedTensors(tuple(one.name for one in required), tuple(arrays), axes)
 
     def order(self, examples: Sequence[Example]) -> list[int]:
@@ -59,7 +76,7 @@ class TensorRuns:
 
     def end(self, examples: Sequence[Example], start: int, end: int, max_bytes: int) -> int:
         """Return where a run that begins with the example at `start` ends, at `end` or before."""
-        if self._wanted.unbatched:
+        if self.one_by_one:
             return start + 1
         key = self._key(examples[start])
         longest = 0
@@ -75,7 +92,7 @@ class TensorRuns:
         for at, name in enumerate(examples[0].names):
             wanted = self._by_name[name]
             if not wanted.batched:
-                values[name] = examples[0].arrays[at][0]
+                values[name] = examples[0].arrays[at][0, ...]  # an array, also where it has no axis
                 continue
             parts = [one.arrays[at] for one in examples]
             values[name] = np.concatenate(parts if wanted.padding is None else _padded(parts, wanted))
@@ -98,8 +115,9 @@ class TensorRuns:
         return tuple(key)
 
 
-def _zeros(wanted: InputTensor) -> NDArray[Any]:
-    shape = [1, *(axis if isinstance(axis, int) else _MADE_UP_LENGTH for axis in wanted.shape)]
+def _zeros(wanted: InputTensor, axes: Mapping[str, int]) -> NDArray[Any]:
+    lengths = (axis if isinstance(axis, int) else axes.get(axis or "", MADE_UP_LENGTH) for axis in wanted.shape)
+    shape = [1, *lengths]
     if wanted.dtype == "string":
         return np.full(shape, "", dtype=object)
     return np.zeros(shape, wanted.dtype)

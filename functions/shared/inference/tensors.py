@@ -15,7 +15,7 @@ from functions.shared.inference.errors import (
     json_pointer_token,
 )
 from functions.shared.inference.features import _converted, _mistake, _Problems, _shown, _type_of, _wanted_type
-from functions.shared.inference.onnx_file import Shape
+from functions.shared.inference.onnx_file import FLOATS, Shape
 from functions.shared.inference.tensor_input import InputTensor, TensorInput
 
 _ROOT: Final = "/inputs"
@@ -83,7 +83,7 @@ class TensorDecoder:
         names, arrays, axes = [], [], dict[str, int]()
         for one in self._wanted.tensors:
             if one.name in inputs:
-                array = _array(one, inputs[one.name], axes, problems)
+                array = _array(one, inputs[one.name], axes, problems, missing=self._wanted.missing)
                 if array is not None:
                     names.append(one.name)
                     arrays.append(array[np.newaxis])
@@ -98,7 +98,9 @@ class TensorDecoder:
         return f"an object with {', '.join(names[:10])}{', ...' if len(names) > 10 else ''}"
 
 
-def _array(one: InputTensor, value: object, axes: dict[str, int], problems: _Problems) -> NDArray[Any] | None:
+def _array(
+    one: InputTensor, value: object, axes: dict[str, int], problems: _Problems, *, missing: bool
+) -> NDArray[Any] | None:
     """Convert the value of one input. None if it is wrong; `problems` then says how."""
     pointer, shown = f"{_ROOT}/{json_pointer_token(one.name)}", f"input {_shown(one.name)}"
     flat: list[Any] = [value]
@@ -122,10 +124,15 @@ def _array(one: InputTensor, value: object, axes: dict[str, int], problems: _Pro
     if wrong is not None:
         problems.add(pointer, f"{shown} must be {_described(one)}, but is {shape}: {wrong}")
         return None
+    absent = [at for at, each in enumerate(flat) if each is None] if missing and one.dtype in FLOATS else []
+    for at in absent:
+        flat[at] = 0.0
     array = _converted(flat, one.dtype) if flat else np.empty(0, object if one.dtype == "string" else one.dtype)
     if array is None:
         _report(one, flat, shape, problems, lambda at: pointer + _path(at, shape))
         return None
+    if absent:
+        array[absent] = np.nan
     return array.reshape(shape)
 
 

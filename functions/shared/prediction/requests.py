@@ -3,11 +3,14 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 from uuid import UUID
 
 from functions.shared.inference.content_types import OCTET_STREAM
 from functions.shared.ledger.records import IdempotencyKey
+
+if TYPE_CHECKING:  # it would load the inference runtime
+    from functions.shared.inference.model import Instance
 
 NO_METADATA: Final[Mapping[str, Any]] = {}
 """The metadata of an input that has none."""
@@ -43,6 +46,8 @@ class Input(NamedTuple):
         The tensors by the names of the model's inputs; None for anything else.
     form, header_length
         As in `NewInput`.
+    instance
+        What the model runs on, if it is decoded already.
     """
 
     contenttype: str
@@ -56,6 +61,7 @@ class Input(NamedTuple):
     tensors: Features | None = None
     form: str | None = None
     header_length: int | None = None
+    instance: "Instance | None" = None
 
 
 class UploadReference(NamedTuple):
