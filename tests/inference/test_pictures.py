@@ -620,5 +620,5 @@ def test_a_tiff_is_turned(order: str, orientation: int) -> None:
 def test_samples_without_a_white_are_refused(order: str, samples: NDArray[Any], format_: int) -> None:
     rows = [row.astype(f"{order}{samples.dtype.kind}{samples.dtype.itemsize}").tobytes() for row in samples]
     data = tiff(order, rows, 12, [samples.dtype.itemsize * 8], BLACK_IS_ZERO, {FORMAT: [format_]})
-    with pytest.raises(UndecodableImageError):
+    with pytest.raises(UndecodableImageError, match=r"of a kind .*that is not taken: send 8 or 16 bits each"):
         decoder().decode(data)

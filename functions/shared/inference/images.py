@@ -27,11 +27,9 @@ from functions.shared.inference.content_types import SUPPORTED_CONTENT_TYPES, sn
 from functions.shared.inference.decoding_budget import SCANS_LIKE_THE_FIRST, UNTIMED_BYTES, DecodingBudget, TimedFile
 from functions.shared.inference.errors import image_too_large, undecodable_image
 from functions.shared.inference.image_input import ImageInput
-from functions.shared.inference.jpeg_end import load_unended_jpeg
 from functions.shared.inference.jpeg_frame import read_jpeg_frame
 from functions.shared.inference.package_settings import RESAMPLE_NAMES
 from functions.shared.inference.plain_png import read_plain_png
-from functions.shared.inference.png_samples import eight_bits, load_png
 from functions.shared.inference.tiff_layout import read_tiff_layout
 
 # Pillow warns about odd metadata in files that decode well, and the warnings would fill the log. A filter for each
@@ -176,7 +174,10 @@ class ImageDecoder:
             raise image_too_large(f"the image has more than the {self._max_pixels} pixels that are taken") from error
         except _DAMAGED as error:
             name = content_type.removeprefix("image/")
-            raise undecodable_image(f"the image begins like {name}, but its header is damaged or cut off") from error
+            why = "its header is damaged or cut off"
+            if content_type == "image/tiff":  # for Pillow, that is all the same
+                why += ", or its samples are of a kind that is not taken: send 8 or 16 bits each"
+            raise undecodable_image(f"the image begins like {name}, but {why}") from error
         if admitted is None:
             budget.admit(*image.size)
         elif sorted(admitted) != sorted(image.size):
@@ -298,10 +299,13 @@ def _webp_size(data: bytes) -> tuple[int, int]:
     return 0, 0
 
 
-# What Pillow's readers see otherwise than browsers do. docs/decisions/pictures.md has the list.
+# What Pillow's readers see otherwise than browsers do. docs/decisions/pictures.md has the list. What most images do not
+# need is imported when one needs it.
 
 
 def _load_png(image: ImageFile, data: bytes, open_file: Callable[[bytes], ImageFile]) -> Image.Image:
+    from functions.shared.inference.png_samples import load_png
+
     return load_png(image, lambda: open_file(data))
 
 
@@ -309,6 +313,8 @@ def _load_jpeg(image: ImageFile, data: bytes, open_file: Callable[[bytes], Image
     try:
         image.load()
     except _DAMAGED:
+        from functions.shared.inference.jpeg_end import load_unended_jpeg
+
         return load_unended_jpeg(data, open_file)
     return image
 
@@ -338,6 +344,8 @@ def _load_tiff(image: ImageFile, _data: bytes, _open_file: Callable[[bytes], Ima
     image.load()
     if image.mode not in _SIXTEEN_BIT_MODES:
         return image
+    from functions.shared.inference.png_samples import eight_bits
+
     samples = np.asarray(image)
     if depth == (12,):
         samples = (samples.astype(np.uint32) * 65535 // 4095).astype(np.uint16)
@@ -370,8 +378,6 @@ def _turn(image: Image.Image) -> Image.Transpose | None:
 def _to_mode(image: Image.Image, mode: str) -> Image.Image:
     if image.mode == mode and "transparency" not in image.info:
         return image  # most images that are made for the model
-    if image.mode in _SIXTEEN_BIT_MODES:
-        image = Image.fromarray(eight_bits().take(np.asarray(image)))
     if image.mode in _REFUSED_MODES:
         raise undecodable_image(
             f"the image has samples of a kind ({image.mode}) that is not taken: send 8 or 16 bits each"

@@ -45,11 +45,12 @@ def load_png(image: ImageFile, reopen: Callable[[], ImageFile]) -> Image.Image:
         return _load_deep_colors(image, reopen(), _LOWER_BYTES[rawmode])
     image.load()
     transparent = image.info.get("transparency")
-    if transparent is None or image.mode == "P":
-        return image
     if image.mode == "I;16":
         samples = np.asarray(image)
-        return _with_alpha(eight_bits().take(samples), samples != transparent)
+        pixels = eight_bits().take(samples)
+        return Image.fromarray(pixels) if transparent is None else _with_alpha(pixels, samples != transparent)
+    if transparent is None or image.mode == "P":
+        return image
     depth = _DEPTHS[str(rawmode)]
     most = 2**depth - 1
     if image.mode == "1":

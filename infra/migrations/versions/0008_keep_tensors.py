@@ -1,8 +1,9 @@
 """keep tensors.
 
 An input may be named tensors, or a request of the Open Inference Protocol, and a model may have more outputs than the
-one that is its answer. An image may be declared as something else than it is. The migration only expands the schema: functions of the previous version store inputs without a
-form, which are images or features, and predictions without further outputs.
+one that is its answer. An image may be declared as something else than it is. The migration only expands the schema:
+functions of the previous version store inputs without a form, which are images or features, and predictions without
+further outputs.
 """
 
 from alembic import op
