@@ -124,11 +124,12 @@ def test_one_transparent_grey_is_the_same_as_alpha(depth: int, which: str, inter
         assert np.array_equal(decoder(channels).decode(data), decoder(channels).decode(other))
 
 
+@pytest.mark.parametrize("transparent", [0, 1])
 @pytest.mark.parametrize("depth", [1, 2, 4, 8])
-def test_of_a_transparent_grey_the_bits_of_a_sample_count(depth: int) -> None:
+def test_of_a_transparent_grey_the_bits_of_a_sample_count(depth: int, transparent: int) -> None:
     samples = noise(6, 6, depth=depth)
-    transparent = int(samples[0, 0])
-    data = png(GREY, depth, samples, chunk(b"tRNS", struct.pack(">H", transparent | 0x4200)))
+    beyond = 0x4230 if depth < 8 else 0x4200
+    data = png(GREY, depth, samples, chunk(b"tRNS", struct.pack(">H", transparent | beyond)))
     alpha = np.where(samples == transparent, 0, 255).astype(np.uint8)
     shows(data, rgba(eight_bits(samples, depth), alpha))
 

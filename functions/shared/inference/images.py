@@ -306,7 +306,7 @@ def _webp_size(data: bytes) -> tuple[int, int]:
 def _load_png(image: ImageFile, data: bytes, open_file: Callable[[bytes], ImageFile]) -> Image.Image:
     from functions.shared.inference.png_samples import load_png
 
-    return load_png(image, lambda: open_file(data))
+    return load_png(image, data, lambda: open_file(data))
 
 
 def _load_jpeg(image: ImageFile, data: bytes, open_file: Callable[[bytes], ImageFile]) -> Image.Image:

@@ -6,6 +6,7 @@ of the file, with samples that it has converted to 8 bits. So most such files lo
 Source: PNG specification, 3rd edition, sections 11.3.1.1 (tRNS) and 13.12 (sample depth rescaling).
 """
 
+import struct
 from collections.abc import Callable
 from functools import cache
 from typing import Final
@@ -19,15 +20,20 @@ _DEPTHS: Final = {"1": 1, "L;2": 2, "L;4": 4, "L": 8, "RGB": 8}
 # Little-endian samples are unpacked to their second bytes. PNG is big-endian, so those are the lower ones.
 _LOWER_BYTES: Final = {"RGB;16B": "RGB;16L", "RGBA;16B": "RGBA;16L"}
 _ROWS_AT_ONCE: Final = 64
+_SIGNATURE_BYTES: Final = 8
+_CHUNK: Final = struct.Struct(">I4s")
+_CRC_BYTES: Final = 4
 
 
-def load_png(image: ImageFile, reopen: Callable[[], ImageFile]) -> Image.Image:
+def load_png(image: ImageFile, data: bytes, reopen: Callable[[], ImageFile]) -> Image.Image:
     """Decode a PNG file.
 
     Parameters
     ----------
     image
         The file as Pillow opened it.
+    data
+        The file.
     reopen
         Opens it again: 16-bit colours are decoded twice, for their upper and for their lower bytes.
 
@@ -54,12 +60,23 @@ def load_png(image: ImageFile, reopen: Callable[[], ImageFile]) -> Image.Image:
     depth = _DEPTHS[str(rawmode)]
     most = 2**depth - 1
     if image.mode == "1":
-        return _with_alpha(np.asarray(image.convert("L")), np.asarray(image) != bool(transparent))
+        return _with_alpha(np.asarray(image.convert("L")), np.asarray(image) != _transparent_bit(data))
     # As libpng does, take no more bits of the colour than a sample has.
     pixels = np.asarray(image)
     color = (np.asarray(transparent) & most) * (255 // most)
     differs = pixels != color.astype(np.uint8)
     return _with_alpha(pixels, differs.any(axis=2) if pixels.ndim == 3 else differs)
+
+
+def _transparent_bit(data: bytes) -> bool:
+    """Return the last bit of the transparent grey: Pillow looks whether any bit is set. ValueError if there is none."""
+    at = _SIGNATURE_BYTES
+    while at < len(data):
+        length, kind = _CHUNK.unpack_from(data, at)
+        at += _CHUNK.size + length + _CRC_BYTES
+        if kind == b"tRNS":
+            return bool(data[at - length - _CRC_BYTES + 1] & 1)
+    raise ValueError("no tRNS chunk")
 
 
 def _load_deep_colors(image: ImageFile, again: ImageFile, lower: str) -> Image.Image:
