@@ -3,7 +3,7 @@
 import io
 import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TypeAlias
@@ -13,7 +13,7 @@ from PIL import Image
 
 from functions.shared.inference.content_types import SUPPORTED_CONTENT_TYPES
 from functions.shared.inference.errors import InputError
-from functions.shared.inference.model import Model
+from functions.shared.inference.model import Instance, Model
 from functions.shared.inference.onnx_file import written
 from functions.shared.inference.package import FeatureInput, ImageInput, ModelPackage, TensorInput
 from model_artifacts.errors import CheckError
@@ -56,6 +56,7 @@ def check(folder: Path, *, image: Path | None = None, features: str | None = Non
     package = ModelPackage.load(folder)
     model = Model.load(package)
     wanted = package.input
+    decode: Callable[[], Instance]
     _print_package(package)
     _require_kind(package, image=image, features=features, inputs=inputs)
     if isinstance(wanted, ImageInput):
@@ -82,10 +83,13 @@ def check(folder: Path, *, image: Path | None = None, features: str | None = Non
         # The made-up input may be at fault, for example a category that the model does not know, and not the package.
         print(f"  refused: {error}\n  try a real input: {_OPTIONS[package.takes]}")
         return
-    print(f"  predicted value  {prediction.predicted_value}")
+    if prediction.predicted_value is not None:
+        print(f"  predicted value  {prediction.predicted_value}")
     if prediction.confidence is not None:
         print(f"  confidence       {prediction.confidence:.4f}")
     print(f"  output           {json.dumps(prediction.output)}")
+    for name, value in (prediction.outputs or {}).items():
+        print(f"  {name}  {json.dumps(value)}")
 
 
 def _require_kind(package: ModelPackage, *, image: Path | None, features: str | None, inputs: str | None) -> None:
@@ -115,6 +119,16 @@ def _print_package(package: ModelPackage) -> None:
             rows.append(("output", output.name, output.dtype, f"one map per row, keyed by {output.key_dtype}"))
     print("\nSignature")
     _print_table(rows)
+    print(f"\nThe answer is {_answer(package)}")
+    if package.answer.further:
+        others = ", ".join(one.name for one in package.answer.further)
+        print(f"  stored by name  {others}")
+
+
+def _answer(package: ModelPackage) -> str:
+    """Tell which outputs are read as what."""
+    named = ", ".join(one.name for one in package.answer.headline)
+    return f"{named}, read as {package.task}" if named else "all outputs by name"
 
 
 def _print_image_input(wanted: ImageInput) -> None:

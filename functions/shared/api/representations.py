@@ -52,8 +52,9 @@ class Prediction(_Representation):
     )
     prediction: list[Any] | dict[str, Any] | None = Field(
         default=None,
-        description="The model's output for this input, nested if it has more than one axis. Of a model that takes "
-        "tensors: an object with one member, `outputs`, its outputs by name.",
+        description="The model's output for this input, nested if it has more than one axis. Of a detection: an object "
+        "for each find, with `box`, `score` and `label`. Of a model that takes tensors: an object with one member, "
+        "`outputs`, its outputs by name.",
     )
     outputs: dict[str, Tensor] | None = Field(
         default=None, description="The model's further outputs by name. Absent if it has none."
@@ -62,7 +63,9 @@ class Prediction(_Representation):
     label: str | None = Field(default=None, description="Classification: the name of the most likely class.")
     confidence: float | None = Field(default=None, description="Classification: the probability of that class.")
     predicted_value: Any = Field(
-        default=None, description="Classification: the label. Regression: the number, or one number for each target."
+        default=None,
+        description="Classification: the label. Regression: the number, or one number for each target. Embedding: the "
+        "vector. Several targets: the class or the number of each. Detection: the label of each find.",
     )
     model: ServedModel | None = None
     user_id: str = Field(examples=["anonymous"])

@@ -64,6 +64,8 @@ class ModelPackage:
         Inputs and outputs as the ONNX file has them.
     input, answer
         What goes in, and which of the outputs come out.
+    encoded
+        Whether a request of the Open Inference Protocol may have image files in place of the model's tensor.
     """
 
     path: Path
@@ -79,6 +81,7 @@ class ModelPackage:
     signature: Signature
     input: ModelInput
     answer: Answer
+    encoded: bool = False
 
     @property
     def takes(self) -> Takes:
@@ -132,6 +135,7 @@ class ModelPackage:
             signature=signature,
             input=decided.input,
             answer=decided.answer,
+            encoded=bool(said.encoded),
         )
 
     def describe_input(self) -> dict[str, object]:
@@ -344,6 +348,8 @@ def _choose_input(signature: Signature, settings: PackageSettings) -> ModelInput
     if rank in (1, 2):
         return choose_feature_input(signature, settings)
     if rank in (3, 4):
+        if settings.missing is not None:
+            raise wrong("missing", f"is about features, but the model takes an image {written(inputs[0].shape)}")
         return choose_image_input(signature, settings)
     raise ModelPackageError(
         f"model.onnx: input {inputs[0].name!r} is {written(inputs[0].shape)}, of rank {rank}: "

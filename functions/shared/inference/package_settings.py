@@ -165,13 +165,20 @@ _READERS: Final[dict[str, Callable[[str, object], object]]] = {
     "color": _one_of("grey", "rgb", "bgr"),
     "padding": _padding,
     "batched": _flag,
+    "encoded": _flag,
     "sha256": _digest,
 }
 
 
 @dataclass(frozen=True, slots=True)
 class PackageSettings:
-    """model.json as written: None is what it does not say, or says null to."""
+    """model.json as written: None is what it does not say, or says null to.
+
+    Attributes
+    ----------
+    said
+        The keys that have a value, of which some have that of the default.
+    """
 
     name: str | None = None
     version: str | None = None
@@ -190,7 +197,9 @@ class PackageSettings:
     color: Color | None = None
     padding: Mapping[str, Scalar] | None = None
     batched: bool | None = None
+    encoded: bool | None = None
     sha256: str | None = None
+    said: frozenset[str] = frozenset()
 
     @classmethod
     def read(cls, path: Path) -> "PackageSettings":
@@ -223,7 +232,7 @@ class PackageSettings:
                 f"model.json: unknown key {', '.join(map(shown, unknown))}: the keys are {', '.join(_READERS)}"
             )
         values = {key: _READERS[key](key, value) for key, value in document.items() if value is not None}
-        return cls(**values)  # type: ignore[arg-type]  # each reader gives its field's type
+        return cls(**values, said=frozenset(values))  # type: ignore[arg-type]  # each reader gives its field's type
 
 
 def _object_without_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:

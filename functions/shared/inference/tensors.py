@@ -1,6 +1,6 @@
 """Convert a caller's named tensors to the model's arrays, and report every mistake at once."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any, Final
@@ -14,12 +14,11 @@ from functions.shared.inference.errors import (
     MissingFeaturesError,
     json_pointer_token,
 )
-from functions.shared.inference.features import _converted, _mistake, _Problems, _shown, _type_of, _wanted_type
+from functions.shared.inference.json_values import Problems, converted, mistake, shown, type_of, wanted_type
 from functions.shared.inference.onnx_file import FLOATS, Shape
 from functions.shared.inference.tensor_input import InputTensor, TensorInput
 
 _ROOT: Final = "/inputs"
-_MAX_PROBLEMS_OF_A_TENSOR: Final = 100
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,13 +71,13 @@ class TensorDecoder:
         if inputs is None or inputs == {}:
             message = f"there are no inputs: send {self._expected()}"
             raise MissingFeaturesError(message, problems=(InputProblem(_ROOT, message),))
-        problems = _Problems(_ROOT)
+        problems = Problems(_ROOT)
         if not isinstance(inputs, dict):
-            message = f"inputs must be {self._expected()}, not {_type_of(inputs)}"
+            message = f"inputs must be {self._expected()}, not {type_of(inputs)}"
             raise InvalidFeaturesError(message, problems=(InputProblem(_ROOT, message),))
         for name in inputs:
             if name not in self._by_name:
-                message = f"the model has no input {_shown(name)}: send {self._expected()}"
+                message = f"the model has no input {shown(name)}: send {self._expected()}"
                 problems.add(f"{_ROOT}/{json_pointer_token(name)}", message)
         names, arrays, axes = [], [], dict[str, int]()
         for one in self._wanted.tensors:
@@ -88,7 +87,7 @@ class TensorDecoder:
                     names.append(one.name)
                     arrays.append(array[np.newaxis])
             elif not one.optional:
-                message = f"input {_shown(one.name)} is missing: it must be {_described(one)}"
+                message = f"input {shown(one.name)} is missing: it must be {_described(one)}"
                 problems.add(f"{_ROOT}/{json_pointer_token(one.name)}", message)
         problems.raise_if_any()
         return DecodedTensors(tuple(names), tuple(arrays), axes)
@@ -99,10 +98,10 @@ class TensorDecoder:
 
 
 def _array(
-    one: InputTensor, value: object, axes: dict[str, int], problems: _Problems, *, missing: bool
+    one: InputTensor, value: object, axes: dict[str, int], problems: Problems, *, missing: bool
 ) -> NDArray[Any] | None:
     """Convert the value of one input. None if it is wrong; `problems` then says how."""
-    pointer, shown = f"{_ROOT}/{json_pointer_token(one.name)}", f"input {_shown(one.name)}"
+    pointer, what = f"{_ROOT}/{json_pointer_token(one.name)}", f"input {shown(one.name)}"
     flat: list[Any] = [value]
     shape: list[int] = []
     for rank in range(len(one.shape)):
@@ -111,28 +110,27 @@ def _array(
             continue
         if (bad := _not_lists(flat)) is not None:
             where = pointer + _path(bad, shape)
-            problems.add(where, f"{shown} must be {_described(one)}: here is {_type_of(flat[bad])}, not a list")
+            problems.add(where, f"{what} must be {_described(one)}: here is {type_of(flat[bad])}, not a list")
             return None
         length = len(flat[0])
         if (bad := _of_other_length(flat, length)) is not None:
             where = pointer + _path(bad, shape)
-            problems.add(where, f"{shown} is ragged: {len(flat[bad])} values here, but {length} in the first list")
+            problems.add(where, f"{what} is ragged: {len(flat[bad])} values here, but {length} in the first list")
             return None
         shape.append(length)
         flat = list(chain.from_iterable(flat))
     wrong = _wrong_axis(one.shape, shape, axes)
     if wrong is not None:
-        problems.add(pointer, f"{shown} must be {_described(one)}, but is {shape}: {wrong}")
+        problems.add(pointer, f"{what} must be {_described(one)}, but is {shape}: {wrong}")
         return None
-    absent = [at for at, each in enumerate(flat) if each is None] if missing and one.dtype in FLOATS else []
-    for at in absent:
-        flat[at] = 0.0
-    array = _converted(flat, one.dtype) if flat else np.empty(0, object if one.dtype == "string" else one.dtype)
+    missing = missing and one.dtype in FLOATS
+    if flat:
+        array = converted(flat, one.dtype, missing=missing)
+    else:
+        array = np.empty(0, object if one.dtype == "string" else one.dtype)
     if array is None:
-        _report(one, flat, shape, problems, lambda at: pointer + _path(at, shape))
+        _report(one, flat, shape, problems, missing=missing)
         return None
-    if absent:
-        array[absent] = np.nan
     return array.reshape(shape)
 
 
@@ -164,21 +162,23 @@ def _wrong_axis(wanted: Shape, shape: Sequence[int], axes: dict[str, int]) -> st
 
 
 def _described(one: InputTensor) -> str:
-    kind = _wanted_type(one.dtype)
+    kind = wanted_type(one.dtype)
     if not one.shape:
         return kind
     return f"lists of the shape [{', '.join(str(axis or '?') for axis in one.shape)}], each entry {kind}"
 
 
 def _report(
-    one: InputTensor, flat: Sequence[object], shape: Sequence[int], problems: _Problems, pointer: Callable[[int], str]
+    one: InputTensor, flat: Sequence[object], shape: Sequence[int], problems: Problems, *, missing: bool
 ) -> None:
-    found = 0
+    wanted = wanted_type(one.dtype) + (", or null if it is missing" if missing else "")
     for at, value in enumerate(flat):
-        what = _mistake(value, one.dtype)
-        if what is not None:
-            place = f"[{', '.join(map(str, np.unravel_index(at, shape)))}]" if shape else ""
-            problems.add(pointer(at), f"input {_shown(one.name)}{place} must be {_wanted_type(one.dtype)}, {what}")
-            found += 1
-        if found > _MAX_PROBLEMS_OF_A_TENSOR:
+        what = None if missing and value is None else mistake(value, one.dtype)
+        if what is None:
+            continue
+        place = f"[{', '.join(map(str, np.unravel_index(at, shape)))}]" if shape else ""
+        pointer = f"{_ROOT}/{json_pointer_token(one.name)}{_path(at, shape)}"
+        problems.add(pointer, f"input {shown(one.name)}{place} must be {wanted}, {what}")
+        if problems.is_full:
+            problems.is_complete = False  # a body may have a million values
             return
