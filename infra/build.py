@@ -51,6 +51,7 @@ MODELS: Final = "model_artifacts/*/model.*"
 
 PACKAGES: Final = {
     "predict": Package(140, also=(MODELS,)),
+    "infer": Package(140, also=(MODELS,)),
     "list_predictions": Package(25),
     "get_prediction": Package(25),
     "delete_predictions": Package(25),

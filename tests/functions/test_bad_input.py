@@ -246,7 +246,9 @@ def test_a_request_with_nothing_in_it_is_malformed(api: httpx.Client) -> None:
 @pytest.mark.parametrize("prediction_id", ["abc", "123", "'; DROP TABLE predictions", "%00", "x" * 500])
 @pytest.mark.parametrize("suffix", ["", "/input"])
 def test_an_id_that_is_no_uuid_is_refused(api: httpx.Client, prediction_id: str, suffix: str) -> None:
-    problem(api.get(f"/prediction/{prediction_id}{suffix}"), 422)
+    document = problem(api.get(f"/prediction/{prediction_id}{suffix}"), 422)
+
+    assert "as in 019ab5a4-2f7c-7e11-8a4b-3f0c5d6e7f80" in document["detail"]
 
 
 @pytest.mark.parametrize("suffix", ["", "/", "/input"])
@@ -264,6 +266,7 @@ def test_an_unknown_id_is_not_found(api: httpx.Client, suffix: str) -> None:
         "limit=1000000000",
         "limit=abc",
         "limit=",
+        "limit=10&limit=20",
         "cursor=abc",
         "cursor=",
         "cursor=%00",
@@ -275,9 +278,17 @@ def test_an_unknown_id_is_not_found(api: httpx.Client, suffix: str) -> None:
         "since=yesterday",
         "since=20260131",
         "since=2026-01-01T00:00:00",
+        "since=2026-02-30",
+        "since=2026-01-01T00:00:00 09:00Z",
+        "since=",
         "until=1e400",
         "label=%00",
+        "label=%E9t%E9",
+        "label=7&label=8",
+        "user_id=",
         "user_id=" + "x" * 300,
+        "model=" + "x" * 300,
+        "version=%00",
         "lable=7",
     ],
 )

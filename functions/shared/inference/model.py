@@ -4,8 +4,8 @@ import contextlib
 import io
 import logging
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import numpy as np
@@ -23,9 +23,15 @@ from functions.shared.inference.errors import (
 )
 from functions.shared.inference.features import FeatureDecoder
 from functions.shared.inference.images import ImageDecoder
+from functions.shared.inference.onnx_file import SERVED_DTYPES
 from functions.shared.inference.outputs import OutputReader, RowsMismatchError
-from functions.shared.inference.package import FeatureInput, ImageInput, ModelPackage
+from functions.shared.inference.package import FeatureInput, ImageInput, ModelPackage, TensorInput
 from functions.shared.inference.prediction import Prediction
+from functions.shared.inference.raw_rows import raw_rows
+from functions.shared.inference.tensor_outputs import TensorReader
+from functions.shared.inference.tensor_rows import TensorRows
+from functions.shared.inference.tensor_runs import TensorRuns
+from functions.shared.inference.tensors import DecodedTensors
 
 # The wheel contains a telemetry client that reads this at import. Without it, usage data could leave the deployment.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
@@ -70,9 +76,21 @@ _RUN_FAILURES: Final = (
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Instance:
-    """One input, decoded: an array per input of the graph, each with a first axis of one entry."""
+    """One input, decoded.
+
+    Attributes
+    ----------
+    arrays
+        An array per input of the graph, each with a first axis of one entry.
+    names
+        The inputs that they are for; empty if they are for all.
+    axes
+        The lengths of the axes that have a name, if the model takes tensors.
+    """
 
     arrays: tuple[NDArray[Any], ...]
+    names: tuple[str, ...] = ()
+    axes: Mapping[str, int] = field(default_factory=dict)
 
 
 class Model:
@@ -84,25 +102,35 @@ class Model:
         The served package.
     provider
         The execution provider that runs it: ``CPUExecutionProvider``, ``CUDAExecutionProvider``.
+    tensor_rows
+        How the graph's own tensors are made of rows.
     """
 
     def __init__(self, package: ModelPackage, session: onnxruntime.InferenceSession, max_image_pixels: int) -> None:
         self.package = package
         self.provider: str = session.get_providers()[0]
         self._session = session
-        self._reader = OutputReader(package)
         wanted = package.input
+        self._runs = TensorRuns(wanted) if isinstance(wanted, TensorInput) else None
+        self._tensors = TensorReader(package) if self._runs is not None else None
+        self._reader = OutputReader(package)
+        self._output_names = self._reader.names if self._tensors is None else self._tensors.names
         self._images = ImageDecoder(wanted, max_pixels=max_image_pixels) if isinstance(wanted, ImageInput) else None
         self._features = FeatureDecoder(wanted) if isinstance(wanted, FeatureInput) else None
         if isinstance(wanted, ImageInput):
             self._input_names: tuple[str, ...] = (wanted.name,)
             self._open_shape = wanted.height is None
+        elif isinstance(wanted, TensorInput):
+            self._input_names = tuple(tensor.name for tensor in wanted.tensors)
+            self._open_shape = True
         else:
             self._input_names = tuple(tensor.name for tensor in wanted.tensors)
             self._open_shape = wanted.columns is None
         self._max_run_bytes = _MAX_RUN_BYTES_ON_CPU if self.provider == _CPU else _MAX_RUN_BYTES
         self._unbatched = wanted.unbatched
-        self._rows = 1 if wanted.unbatched else wanted.batch
+        self._rows = 1 if wanted.unbatched or package.answer.unmatched else wanted.batch
+        self.tensor_rows = TensorRows(package)
+        self._classes = {spec.name: spec.classes for spec in package.signature.outputs if spec.classes}
 
     @classmethod
     def load(
@@ -139,12 +167,14 @@ class Model:
         # The runtime opens the files itself. If they have changed, the package's digest identifies another model.
         for file in package.files:
             file.require_unchanged()
+        if model._runs is not None and model._tensors is not None:
+            model._decide_axes(model._runs, model._tensors)
         if package.labels is not None and package.answer.width is None:
             model.warm_up()  # only a run shows how many scores there are
         return model
 
     def decoding_budget(self) -> DecodingBudget | None:
-        """Return what the images of one request may cost to decode; None if the model takes features."""
+        """Return what the images of one request may cost to decode; None if the model takes no images."""
         return None if self._images is None else self._images.budget()
 
     def decode_image(self, data: bytes, budget: DecodingBudget | None = None) -> Instance:
@@ -163,7 +193,7 @@ class Model:
             See `ImageDecoder.decode`.
         """
         if self._images is None:
-            raise TypeError("this model takes features, not images")
+            raise TypeError(f"this model takes {self.package.takes}, not images")
         return Instance((self._images.decode(data, budget),))
 
     def check_image(self, data: bytes) -> None:
@@ -175,7 +205,7 @@ class Model:
             See `ImageDecoder.check`.
         """
         if self._images is None:
-            raise TypeError("this model takes features, not images")
+            raise TypeError(f"this model takes {self.package.takes}, not images")
         self._images.check(data)
 
     def decode_features(self, features: object) -> Instance:
@@ -187,8 +217,49 @@ class Model:
             See `FeatureDecoder.decode`.
         """
         if self._features is None:
-            raise TypeError("this model takes images, not features")
+            raise TypeError(f"this model takes {self.package.takes}, not features")
         return Instance(self._features.decode(features))
+
+    def decode_tensors(self, inputs: object) -> Instance:
+        """Check and convert one example: an object with a value or nested lists for each input of the graph.
+
+        Raises
+        ------
+        MissingFeaturesError, InvalidFeaturesError
+            See `TensorRuns.decode`.
+        """
+        if self._runs is None:
+            raise TypeError(f"this model takes {self.package.takes}, not tensors")
+        decoded = self._runs.decode(inputs)
+        return Instance(decoded.arrays, decoded.names, decoded.axes)
+
+    @property
+    def output_names(self) -> Sequence[str]:
+        """The outputs that `predict_tensors` returns: those that are computed and are tensors or maps of each row."""
+        sequences = {spec.name for spec in self.package.signature.outputs if spec.dtype not in SERVED_DTYPES}
+        return [name for name in self._output_names if name not in sequences]
+
+    def instances(self, arrays: Mapping[str, NDArray[Any]], max_rows: int) -> list[Instance]:
+        """Split the graph's own tensors into instances, whatever the model takes otherwise: an image is not resized.
+
+        Parameters and errors as in `TensorRows.split`.
+        """
+        rows = self.tensor_rows.split(arrays, max_rows)
+        if self._runs is None:
+            return [Instance(row.arrays) for row in rows]
+        return [Instance(row.arrays, row.names, row.axes) for row in rows]
+
+    def predict_tensors(self, instances: Sequence[Instance]) -> list[tuple[Prediction, Mapping[str, NDArray[Any]]]]:
+        """Predict instances, and return with each prediction the outputs that it was made from, by name.
+
+        Errors as in `predict`.
+        """
+        kept: list[Mapping[str, NDArray[Any]]] = []
+        if self._runs is not None:
+            predictions = self._predict_alike(self._runs, instances, kept)
+        else:
+            predictions = self._predict_groups(self._groups(instances), kept)
+        return list(zip(predictions, kept, strict=True))
 
     def predict(self, instances: Sequence[Instance]) -> list[Prediction]:
         """Predict instances, in their order.
@@ -209,6 +280,8 @@ class Model:
         """
         if len(instances) == 1:
             return self._predict_group(instances)
+        if self._runs is not None:
+            return self._predict_alike(self._runs, instances)
         return self._predict_groups(self._groups(instances))
 
     def warm_up(self) -> None:
@@ -233,10 +306,15 @@ class Model:
     def made_up_instance(self) -> Instance:
         """Make up an input: a black image, or zeros, false and empty strings."""
         wanted = self.package.input
+        if self._runs is not None:
+            decoded = self._runs.made_up()
+            return Instance(decoded.arrays, decoded.names, decoded.axes)
         if isinstance(wanted, FeatureInput):
             zeros: dict[str, object] = {"string": "", "boolean": False}
             columns = wanted.columns
             return self.decode_features([0] if columns is None else [zeros.get(column.type, 0) for column in columns])
+        if isinstance(wanted, TensorInput):
+            raise TypeError("tensors are made up above")
         height, width = wanted.height or _MADE_UP_SIDE, wanted.width or _MADE_UP_SIDE
         return Instance((ImageDecoder(wanted, max_pixels=height * width).black(height, width),))
 
@@ -246,12 +324,59 @@ class Model:
             first = instances[start].arrays
             limit = self._rows or max(1, self._max_run_bytes // max(1, sum(array.nbytes for array in first)))
             end = min(start + limit, len(instances))
-            if self._open_shape:
+            if self._runs is not None:
+                end = self._runs.end(instances, start, end, self._max_run_bytes)
+            elif self._open_shape:
                 end = next((at for at in range(start, end) if instances[at].arrays[0].shape != first[0].shape), end)
             yield instances[start:end]
             start = end
 
-    def _predict_groups(self, groups: Iterable[Sequence[Instance]]) -> list[Prediction]:
+    def _predict_alike(
+        self, runs: TensorRuns, instances: Sequence[Instance], kept: list[Mapping[str, NDArray[Any]]] | None = None
+    ) -> list[Prediction]:
+        """Predict examples that can share a run one after another, whatever order they came in."""
+        order = runs.order(instances)
+        try:
+            made = self._predict_groups(self._groups([instances[at] for at in order]), kept)
+        except InputError as error:
+            problems = sorted((replace(one, instance=order[one.instance]) for one in error.problems), key=_position)
+            raise type(error)(str(error), problems=tuple(problems)) from error
+        places = {at: place for place, at in enumerate(order)}
+        if kept is not None:
+            kept[:] = [kept[places[at]] for at in range(len(instances))]
+        return [made[places[at]] for at in range(len(instances))]
+
+    def _decide_axes(self, runs: TensorRuns, reader: TensorReader) -> None:
+        """Run the model on made-up examples, and see which axes of the outputs are as long as axes of the inputs."""
+        if reader.undecided:
+            few, more = (self._run_made_up(runs.made_up(), rows) for rows in (2, 3))
+            for name in reader.undecided:
+                lengths = few[name].shape[:1], more[name].shape[:1]
+                reader.decide(name, batched=lengths == ((2,), (3,)))
+        runs.one_by_one = runs.one_by_one or reader.one_by_one
+        if runs.one_by_one or not reader.has_unnamed_axes(runs.axis_names):
+            return
+        for axis in runs.padded_axes:
+            shorter, longer = (self._run_made_up(runs.made_up(one), 2) for one in (None, axis))
+            for name, array in shorter.items():
+                for at in range(1, array.ndim):
+                    if longer[name].ndim == array.ndim and longer[name].shape[at] == array.shape[at] + 1:
+                        reader.name_axis(name, at, axis)
+
+    def _run_made_up(self, example: DecodedTensors, rows: int) -> dict[str, NDArray[Any]]:
+        instance = Instance(example.arrays, example.names, example.axes)
+        try:
+            raw = self._session.run(self._output_names, self._feed([instance] * rows, self._rows or rows))
+        except _RUN_FAILURES as error:
+            raise ModelPackageError(
+                f"model.onnx: {rows} made-up examples cannot be run, to see which axes of the outputs follow those of "
+                f"the inputs: give them the same names: {_first_line(error)}"
+            ) from error
+        return {name: np.asarray(array) for name, array in zip(self._output_names, raw, strict=True)}
+
+    def _predict_groups(
+        self, groups: Iterable[Sequence[Instance]], kept: list[Mapping[str, NDArray[Any]]] | None = None
+    ) -> list[Prediction]:
         """Predict group after group, and raise all problems of instances together at the end."""
         predictions: list[Prediction] = []
         errors: list[InputError] = []
@@ -259,7 +384,7 @@ class Model:
         done = 0
         for group in groups:
             try:
-                predictions += self._predict_group(group)
+                predictions += self._predict_group(group, kept)
             except InputError as error:
                 errors.append(error)
                 problems += [replace(one, instance=one.instance + done) for one in error.problems]
@@ -268,38 +393,61 @@ class Model:
             raise type(errors[0])(str(errors[0]), problems=tuple(problems))
         return predictions
 
-    def _predict_group(self, group: Sequence[Instance]) -> list[Prediction]:
+    def _predict_group(
+        self, group: Sequence[Instance], kept: list[Mapping[str, NDArray[Any]]] | None = None
+    ) -> list[Prediction]:
+        """Predict a group in one run. Append the outputs of each instance to `kept`, where they are to be kept."""
         rows = self._rows or len(group)
+        try:
+            raw = self._session.run(self._output_names, self._feed(group, rows))
+        except _RUN_FAILURES as error:
+            if len(group) > 1:
+                return self._predict_groups(([one] for one in group), kept)  # find out which one fails
+            raise self._failure(error) from error
+        try:
+            if self._runs is not None and self._tensors is not None:
+                axes = self._runs.own_axes(group)
+                predictions = self._tensors.read(raw, rows, len(group), axes)
+                if kept is not None:
+                    kept += self._tensors.arrays(raw, rows, len(group), axes)
+                return predictions
+            predictions = self._reader.read(raw, rows, len(group))
+            if kept is not None:
+                kept += raw_rows(self._output_names, raw, rows, len(group), self._classes)
+        except RowsMismatchError as error:
+            if self._rows is None:
+                return self._predict_groups(([one] for one in group), kept)  # the graph merges its rows into one
+            raise ModelPackageError(f"model.onnx: takes {rows} rows, but answers another number of them") from error
+        return predictions
+
+    def _feed(self, group: Sequence[Instance], rows: int) -> dict[str, NDArray[Any]]:
+        """Return what goes into a run of a group: its last instance is repeated up to the rows that the model takes."""
+        padded = group if len(group) == rows else [*group, *[group[-1]] * (rows - len(group))]
+        if self._runs is not None:
+            return self._runs.feed(padded)
         if rows == 1:
             arrays = group[0].arrays
         else:
-            padded = [*group, *[group[-1]] * (rows - len(group))]
             arrays = tuple(np.concatenate(parts) for parts in zip(*(one.arrays for one in padded), strict=True))
         if self._unbatched:
             arrays = tuple(array[0] for array in arrays)
-        try:
-            raw = self._session.run(self._reader.names, dict(zip(self._input_names, arrays, strict=True)))
-        except _RUN_FAILURES as error:
-            if len(group) > 1:
-                return self._predict_groups([one] for one in group)  # find out which one fails
-            raise self._failure(error) from error
-        try:
-            return self._reader.read(raw, rows, len(group))
-        except RowsMismatchError as error:
-            if self._rows is None:
-                return self._predict_groups([one] for one in group)  # the graph merges its rows into one
-            raise ModelPackageError(f"model.onnx: takes {rows} rows, but answers another number of them") from error
+        return dict(zip(self._input_names, arrays, strict=True))
 
     def _failure(self, error: Exception) -> InputError | ModelRunError:
         """Return the error for a failed run. A model may refuse a feature's value, but not a pixel's."""
         _LOG.warning("the runtime failed: %s", error)
-        if self._features is not None:
+        if self._images is None:
             message = "the model cannot take these values"
-            return InvalidFeaturesError(message, problems=(InputProblem("/features", message),))
+            pointer = "/features" if self._features is not None else "/inputs"
+            return InvalidFeaturesError(message, problems=(InputProblem(pointer, message),))
         if self._open_shape:
             message = "the model cannot take an image of this size"
             return UnpredictableInputError(message, problems=(InputProblem("/image", message),))
         return ModelRunError("the runtime failed on an image of the model's own size")
+
+
+def _position(problem: InputProblem) -> int:
+    return problem.instance
 
 
 def _options(intra_op_threads: int) -> onnxruntime.SessionOptions:
