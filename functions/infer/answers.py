@@ -60,7 +60,7 @@ def _nothing_stored(serving: Serving, inputs: Sequence[Input], outcome: Replay |
     if isinstance(outcome, Replay):
         return _replayed(serving, inputs, outcome, respond)
     if isinstance(outcome.error, RefusedInputsError):
-        raise _refused(outcome.error, len(inputs)) from outcome.error
+        raise refused(outcome.error, len(inputs)) from outcome.error
     raise outcome.error
 
 
@@ -88,7 +88,7 @@ def _response(made: InferResponse) -> Response:
     return Response(made.content, headers=made.headers, media_type=made.media_type)
 
 
-def _refused(error: RefusedInputsError, rows: int) -> Problem:
+def refused(error: RefusedInputsError, rows: int) -> Problem:
     """Return the problem of the first bad row, which it names."""
     position, first = min(error.errors.items())
     problem = problem_of_input(first)

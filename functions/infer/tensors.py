@@ -69,8 +69,8 @@ def to_binary(array: NDArray[Any]) -> bytes:
     """Return an array's values in binary."""
     if datatype_of(array) != "BYTES":
         return array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
-    elements = (str(one).encode() for one in array.ravel())
-    return b"".join(len(one).to_bytes(_LENGTH_BYTES, "little") + one for one in elements)
+    found = (one if isinstance(one, bytes) else str(one).encode() for one in array.ravel())
+    return b"".join(len(one).to_bytes(_LENGTH_BYTES, "little") + one for one in found)
 
 
 def _unnested(data: object, shape: Sequence[int], where: str) -> Iterator[Any]:
@@ -142,23 +142,40 @@ def _from_binary(content: bytes, datatype: str, count: int, where: str) -> NDArr
 
 
 def _texts_from_binary(content: bytes, count: int, where: str) -> NDArray[Any]:
-    texts: list[str] = []
+    try:
+        return _texts([one.decode() for one in _elements(content, count, where)])
+    except UnicodeDecodeError:
+        raise refusal(f"{where} has an element of BYTES that is no UTF-8, which a model takes.") from None
+
+
+def elements(tensor: InputTensor) -> list[bytes]:
+    """Return the elements of a tensor of BYTES, whatever they are.
+
+    Raises
+    ------
+    Problem
+        400, if they were not sent in binary, or are more or fewer than the shape has.
+    """
+    where = f"The input {shown(tensor.name)}"
+    if tensor.content is None:
+        raise refusal(f"{where} has files as BYTES: send them in binary, because JSON has texts only.")
+    return _elements(tensor.content, math.prod(tensor.shape), where)
+
+
+def _elements(content: bytes, count: int, where: str) -> list[bytes]:
+    found = []
     at = 0
     while at < len(content):
-        end = at + _LENGTH_BYTES
-        end += int.from_bytes(content[at:end], "little")
-        if end > len(content) or at + _LENGTH_BYTES > len(content):
+        start = at + _LENGTH_BYTES
+        at = start + int.from_bytes(content[at:start], "little")
+        if max(start, at) > len(content):
             raise refusal(
                 f"{where} has an element of BYTES that is cut off: each is its length, in 4 bytes, and itself."
             )
-        try:
-            texts.append(content[at + _LENGTH_BYTES : end].decode())
-        except UnicodeDecodeError:
-            raise refusal(f"{where} has an element of BYTES that is no UTF-8, which a model takes.") from None
-        at = end
-    if len(texts) != count:
-        raise refusal(f"{where} has a shape of {count} elements, but {len(texts)} came.")
-    return _texts(texts)
+        found.append(content[start:at])
+    if len(found) != count:
+        raise refusal(f"{where} has a shape of {count} elements, but {len(found)} came.")
+    return found
 
 
 def _texts(values: Sequence[str]) -> NDArray[Any]:

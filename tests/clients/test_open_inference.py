@@ -13,6 +13,7 @@ import pytest
 from tests.clients.conftest import ClientPython, ServeModel, run
 from tests.support.graphs import package, sum_and_difference
 from tests.support.local_server import LocalServer
+from tests.support.transformer import RAGGED, example, transformer
 
 pytestmark = [pytest.mark.slow, pytest.mark.server]
 
@@ -38,6 +39,26 @@ def test_tritonclient_asks_what_its_examples_ask(
     address = simple.address.removeprefix("http://")
     run(client_python("tritonclient"), str(HERE / "triton_simple.py"), address, cwd=tmp_path)
     assert stored(simple) - before == 21
+
+
+def test_tritonclient_sends_token_lists_that_are_answered_and_stored_as_by_json(
+    serve_model: ServeModel, client_python: ClientPython, tmp_path: Path
+) -> None:
+    with TemporaryDirectory(prefix="onnx-ledger-model-") as folder:
+        padding = {"input_ids": 0, "attention_mask": 0}
+        model = package(Path(folder) / "transformer", transformer(), task="tensors", padding=padding)
+        server = serve_model(model)
+        arguments = (server.address.removeprefix("http://"), json.dumps(RAGGED))
+        printed = run(client_python("tritonclient"), str(HERE / "triton_tokens.py"), *arguments, cwd=tmp_path)
+        in_binary = json.loads(printed)
+        by_json = httpx.post(
+            f"{server.address}/predictions", json={"instances": [{"inputs": example(tokens)} for tokens in RAGGED]}
+        ).json()["predictions"]
+        in_ledger = httpx.get(f"{server.address}/predictions", params={"limit": 1000}).json()["predictions"]
+
+    logits = [one["prediction"]["outputs"]["logits"]["data"] for one in by_json]
+    np.testing.assert_allclose(in_binary["logits"], logits, rtol=1e-4, atol=1e-5)
+    assert [one["prediction_id"] for one in in_ledger[len(RAGGED) :]] == in_binary["prediction_ids"][::-1]
 
 
 def test_kserves_client_asks_by_both_versions(simple: LocalServer, client_python: ClientPython, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import gzip
 import json
 import zlib
+from base64 import b64encode
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.support.database import Query
-from tests.support.event_transport import EventTransport
+from tests.support.event_transport import EventTransport, forget_environment
 from tests.support.graphs import graph, linear, package, passing, sum_and_difference, tensor
 from tests.support.repository import ROOT
 
@@ -106,7 +107,7 @@ def test_a_request_in_json_is_answered_with_all_outputs_and_the_ids_of_its_rows(
 def test_nested_data_is_the_same_as_flat_data(simple: httpx.Client) -> None:
     inputs = in_json(INPUT0=FIRST, INPUT1=SECOND)
     inputs[0]["data"] = FIRST.tolist()
-    answer = simple.post("/v2/models/simple/versions/1/infer", json={"inputs": inputs})
+    answer = simple.post("/v2/models/simple/versions/1/infer/", json={"inputs": inputs})
     assert outputs_of(answer)["OUTPUT0"] == (FIRST + SECOND).tolist()
 
 
@@ -250,13 +251,7 @@ def test_texts_halves_and_booleans_go_in_and_out(serve: Serve) -> None:
         in_bytes = client.post(f"/v2/models/{dtype}/infer", content=body, headers=headers)
         [output] = in_bytes.json()["outputs"]
         assert output == {"name": "y", "datatype": datatype, "shape": [1, 2], "data": values}
-        forget()
-
-
-def forget() -> None:
-    from tests.support.event_transport import forget_environment
-
-    forget_environment()
+        forget_environment()
 
 
 def test_an_image_model_takes_its_tensor_raw(api: httpx.Client) -> None:
@@ -286,6 +281,55 @@ def test_an_image_model_takes_its_tensor_raw(api: httpx.Client) -> None:
     for prediction_id, row in zip(answer.json()["parameters"]["prediction_ids"], expected, strict=True):
         record = api.get(f"/prediction/{prediction_id}").json()
         assert record["likely_class"] == row.argmax()
+
+
+def test_an_image_model_takes_files_where_its_package_allows_it(
+    api: httpx.Client, environment: pytest.MonkeyPatch, tmp_path: Path, digit: bytes
+) -> None:
+    shipped = ROOT / "model_artifacts" / "mnist"
+    settings = json.loads((shipped / "model.json").read_text())
+    settings.pop("sha256", None)
+    folder = package(tmp_path / "files", (shipped / "model.onnx").read_bytes(), **settings | {"encoded": True})
+    environment.setenv("MODEL", str(folder))
+    content = (len(digit).to_bytes(4, "little") + digit) * 2
+    described = {
+        "name": "image",
+        "shape": [2, 1],
+        "datatype": "BYTES",
+        "parameters": {"binary_data_size": len(content)},
+    }
+    body, headers = in_binary({"inputs": [described]}, content)
+    answer = api.post("/v2/models/mnist/infer", content=body, headers=headers)
+
+    assert answer.status_code == 200, answer.text
+    by_form = api.post("/prediction", files={"file": digit}).json()
+    for row, prediction_id in zip(
+        outputs_of(answer)["probabilities"], answer.json()["parameters"]["prediction_ids"], strict=True
+    ):
+        assert row == pytest.approx(by_form["prediction"], abs=1e-6)
+        stored = api.get(f"/prediction/{prediction_id}/input")
+        assert stored.content.endswith(digit)
+        headers = {HEADER: stored.headers[HEADER]}
+        again = api.post("/v2/models/mnist/infer", content=stored.content, headers=headers)
+        assert outputs_of(again)["probabilities"] == [pytest.approx(row)]
+
+    broken = b"\4\0\0\0none" + content[: len(content) // 2]
+    described["parameters"] = {"binary_data_size": len(broken)}
+    body, headers = in_binary({"inputs": [described]}, broken)
+    assert "Row 0" in refused(api.post("/v2/models/mnist/infer", content=body, headers=headers))
+    for wrong in ({"shape": [2, 1], "data": ["a", "b"]}, {"name": "x"}, {"shape": [1, 2, 1]}, {"shape": [3]}):
+        document = described | wrong
+        if "data" in wrong:
+            document.pop("parameters")
+        body, headers = in_binary({"inputs": [document]}, b"" if "data" in wrong else broken)
+        refused(api.post("/v2/models/mnist/infer", content=body, headers=headers))
+
+
+def test_files_are_refused_where_the_package_does_not_allow_them(api: httpx.Client, digit: bytes) -> None:
+    content = len(digit).to_bytes(4, "little") + digit
+    described = {"name": "image", "shape": [1], "datatype": "BYTES", "parameters": {"binary_data_size": len(content)}}
+    body, headers = in_binary({"inputs": [described]}, content)
+    refused(api.post("/v2/models/mnist/infer", content=body, headers=headers))
 
 
 def test_a_features_model_takes_its_tensor_and_refuses_what_json_would_not_have(serve: Serve) -> None:
@@ -348,7 +392,7 @@ def test_rows_belong_to_the_user_of_the_request_or_of_the_token(
     assert users == ["anonymous", "anna"]
     refused(simple.post("/v2/models/simple/infer", json=document | {"parameters": {"user_id": 3}}))
 
-    forget()
+    forget_environment()
     environment.setenv("AUTH", "on")
     bob = httpx.Client(transport=EventTransport("bob"), base_url="https://api.example")
     refused(bob.post("/v2/models/simple/infer", json=named), 403)
@@ -450,7 +494,6 @@ def test_bad_bytes_are_refused_in_words_and_nothing_is_stored(simple: httpx.Clie
         "-1",
         "+5",
         "1e3",
-        "٣".encode(),
         "9" * 30,
         str(len(body) + 1),
         str(length - 1),
@@ -480,7 +523,7 @@ def test_bad_texts_and_booleans_in_binary_are_refused(serve: Serve) -> None:
             document = {"inputs": [described | {"parameters": {"binary_data_size": len(content)}}]}
             body, headers = in_binary(document, content)
             refused(client.post(f"/v2/models/{dtype}/infer", content=body, headers=headers))
-        forget()
+        forget_environment()
 
 
 def test_random_damage_to_a_request_is_answered_with_200_or_an_error_of_the_protocol(simple: httpx.Client) -> None:
@@ -590,12 +633,13 @@ def test_the_server_and_the_model_are_described(simple: httpx.Client) -> None:
     assert simple.get("/v2").json()["name"] == "triton"
     assert simple.get("/v2/health/live").json() == {"live": True}
     assert simple.get("/v2/health/ready").json() == {"ready": True}
-    for path in ("/v2/models/simple", "/v2/models/simple/versions/1"):
+    for path in ("/v2/models/simple", "/v2/models/simple/", "/v2/models/simple/versions/1"):
         metadata = simple.get(path).json()
         assert metadata["name"] == "simple"
         assert metadata["versions"] == ["1"]
         assert metadata["inputs"][1] == {"name": "INPUT1", "datatype": "INT32", "shape": [-1, 16]}
         assert metadata["outputs"][0] == {"name": "OUTPUT0", "datatype": "INT32", "shape": [-1, 16]}
+        path = path.rstrip("/")
         assert simple.get(f"{path}/ready").json() == {"name": "simple", "ready": True}
         config = simple.get(f"{path}/config").json()
         assert config["max_batch_size"] == 256
@@ -639,8 +683,6 @@ class TestVersion1:
         assert "Row 1" in refused(client.post("/v1/models/simple:predict", json={"instances": [row, ["x"]]}))
 
     def test_an_image_file_is_an_instance(self, api: httpx.Client, digit: bytes) -> None:
-        from base64 import b64encode
-
         instance = {"b64": b64encode(digit).decode()}
         answer = api.post("/v1/models/mnist:predict", json={"instances": [instance]})
         assert answer.status_code == 200, answer.text

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
-from onnx import helper
+from onnx import helper, numpy_helper
 
 from functions.describe.openapi_document import PATH
 from tests.support.graphs import graph, package, passing, tensor
@@ -161,6 +162,42 @@ def test_the_document_of_a_tensors_model_offers_its_tensors_alone(served: Serve,
         {"tokens": 1, "image": image},
     ):
         assert not is_valid(document, "TensorsInput", {"inputs": wrong})
+
+
+def test_an_optional_tensor_may_be_left_out_and_a_missing_value_is_null(served: Serve, tmp_path: Path) -> None:
+    nodes = [helper.make_node("Identity", [name], [f"{name}_out"]) for name in ("ids", "box", "text", "scale")]
+    inputs = [
+        tensor("ids", "int64", ["batch", "sequence"]),
+        tensor("box", "float32", ["batch", 2, 2]),
+        tensor("text", "string", ["batch"]),
+        tensor("scale", "float32", []),
+    ]
+    outputs = [
+        tensor(f"{name}_out", dtype, None)
+        for name, dtype in (("ids", "int64"), ("box", "float32"), ("text", "string"), ("scale", "float32"))
+    ]
+    model = graph(nodes, inputs, outputs)
+    model.graph.initializer.append(numpy_helper.from_array(np.array(2, np.float32), "scale"))
+    document = served(package(tmp_path / "tensors", model, task="tensors", missing="nan"))
+
+    assert content_types(document, "/prediction") == content_types(document, "/predictions") == {"application/json"}
+    assert "/upload" not in document["paths"]
+    assert not {name for name in document["components"]["schemas"] if re.search("Image|Upload|Feature", name)}
+    right: dict[str, Any] = {"ids": [1, 2, 3], "box": [[0.5, None], [1, 2]], "text": "a"}
+    assert is_valid(document, "TensorsInput", {"inputs": right, "metadata": {"form": 3}})
+    assert is_valid(document, "TensorsInstance", {"inputs": right | {"scale": 3}})
+    wrong: list[dict[str, Any]] = [
+        {"ids": [0.5]},
+        {"ids": 1},
+        {"ids": [None]},
+        {"box": [[1, 2]]},
+        {"text": ["a"]},
+        {"x": 1},
+        {"scale": []},
+    ]
+    for change in wrong:
+        assert not is_valid(document, "TensorsInput", {"inputs": right | change})
+    assert not is_valid(document, "TensorsInput", {"inputs": {"ids": [1]}})
 
 
 def test_a_model_that_cannot_be_read_does_not_take_the_document_with_it(served: Serve, tmp_path: Path) -> None:

@@ -56,7 +56,8 @@ class Served:
         """An input that the model takes, as a tensor of the Open Inference Protocol."""
         [described] = self.api.get(f"/v2/models/{self.model}").raise_for_status().json()["inputs"]
         shape = [1, *described["shape"][1:]]
-        return described | {"shape": shape, "data": [0.5] * math.prod(shape)}
+        tensor: dict[str, Any] = described | {"shape": shape, "data": [0.5] * math.prod(shape)}
+        return tensor
 
     def predicted(self) -> str:
         """Make a prediction, and return its id."""

@@ -169,6 +169,8 @@ def test_what_the_document_allows_is_accepted(served: Served, operation: str) ->
 def test_what_the_document_forbids_is_refused(served: Served, operation: str) -> None:
     @given(cases(operation, GenerationMode.NEGATIVE))
     def refuses(case: Case) -> None:
+        if isinstance(case.body, dict) and [] in case.body.values() and case.media_type == "multipart/form-data":
+            return  # no form can hold an empty list, and so what is sent may be right
         answer = send(served, case)
         if answer.status_code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
             return  # it is too large as well, which schemathesis takes for an acceptance

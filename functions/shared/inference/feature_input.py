@@ -15,7 +15,7 @@ _FEATURE_TYPES: Final[dict[str, FeatureType]] = {
     "bool": "boolean",
     "string": "string",
 }
-_IMAGE_KEYS: Final = ("size", "resample", "rescale_factor", "image_mean", "image_std", "color")
+_IMAGE_KEYS: Final = ("size", "resample", "rescale_factor", "image_mean", "image_std", "color", "encoded")
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,6 +64,8 @@ class ModelPackage:
         Inputs and outputs as the ONNX file has them.
     input, answer
         What goes in, and which of the outputs come out.
+    encoded
+        Whether a request of the Open Inference Protocol may have image files in place of the model's tensor.
     """
 
     path: Path
@@ -79,6 +81,7 @@ class ModelPackage:
     signature: Signature
     input: ModelInput
     answer: Answer
+    encoded: bool = False
 
     @property
     def takes(self) -> Takes:
@@ -132,6 +135,7 @@ class ModelPackage:
             signature=signature,
             input=decided.input,
             answer=decided.answer,
+            encoded=bool(said.encoded),
         )
 
     def describe_input(self) -> dict[str, object]:

@@ -165,6 +165,7 @@ _READERS: Final[dict[str, Callable[[str, object], object]]] = {
     "color": _one_of("grey", "rgb", "bgr"),
     "padding": _padding,
     "batched": _flag,
+    "encoded": _flag,
     "sha256": _digest,
 }
 
@@ -196,6 +197,7 @@ class PackageSettings:
     color: Color | None = None
     padding: Mapping[str, Scalar] | None = None
     batched: bool | None = None
+    encoded: bool | None = None
     sha256: str | None = None
     said: frozenset[str] = frozenset()
 

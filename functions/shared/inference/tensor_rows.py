@@ -49,6 +49,7 @@ class TensorRows:
             )
         self.batched = frozenset(one.name for one in self._tensors if one.batched)
         self._finite = isinstance(wanted, FeatureInput)
+        self._nan_is_missing = isinstance(wanted, FeatureInput) and wanted.missing is not None
         self._outputs = package.signature.outputs
         self._known = {one.name for one in self._tensors}
 
@@ -136,8 +137,10 @@ class TensorRows:
         for axis, length in zip(wanted.shape, own, strict=True):
             if isinstance(axis, str) and axes.setdefault(axis, length) != length:
                 return f"has {length} entries on the axis {axis!r}, of which another input has {axes[axis]}"
-        if self._finite and array.dtype.kind == "f" and not np.isfinite(array).all():
-            return "must be finite: it has NaN or Infinity"
+        if self._finite and array.dtype.kind == "f":
+            wrong = np.isinf(array) if self._nan_is_missing else ~np.isfinite(array)
+            if wrong.any():
+                return f"must be finite: it has {'Infinity' if self._nan_is_missing else 'NaN or Infinity'}"
         return None
 
     def _listed(self) -> str:
