@@ -463,10 +463,16 @@ DELETE_ONE_IF_THEIRS = _DELETE_ONE + IF_THEIRS + _LOCK_ONE + _GONE + _RECORD_ONE
 UNFINISHED_ONE = "SELECT 1 FROM deletions p WHERE deletion_id = :deletion_id AND finished_at IS NULL "
 UNFINISHED_ONE_IF_THEIRS = UNFINISHED_ONE + IF_THEIRS
 
+# A deletion without a user is everybody's, or of a user and finished. Only of the first kind anything may be deleted.
+_EVERYBODYS = """
+      AND EXISTS (SELECT FROM deletions
+                  WHERE deletion_id = :deletion_id::uuid AND user_id IS NULL AND finished_at IS NULL)"""
+
 _DOOMED_OF_ALL = """
 WITH doomed AS (
     SELECT prediction_id FROM predictions
-    WHERE prediction_id > :position AND prediction_id <= :last_id
+    WHERE prediction_id > :position AND prediction_id <= :last_id"""
+_FIRST_OF_ALL = """
     ORDER BY prediction_id LIMIT :count FOR UPDATE"""
 _DOOMED_OF_USER = """
 WITH doomed AS (
@@ -480,7 +486,7 @@ SET deleted = deleted + (SELECT count(*) FROM gone),
 WHERE deletion_id = :deletion_id
 RETURNING position, (SELECT count(*) FROM doomed)
 """
-DELETE_MANY = _DOOMED_OF_ALL + _GONE + _RECORD_MANY
+DELETE_MANY = _DOOMED_OF_ALL + _EVERYBODYS + _FIRST_OF_ALL + _GONE + _RECORD_MANY
 DELETE_MANY_OF_USER = _DOOMED_OF_USER + _GONE + _RECORD_MANY
 
 # A URL is taken for usable for some minutes more: an upload that was begun in time may still be running.
@@ -496,7 +502,10 @@ RETURNING 1
 """
 _DOOMED_UPLOADS = """
 WITH doomed AS (
-    SELECT input_id FROM uploads WHERE created_at <= :uploads_until ORDER BY created_at LIMIT :count FOR UPDATE"""
+    SELECT input_id FROM uploads
+    WHERE created_at <= :uploads_until"""
+_FIRST_UPLOADS = """
+    ORDER BY created_at LIMIT :count FOR UPDATE"""
 _DOOMED_UPLOADS_OF_USER = """
 WITH doomed AS (
     SELECT input_id FROM uploads
@@ -508,7 +517,7 @@ WITH doomed AS (
     WHERE created_at < now() - make_interval(secs => :key_seconds)
       AND coalesce(expires_at, created_at + interval '7 days') < now()
     ORDER BY created_at LIMIT :count FOR UPDATE SKIP LOCKED"""
-DELETE_UPLOADS = _DOOMED_UPLOADS + _DELETE_UPLOADS
+DELETE_UPLOADS = _DOOMED_UPLOADS + _EVERYBODYS + _FIRST_UPLOADS + _DELETE_UPLOADS
 DELETE_UPLOADS_OF_USER = _DOOMED_UPLOADS_OF_USER + _DELETE_UPLOADS
 EXPIRE_UPLOADS = _EXPIRED_UPLOADS + _DELETE_UPLOADS
 
