@@ -14,12 +14,12 @@ from functions.shared.api.auth import owner
 from functions.shared.api.open_inference import HEADER_LENGTH, MODEL, VERSION, answer_in_protocol, errors
 from functions.shared.execution_environment import on_lambda
 from functions.shared.log import start_logging
-from functions.shared.prediction.serving import Serving
+from functions.shared.prediction.serving import Quotas, Serving
 from functions.shared.settings import InferSettings
 
 router = APIRouter(tags=["Open Inference Protocol"])
 
-_ERRORS: Final = errors(400, 401, 403, 404, 409, 413, 415, 503)
+_ERRORS: Final = errors(400, 401, 403, 404, 409, 413, 415, 429, 503)
 
 
 class Environment(NamedTuple):
@@ -35,7 +35,13 @@ def environment() -> Environment:
     """Load the model and create the connection pool, on the first call."""
     settings = InferSettings.from_environment()
     start_logging(settings.log_level)
-    serving = Serving.start(settings, idempotency_hours=settings.idempotency_hours)
+    serving = Serving.start(
+        settings,
+        idempotency_hours=settings.idempotency_hours,
+        quotas=Quotas.of(
+            predictions_per_hour=settings.quota_predictions_per_hour, stored_bytes=settings.quota_stored_bytes
+        ),
+    )
     return Environment(settings.token_required, Limits(settings.max_body_bytes, settings.max_batch_inputs), serving)
 
 

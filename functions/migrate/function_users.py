@@ -43,6 +43,7 @@ BEGIN
     GRANT SELECT ON models, inputs, predictions TO ledger_reader;
 
     GRANT INSERT, SELECT (input_id) ON uploads TO ledger_uploader;
+    GRANT EXECUTE ON FUNCTION more_open_uploads_than(text, bigint) TO ledger_uploader;
 
     GRANT SELECT, INSERT ON models, inputs, predictions, idempotency_keys TO ledger_writer;
     GRANT SELECT ON uploads TO ledger_writer;
@@ -50,7 +51,8 @@ BEGIN
     GRANT UPDATE ON idempotency_keys TO ledger_writer;
     GRANT UPDATE (model_id, duration_ms, confidence, status_since, likely_class, status, label, predicted_value, output,
                   outputs, error) ON predictions TO ledger_writer;
-    GRANT EXECUTE ON FUNCTION withdraw_queued(uuid), withdraw_queued(uuid, text, text) TO ledger_writer;
+    GRANT EXECUTE ON FUNCTION withdraw_queued(uuid), withdraw_queued(uuid, text, text),
+                              more_unfinished_than(text, bigint) TO ledger_writer;
 
     GRANT SELECT ON models TO ledger_eraser;
     GRANT SELECT, DELETE ON inputs, predictions, idempotency_keys, uploads TO ledger_eraser;
@@ -58,6 +60,9 @@ BEGIN
     GRANT UPDATE (created_at) ON idempotency_keys, uploads TO ledger_eraser;
     GRANT SELECT, INSERT, UPDATE, DELETE ON deleted_inputs, deleted_objects TO ledger_eraser;
     GRANT SELECT, INSERT, UPDATE ON deletions TO ledger_eraser;
+
+    GRANT SELECT, INSERT, UPDATE ON quota_usage TO ledger_uploader, ledger_writer;
+    GRANT SELECT, UPDATE, DELETE ON quota_usage TO ledger_eraser;
 END
 $$
 """

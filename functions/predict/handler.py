@@ -22,7 +22,7 @@ from functions.shared.log import start_logging
 from functions.shared.object_storage.bucket import Bucket
 from functions.shared.prediction.queued import enqueue
 from functions.shared.prediction.requests import PredictionRequest
-from functions.shared.prediction.serving import Serving
+from functions.shared.prediction.serving import Quotas, Serving
 from functions.shared.prediction.synchronous import Predicted, store
 from functions.shared.prediction.synchronous import predict as predict_requests
 from functions.shared.queue.predictions import PredictionQueue
@@ -50,6 +50,11 @@ def environment() -> Environment:
         queue=PredictionQueue(settings.queue_url) if settings.queue_url else None,
         max_upload_bytes=settings.max_upload_bytes,
         idempotency_hours=settings.idempotency_hours,
+        quotas=Quotas.of(
+            predictions_per_hour=settings.quota_predictions_per_hour,
+            stored_bytes=settings.quota_stored_bytes,
+            queued_predictions=settings.quota_queued_predictions,
+        ),
     )
     return Environment(settings.token_required, Limits(settings.max_body_bytes, settings.max_batch_inputs), serving)
 
@@ -61,7 +66,7 @@ def environment() -> Environment:
     responses={
         201: {"headers": LOCATION},
         202: {"model": Accepted, "description": "Stored and queued.", "headers": LOCATION},
-        **problems(400, 401, 403, 404, 406, 413, 415, 422, 503),
+        **problems(400, 401, 403, 404, 406, 413, 415, 422, 429, 503),
     },
     openapi_extra=ONE_INPUT | {"parameters": [*IDEMPOTENCY["parameters"], PREFER]},
 )
@@ -81,7 +86,7 @@ async def predict(request: Request) -> Response:
     "/predictions",
     status_code=HTTPStatus.CREATED,
     response_model=Predictions,
-    responses=problems(400, 401, 403, 406, 413, 415, 422, 503),
+    responses=problems(400, 401, 403, 406, 413, 415, 422, 429, 503),
     openapi_extra=MANY_INPUTS | IDEMPOTENCY,
 )
 async def predict_many(request: Request) -> Response:

@@ -92,6 +92,10 @@ class UploadsSettings(InputsSettings):
         return self.uploads_bucket or self.inputs_bucket
 
 
+_Quota = Annotated[int, Field(ge=0, le=2**63 - 1)]
+"""The most that each user may have; 0 sets no limit."""
+
+
 class GetSettings(UploadsSettings, FunctionSettings):
     """Settings of `get_prediction`."""
 
@@ -108,6 +112,9 @@ class UploadSettings(ModelSettings, UploadsSettings, FunctionSettings):
 
     upload_seconds: int = Field(default=900, gt=0, le=604_800)
     """Seconds for which the URL of an upload is valid. S3 allows at most a week."""
+
+    quota_open_uploads: _Quota = 0
+    """Uploads that a user may have announced and not predicted; 0 sets no limit."""
 
 
 class BatchSettings(LedgerSettings):
@@ -143,6 +150,12 @@ class InferSettings(WorkerSettings, BatchSettings, FunctionSettings):
     idempotency_hours: float = Field(default=24, gt=0)
     """Hours after which an idempotency key is free again."""
 
+    quota_predictions_per_hour: _Quota = 0
+    """Predictions that a user may store in an hour of the clock; 0 sets no limit."""
+
+    quota_stored_bytes: _Quota = 0
+    """Bytes that the inputs of a user may have together; 0 sets no limit."""
+
 
 class PredictSettings(InferSettings, UploadsSettings):
     """Settings of `predict`."""
@@ -152,6 +165,9 @@ class PredictSettings(InferSettings, UploadsSettings):
 
     queue_url: str | None = None
     """The SQS queue for asynchronous predictions. Without one, every prediction is made synchronously."""
+
+    quota_queued_predictions: _Quota = 0
+    """Predictions of a user that may be queued or in processing at a time; 0 sets no limit."""
 
 
 class DeleteSettings(UploadsSettings, FunctionSettings):

@@ -19,6 +19,7 @@ from functions.shared.inference.location import resolve
 from functions.shared.inference.package import takes_images
 from functions.shared.ledger.identifiers import new_id
 from functions.shared.ledger.ledger import Ledger
+from functions.shared.ledger.quotas import Quotas
 from functions.shared.ledger.records import Upload
 from functions.shared.log import logger, start_logging
 from functions.shared.object_storage.bucket import Bucket, key_of
@@ -49,7 +50,7 @@ def environment() -> Environment:
     start_logging(settings.log_level)
     return Environment(
         settings,
-        Ledger.configured(settings),
+        Ledger.configured(settings, quotas=Quotas.of(open_uploads=settings.quota_open_uploads)),
         Bucket(settings.bucket_for_uploads) if settings.bucket_for_uploads else None,
     )
 
@@ -58,7 +59,7 @@ def environment() -> Environment:
     "/upload",
     status_code=HTTPStatus.CREATED,
     response_model=UploadRequest,
-    responses=problems(400, 401, 403, 404, 406, 413, 415, 422, 503),
+    responses=problems(400, 401, 403, 404, 406, 413, 415, 422, 429, 503),
     openapi_extra=ONE_ANNOUNCEMENT,
 )
 async def upload(request: Request) -> Response:

@@ -30,20 +30,27 @@ _LOCK = 0x1ED6E7
 # While a migration waits for a busy table, every statement behind it waits too. It is better to fail and run it again.
 _LOCK_TIMEOUT = "30s"
 _SECONDS_BETWEEN_TRIES = 0.1
+_ATTEMPTS = 10
+_DEADLOCK = "40P01"
 
 
 class MigrationError(Exception):
     """The migrations cannot be applied; the message is one line for the operator."""
 
 
+class _DeadlockError(MigrationError):
+    """A revision and a statement of a function waited for each other. The revision was rolled back."""
+
+
 class UnknownRevisionError(MigrationError):
     """The database is at a revision that this version does not have, because a newer version has migrated it."""
 
 
-def upgrade(database_url: str, *, report: Callable[[str], None] = lambda _: None) -> None:
+def upgrade(database_url: str, *, report: Callable[[str], None] = lambda _: None, revision: str = "head") -> None:
     """Bring the schema up to date. It is safe to run this again, and from several places at once.
 
-    Each revision is one transaction: an interrupted one is rolled back, and the next run starts with it. Through a
+    Each revision is one transaction: an interrupted one is rolled back, and the next run starts with it. So one that
+    deadlocks with a statement of a function that is in use is tried again. Through a
     pooler (``pooler=transaction``) all revisions are one transaction, since the pooler may change the server connection
     after each transaction, and the lock would stay behind.
 
@@ -53,6 +60,8 @@ def upgrade(database_url: str, *, report: Callable[[str], None] = lambda _: None
         A ``DATABASE_URL`` whose role may create tables.
     report : Callable
         Called with one line for each revision applied, or with one that says there was none.
+    revision : str
+        The last revision to apply. Another one than the latest is for tests.
 
     Raises
     ------
@@ -61,6 +70,17 @@ def upgrade(database_url: str, *, report: Callable[[str], None] = lambda _: None
     MigrationError
         If the database cannot be reached or refuses.
     """
+    for _ in range(_ATTEMPTS - 1):
+        try:
+            _upgrade(database_url, report, revision)
+        except _DeadlockError:
+            time.sleep(_SECONDS_BETWEEN_TRIES)
+        else:
+            return
+    _upgrade(database_url, report, revision)
+
+
+def _upgrade(database_url: str, report: Callable[[str], None], revision: str) -> None:
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
     scripts = ScriptDirectory.from_config(config)
@@ -83,7 +103,7 @@ def upgrade(database_url: str, *, report: Callable[[str], None] = lambda _: None
         started = time.perf_counter()
         config.attributes.update(connection=connection, on_version_apply=report_step, has_session=has_session)
         try:
-            alembic.command.upgrade(config, "head")
+            alembic.command.upgrade(config, revision)
         except CommandError as error:
             if not isinstance(error.__cause__, ResolutionError):
                 raise
@@ -138,7 +158,8 @@ def _connected(database_url: str) -> Iterator[tuple[sqlalchemy.Connection, bool]
     except DBAPIError as error:
         fields = error_fields(error.orig or error)
         reason = refusal(fields) if "C" in fields else fields["M"]
-        raise MigrationError(f"the database refuses: {reason}") from error
+        kind = _DeadlockError if fields.get("C") == _DEADLOCK else MigrationError
+        raise kind(f"the database refuses: {reason}") from error
     except LedgerError as error:
         raise MigrationError(str(error)) from error
 

@@ -65,9 +65,9 @@ class Stack:
         return self.count("deleted_inputs") + self.count("deleted_objects")
 
 
-@pytest.fixture(params=["database", "bucket"])
+@pytest.fixture(params=["database", "bucket", "quotas"])
 def stack(request: pytest.FixtureRequest, environment: pytest.MonkeyPatch, query: Query) -> Iterator[Stack]:
-    """What is deployed: inputs are kept in the database, or in a bucket."""
+    """What is deployed: inputs are kept in the database, or in a bucket, or in the database and there are quotas."""
     for name, value in AWS.items():
         environment.setenv(name, value)
     with mock_aws():
@@ -76,6 +76,9 @@ def stack(request: pytest.FixtureRequest, environment: pytest.MonkeyPatch, query
             environment.setenv("INPUTS_BUCKET", inputs.name)
         else:
             environment.setenv("UPLOADS_BUCKET", uploads.name)
+        if request.param == "quotas":
+            for quota in ("PREDICTIONS_PER_HOUR", "STORED_BYTES", "QUEUED_PREDICTIONS", "OPEN_UPLOADS"):
+                environment.setenv(f"QUOTA_{quota}", "1000000")
         sqs = boto3.client("sqs")
         url = sqs.create_queue(QueueName="predictions")["QueueUrl"]
         environment.setenv("QUEUE_URL", url)

@@ -261,9 +261,9 @@ class CountingSession:
         self.session = session
         self.rows: list[int] = []
 
-    def run(self, names: list[str], feeds: dict[str, Any]) -> Any:
+    def run(self, names: list[str], feeds: dict[str, Any], options: Any = None) -> Any:
         self.rows.append(len(next(iter(feeds.values()))))
-        return self.session.run(names, feeds)
+        return self.session.run(names, feeds, options)
 
 
 def counted(model: Model) -> CountingSession:

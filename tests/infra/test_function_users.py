@@ -72,7 +72,14 @@ RIGHTS: dict[str, dict[str, set[str]]] = {
     "deletions": {"ledger_eraser": {"SELECT", "INSERT", "UPDATE"}},
     "deleted_inputs": {"ledger_eraser": {"SELECT", "INSERT", "UPDATE", "DELETE"}},
     "deleted_objects": {"ledger_eraser": {"SELECT", "INSERT", "UPDATE", "DELETE"}},
+    "quota_usage": {
+        "ledger_uploader": {"SELECT", "INSERT", "UPDATE"},
+        "ledger_writer": {"SELECT", "INSERT", "UPDATE"},
+        "ledger_eraser": {"SELECT", "UPDATE", "DELETE"},
+    },
 }
+
+QUOTAS = ("QUOTA_PREDICTIONS_PER_HOUR", "QUOTA_STORED_BYTES", "QUOTA_QUEUED_PREDICTIONS", "QUOTA_OPEN_UPLOADS")
 
 As = Callable[[str], str]
 """Returns the URL of the ledger for one of its users."""
@@ -160,6 +167,8 @@ REFUSED = {
         "SELECT * FROM idempotency_keys",
         "SELECT * FROM uploads",
         "SELECT 1 FROM predictions FOR UPDATE",
+        "SELECT * FROM quota_usage",
+        "SELECT more_unfinished_than('anna', 1)",
     ],
     "ledger_uploader": [
         "SELECT * FROM uploads",
@@ -167,6 +176,8 @@ REFUSED = {
         "SELECT * FROM inputs",
         "UPDATE uploads SET user_id = 'x'",
         "DELETE FROM uploads",
+        "DELETE FROM quota_usage",
+        "SELECT more_unfinished_than('anna', 1)",
     ],
     "ledger_writer": [
         "DELETE FROM predictions",
@@ -178,6 +189,7 @@ REFUSED = {
         "UPDATE predictions SET input_id = prediction_id",
         "UPDATE inputs SET content = ''",
         "UPDATE models SET name = 'x'",
+        "DELETE FROM quota_usage",
         "INSERT INTO uploads (input_id) VALUES ('019a0000-0000-7000-8000-000000000000')",
     ],
     "ledger_eraser": [
@@ -199,8 +211,10 @@ def test_none_may_do_anything_else(as_user: As, user: str) -> None:
             run(as_user(user), statement)
 
 
-@pytest.fixture
-def stack(as_user: As, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[httpx.Client, Queue, As]]:
+@pytest.fixture(params=["without quotas", "with quotas"])
+def stack(
+    request: pytest.FixtureRequest, as_user: As, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[httpx.Client, Queue, As]]:
     """The functions, each logged in as the user that template.yaml gives it, with a queue and a bucket."""
     for name, value in {**AWS, "UPLOADS_BUCKET": "uploads", "MODEL": str(ROOT / "model_artifacts/mnist")}.items():
         monkeypatch.setenv(name, value)
@@ -209,6 +223,9 @@ def stack(as_user: As, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[httpx.
         sqs = boto3.client("sqs")
         url = sqs.create_queue(QueueName="predictions")["QueueUrl"]
         monkeypatch.setenv("QUEUE_URL", url)
+        if request.param == "with quotas":
+            for name in QUOTAS:
+                monkeypatch.setenv(name, "1000000")
         forget_environment()
         for function, module in MODULES.items():
             monkeypatch.setenv("DATABASE_URL", as_user(USERS[function]))

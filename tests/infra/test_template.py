@@ -52,6 +52,10 @@ WAYS = {
         "DeletionProtection": "false",
         "Asynchronous": "false",
         "KeepInputsInS3": "true",
+        "QuotaPredictionsPerHour": "1000",
+        "QuotaStoredMegabytes": "500",
+        "QuotaQueuedPredictions": "100",
+        "QuotaOpenUploads": "10",
     },
 }
 
@@ -441,6 +445,10 @@ class TestVersions:
             ("DatabaseSecretArn", SECRET),
             ("Asynchronous", "false"),
             ("KeepInputsInS3", "true"),
+            ("QuotaPredictionsPerHour", "1000"),
+            ("QuotaStoredMegabytes", "500"),
+            ("QuotaQueuedPredictions", "100"),
+            ("QuotaOpenUploads", "10"),
         ],
     )
     def test_another_setting_is_a_new_version(self, aurora: Stack, parameter: str, value: str) -> None:
@@ -457,6 +465,7 @@ class TestVersions:
             "Model": "m" * declared["Model"]["MaxLength"],
             "DatabaseSecretArn": "s" * declared["DatabaseSecretArn"]["MaxLength"],
             "LogLevel": "WARNING",
+            **{name: str(one["MaxValue"]) for name, one in declared.items() if name.startswith("Quota")},
         }
         assert len(self.version(Stack.deployed(**longest), "PredictFunction")[1]) <= 256
 

@@ -14,7 +14,16 @@ from tests.ledger.test_plans import GENERATED, START, explain, rows_seen
 
 ROWS = 20_000
 COUNT = 50
-TABLES = ("predictions", "inputs", "idempotency_keys", "uploads", "deletions", "deleted_inputs", "deleted_objects")
+TABLES = (
+    "predictions",
+    "inputs",
+    "idempotency_keys",
+    "uploads",
+    "deletions",
+    "deleted_inputs",
+    "deleted_objects",
+    "quota_usage",
+)
 
 # One key in a hundred has stored several predictions. Half of the inputs were uploaded.
 KEYS = """
@@ -50,15 +59,17 @@ SELECT prediction_id, CASE WHEN likely_class = 0 THEN user_id END, CASE WHEN lik
        :first_id::uuid, now(), :last_id::uuid, CASE WHEN likely_class > 0 THEN now() END
 FROM predictions
 """
+USAGE = """
+INSERT INTO quota_usage (user_id, hour, predictions, stored_bytes) SELECT 'user ' || n, now(), 1, 1
+FROM generate_series(0, 19999) n
+"""
 DELETION = new_id()
 
 
 @pytest.fixture(scope="module")
 def filled(migrated: str) -> Iterator[Connection]:
     connection = Connection(parse_database_url(migrated), longest=60)
-    empty = (
-        "TRUNCATE predictions, inputs, models, idempotency_keys, uploads, deletions, deleted_inputs, deleted_objects"
-    )
+    empty = f"TRUNCATE models, {', '.join(TABLES)}"
     connection.run(empty, {})
     connection.run(
         "INSERT INTO models (model_id, name, version, sha256, task, provider) "
@@ -72,6 +83,8 @@ def filled(migrated: str) -> Iterator[Connection]:
     connection.run(NOTED, {"deletion_id": DELETION}, keep=False)
     connection.run(OBJECTS, {"deletion_id": DELETION}, keep=False)
     connection.run(DELETIONS, {"first_id": FIRST_ID, "last_id": LAST_ID}, keep=False)
+    connection.run(USAGE, {}, keep=False)
+    connection.run("UPDATE inputs SET counted = TRUE", {}, keep=False)
     connection.run("VACUUM ANALYZE", {}, keep=False)
     yield connection
     connection.run(empty, {})
@@ -116,6 +129,7 @@ STATEMENTS = (
     "DELETE_UPLOADS",
     "DELETE_UPLOADS_OF_USER",
     "DELETE_KEYS_OF_USER",
+    "DELETE_USAGE_OF_USER",
     "FORGET_REQUESTER",
     "EXPIRE_KEYS",
     "EXPIRE_UPLOADS",

@@ -141,3 +141,27 @@ def sum_and_difference() -> ModelProto:
     inputs = [tensor(f"INPUT{number}", "int32", ["batch", 16]) for number in range(2)]
     outputs = [tensor(f"OUTPUT{number}", "int32", ["batch", 16]) for number in range(2)]
     return graph(nodes, inputs, outputs)
+
+
+def looping() -> ModelProto:
+    """Make a regression of one feature: how often the model multiplies large matrices. A million times takes hours."""
+    square = [200, 200]
+    body = helper.make_graph(
+        [
+            helper.make_node("MatMul", ["state", "square"], ["product"]),
+            helper.make_node("Tanh", ["product"], ["next"]),
+            helper.make_node("Identity", ["goes_on"], ["goes_on_then"]),
+        ],
+        "body",
+        [tensor("number", "int64", []), tensor("goes_on", "bool", []), tensor("state", "float32", square)],
+        [tensor("goes_on_then", "bool", []), tensor("next", "float32", square)],
+    )
+    nodes = [
+        helper.make_node("ReduceMax", ["x"], ["most"], keepdims=0),
+        helper.make_node("Cast", ["most"], ["times"], to=TensorProto.INT64),
+        helper.make_node("Loop", ["times", "", "square"], ["last"], body=body),
+        helper.make_node("ReduceMean", ["last"], ["mean"], keepdims=0),
+        helper.make_node("Add", ["x", "mean"], ["y"]),
+    ]
+    weights = {"square": np.random.default_rng(0).normal(size=square).astype(np.float32)}
+    return graph(nodes, [tensor("x", "float32", ["N", 1])], [tensor("y", "float32", ["N", 1])], weights)

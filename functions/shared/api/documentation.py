@@ -39,7 +39,10 @@ _WHEN: dict[int, str] = {
     413: "The body, or the decoded image, exceeds the limit that the answer names.",
     415: "The model does not take this content type. The answer names the ones it takes.",
     422: "The request is well-formed but not valid. The answer says where and why.",
-    503: "The database, S3 or the queue cannot be reached. `Retry-After` says when to retry.",
+    429: "The user would have more than a quota of this deployment allows. `Retry-After` says when to retry.",
+    503: (
+        "The database, S3 or the queue cannot be reached, or the model took too long. `Retry-After` says when to retry."
+    ),
 }
 
 

@@ -87,6 +87,7 @@ _WHEN: Final = {
     409: "The Idempotency-Key was used when another model was served.",
     413: "The body, the number of rows or the answer exceeds the limit that the answer names.",
     415: "The body has another content type or encoding than those that the answer names.",
+    429: "The user has exceeded a quota. The answer says which.",
     503: "The database, S3 or the model cannot be reached. `Retry-After` says when to retry.",
 }
 

@@ -18,6 +18,8 @@ from functions.shared.inference.errors import (
     ImageTooLargeError,
     InputError,
     MissingFeaturesError,
+    ModelTimeoutError,
+    OutOfMemoryError,
     OutputTooLargeError,
     TooManyRowsError,
     UndecodableImageError,
@@ -31,6 +33,7 @@ from functions.shared.ledger.errors import (
     UnstorableValueError,
     UploadNotAnnouncedError,
 )
+from functions.shared.ledger.quotas import QuotaExceededError
 from functions.shared.log import logger
 from functions.shared.object_storage.errors import ObjectMissingError, ObjectStoreUnavailableError
 from functions.shared.prediction.errors import (
@@ -67,6 +70,25 @@ _STATUS_BY_UPLOAD_ERROR: dict[type[UploadError], HTTPStatus] = {
 }
 
 _EXAMPLE_ID = "019ab5a4-2f7c-7e11-8a4b-3f0c5d6e7f80"
+
+_QUOTAS: dict[str, str] = {
+    "predictions_per_hour": (
+        "The quota is {limit} predictions an hour for each user, and this request would exceed it. Nothing was stored. "
+        "The next hour begins in {seconds} seconds. A request for more than {limit} is never taken."
+    ),
+    "stored_bytes": (
+        "The quota is {limit} bytes of inputs for each user, and this request would exceed it. Nothing was stored. "
+        "DELETE /prediction/{{prediction_id}} gives back what its input takes."
+    ),
+    "queued_predictions": (
+        "The quota is {limit} queued predictions for each user, and this request would exceed it. Nothing was stored. "
+        "Wait until one has ended, or send the request without Prefer: respond-async."
+    ),
+    "open_uploads": (
+        "The quota is {limit} open uploads for each user, and this one would exceed it. Nothing was stored. Predict an "
+        "upload by its input_id, or wait until one expires."
+    ),
+}
 
 _HOW_TO_REPEAT = "With an Idempotency-Key, it is safe to repeat the request; without one, check GET /predictions first."
 
@@ -194,6 +216,13 @@ async def _on_unstorable_value(_request: Request, error: UnstorableValueError) -
     return _respond(Problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail))
 
 
+async def _on_quota_exceeded(_request: Request, error: QuotaExceededError) -> Response:
+    logger.info("over a quota", quota=error.quota, limit=error.limit)
+    detail = _QUOTAS[error.quota].format(limit=error.limit, seconds=error.retry_after)
+    headers = {"Retry-After": str(error.retry_after)}
+    return _respond(Problem(HTTPStatus.TOO_MANY_REQUESTS, detail, headers=headers))
+
+
 async def _on_ledger_unavailable(request: Request, error: LedgerUnavailableError) -> Response:
     logger.error("the database cannot be reached", reason=str(error), in_doubt=error.in_doubt)
     if request.method == "POST" and error.in_doubt:
@@ -210,6 +239,26 @@ async def _on_ledger_unavailable(request: Request, error: LedgerUnavailableError
         )
     else:
         detail = f"The database cannot be reached, and nothing was stored. Try again in {RETRY_AFTER_SECONDS} seconds."
+    headers = {"Retry-After": str(RETRY_AFTER_SECONDS)}
+    return _respond(Problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers=headers))
+
+
+async def _on_model_timeout(_request: Request, error: ModelTimeoutError) -> Response:
+    logger.error("the model took too long", reason=str(error))
+    detail = (
+        "The model took too long for this request and was ended: nothing was stored. Send fewer inputs at once or "
+        "smaller ones, or one with Prefer: respond-async, which may take longer where predictions are queued."
+    )
+    headers = {"Retry-After": str(RETRY_AFTER_SECONDS)}
+    return _respond(Problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers=headers))
+
+
+async def _on_out_of_memory(_request: Request, error: OutOfMemoryError) -> Response:
+    logger.error("there is not enough memory", reason=str(error))
+    detail = (
+        "There was not enough memory to decode or to predict this request, and nothing was stored. Send fewer inputs "
+        "at once or smaller ones."
+    )
     headers = {"Retry-After": str(RETRY_AFTER_SECONDS)}
     return _respond(Problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers=headers))
 
@@ -288,7 +337,10 @@ def answer_problems(app: FastAPI) -> None:
     app.exception_handler(InvalidCursorError)(_on_invalid_cursor)
     app.exception_handler(IdempotencyConflictError)(_on_idempotency_conflict)
     app.exception_handler(UnstorableValueError)(_on_unstorable_value)
+    app.exception_handler(QuotaExceededError)(_on_quota_exceeded)
     app.exception_handler(LedgerUnavailableError)(_on_ledger_unavailable)
+    app.exception_handler(ModelTimeoutError)(_on_model_timeout)
+    app.exception_handler(OutOfMemoryError)(_on_out_of_memory)
     app.exception_handler(QueueUnavailableError)(_on_queue_unavailable)
     app.exception_handler(ObjectStoreUnavailableError)(_on_objects_unavailable)
     app.exception_handler(ObjectMissingError)(_on_object_missing)

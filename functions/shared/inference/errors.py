@@ -23,6 +23,14 @@ class ModelRunError(InferenceError):
     """The runtime failed on a valid input: a fault of the deployment, not of the caller."""
 
 
+class ModelTimeoutError(InferenceError):
+    """The model was ended because it took too long for these inputs."""
+
+
+class OutOfMemoryError(InferenceError):
+    """The process has not enough memory to decode an input, or to predict it."""
+
+
 def json_pointer_token(name: str) -> str:
     """Return a member's name as a token of a JSON pointer (RFC 6901, section 3), cut to 100 characters."""
     return name[:100].replace("~", "~0").replace("/", "~1")

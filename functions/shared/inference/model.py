@@ -11,6 +11,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from functions.shared.inference import run_deadline
 from functions.shared.inference.decoding_budget import DecodingBudget
 from functions.shared.inference.errors import (
     InputError,
@@ -18,6 +19,7 @@ from functions.shared.inference.errors import (
     InvalidFeaturesError,
     ModelPackageError,
     ModelRunError,
+    ModelTimeoutError,
     ProviderUnavailableError,
     UnpredictableInputError,
 )
@@ -235,9 +237,9 @@ class Model:
 
     @property
     def output_names(self) -> Sequence[str]:
-        """The outputs that `predict_tensors` returns: those that are computed and are tensors or maps of each row."""
-        sequences = {spec.name for spec in self.package.signature.outputs if spec.dtype not in SERVED_DTYPES}
-        return [name for name in self._output_names if name not in sequences]
+        """The outputs that `predict_tensors` returns, in the graph's order: those computed that are no sequences."""
+        served = [spec.name for spec in self.package.signature.outputs if spec.dtype in SERVED_DTYPES]
+        return [name for name in served if name in self._output_names]
 
     def instances(self, arrays: Mapping[str, NDArray[Any]], max_rows: int) -> list[Instance]:
         """Split the graph's own tensors into instances, whatever the model takes otherwise: an image is not resized.
@@ -275,6 +277,8 @@ class Model:
             The model refuses an instance's values (an unknown category, for example).
         ModelRunError
             The runtime fails on a valid input.
+        ModelTimeoutError
+            The time of `run_deadline.limited` is over.
 
         The problems of an input error give the positions of the bad instances.
         """
@@ -399,8 +403,10 @@ class Model:
         """Predict a group in one run. Append the outputs of each instance to `kept`, where they are to be kept."""
         rows = self._rows or len(group)
         try:
-            raw = self._session.run(self._output_names, self._feed(group, rows))
+            raw = self._session.run(self._output_names, self._feed(group, rows), run_deadline.options())
         except _RUN_FAILURES as error:
+            if run_deadline.passed():
+                raise ModelTimeoutError("the model was ended because it took too long") from error
             if len(group) > 1:
                 return self._predict_groups(([one] for one in group), kept)  # find out which one fails
             raise self._failure(error) from error

@@ -140,7 +140,7 @@ class DeletingLedger(Ledger):
         return deletion._replace(position=rows[0][0])
 
     def delete_some_uploads(self, deletion: Deletion, *, limit: int = MOST_PREDICTIONS) -> int:
-        """Delete some of a deletion's uploads and, of a user who is erased, keys and the name as a caller's.
+        """Delete some of a deletion's uploads and, of a user who is erased, keys, counts, and the name as a caller's.
 
         Returns
         -------
@@ -154,11 +154,16 @@ class DeletingLedger(Ledger):
         if deletion.erases_user:
             count += len(self._pool.run(statements.DELETE_KEYS_OF_USER, parameters))
             count += len(self._pool.run(statements.FORGET_REQUESTER, parameters))
+            count += len(self._pool.run(statements.DELETE_USAGE_OF_USER, parameters | {"first_id": FIRST_ID}))
         return count
 
     def expire(self, *, limit: int = MOST_PREDICTIONS) -> int:
-        """Delete some idempotency keys and announcements of uploads that have expired, and return how many."""
+        """Delete some idempotency keys and announcements of uploads that have expired, and return how many.
+
+        Counts that say nothing any more are deleted, too.
+        """
         parameters = {"key_seconds": self._key_seconds, "count": limit, "deletion_id": None}
+        self._pool.run(statements.EXPIRE_USAGE, parameters)
         keys = self._pool.run(statements.EXPIRE_KEYS, parameters)
         return len(keys) + len(self._pool.run(statements.EXPIRE_UPLOADS, parameters))
 

@@ -24,6 +24,7 @@ from functions.shared.ledger.identifiers import FIRST_ID, LAST_ID, created_at, f
 from functions.shared.ledger.json_text import json_text, jsonb_text
 from functions.shared.ledger.login import LONGEST_WAIT
 from functions.shared.ledger.pool import SIZE, Pool
+from functions.shared.ledger.quotas import NO_QUOTAS, Quotas
 from functions.shared.ledger.records import (
     Claim,
     ClaimedPrediction,
@@ -95,11 +96,14 @@ class Ledger:
         The connections.
     idempotency_hours : float
         Hours after which an idempotency key is free again.
+    quotas : Quotas
+        What each user may store.
     """
 
-    def __init__(self, pool: Pool, *, idempotency_hours: float = IDEMPOTENCY_HOURS) -> None:
+    def __init__(self, pool: Pool, *, idempotency_hours: float = IDEMPOTENCY_HOURS, quotas: Quotas = NO_QUOTAS) -> None:
         self._pool = pool
         self._key_seconds = idempotency_hours * 3600
+        self._quotas = quotas
         self._registered: set[ModelIdentity] = set()
 
     @classmethod
@@ -110,6 +114,7 @@ class Ledger:
         pool_size: int = SIZE,
         longest: float = LONGEST_WAIT,
         idempotency_hours: float = IDEMPOTENCY_HOURS,
+        quotas: Quotas = NO_QUOTAS,
     ) -> Self:
         """Return the ledger of a database. The first statement opens the first connection.
 
@@ -121,7 +126,7 @@ class Ledger:
             The maximum number of open connections.
         longest : float
             Seconds that a call may take before it is given up. The default is for requests, whose callers wait.
-        idempotency_hours : float
+        idempotency_hours, quotas
             As in `Ledger`.
 
         Raises
@@ -135,7 +140,7 @@ class Ledger:
             return Connection(address, until=until, longest=longest)
 
         pool = Pool(connect, size=pool_size, longest=longest)
-        return cls(pool, idempotency_hours=idempotency_hours)
+        return cls(pool, idempotency_hours=idempotency_hours, quotas=quotas)
 
     @classmethod
     def configured(
@@ -144,10 +149,11 @@ class Ledger:
         *,
         longest: float = LONGEST_WAIT,
         idempotency_hours: float = IDEMPOTENCY_HOURS,
+        quotas: Quotas = NO_QUOTAS,
     ) -> Self:
         """Return the ledger for a function's settings. Raises as `resolve_database_url` and `at` do."""
         database_url = resolve_database_url(settings.database_url, settings.database_secret_arn)
-        return cls.at(database_url, longest=longest, idempotency_hours=idempotency_hours)
+        return cls.at(database_url, longest=longest, idempotency_hours=idempotency_hours, quotas=quotas)
 
     def close(self) -> None:
         """Close the idle connections, as before a snapshot. The ledger stays usable and opens new ones."""
@@ -231,16 +237,27 @@ class Ledger:
         ------
         IdempotencyConflictError
             If the key was used for a different request.
+        QuotaExceededError
+            If their user would have more than a quota allows.
         LedgerError
             If they cannot be stored. After a `LedgerUnavailableError` that is `in_doubt`, the predictions may be stored
             nevertheless: the acknowledgement of the commit was lost twice.
         """
+        counts = self._quotas.count_predictions
         if len(predictions) == 1:
             (prediction,) = predictions
-            sql, sql_with_key = statements.STORE_ONE, statements.STORE_ONE_WITH_KEY
+            sql, sql_with_key = (
+                (statements.STORE_ONE_COUNTED, statements.STORE_ONE_COUNTED_WITH_KEY)
+                if counts
+                else (statements.STORE_ONE, statements.STORE_ONE_WITH_KEY)
+            )
             parameters = _one_row(prediction)
         else:
-            sql, sql_with_key = statements.STORE_MANY, statements.STORE_MANY_WITH_KEY
+            sql, sql_with_key = (
+                (statements.STORE_MANY_COUNTED, statements.STORE_MANY_COUNTED_WITH_KEY)
+                if counts
+                else (statements.STORE_MANY, statements.STORE_MANY_WITH_KEY)
+            )
             parameters = _columns(_PREDICTION_COLUMNS, [_one_row(prediction) for prediction in predictions])
 
         def write(sql: str, parameters: dict[str, object]) -> None:
@@ -275,6 +292,8 @@ class Ledger:
             "metadata": json_text(prediction.metadata),
         }
         sql, sql_with_key = statements.ENQUEUE, statements.ENQUEUE_WITH_KEY
+        if self._quotas.count_predictions:
+            sql, sql_with_key = statements.ENQUEUE_COUNTED, statements.ENQUEUE_COUNTED_WITH_KEY
         return self._write_once(self._pool.run, sql, sql_with_key, parameters, [prediction], idempotency)
 
     def withdraw(self, prediction_id: UUID, *, idempotency: IdempotencyKey | None = None) -> bool:
@@ -498,8 +517,22 @@ class Ledger:
         )
 
     def announce_upload(self, upload: Upload, *, expires_at: datetime) -> None:
-        """Record that a caller received a URL to upload an input, and until when it can be used."""
-        self._pool.run(statements.ANNOUNCE_UPLOAD, upload._asdict() | {"expires_at": expires_at})
+        """Record that a caller received a URL to upload an input, and until when it can be used.
+
+        Raises
+        ------
+        QuotaExceededError
+            If the user has announced as many uploads as the quota allows, and predicted none of them.
+        """
+        parameters = upload._asdict() | {"expires_at": expires_at}
+        if self._quotas.open_uploads is None:
+            self._pool.run(statements.ANNOUNCE_UPLOAD, parameters)
+            return
+        try:
+            self._pool.run(statements.ANNOUNCE_UPLOAD_COUNTED, parameters | self._quotas.parameters())
+        except StatementRefusedError as error:
+            self._quotas.require(error)
+            raise
 
     def upload(self, input_id: UUID, *, user_id: str) -> Upload:
         """Return an upload that a user has announced.
@@ -598,8 +631,10 @@ class Ledger:
         idempotency: IdempotencyKey | None,
     ) -> Replay | None:
         """Write, or return what the key has already written."""
+        if self._quotas.count_predictions:
+            parameters |= self._quotas.parameters()
         if idempotency is None:
-            _insert(write, sql, parameters)
+            self._insert(write, sql, parameters)
             return None
         identifiers = [prediction.prediction_id for prediction in predictions]
         parameters |= _key_row(idempotency) | {
@@ -610,7 +645,7 @@ class Ledger:
         }
         for _ in range(_ATTEMPTS):
             try:
-                _insert(write, sql_with_key, parameters)
+                self._insert(write, sql_with_key, parameters)
             except StatementRefusedError as error:
                 # The database reports this only after the other transaction has committed, so its row is readable now.
                 if (error.sqlstate, error.constraint) != _KEY_IN_USE:
@@ -626,26 +661,30 @@ class Ledger:
             # What had used the key was withdrawn or deleted meanwhile, so the key is free.
         raise LedgerUnavailableError("the requests that used this idempotency key were withdrawn again and again")
 
+    def _insert(
+        self, write: Callable[[str, dict[str, object]], object], sql: str, parameters: dict[str, object]
+    ) -> None:
+        """Write predictions with their inputs, once more if an input was deleted under our eyes: then it is new again.
 
-def _insert(write: Callable[[str, dict[str, object]], object], sql: str, parameters: dict[str, object]) -> None:
-    """Write predictions with their inputs, once more if an input was deleted under our eyes: then it is new again.
-
-    Raises
-    ------
-    UploadNotAnnouncedError
-        If the upload of an input was deleted, or has expired.
-    """
-    try:
+        Raises
+        ------
+        UploadNotAnnouncedError
+            If the upload of an input was deleted, or has expired.
+        QuotaExceededError
+            If their user would have more than a quota allows.
+        """
         try:
-            write(sql, parameters)
+            try:
+                write(sql, parameters)
+            except StatementRefusedError as error:
+                if (error.sqlstate, error.constraint) != _NO_INPUT:
+                    raise
+                write(sql, parameters)
         except StatementRefusedError as error:
-            if (error.sqlstate, error.constraint) != _NO_INPUT:
+            self._quotas.require(error)
+            if (error.sqlstate, error.constraint) != _NO_UPLOAD:
                 raise
-            write(sql, parameters)
-    except StatementRefusedError as error:
-        if (error.sqlstate, error.constraint) != _NO_UPLOAD:
-            raise
-        raise UploadNotAnnouncedError("the upload was deleted meanwhile") from error
+            raise UploadNotAnnouncedError("the upload was deleted meanwhile") from error
 
 
 @lru_cache(maxsize=16)

@@ -21,24 +21,75 @@ ORDER BY served_at DESC LIMIT 1
 
 # A key that has expired is free. One that has not must roll the whole statement back: an empty digest violates the
 # table's CHECK.
-_WITH_KEY = """
+_KEY = """
 WITH idempotency_key AS (
     INSERT INTO idempotency_keys AS used (user_id, key, was_queued, digest, prediction_ids)
     VALUES (:key_user_id, :key, :was_queued, :digest, :prediction_ids)
     ON CONFLICT (user_id, key) DO UPDATE
     SET was_queued = excluded.was_queued, prediction_ids = excluded.prediction_ids, created_at = excluded.created_at,
         digest = CASE WHEN used.created_at < now() - make_interval(secs => :key_seconds) THEN excluded.digest
-                      ELSE '' END
+                      ELSE '' END"""
+_WITH_KEY = (
+    _KEY
+    + """
 ), """
+)
 
-_ONE_INPUT = """
+_INTO_INPUTS = """
 input AS (
     INSERT INTO inputs (input_id, size, sha256, contenttype, filename, features, content, uri, upload_id, form,
-                        header_length, declared_contenttype)
+                        header_length, declared_contenttype"""
+_ONE_ROW = """)
     VALUES (:input_id, :size, :sha256, :contenttype, :filename, :features, :content, :uri, :upload_id, :form,
-            :header_length, :declared_contenttype)
+            :header_length, :declared_contenttype"""
+_UNLESS_THERE = """
     ON CONFLICT (input_id) DO NOTHING
-)"""
+"""
+_ONE_INPUT = _INTO_INPUTS + _ONE_ROW + ")" + _UNLESS_THERE + ")"
+
+# Where there are quotas, a statement that stores also counts (functions/shared/ledger/quotas.py). It locks the row of
+# the user last, and so for as long as the commit takes; but after the key, because a request that is repeated is no
+# further one. Only what is new is counted, so that this is safe to repeat, too.
+_WITH_COUNTED_KEY = (
+    _KEY
+    + """
+    RETURNING 1
+), """
+)
+_COUNTED = ", counted"
+_TRUE = ", TRUE"
+_THEN_PREDICTION = """    RETURNING input_id, size
+), prediction AS ("""
+_ONE_COUNTED_INPUT = _INTO_INPUTS + _COUNTED + _ONE_ROW + _TRUE + ")" + _UNLESS_THERE + _THEN_PREDICTION
+_COUNT = """RETURNING user_id, input_id
+), used AS (
+    INSERT INTO quota_usage AS before (user_id, hour, predictions, stored_bytes)
+    SELECT user_id, date_trunc('hour', now(), 'UTC'), """
+_ONE = "1, coalesce((SELECT size FROM input), 0) FROM prediction"
+_MANY = """count(*), coalesce(sum(size), 0) FROM (
+        SELECT p.user_id, CASE row_number() OVER (PARTITION BY p.input_id) WHEN 1 THEN i.size END AS size
+        FROM prediction p LEFT JOIN input i ON i.input_id = p.input_id
+    ) stored"""
+_IF_KEY_WAS_FREE = " WHERE (SELECT count(*) FROM idempotency_key) = 1"
+_BY_USER = " GROUP BY user_id ORDER BY user_id"
+# The clock of the database may be set back: the count then stays with the later hour, unless that is far off.
+_ADD_UP = """
+    ON CONFLICT (user_id) DO UPDATE
+    SET hour = CASE WHEN before.hour = excluded.hour + interval '1 hour' THEN before.hour ELSE excluded.hour END,
+        predictions = excluded.predictions + CASE
+            WHEN before.hour BETWEEN excluded.hour AND excluded.hour + interval '1 hour' THEN before.predictions ELSE 0
+        END,
+        stored_bytes = before.stored_bytes + excluded.stored_bytes
+    RETURNING user_id, predictions, stored_bytes
+)
+SELECT CAST(CASE
+    WHEN predictions > :quota_predictions_per_hour THEN 'predictions_per_hour'
+    WHEN stored_bytes > :quota_stored_bytes THEN 'stored_bytes'"""
+_ADD_UP_QUEUED = """
+    WHEN more_unfinished_than(user_id, :quota_queued_predictions) THEN 'queued_predictions'"""
+_CHECK = """
+END AS within_quotas) FROM used
+"""
 
 _ONE_PREDICTION = """
 INSERT INTO predictions (prediction_id, input_id, model_id, created_at, duration_ms, confidence, likely_class,
@@ -50,10 +101,13 @@ ON CONFLICT (prediction_id) DO NOTHING
 
 STORE_ONE = "WITH" + _ONE_INPUT + _ONE_PREDICTION
 STORE_ONE_WITH_KEY = _WITH_KEY + _ONE_INPUT + _ONE_PREDICTION
+_COUNT_ONE = _ONE_COUNTED_INPUT + _ONE_PREDICTION + _COUNT + _ONE
+STORE_ONE_COUNTED = "WITH" + _COUNT_ONE + _ADD_UP + _CHECK
+STORE_ONE_COUNTED_WITH_KEY = _WITH_COUNTED_KEY + _COUNT_ONE + _IF_KEY_WAS_FREE + _ADD_UP + _CHECK
 
 # One array parameter per column carries any number of rows. likely_class is sent as bigint, so that PostgreSQL checks
 # whether the value fits into the column.
-_MANY_INPUTS = """
+_NEW_ROWS = """
 new_row AS (
     SELECT * FROM unnest(
         :prediction_id::uuid[], :input_id::uuid[], :created_at::timestamptz[], :duration_ms::double precision[],
@@ -66,14 +120,16 @@ new_row AS (
         output, metadata, size, sha256, contenttype, filename, features, content, uri, upload_id, outputs, form,
         header_length, declared_contenttype
     )
-), input AS (
-    INSERT INTO inputs (input_id, size, sha256, contenttype, filename, features, content, uri, upload_id, form,
-                        header_length, declared_contenttype)
+), """
+_ROWS = """)
     SELECT input_id, size, sha256, contenttype, filename, features, content, uri, upload_id, form, header_length,
-           declared_contenttype
-    FROM new_row
-    ON CONFLICT (input_id) DO NOTHING
-)"""
+           declared_contenttype"""
+_FROM_NEW_ROWS = """
+    FROM new_row"""
+_MANY_INPUTS = _NEW_ROWS + _INTO_INPUTS + _ROWS + _FROM_NEW_ROWS + _UNLESS_THERE + ")"
+_MANY_COUNTED_INPUTS = (
+    _NEW_ROWS + _INTO_INPUTS + _COUNTED + _ROWS + _TRUE + _FROM_NEW_ROWS + _UNLESS_THERE + _THEN_PREDICTION
+)
 
 _MANY_PREDICTIONS = """
 INSERT INTO predictions (prediction_id, input_id, model_id, created_at, duration_ms, confidence, likely_class,
@@ -86,6 +142,9 @@ ON CONFLICT (prediction_id) DO NOTHING
 
 STORE_MANY = "WITH" + _MANY_INPUTS + _MANY_PREDICTIONS
 STORE_MANY_WITH_KEY = _WITH_KEY + _MANY_INPUTS + _MANY_PREDICTIONS
+_COUNT_MANY = _MANY_COUNTED_INPUTS + _MANY_PREDICTIONS + _COUNT + _MANY
+STORE_MANY_COUNTED = "WITH" + _COUNT_MANY + _BY_USER + _ADD_UP + _CHECK
+STORE_MANY_COUNTED_WITH_KEY = _WITH_COUNTED_KEY + _COUNT_MANY + _IF_KEY_WAS_FREE + _BY_USER + _ADD_UP + _CHECK
 
 _QUEUED_PREDICTION = """
 INSERT INTO predictions (prediction_id, input_id, created_at, status_since, status, user_id, metadata)
@@ -95,6 +154,9 @@ ON CONFLICT (prediction_id) DO NOTHING
 
 ENQUEUE = "WITH" + _ONE_INPUT + _QUEUED_PREDICTION
 ENQUEUE_WITH_KEY = _WITH_KEY + _ONE_INPUT + _QUEUED_PREDICTION
+_COUNT_QUEUED = _ONE_COUNTED_INPUT + _QUEUED_PREDICTION + _COUNT + _ONE
+ENQUEUE_COUNTED = "WITH" + _COUNT_QUEUED + _ADD_UP + _ADD_UP_QUEUED + _CHECK
+ENQUEUE_COUNTED_WITH_KEY = _WITH_COUNTED_KEY + _COUNT_QUEUED + _IF_KEY_WAS_FREE + _ADD_UP + _ADD_UP_QUEUED + _CHECK
 
 # Functions of the database, because whoever runs these has no right to delete (revision 0007).
 WITHDRAW = "SELECT withdraw_queued(:prediction_id)"
@@ -370,6 +432,19 @@ VALUES (:input_id, :size, :user_id, :contenttype, :filename, :sha256, :uri, :exp
 ON CONFLICT (input_id) DO NOTHING
 """
 
+# Nothing is counted, but the row of the user is locked, so that of two uploads the later sees the earlier.
+_LOCK_USER = """RETURNING input_id
+), used AS (
+    INSERT INTO quota_usage AS before (user_id, hour, predictions, stored_bytes)
+    SELECT :user_id, date_trunc('hour', now(), 'UTC'), 0, 0 FROM upload
+    ON CONFLICT (user_id) DO UPDATE SET stored_bytes = before.stored_bytes
+    RETURNING user_id
+)
+SELECT CAST(CASE WHEN more_open_uploads_than(user_id, :quota_open_uploads) THEN 'open_uploads' END AS within_quotas)
+FROM used
+"""
+ANNOUNCE_UPLOAD_COUNTED = "WITH upload AS (" + ANNOUNCE_UPLOAD + _LOCK_USER
+
 UPLOAD = """
 SELECT input_id, user_id, contenttype, filename, size, sha256, uri
 FROM uploads WHERE input_id = :input_id AND user_id = :user_id
@@ -540,6 +615,26 @@ DELETE FROM idempotency_keys WHERE ctid = ANY (ARRAY(
 ))
 RETURNING 1
 """
+# The row of a user goes who has no predictions any more, and no inputs to be settled. While one is being stored, it is
+# locked, and another version of it afterwards (xmin): then it stays.
+DELETE_USAGE_OF_USER = """
+DELETE FROM quota_usage u
+WHERE u.user_id = :user_id AND u.xmin = (SELECT xmin FROM quota_usage WHERE user_id = :user_id)
+  AND (SELECT prediction_id FROM predictions
+       WHERE (user_id, prediction_id) >= (:user_id, :first_id) AND user_id <= :user_id
+       ORDER BY user_id, prediction_id LIMIT 1) IS NULL
+  AND (SELECT user_id FROM deleted_inputs WHERE (user_id, deleted_id) > (:user_id, :first_id) AND user_id <= :user_id
+       ORDER BY user_id, deleted_id LIMIT 1) IS NULL
+RETURNING 1
+"""
+EXPIRE_USAGE = """
+DELETE FROM quota_usage WHERE ctid = ANY (ARRAY(
+    SELECT ctid FROM quota_usage
+    WHERE stored_bytes = 0 AND (predictions = 0 OR hour < now() - interval '1 hour')
+    LIMIT :count FOR UPDATE SKIP LOCKED
+))
+RETURNING 1
+"""
 FORGET_REQUESTER = """
 UPDATE deletions SET requested_by = NULL WHERE deletion_id = ANY (ARRAY(
     SELECT deletion_id FROM deletions WHERE requested_by = :user_id
@@ -549,15 +644,31 @@ RETURNING 1
 """
 
 # Deletes the inputs of deleted predictions that no prediction has any more, and notes which objects nothing names any
-# more. It sees the deletion of every prediction that it finds here, so whoever comes last finds no prediction left, and
+# more. Counted bytes are given back to their users, whose rows it locks first; one who has none left is forgotten. It
+# sees the deletion of every prediction that it finds here, so whoever comes last finds no prediction left, and
 # the input goes. The copy that `get_prediction` lends of a large input has a name that is made from the input's.
 _SETTLE = """
     ORDER BY deleted_id LIMIT :count FOR UPDATE
+), usage AS (
+    SELECT user_id, stored_bytes FROM quota_usage
+    WHERE user_id = ANY (ARRAY(SELECT user_id FROM deleted)) ORDER BY user_id FOR UPDATE
 ), orphan AS (
     DELETE FROM inputs i
     WHERE i.input_id = ANY (ARRAY(SELECT input_id FROM deleted))
       AND NOT EXISTS (SELECT FROM predictions p WHERE p.input_id = i.input_id)
-    RETURNING i.input_id, i.uri, i.size
+      AND (SELECT count(*) FROM usage) >= 0
+    RETURNING i.input_id, i.uri, i.size, i.counted
+), freed AS (
+    SELECT user_id, usage.stored_bytes - sum(size) AS stored_bytes FROM (
+        SELECT DISTINCT orphan.input_id, deleted.user_id, orphan.size
+        FROM orphan JOIN deleted USING (input_id) WHERE orphan.counted
+    ) orphan JOIN usage USING (user_id) GROUP BY user_id, usage.stored_bytes
+), given_back AS (
+    UPDATE quota_usage u SET stored_bytes = freed.stored_bytes FROM freed
+    WHERE u.user_id = ANY (ARRAY(SELECT user_id FROM freed WHERE stored_bytes > 0)) AND u.user_id = freed.user_id
+), forgotten AS (
+    DELETE FROM quota_usage
+    WHERE user_id = ANY (ARRAY(SELECT user_id FROM freed WHERE stored_bytes <= 0))
 ), upload AS (
     DELETE FROM uploads u WHERE u.input_id = ANY (ARRAY(SELECT input_id FROM orphan))
     RETURNING u.input_id, u.uri, coalesce(u.expires_at, u.created_at + interval '7 days') AS expires_at
@@ -644,7 +755,11 @@ WHERE d.deletion_id = ANY (:deletion_id::uuid || ARRAY(
   AND (SELECT user_id FROM idempotency_keys WHERE user_id = :erased AND created_at <= :uploads_until
        ORDER BY user_id, key LIMIT 1) IS NULL
   AND (SELECT requested_by FROM deletions WHERE requested_by = :erased
-       ORDER BY requested_by, deletion_id LIMIT 1) IS NULL"""
+       ORDER BY requested_by, deletion_id LIMIT 1) IS NULL
+  AND (SELECT user_id FROM quota_usage WHERE user_id = :erased AND (
+        SELECT prediction_id FROM predictions
+        WHERE (user_id, prediction_id) >= (:erased, :first_id) AND user_id <= :erased
+        ORDER BY user_id, prediction_id LIMIT 1) IS NULL) IS NULL"""
 _NONE_OF_ALL = """
   AND (SELECT prediction_id FROM predictions WHERE prediction_id > :position AND prediction_id <= :last_id
        ORDER BY prediction_id LIMIT 1) IS NULL

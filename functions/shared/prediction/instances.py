@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
-from functions.shared.inference.errors import InputError, InputProblem, ModelRunError
+from functions.shared.inference.errors import InputError, InputProblem, ModelRunError, OutOfMemoryError
 from functions.shared.inference.model import Instance, Model
 from functions.shared.inference.prediction import Prediction
 from functions.shared.prediction.errors import RefusedInputsError
@@ -34,6 +34,8 @@ def decode(model: Model, inputs: Sequence[Input]) -> list[Instance]:
     ------
     RefusedInputsError
         If any input cannot be decoded. The error lists every bad input.
+    OutOfMemoryError
+        If this process has not enough memory for one.
     """
     instances, errors = [], {}
     budget = model.decoding_budget()
@@ -49,6 +51,8 @@ def decode(model: Model, inputs: Sequence[Input]) -> list[Instance]:
                 instances.append(model.decode_image(one.content or b"", budget))
         except InputError as error:
             errors[position] = error
+        except MemoryError as error:
+            raise OutOfMemoryError("there is not enough memory to decode an input") from error
     if errors:
         raise RefusedInputsError(errors)
     return instances
@@ -58,6 +62,13 @@ def run(model: Model, instances: Sequence[Instance]) -> list[Answer]:
     """Run the model on the instances of any number of requests together.
 
     A bad instance does not affect the others: if the model fails on one, the rest runs again without it.
+
+    Raises
+    ------
+    ModelTimeoutError
+        If the time of `run_deadline.limited` is over.
+    OutOfMemoryError
+        If this process has not enough memory.
     """
     return _run(lambda some: [storable(prediction) for prediction in model.predict(some)], instances)
 
@@ -85,6 +96,8 @@ def _run(
         if len(instances) == 1:
             return [error]
         return [answer for one in instances for answer in _run(predict, [one])]
+    except MemoryError as error:
+        raise OutOfMemoryError("there is not enough memory to predict") from error
     others = [position for position in range(len(instances)) if position not in answers]
     answers |= zip(others, _run(predict, [instances[position] for position in others]), strict=True)
     return [answers[position] for position in range(len(instances))]

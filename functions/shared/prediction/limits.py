@@ -15,6 +15,10 @@ from functions.shared.inference.prediction import Prediction
 MAX_LABEL_LENGTH: Final = 255
 """Characters of a label: an index entry of PostgreSQL has room for 2,704 bytes, and the list's filter takes as many."""
 
+RUN_SECONDS: Final = 18.0
+"""Seconds that the model may run for one request. API Gateway ends a request after 30 s; decoding may take 5 s of
+them, and the database, S3 and SQS what `wait_budget` allows."""
+
 # A flat list of fewer numbers is far below the limit, and is not encoded to find out.
 _SHORT: Final = 1_000
 
@@ -40,4 +44,4 @@ def _may_be_large(prediction: Prediction) -> bool:
     output = prediction.output
     if prediction.outputs is not None or isinstance(output, dict) or len(output) > _SHORT:
         return True
-    return bool(output) and isinstance(output[0], list | str)
+    return bool(output) and isinstance(output[0], list | str | dict)

@@ -9,11 +9,14 @@ from functions.shared.inference.model import Model
 from functions.shared.inference.package import ModelPackage
 from functions.shared.ledger.errors import LedgerUnavailableError
 from functions.shared.ledger.ledger import IDEMPOTENCY_HOURS, Ledger
+from functions.shared.ledger.quotas import NO_QUOTAS, Quotas
 from functions.shared.ledger.records import ModelIdentity
 from functions.shared.ledger.secret import DatabaseSettings
 from functions.shared.log import logger
 from functions.shared.object_storage.bucket import Bucket
 from functions.shared.queue.predictions import PredictionQueue
+
+__all__ = ["Quotas", "Serving", "ServingSettings"]
 
 
 class ServingSettings(DatabaseSettings, Protocol):
@@ -76,6 +79,7 @@ class Serving(NamedTuple):
         queue: PredictionQueue | None = None,
         max_upload_bytes: int = 0,
         idempotency_hours: float = IDEMPOTENCY_HOURS,
+        quotas: Quotas = NO_QUOTAS,
     ) -> "Serving":
         """Fetch and load the model, and create the connection pool. This opens no connection.
 
@@ -85,7 +89,7 @@ class Serving(NamedTuple):
             Which model, how to run it, and where the ledger and the inputs are.
         uploads_bucket, queue, max_upload_bytes
             As in `Serving`.
-        idempotency_hours
+        idempotency_hours, quotas
             As in `Ledger`.
 
         Raises
@@ -104,7 +108,7 @@ class Serving(NamedTuple):
         return cls(
             model=model,
             identity=_identity(model),
-            ledger=Ledger.configured(settings, idempotency_hours=idempotency_hours),
+            ledger=Ledger.configured(settings, idempotency_hours=idempotency_hours, quotas=quotas),
             inputs_bucket=Bucket(settings.inputs_bucket) if settings.inputs_bucket else None,
             uploads_bucket=uploads_bucket,
             queue=queue,

@@ -9,7 +9,14 @@ from itertools import islice
 from time import perf_counter
 from typing import Any, NamedTuple, TypeAlias
 
-from functions.shared.inference.errors import InputError, ModelRunError
+from functions.shared.inference import run_deadline
+from functions.shared.inference.errors import (
+    InferenceError,
+    InputError,
+    ModelRunError,
+    ModelTimeoutError,
+    OutOfMemoryError,
+)
 from functions.shared.inference.prediction import Prediction
 from functions.shared.ledger.errors import LedgerError, LedgerUnavailableError
 from functions.shared.ledger.records import IdempotencyKey, NewInput, NewPrediction, PredictionRecord, Replay
@@ -18,6 +25,7 @@ from functions.shared.object_storage.errors import ObjectStoreError
 from functions.shared.prediction.errors import RefusedInputsError, UploadError
 from functions.shared.prediction.input_objects import InputObjects, new_input
 from functions.shared.prediction.instances import Answer, WithOutputs, decode, run, run_with_outputs
+from functions.shared.prediction.limits import RUN_SECONDS
 from functions.shared.prediction.requests import Input, PredictionRequest
 from functions.shared.prediction.serving import Serving
 from functions.shared.prediction.uploads import fetch_uploads
@@ -26,7 +34,7 @@ from functions.shared.prediction.uploads import fetch_uploads
 class Refusal(NamedTuple):
     """Why a request was not predicted or not stored. It does not affect other requests."""
 
-    error: RefusedInputsError | UploadError | ModelRunError | LedgerError | ObjectStoreError
+    error: RefusedInputsError | UploadError | InferenceError | LedgerError | ObjectStoreError
 
 
 class Predicted(NamedTuple):
@@ -97,12 +105,17 @@ def predict(serving: Serving, requests: Sequence[PredictionRequest], *, keep_out
     for position, one in asked.items():
         try:
             instances[position] = decode(serving.model, one.inputs)
-        except RefusedInputsError as error:
+        except (RefusedInputsError, OutOfMemoryError) as error:
             outcomes[position] = Refusal(error)
     decoded = perf_counter()
     everything = [instance for some in instances.values() for instance in some]
     answers: Iterator[Answer | WithOutputs]
-    answers = iter((run_with_outputs if keep_outputs else run)(serving.model, everything))
+    try:
+        with run_deadline.limited(RUN_SECONDS):
+            answers = iter((run_with_outputs if keep_outputs else run)(serving.model, everything))
+    except (ModelTimeoutError, OutOfMemoryError) as error:
+        outcomes |= dict.fromkeys(instances, Refusal(error))
+        return [outcomes[position] for position in range(len(requests))]
     inferred = perf_counter()
 
     count = sum(map(len, instances.values()))
@@ -110,6 +123,25 @@ def predict(serving: Serving, requests: Sequence[PredictionRequest], *, keep_out
     for position, some in instances.items():
         outcomes[position] = _outcome(serving, asked[position], islice(answers, len(some)), timing)
     return [outcomes[position] for position in range(len(requests))]
+
+
+def predict_again(serving: Serving, inputs: Sequence[Input]) -> list[Mapping[str, Any]]:
+    """Return the model's outputs for inputs that are stored already, and store nothing.
+
+    Raises
+    ------
+    RefusedInputsError, InferenceError
+        If they cannot be predicted, although they once were.
+    """
+    instances = decode(serving.model, inputs)
+    with run_deadline.limited(RUN_SECONDS):
+        answers = run_with_outputs(serving.model, instances)
+    outputs = []
+    for answer in answers:
+        if not isinstance(answer, WithOutputs):
+            raise answer
+        outputs.append(answer.outputs)
+    return outputs
 
 
 def _look_up(serving: Serving, request: PredictionRequest) -> _Asked | Replay | Refusal:

@@ -13,7 +13,8 @@ from time import perf_counter
 from typing import Final, TypeAlias
 from uuid import UUID
 
-from functions.shared.inference.errors import InputError, ModelRunError
+from functions.shared.inference import run_deadline
+from functions.shared.inference.errors import InputError, ModelRunError, ModelTimeoutError, OutOfMemoryError
 from functions.shared.inference.model import Instance, Model
 from functions.shared.ledger.errors import LedgerError, LedgerUnavailableError
 from functions.shared.ledger.records import ClaimedPrediction, Failure, Success
@@ -26,6 +27,15 @@ from functions.shared.prediction.serving import Serving
 
 LEASE_MARGIN: Final = 1.0
 """Seconds that a statement may still run after its worker's time has ended."""
+
+DECODING_SHARE: Final = 0.5
+"""Share of the remaining time after which nothing more is decoded before the model runs."""
+
+RUNNING_SHARE: Final = 0.9
+"""Share of the remaining time after which the model is ended: the rest is for recording the outcomes."""
+
+LONG_ENOUGH: Final = 30.0
+"""Seconds after which a prediction that was alone fails instead of being tried again."""
 
 RemainingTime: TypeAlias = Callable[[], int]
 """Returns the milliseconds that the worker has left."""
@@ -106,12 +116,14 @@ def _outcomes(
     fetched = _fetched(serving.inputs_bucket, claimed)
     count = max(1, pace.affordable(remaining_time()))
     began = perf_counter()
-    while portion := list(islice(fetched, count)):
-        outcomes += outcomes_of(serving.model, portion)
+    while True:
+        tried, made = outcomes_of(serving.model, islice(fetched, count), remaining_time())
+        if not tried:
+            return outcomes
+        outcomes += made
         ended = perf_counter()
-        pace.note(len(portion), (ended - began) * 1000)
+        pace.note(tried, (ended - began) * 1000)
         count, began = pace.affordable(remaining_time()), ended
-    return outcomes
 
 
 def _fetched(bucket: Bucket | None, claimed: Sequence[ClaimedPrediction]) -> Iterator[ClaimedPrediction | Failure]:
@@ -147,25 +159,34 @@ def _fetch(bucket: Bucket | None, one: ClaimedPrediction) -> ClaimedPrediction |
     return one._replace(content=content)
 
 
-def outcomes_of(model: Model, claimed: Iterable[ClaimedPrediction | Failure]) -> list[Success | Failure]:
-    """Decode and predict, in one run of the model.
+def outcomes_of(
+    model: Model, claimed: Iterable[ClaimedPrediction | Failure], milliseconds: float
+) -> tuple[int, list[Success | Failure]]:
+    """Decode and predict, in one run of the model, for as long as there is time.
 
     Parameters
     ----------
     model
         The model.
     claimed
-        The predictions to make; failures are passed through.
+        The predictions to make; failures are passed through. Those that there is no time to decode are not taken.
+    milliseconds
+        The time that is left.
 
     Returns
     -------
+    int
+        How many it has taken.
     list
-        One outcome each. A prediction has none if the runtime failed through no fault of its input.
+        One outcome for each of these. A prediction has none if the runtime failed through no fault of its input, or if
+        the run took too long: it is tried again, alone. One that was alone fails.
     """
     started = perf_counter()
+    tried = 0
     instances: dict[UUID, Instance] = {}
     failures: list[Failure] = []
     for one in claimed:
+        tried += 1
         if isinstance(one, Failure):
             failures.append(one)
             continue
@@ -173,7 +194,22 @@ def outcomes_of(model: Model, claimed: Iterable[ClaimedPrediction | Failure]) ->
             instances[one.prediction_id] = _decode(model, one)
         except InputError as error:
             failures.append(_failure(one.prediction_id, str(error)))
-    answers = zip(instances, run(model, list(instances.values())), strict=True)
+        except MemoryError:
+            logger.error("there is not enough memory to decode an input", prediction_id=str(one.prediction_id))
+        if (perf_counter() - started) * 1000 > milliseconds * DECODING_SHARE:
+            break
+    seconds = milliseconds / 1000 * RUNNING_SHARE - (perf_counter() - started)
+    try:
+        with run_deadline.limited(seconds):
+            answers = zip(instances, run(model, list(instances.values())), strict=True)
+    except OutOfMemoryError as error:
+        logger.error("the model cannot run", predictions=[str(one) for one in instances], reason=str(error))
+        return tried, [*failures]
+    except ModelTimeoutError as error:
+        logger.error("the model took too long", predictions=[str(one) for one in instances], reason=str(error))
+        if len(instances) == 1 and seconds > LONG_ENOUGH:
+            failures += [_failure(one, f"the model took longer than {seconds:.0f} seconds") for one in instances]
+        return tried, [*failures]
     duration_ms = round((perf_counter() - started) * 1000 / max(1, len(instances)), 3)
     successes: list[Success] = []
     for prediction_id, answer in answers:
@@ -194,7 +230,7 @@ def outcomes_of(model: Model, claimed: Iterable[ClaimedPrediction | Failure]) ->
                     outputs=None if answer.outputs is None else dict(answer.outputs),
                 )
             )
-    return [*failures, *successes]
+    return tried, [*failures, *successes]
 
 
 def _failure(prediction_id: UUID, reason: str) -> Failure:
