@@ -127,6 +127,8 @@ class ModelPackage:
                 "channels": wanted.channels,
                 "color": wanted.color,
                 "resample": wanted.resample,
+                "fit": wanted.fit,
+                "crop_size": wanted.crop_size,
             }
         features = None
         if wanted.columns is not None:
@@ -195,6 +197,8 @@ class _Decisions(NamedTuple):
                 "image_std": wanted.std,
                 "color": wanted.color,
             }
+            # What only some models have is not told of the others, so that their digests stay as they are.
+            document |= wanted.fit_settings
         return _canonical(document)
 
 
