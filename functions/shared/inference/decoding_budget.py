@@ -96,8 +96,7 @@ class DecodingBudget:
             raise image_too_large(
                 f"the image has {width} x {height} pixels, more than the {MAX_SIDE} pixels of a side that are taken"
             )
-        if self._shorter_edge:
-            self._admit_resized(width, height)
+        largest = max(pixels, self._admit_resized(width, height)) if self._shorter_edge else pixels
         self._admit_tensor(pixels)
         first = not self._pixels
         self._pixels += int(pixels * passes)
@@ -113,14 +112,14 @@ class DecodingBudget:
                 f"the images up to this one have {self._pixels} pixels together: at most {limit} are decoded for one "
                 "request: send fewer at once"
             )
-        if not first or pixels > _QUICK_PIXELS:
+        if not first or largest > _QUICK_PIXELS:
             self.check_time()
 
-    def _admit_resized(self, width: int, height: int) -> None:
-        """Refuse an image so long that resizing its shorter edge makes too many pixels of it."""
+    def _admit_resized(self, width: int, height: int) -> int:
+        """Return the pixels that resizing the shorter edge makes. Refuse an image so long that they are too many."""
         shorter, longer = sorted((width, height))
         if not shorter:
-            return  # its decoder refuses it
+            return 0  # its decoder refuses it
         resized = self._shorter_edge * (self._shorter_edge * longer // shorter)
         limit = max(self._max_pixels, RESIZED_ASPECT * self._shorter_edge**2)
         if resized > limit:
@@ -128,6 +127,7 @@ class DecodingBudget:
                 f"the image has {width} x {height} pixels and is resized to {self._shorter_edge} pixels at its shorter "
                 f"edge, which makes {resized} pixels: at most {limit} are taken: send a part of it that is less long"
             )
+        return resized
 
     def _admit_tensor(self, pixels: int) -> None:
         limit = TENSOR_BYTES_PER_PIXEL * self._max_pixels
