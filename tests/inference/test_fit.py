@@ -555,39 +555,36 @@ def test_fitting_is_about_images(tmp_path: Path, key: str) -> None:
 def test_other_ways_of_fitting_are_other_models(load: Load) -> None:
     plain = load().package
     assert plain.sha256 == plain.files[0].sha256
-    digests = {
-        load(preprocessor=preprocessor, **said).package.sha256
-        for preprocessor, said in [
-            (None, {}),
-            (None, {"fit": "crop"}),
-            (None, {"fit": "crop", "size": 40}),
-            (None, {"fit": "letterbox"}),
-            (None, {"fit": "letterbox", "pad_color": 0}),
-            (None, {"fit": "stretch", "size": [40, 40], "crop_size": SIDE}),
-            ({"size": {"shortest_edge": 40}, "do_center_crop": True}, {}),
-            (VIT, {}),
-        ]
-    }
+    said: list[tuple[object, dict[str, object]]] = [
+        (None, {}),
+        (None, {"fit": "crop"}),
+        (None, {"fit": "crop", "size": 40}),
+        (None, {"fit": "letterbox"}),
+        (None, {"fit": "letterbox", "pad_color": 0}),
+        (None, {"fit": "stretch", "size": [40, 40], "crop_size": SIDE}),
+        ({"size": {"shortest_edge": 40}, "do_center_crop": True}, {}),
+        (VIT, {}),
+    ]
+    digests = {load(preprocessor=preprocessor, **settings).package.sha256 for preprocessor, settings in said}
     assert len(digests) == 8
 
 
 def test_what_changes_nothing_leaves_the_digest_as_it_is(load: Load) -> None:
     plain = load().package
-    for preprocessor, said in [
+    said: list[tuple[object, dict[str, object]]] = [
         (None, {"fit": "stretch"}),
         (None, {"fit": "stretch", "size": [SIDE, SIDE], "crop_size": SIDE}),
         ({"do_resize": True, "size": SIDE, "resample": 2, "do_rescale": True}, {}),
-    ]:
-        package = load(preprocessor=preprocessor, **said).package
+    ]
+    for preprocessor, settings in said:
+        package = load(preprocessor=preprocessor, **settings).package
         assert (package.sha256, package.settings) == (plain.sha256, plain.settings)
         assert "fit" not in package.settings
 
 
 def test_how_an_image_is_fitted_is_told(load: Load) -> None:
-    told = [
-        load(preprocessor=preprocessor, **said).package.describe_input()
-        for preprocessor, said in [(None, {}), (None, {"fit": "letterbox"}), (CLIP, {})]
-    ]
+    packages = [load().package, load(fit="letterbox").package, load(preprocessor=CLIP).package]
+    told = [package.describe_input() for package in packages]
     assert [(one["fit"], one["crop_size"], one["height"]) for one in told] == [
         ("stretch", None, SIDE),
         ("letterbox", None, SIDE),
@@ -616,7 +613,8 @@ def test_a_small_limit_of_pixels_leaves_room_for_the_shorter_edge(tmp_path: Path
 
 
 def test_a_line_is_stretched_and_put_into_a_letterbox_whatever_its_length(load: Load) -> None:
-    for settings in ({}, {"fit": "letterbox"}, {"fit": "stretch", "size": [40, 40], "crop_size": SIDE}):
+    ways: list[dict[str, object]] = [{}, {"fit": "letterbox"}, {"fit": "stretch", "size": [40, 40], "crop_size": SIDE}]
+    for settings in ways:
         for size in ((1, 60_000), (60_000, 1)):
             decoded = load(**settings).decode_image(saved(Image.new("L", size)))
             assert decoded.arrays[0].shape == (1, 3, SIDE, SIDE)
