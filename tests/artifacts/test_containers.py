@@ -27,11 +27,11 @@ from local.services.postgres import EmbeddedPostgres
 from local.services.process_guard import GuardedProcess
 from tests.support.readme import commands, run
 from tests.support.repository import ROOT
-from tests.support.sample_events import EVENTS, FUNCTIONS, function_of
+from tests.support.sample_events import EVENTS, FUNCTIONS, OTHER_STATUSES, function_of
 
 # What an event asks for that is not there by itself.
 _VARIABLES = {"predict_features": {"MODEL": "model_artifacts/diabetes"}}
-_STATUS = {"predict_async": 202, "worker": None, "sweep": None, "migrate": None}
+_STATUS = {"predict_async": 202, **OTHER_STATUSES}
 _NEW_RECORDS = {"predict": 1, "predict_raw": 1, "predict_data_uri": 1, "predict_features": 1, "predict_many": 2}
 _START_TIMEOUT = 60.0  # seconds
 

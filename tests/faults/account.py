@@ -208,7 +208,7 @@ class Account:
 
 def unfinished(database_url: str) -> int:
     """Return how many predictions are queued or in processing."""
-    connection = Connection(parse_database_url(database_url))
+    connection = Connection(parse_database_url(database_url), longest=60)
     try:
         [[count]] = connection.run(_UNFINISHED, {})
     finally:

@@ -193,22 +193,17 @@ def connections_reset(system: System, _: Scale) -> None:
 
 def database_refuses(system: System, _: Scale) -> None:
     """The database takes no connections."""
-    with _mode(system.database, Mode.REFUSE) as proxy:
-        proxy.reset_all()
-        time.sleep(_HOLD)
+    _hold(system.database, Mode.REFUSE, reset=True)
 
 
 def database_silent(system: System, _: Scale) -> None:
     """The network swallows what is sent to the database, and delivers it late."""
-    with _mode(system.database, Mode.SILENT):
-        time.sleep(_HOLD)
+    _hold(system.database, Mode.SILENT)
 
 
 def database_deaf(system: System, _: Scale) -> None:
     """The network swallows all attempts to connect to the database."""
-    with _mode(system.database, Mode.DEAF) as proxy:
-        proxy.reset_all()
-        time.sleep(_HOLD)
+    _hold(system.database, Mode.DEAF, reset=True)
 
 
 def cut_on_the_way_there(system: System, scale: Scale) -> None:
@@ -240,15 +235,12 @@ def records_cut(system: System, scale: Scale) -> None:
 
 def storage_silent(system: System, _: Scale) -> None:
     """S3 does not answer."""
-    with _mode(system.storage, Mode.SILENT):
-        time.sleep(_HOLD)
+    _hold(system.storage, Mode.SILENT)
 
 
 def storage_refuses(system: System, _: Scale) -> None:
     """S3 takes no connections."""
-    with _mode(system.storage, Mode.REFUSE) as proxy:
-        proxy.reset_all()
-        time.sleep(_HOLD)
+    _hold(system.storage, Mode.REFUSE, reset=True)
 
 
 def storage_cut(system: System, scale: Scale) -> None:
@@ -344,11 +336,13 @@ def _cut(
     proxy.disarm()
 
 
-@contextlib.contextmanager
-def _mode(proxy: FaultyProxy | None, mode: Mode) -> Iterator[FaultyProxy]:
+def _hold(proxy: FaultyProxy | None, mode: Mode, *, reset: bool = False) -> None:
+    """Keep a mode for a while, with or without the connections that there are."""
     proxy = _of(proxy)
     proxy.mode = mode
-    yield proxy
+    if reset:
+        proxy.reset_all()
+    time.sleep(_HOLD)
     proxy.mode = Mode.FORWARD
 
 

@@ -19,7 +19,7 @@ OUTPUT = prediction().output
 
 @pytest.fixture
 def ledger(database_url: str) -> Iterator[Ledger]:
-    one = Ledger.at(database_url)
+    one = Ledger.at(database_url, longest=60)
     yield one
     one.close()
 

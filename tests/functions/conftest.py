@@ -45,6 +45,6 @@ def digit() -> bytes:
 @pytest.fixture
 def query(database_url: str) -> Iterator[Query]:
     """Ask the database itself, on a connection of its own."""
-    connection = Connection(parse_database_url(database_url))
+    connection = Connection(parse_database_url(database_url), longest=60)
     yield lambda sql, **parameters: connection.run(sql, parameters, keep=False)
     connection.close()

@@ -50,7 +50,7 @@ def listed(api: httpx.Client, **wanted: str) -> list[str]:
 
 def models(database_url: str) -> dict[str, Any]:
     """Return (model_id, sha256, settings) by prediction."""
-    connection = Connection(parse_database_url(database_url))
+    connection = Connection(parse_database_url(database_url), longest=60)
     rows = connection.run(
         "SELECT p.prediction_id::text, m.model_id, encode(m.sha256, 'hex'), m.settings "
         "FROM predictions p JOIN models m USING (model_id)",

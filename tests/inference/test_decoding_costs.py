@@ -41,8 +41,8 @@ PIXELS = SIDE * SIDE
 MNIST = ROOT / "model_artifacts" / "mnist"
 
 MOST_SECONDS = 10
-MOST_MEGABYTES = 850
-"""A function has 150 MB more than the child, for what is around the model: the API, the ledger, AWS's client."""
+MOST_MEGABYTES = 1000
+"""A function has 1,769 MB, and needs some 150 for what the child does not have: the API, the ledger, AWS's client."""
 
 
 class Cost(NamedTuple):
@@ -279,6 +279,7 @@ PLENTY: dict[str, Callable[[], bytes]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", PLENTY)
 def test_many_parts_that_cost_little_are_taken(kind: str) -> None:
     assert decoder().decode(PLENTY[kind]()).shape == (1, 28, 28, 1)

@@ -161,6 +161,7 @@ def test_damaged_exif_leaves_the_image_as_it_lies() -> None:
     assert decoder(3).decode(bytes(data)).shape == (1, 20, 30, 3)
 
 
+@pytest.mark.slow
 def test_what_pillow_says_of_a_files_metadata_is_neither_raised_nor_written(tmp_path: Path) -> None:
     file = tmp_path / "damaged_exif.jpg"
     file.write_bytes(saved(photo(), "JPEG", exif=b"Exif\0\0" + b"MM\0*\0\0\0\x08\xff\xff" + bytes(9)))
@@ -472,6 +473,7 @@ def mutated(data: bytes, chance: random.Random) -> bytes:
     return bytes(changed[: chance.randrange(len(changed) + 1)] if chance.random() < 0.1 else changed)
 
 
+@pytest.mark.slow
 def test_three_thousand_damaged_images_are_decoded_or_refused_and_never_crash(
     capfd: pytest.CaptureFixture[str],
 ) -> None:

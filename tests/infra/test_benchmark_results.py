@@ -58,7 +58,7 @@ def test_the_floor_of_the_warm_benchmark_runs_the_statements_as_they_are(
 ) -> None:
     monkeypatch.setenv("DATABASE_URL", database_url)
     stored = prediction()
-    with closing(Ledger.at(database_url)) as ledger:
+    with closing(Ledger.at(database_url, longest=60)) as ledger:
         ledger.store(MODEL, [stored])
         floor = Floor(digits(), stored.prediction_id)
         floor.predict()

@@ -88,7 +88,7 @@ def as_user(owner_url: str) -> As:
 
 def test_two_deployments_at_once_make_them_one_after_the_other(owner_url: str) -> None:
     migrations.upgrade(owner_url)
-    blocker = Connection(parse_database_url(owner_url))
+    blocker = Connection(parse_database_url(owner_url), longest=60)
     with ThreadPoolExecutor(1) as pool, closing(blocker):
         blocker.run(function_users._LOCK, {})
         made = pool.submit(make_function_users, owner_url)

@@ -32,7 +32,7 @@ def bucket(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucke
 @pytest.fixture
 def ledger(database_url: str) -> Iterator[Ledger]:
     """The ledger."""
-    opened = Ledger.at(database_url)
+    opened = Ledger.at(database_url, longest=60)
     yield opened
     opened.close()
 

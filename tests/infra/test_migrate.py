@@ -179,7 +179,7 @@ def test_a_migration_that_outlasts_the_function_fails_the_deployment_in_time_and
     monkeypatch.setenv("DATABASE_URL", owner_url)
     monkeypatch.setattr(handler, "SECONDS_TO_ANSWER", 1.0)
     # Whoever migrates holds this lock; as long as we do, the function waits.
-    blocker = Connection(parse_database_url(owner_url))
+    blocker = Connection(parse_database_url(owner_url), longest=60)
     blocker.run(f"SELECT pg_advisory_lock({migrations._LOCK})", {})
     with ThreadPoolExecutor(1) as pool, closing(blocker):
         invocation = pool.submit(handler.handler, request(cloudformation, "Update"), Context(1_200))

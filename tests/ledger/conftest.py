@@ -22,7 +22,7 @@ _LONGEST = 60.0  # seconds for a statement of a test's own
 
 @pytest.fixture
 def ledger(database_url: str) -> Iterator[Ledger]:
-    opened = Ledger.at(database_url)
+    opened = Ledger.at(database_url, longest=60)
     yield opened
     opened.close()
 
@@ -51,7 +51,7 @@ def proxy(database_url: str, short_folder: Path) -> Iterator[Proxy]:
 @pytest.fixture
 def proxied(proxy: Proxy) -> Iterator[Ledger]:
     """A ledger that reaches its database through `proxy`."""
-    opened = Ledger.at(proxy.url)
+    opened = Ledger.at(proxy.url, longest=60)
     yield opened
     opened.close()
 

@@ -22,7 +22,7 @@ LEDGER = {"alembic_version", "idempotency_keys", "inputs", "models", "prediction
 
 
 def tables(database_url: str) -> set[str]:
-    connection = Connection(parse_database_url(database_url))
+    connection = Connection(parse_database_url(database_url), longest=60)
     rows = connection.run("SELECT tablename FROM pg_tables WHERE schemaname = 'public'", {})
     connection.close()
     return {row[0] for row in rows}
@@ -55,7 +55,10 @@ def test_a_second_time_there_is_nothing_to_do_and_nothing_is_lost(new_database: 
 def test_a_migration_that_widens_a_column_is_not_noticed_by_a_ledger_in_use(new_database: Callable[[], str]) -> None:
     url = new_database()
     upgrade(url)
-    with closing(Ledger.at(url, pool_size=1)) as ledger, closing(Connection(parse_database_url(url))) as administrator:
+    with (
+        closing(Ledger.at(url, pool_size=1)) as ledger,
+        closing(Connection(parse_database_url(url), longest=60)) as administrator,
+    ):
         administrator.run(
             "DROP VIEW prediction_log", {}
         )  # which shows the column: a migration makes it again afterwards
@@ -78,7 +81,7 @@ def test_two_at_once_migrate_once(new_database: Callable[[], str]) -> None:
 
 def test_what_is_interrupted_has_not_happened(new_database: Callable[[], str]) -> None:
     url = new_database()
-    connection = Connection(parse_database_url(url))
+    connection = Connection(parse_database_url(url), longest=60)
     connection.run("CREATE TABLE predictions ()", {})
     with pytest.raises(MigrationError, match="42P07"):
         upgrade(url)
@@ -94,7 +97,7 @@ def test_a_database_that_a_newer_version_has_migrated_is_left_alone_and_said_so(
 ) -> None:
     url = new_database()
     upgrade(url)
-    connection = Connection(parse_database_url(url))
+    connection = Connection(parse_database_url(url), longest=60)
     connection.run("UPDATE alembic_version SET version_num = '9999'", {})
     connection.close()
     with pytest.raises(UnknownRevisionError) as unknown:
@@ -107,7 +110,7 @@ def test_a_database_that_a_newer_version_has_migrated_is_left_alone_and_said_so(
 
 
 def test_every_table_and_view_is_explained_in_the_database(migrated: str) -> None:
-    connection = Connection(parse_database_url(migrated))
+    connection = Connection(parse_database_url(migrated), longest=60)
     rows = connection.run(
         "SELECT relname, obj_description(oid) IS NOT NULL FROM pg_class "
         "WHERE relkind IN ('r', 'v') AND relnamespace = 'public'::regnamespace AND relname <> 'alembic_version'",

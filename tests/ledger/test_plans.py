@@ -40,7 +40,7 @@ FROM numbered
 
 @pytest.fixture(scope="module")
 def filled(migrated: str) -> Iterator[Connection]:
-    connection = Connection(parse_database_url(migrated))
+    connection = Connection(parse_database_url(migrated), longest=60)
     connection.run("TRUNCATE predictions, inputs, models, idempotency_keys", {})
     connection.run(
         "INSERT INTO models (model_id, name, version, sha256, task, provider) "

@@ -55,7 +55,7 @@ DELETION = new_id()
 
 @pytest.fixture(scope="module")
 def filled(migrated: str) -> Iterator[Connection]:
-    connection = Connection(parse_database_url(migrated))
+    connection = Connection(parse_database_url(migrated), longest=60)
     empty = (
         "TRUNCATE predictions, inputs, models, idempotency_keys, uploads, deletions, deleted_inputs, deleted_objects"
     )

@@ -28,6 +28,8 @@ from tests.support.database_proxy import Fate, Proxy
 from tests.support.faulty_proxy import FaultyProxy, Mode
 from tests.support.predictions import MODEL, prediction
 
+pytestmark = pytest.mark.slow  # most of the tests wait
+
 LONGEST = 3.0  # seconds
 
 

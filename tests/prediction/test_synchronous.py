@@ -39,7 +39,7 @@ def loaded() -> Serving:
 @pytest.fixture
 def serving(loaded: Serving, database_url: str) -> Iterator[Serving]:
     """The digit model, and a ledger of its own."""
-    ledger = Ledger.at(database_url)
+    ledger = Ledger.at(database_url, longest=60)
     yield loaded._replace(ledger=ledger)
     ledger.close()
 

@@ -30,7 +30,7 @@ def run(url: str, *statements: str) -> list[list[object]]:
 
 def inputs(database_url: str) -> list[list[Any]]:
     """Return the row of each input."""
-    connection = Connection(parse_database_url(database_url))
+    connection = Connection(parse_database_url(database_url), longest=60)
     rows = connection.run("SELECT uri, content, size, encode(sha256, 'hex') FROM inputs", {})
     connection.close()
     return rows
@@ -38,7 +38,7 @@ def inputs(database_url: str) -> list[list[Any]]:
 
 def predictions(database_url: str) -> int:
     """Return the number of predictions."""
-    connection = Connection(parse_database_url(database_url))
+    connection = Connection(parse_database_url(database_url), longest=60)
     [[count]] = connection.run("SELECT count(*) FROM predictions", {})
     connection.close()
     return int(count)

@@ -9,7 +9,6 @@ from collections import deque
 from collections.abc import Iterator
 from enum import Enum, auto
 from pathlib import Path
-from types import TracebackType
 from urllib.parse import quote
 
 from functions.shared.ledger.database_url import DatabaseAddress
@@ -27,7 +26,7 @@ class Fate(Enum):
     SILENCE = auto()  # forward nothing, and close nothing
 
 
-class Proxy:
+class Proxy(contextlib.AbstractContextManager["Proxy"]):
     """Listens on a unix socket, or with TLS on a loopback port, and forwards to the real server.
 
     Attributes
@@ -81,12 +80,7 @@ class Proxy:
             Path(self.url.rpartition("=")[2], ".s.PGSQL.5432").unlink(missing_ok=True)
         self.cut()
 
-    def __enter__(self) -> "Proxy":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _accept(self) -> None:

@@ -8,7 +8,6 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum, auto
-from types import TracebackType
 
 _AT_ONCE = 65536  # bytes
 _PAUSE = 0.02  # seconds between two looks at the mode
@@ -44,7 +43,7 @@ class _Cut:
     end: End
 
 
-class FaultyProxy:
+class FaultyProxy(contextlib.AbstractContextManager["FaultyProxy"]):
     """Listens on a port of the loopback interface and forwards to a server.
 
     Parameters
@@ -131,12 +130,7 @@ class FaultyProxy:
         self._listener.close()
         self.reset_all()
 
-    def __enter__(self) -> "FaultyProxy":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _accept(self) -> None:

@@ -53,7 +53,7 @@ def check_result(name: str, result: dict[str, Any]) -> Response | None:
 
 def store_sample(database_url: str) -> None:
     """Store the records that the sample events ask for and delete."""
-    ledger = Ledger.at(database_url)
+    ledger = Ledger.at(database_url, longest=60)
     model = ModelIdentity("sample", "1", "0" * 64, ("no", "yes"), "classification", "CPUExecutionProvider", "{}")
     samples = [
         NewPrediction(
@@ -75,7 +75,7 @@ def store_sample(database_url: str) -> None:
 
 def queue_sample(database_url: str) -> None:
     """Queue the prediction that the sample event of `worker` asks for."""
-    ledger = Ledger.at(database_url)
+    ledger = Ledger.at(database_url, longest=60)
     digit = NewInput(DIGIT.read_bytes(), "image/png", DIGIT.name)
     ledger.enqueue(QueuedPrediction(prediction_id=UUID(QUEUED_ID), input=digit, user_id=USER))
     ledger.close()

@@ -28,7 +28,7 @@ OUTCOME = ("prediction", "likely_class", "label", "confidence", "predicted_value
 
 def rows(database_url: str) -> list[list[int]]:
     """Return how many rows each table has that a request can leave something in."""
-    connection = Connection(parse_database_url(database_url))
+    connection = Connection(parse_database_url(database_url), longest=60)
     tables = ("predictions", "inputs", "idempotency_keys")
     counts = [connection.run(f"SELECT count(*) FROM {table}", {})[0] for table in tables]
     connection.close()

@@ -21,7 +21,7 @@ LOST: Event = {"queue_lost": True}
 @pytest.fixture
 def ledger(database_url: str) -> Any:
     """The ledger, to leave in it what a crash would."""
-    opened = Ledger.at(database_url)
+    opened = Ledger.at(database_url, longest=60)
     yield opened
     opened.close()
 

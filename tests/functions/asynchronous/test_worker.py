@@ -146,7 +146,7 @@ def test_what_a_worker_was_at_when_it_died_is_done_again_once_its_time_is_up(
 ) -> None:
     (made,) = queued(api, digit)
     messages = queue.receive()
-    ledger = Ledger.at(database_url)
+    ledger = Ledger.at(database_url, longest=60)
     ledger.claim([UUID(record(api, made)["prediction_id"])], lease_seconds=60)
     ledger.close()
 

@@ -5,6 +5,8 @@ import signal
 import socket
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -238,16 +240,23 @@ def test_a_database_that_ends_is_started_again(serve: Serve, database_home: Path
     assert server.processes() == []
 
 
-def test_a_database_that_does_not_start_again_at_once_is_tried_until_it_does(serve: Serve, database_home: Path) -> None:
-    server = serve(database_home, TEMPLATE=DATABASE).start()
+@contextmanager
+def killed_and_unable_to_start(server: LocalServer, database_home: Path) -> Iterator[None]:
+    """Kill the server's PostgreSQL, which does not start again within the block."""
     version = database_home / "postgres" / "cluster" / "PG_VERSION"
     (postmaster,) = [process for process in server.processes() if is_postmaster(process)]
     version.rename(version.with_name("hidden"))
     try:
         postmaster.kill()
-        server.wait_for(r"PostgreSQL does not start in .*; the next attempt is in 1 s")
+        yield
     finally:
         version.with_name("hidden").rename(version)
+
+
+def test_a_database_that_does_not_start_again_at_once_is_tried_until_it_does(serve: Serve, database_home: Path) -> None:
+    server = serve(database_home, TEMPLATE=DATABASE).start()
+    with killed_and_unable_to_start(server, database_home):
+        server.wait_for(r"PostgreSQL does not start in .*; the next attempt is in 1 s")
     server.wait_for(r"PostgreSQL in \S+ runs again")
     assert httpx.get(f"{server.address}/echo").status_code == 200
     assert server.stop() == 0
@@ -255,15 +264,9 @@ def test_a_database_that_does_not_start_again_at_once_is_tried_until_it_does(ser
 
 def test_ctrl_c_ends_a_server_whose_database_does_not_start(serve: Serve, database_home: Path) -> None:
     server = serve(database_home, TEMPLATE=DATABASE).start()
-    version = database_home / "postgres" / "cluster" / "PG_VERSION"
-    (postmaster,) = [process for process in server.processes() if is_postmaster(process)]
-    version.rename(version.with_name("hidden"))
-    try:
-        postmaster.kill()
+    with killed_and_unable_to_start(server, database_home):
         server.wait_for("the next attempt is in 2 s")
         assert server.stop() == 0
-    finally:
-        version.with_name("hidden").rename(version)
     assert server.processes() == []
 
 

@@ -30,7 +30,7 @@ from functions.shared.ledger.connection import Connection
 from functions.shared.ledger.database_url import parse_database_url
 from local.services.postgres import EmbeddedPostgres
 server = EmbeddedPostgres(Path(sys.argv[1]))
-connection = Connection(parse_database_url(server.start()))
+connection = Connection(parse_database_url(server.start()), longest=60)
 print(server.pid, flush=True)
 connection.run("CREATE TABLE IF NOT EXISTS committed (n int)", {})
 n = 0
@@ -42,7 +42,7 @@ while True:
 
 
 def ask(url: str, sql: str) -> list[list[object]]:
-    connection = Connection(parse_database_url(url))
+    connection = Connection(parse_database_url(url), longest=60)
     try:
         return connection.run(sql, {})
     finally:
@@ -88,7 +88,7 @@ def test_what_was_stored_is_there_after_a_restart(data: Path) -> None:
 
 def test_it_stops_at_once_even_with_clients_connected(data: Path) -> None:
     server = EmbeddedPostgres(data)
-    connection = Connection(parse_database_url(server.start()))
+    connection = Connection(parse_database_url(server.start()), longest=60)
     pid = server.pid
     started = time.monotonic()
     server.stop()
