@@ -18,7 +18,7 @@ unless-works = $(shell sh infra/virtualenv.sh works $(1) '$(ASKED)' || echo alwa
 
 include infra/build.mk
 
-.PHONY: help serve psql test test-fast test-fuzz test-faults test-export test-snippets bench lint format openapi requirements clean
+.PHONY: help serve psql test test-fast test-fuzz test-faults test-export test-clients test-snippets bench lint format openapi requirements clean
 
 help:  ## Show this list.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -30,10 +30,10 @@ psql: $(VENV)/serve.installed  ## Open the ledger's database in psql; ARGS="-c '
 	@$(BIN)/python -m local psql $(ARGS)
 
 test: $(VENV)/test.installed  ## Run the tests with a real PostgreSQL and real ONNX files.
-	@$(BIN)/python -m pytest -n 2 --ignore tests/export --ignore tests/artifacts --ignore tests/fuzz $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --ignore tests/export --ignore tests/clients --ignore tests/artifacts --ignore tests/fuzz $(ARGS)
 
 test-fast: $(VENV)/test.installed  ## Run the tests that are not slow and start no server.
-	@$(BIN)/python -m pytest -n 2 -m "not slow and not server" --ignore tests/export --ignore tests/artifacts --ignore tests/fuzz $(ARGS)
+	@$(BIN)/python -m pytest -n 2 -m "not slow and not server" --ignore tests/export --ignore tests/clients --ignore tests/artifacts --ignore tests/fuzz $(ARGS)
 
 test-fuzz: $(VENV)/fuzz.installed  ## Send the API what nobody thought of, for up to 4 minutes; FUZZ_EXAMPLES=1000 sends more.
 	@$(BIN)/python -m pytest -n 2 tests/fuzz $(ARGS)
@@ -43,6 +43,9 @@ test-faults: $(VENV)/test.installed  ## Predict while everything fails, and comp
 
 test-export: .venv-train/train.installed  ## Run the tests of training and export, which need TensorFlow (1.7 GB).
 	@.venv-train/bin/python -m pytest --confcutdir=tests/export tests/export $(ARGS)
+
+test-clients: $(VENV)/test.installed  ## Call a running server with unmodified clients, each in a virtual environment of its own.
+	@$(BIN)/python -m pytest -n 2 --dist loadfile tests/clients $(ARGS)
 
 test-snippets: $(VENV)/test.installed  ## Run each of the README's Python snippets with only its own library installed (3 GB).
 	@FRESH_ENVIRONMENTS=1 $(BIN)/python -m pytest tests/e2e/test_snippets.py $(ARGS)
@@ -72,7 +75,7 @@ requirements: $(VENV)/build.installed  ## Compile the dependency groups to hash-
 	@$(BIN)/python -m infra.requirements $(if $(filter-out 0,$(UPGRADE)),--upgrade)
 
 clean:  ## Remove everything installed and built, but not the data in .ledger/.
-	rm -rf .venv .venv-lambda .venv-train .venv-plain .venv-deploy .aws-sam .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-lambda .venv-train .venv-plain .venv-clients .venv-deploy .aws-sam .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 # serve, build, test and lint share one virtual environment: their files pin the same versions, so each may be installed
 # over another.

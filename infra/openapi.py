@@ -7,24 +7,25 @@
 
 import json
 import sys
-from pathlib import Path
 from typing import Any
 
 from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute
 from pydantic.json_schema import models_json_schema
 
 from functions.delete_predictions import handler as delete_predictions
 from functions.describe import handler as describe
-from functions.describe import pages
+from functions.describe import openapi_document, pages
 from functions.get_prediction import handler as get_prediction
 from functions.list_predictions import handler as list_predictions
 from functions.predict import handler as predict
+from functions.predict.documentation import SCHEMAS
 from functions.shared.api.app import TITLE, VERSION, create_app
 from functions.shared.api.documentation import SCHEME, SECURITY_SCHEMES, ProblemDocument
 from functions.upload import handler as upload
 from functions.upload.announcement import Announcement
 
-DOCUMENT = Path(describe.__file__).parent / "openapi.json"
+DOCUMENT = openapi_document.PATH
 
 
 def build() -> dict[str, Any]:
@@ -47,10 +48,18 @@ def build() -> dict[str, Any]:
         [(ProblemDocument, "validation"), (Announcement, "validation")], ref_template="#/components/schemas/{model}"
     )
     schemas.update(definitions["$defs"])
+    schemas.update(SCHEMAS)
     document["components"]["schemas"] = dict(sorted(schemas.items()))
     document["components"]["securitySchemes"] = SECURITY_SCHEMES
-    for operations in document["paths"].values():
-        for operation in operations.values():
+    names = {
+        (route.path, method): route.name
+        for route in app.routes
+        if isinstance(route, APIRoute)
+        for method in route.methods or ()
+    }
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            operation["operationId"] = names[path, method.upper()]  # what generators call the function
             # A route that answers 401 asks for a token. One that says nothing of it is open.
             operation.setdefault("security", [{SCHEME: []}] if "401" in operation["responses"] else [])
     return document

@@ -30,6 +30,8 @@ FUNCTIONS = (
     "describe",
     "migrate",
 )
+CLIENTS = ("generators", "browser")
+"""The clients that `make test-clients` tries. Nothing is shared between them, nor with what is deployed."""
 
 
 def compile_group(group: str, output: Path, *options: str, python: str = "3.11") -> None:
@@ -63,6 +65,8 @@ def main(arguments: list[str]) -> None:
     # onnxruntime-gpu replaces onnxruntime: both install the same module, so only one may be in the file.
     without = ("--no-emit-package", "onnxruntime")
     compile_group("gpu", Path("requirements/gpu.txt"), *within, *without, python="3.13")
+    for client in CLIENTS:
+        compile_group(f"client_{client}", Path(f"tests/clients/requirements/{client}.txt"), *arguments)
     for group in FUNCTIONS:
         compile_group(group, Path(f"functions/{group}/requirements.txt"), *within, python="3.13")
 

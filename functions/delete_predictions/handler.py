@@ -7,7 +7,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Path, Query, Request, Response
 
-from functions.delete_predictions.query import DeletionQuery, require_clear
+from functions.delete_predictions.query import DeletionQuery, require_some
 from functions.delete_predictions.representations import (
     STILL_DELETING,
     Deleted,
@@ -20,6 +20,7 @@ from functions.shared.api.auth import caller, require_own
 from functions.shared.api.documentation import problems, with_scope
 from functions.shared.api.negotiation import require_accepts
 from functions.shared.api.problems import Problem
+from functions.shared.api.query_fields import require_clear
 from functions.shared.api.scopes import Scope
 from functions.shared.execution_environment import on_lambda
 from functions.shared.ledger.deletions import DeletingLedger
@@ -90,6 +91,7 @@ async def delete_predictions(request: Request, query: Annotated[DeletionQuery, Q
     env = environment()
     asking = caller(request, required=env.token_required)
     own = asking.confined_to(Scope.DELETE_ALL)
+    require_some(request)
     require_clear(request)
     require_own(query.user_id, own)
     deletion = env.deleter.delete_many(

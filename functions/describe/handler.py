@@ -6,14 +6,17 @@ from typing import Annotated, Any, NamedTuple
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
+from pydantic import ConfigDict, Field
 
 from functions.describe import pages
 from functions.describe.documents import model_document, service_document
+from functions.describe.openapi_document import openapi_document
 from functions.describe.served_model import ServedModel
 from functions.shared.api.app import create_app, create_handler
 from functions.shared.api.documentation import problems
 from functions.shared.api.negotiation import quality, require_accepts
 from functions.shared.api.problems import RETRY_AFTER_SECONDS, Problem
+from functions.shared.api.query_fields import QueryFields
 from functions.shared.execution_environment import on_lambda
 from functions.shared.inference.errors import InferenceError
 from functions.shared.inference.package import ModelPackage
@@ -25,11 +28,22 @@ from functions.shared.settings import DescribeSettings
 router = APIRouter(tags=["description"])
 
 
+class HealthQuery(QueryFields):
+    """What to look at. Other parameters are ignored: some probes add one, so that no cache answers."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    deep: bool = Field(
+        default=False, description="Whether to ask the database too, which may have to wake up.", examples=[1]
+    )
+
+
 class Environment(NamedTuple):
     """What an execution environment creates once, for all its events."""
 
     model: ServedModel
     ledger: Ledger
+    token_required: bool
 
 
 @cache
@@ -37,7 +51,7 @@ def environment() -> Environment:
     """Create the connection pool, on the first call."""
     settings = DescribeSettings.from_environment()
     start_logging(settings.log_level)
-    return Environment(ServedModel(settings.model), Ledger.configured(settings))
+    return Environment(ServedModel(settings.model), Ledger.configured(settings), settings.token_required)
 
 
 def _package_or_problem() -> ModelPackage:
@@ -77,6 +91,18 @@ async def get_model(request: Request) -> dict[str, Any]:
     return model_document(package, _served_provider(package))
 
 
+@router.get("/openapi.json", include_in_schema=False)
+async def openapi() -> Response:
+    """The OpenAPI 3.1 document of all routes, generated from the code, with the forms of input that the model takes."""
+    env = environment()
+    try:
+        package = env.model.package
+    except InferenceError as error:
+        logger.error("the model cannot be read", reason=str(error))
+        package = None
+    return JSONResponse(openapi_document(package, token_required=env.token_required), headers=pages.NOSNIFF)
+
+
 def _served_provider(package: ModelPackage) -> str | None:
     """Return the execution provider that `predict` registered the model with, if it has."""
     try:
@@ -90,7 +116,7 @@ def _served_provider(package: ModelPackage) -> str | None:
 @router.get("/health", responses=problems(406, 422, 503))
 async def health(
     request: Request,
-    deep: Annotated[bool, Query(description="Whether to ask the database too, which may have to wake up.")] = False,
+    query: Annotated[HealthQuery, Query()],
 ) -> dict[str, str]:
     """200 when the model's files can be read, and with `deep=1` the database too; else 503 naming what fails."""
     require_accepts(request.headers.get("accept"))
@@ -101,7 +127,7 @@ async def health(
     except InferenceError as error:
         logger.error("the model cannot be read", reason=str(error))
         failures.append(("/model", "the model cannot be read"))
-    if deep:
+    if query.deep:
         answers["database"] = "ok"
         try:
             env.ledger.ping()

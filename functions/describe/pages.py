@@ -1,4 +1,4 @@
-"""Serve the OpenAPI document and the HTML pages, from files in the function's package."""
+"""Serve the HTML pages and what they load, from files in the function's package."""
 
 import re
 from base64 import b64encode
@@ -20,14 +20,15 @@ router = APIRouter(tags=["description"])
 HERE: Final = Path(__file__).parent
 
 # A browser takes a file for what its content type says, and for nothing else.
-_NOSNIFF: Final = {"X-Content-Type-Options": "nosniff"}
+NOSNIFF: Final = {"X-Content-Type-Options": "nosniff"}
+"""A header."""
 
 # `style` and `script` are elements of the page itself: their hashes stand for them.
 _POLICIES: Final = {
     "page.html": "style-src {style}; script-src {script}; connect-src 'self'; img-src 'self' blob: data:",
-    # Swagger UI writes style attributes, which no hash can stand for.
+    # Swagger UI writes style attributes, which no hash can stand for, and shows an image that it has got as a blob.
     "docs.html": (
-        "style-src 'self' 'unsafe-inline'; script-src 'self' {script}; connect-src 'self'; img-src 'self' data:"
+        "style-src 'self' 'unsafe-inline'; script-src 'self' {script}; connect-src 'self'; img-src 'self' blob: data:"
     ),
 }
 _NOTHING_ELSE: Final = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -36,12 +37,6 @@ _INLINE: Final = re.compile(r"<(style|script)>(.*?)</\1>", re.DOTALL)
 
 DOCS_ASSETS: Final = {"swagger-ui.css": "text/css", "swagger-ui-bundle.js": "text/javascript"}
 """What the page at `/docs` loads. The function serves it, so that the page works without a content delivery network."""
-
-
-@router.get("/openapi.json", include_in_schema=False)
-async def openapi() -> Response:
-    """The OpenAPI 3.1 document of all routes, generated from the code."""
-    return Response((HERE / "openapi.json").read_bytes(), headers=_NOSNIFF, media_type="application/json")
 
 
 @router.get("/docs", include_in_schema=False)
@@ -57,7 +52,7 @@ async def docs_asset(asset: str) -> Response:
         raise Problem(HTTPStatus.NOT_FOUND, f"This path serves {' and '.join(DOCS_ASSETS)} only.")
     content = (_assets() / asset).read_bytes()
     return Response(
-        content, media_type=DOCS_ASSETS[asset], headers=_NOSNIFF | {"Cache-Control": "public, max-age=86400"}
+        content, media_type=DOCS_ASSETS[asset], headers=NOSNIFF | {"Cache-Control": "public, max-age=86400"}
     )
 
 
@@ -72,7 +67,7 @@ def html_page(name: str, headers: Mapping[str, str] | None = None) -> HTMLRespon
         More headers.
     """
     content, policy = _read(name)
-    return HTMLResponse(content, headers={**_NOSNIFF, "Content-Security-Policy": policy, **(headers or {})})
+    return HTMLResponse(content, headers={**NOSNIFF, "Content-Security-Policy": policy, **(headers or {})})
 
 
 @cache

@@ -1,6 +1,7 @@
 """Read the bytes of a stored input from the ledger or a bucket, or sign a URL that reads them."""
 
 from base64 import b64encode
+from collections.abc import Mapping
 from typing import Final, NamedTuple
 from uuid import UUID
 
@@ -13,6 +14,9 @@ from functions.shared.object_storage.errors import ObjectStoreUnavailableError
 
 # Room for the member's name and the start of the data URI; no content type needs more.
 _MEMBER_BYTES: Final = 400
+
+# What a record calls an input that is JSON, by its form.
+_MEMBERS: Final[Mapping[str | None, bytes]] = {None: b"features", "tensors": b"inputs", "v2": b"request"}
 
 REDIRECT_SECONDS: Final = 60
 """Seconds for which the URL of a large input is valid."""
@@ -39,9 +43,9 @@ class StoredInputs(NamedTuple):
     max_inline_bytes: int
 
     def member(self, prediction_id: UUID, stored: StoredInput, *, room: int) -> bytes:
-        """Return the member of a record that holds its input, as JSON: `features`, `image` or `input_url`.
+        """Return the member of a record that holds its input, as JSON: `features`, `inputs`, `image` or `input_url`.
 
-        Features are the text that was sent. Parsing it would lose digits, and fail if it is nested too deeply.
+        JSON is the text that was sent. Parsing it would lose digits, and fail if it is nested too deeply.
 
         Parameters
         ----------
@@ -54,7 +58,7 @@ class StoredInputs(NamedTuple):
         """
         room -= _MEMBER_BYTES
         if stored.features is not None and stored.size <= room:
-            return b'"features":' + stored.features.encode()
+            return b'"%b":' % _MEMBERS[stored.form] + stored.features.encode()
         if stored.features is not None or stored.size > min(self.max_inline_bytes, room * 3 // 4):
             return b'"input_url":"/prediction/%b/input"' % str(prediction_id).encode()
         return b'"image":' + to_json(f"data:{stored.contenttype};base64,{b64encode(self.content(stored)).decode()}")

@@ -5,13 +5,13 @@ from typing import Annotated, Final, NamedTuple
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Query, Request, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from functions.shared.api.app import create_app, create_handler
 from functions.shared.api.auth import caller, log_read_by_scope, require_own
 from functions.shared.api.documentation import problems, with_scope
 from functions.shared.api.negotiation import require_accepts
-from functions.shared.api.query_fields import Time, never_null
+from functions.shared.api.query_fields import TIME, QueryFields, Time, UserId, never_null, require_clear
 from functions.shared.api.representations import PredictionPage, page_json
 from functions.shared.api.scopes import Scope
 from functions.shared.execution_environment import on_lambda
@@ -30,21 +30,19 @@ _Cursor = Annotated[str | None, Field(min_length=1, max_length=_MAX_TEXT_LENGTH,
 _Share = Annotated[float | None, Field(ge=0, le=1, allow_inf_nan=False, json_schema_extra=never_null)]
 
 
-class PageQuery(BaseModel):
+class PageQuery(QueryFields):
     """Which predictions, and how many of them."""
 
-    model_config = ConfigDict(extra="forbid")
-
-    limit: int = Field(default=50, ge=1, le=1000, description="The most records on a page.")
+    limit: int = Field(default=50, ge=1, le=1000, description="The most records on a page.", examples=[50])
     cursor: _Cursor = Field(default=None, description="`next_cursor` of the previous page.")
-    user_id: _Text = None
-    model: _Text = Field(default=None, description="The model's name.")
-    version: _Text = Field(default=None, description="The model's version.")
-    label: _Text = None
-    min_confidence: _Share = None
-    max_confidence: _Share = None
-    since: Time = Field(default=None, description="Created at this time or later (RFC 3339).")
-    until: Time = Field(default=None, description="Created before this time (RFC 3339).")
+    user_id: UserId = None
+    model: _Text = Field(default=None, description="The model's name.", examples=["mnist"])
+    version: _Text = Field(default=None, description="The model's version.", examples=["1"])
+    label: _Text = Field(default=None, examples=["7"])
+    min_confidence: _Share = Field(default=None, examples=[0.9])
+    max_confidence: _Share = Field(default=None, examples=[0.5])
+    since: Time = Field(default=None, description=f"Created at this time or later{TIME}.")
+    until: Time = Field(default=None, description=f"Created before this time{TIME}.")
 
 
 class Environment(NamedTuple):
@@ -78,6 +76,7 @@ async def list_predictions(request: Request, query: Annotated[PageQuery, Query()
     env = environment()
     reader = caller(request, required=env.token_required)
     own = reader.confined_to(Scope.READ_ALL)
+    require_clear(request)
     require_own(query.user_id, own)
     wanted = PredictionFilter(
         user_id=query.user_id if own is None else own,

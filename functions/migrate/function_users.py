@@ -49,7 +49,7 @@ BEGIN
     GRANT UPDATE (served_at) ON models TO ledger_writer;
     GRANT UPDATE ON idempotency_keys TO ledger_writer;
     GRANT UPDATE (model_id, duration_ms, confidence, status_since, likely_class, status, label, predicted_value, output,
-                  error) ON predictions TO ledger_writer;
+                  outputs, error) ON predictions TO ledger_writer;
     GRANT EXECUTE ON FUNCTION withdraw_queued(uuid), withdraw_queued(uuid, text, text) TO ledger_writer;
 
     GRANT SELECT ON models TO ledger_eraser;

@@ -22,68 +22,92 @@ _IMAGE_LIMITS = (
     "processor time to be decoded in. What is over a limit is refused with 413, which names it."
 )
 
-_USER_ID_PART = text_schema(MAX_USER_ID_LENGTH) | {"default": ANONYMOUS}
-_USER_ID = or_null(_USER_ID_PART)
-_METADATA_PART = {"type": "object", "description": METADATA}
-_METADATA = or_null(_METADATA_PART)
-
-_IMAGE_INSTANCE: dict[str, Any] = {
-    "type": "object",
-    "title": "ImageInput",
-    "required": ["image"],
-    "additionalProperties": False,
-    "properties": {
-        "image": {
-            "type": "string",
-            "description": "A base64 data URI.",
-            "pattern": "^data:[^,]*;[bB][aA][sS][eE]64,.+$",
-            "examples": ["data:image/png;base64,iVBORw0KGgo="],
-        },
-        "filename": or_null(text_schema(MAX_FILENAME_LENGTH)),
-        "metadata": _METADATA,
-    },
+# No default, though it is ANONYMOUS: generated clients would send it, also where a token names another user.
+_USER_ID_PART = text_schema(MAX_USER_ID_LENGTH, ANONYMOUS) | {
+    "description": f"`{ANONYMOUS}` if absent. Where a token is required, it is the token's user."
 }
+# With any members, and none in an example: Swagger UI would fill in some.
+_METADATA_PART = {"type": "object", "additionalProperties": True, "description": METADATA, "examples": [{}]}
+_METADATA = {"metadata": or_null(_METADATA_PART)}
+_USER_ID = {"user_id": or_null(_USER_ID_PART)}
 
-_FEATURES_INSTANCE: dict[str, Any] = {
-    "type": "object",
-    "title": "FeaturesInput",
-    "required": ["features"],
-    "additionalProperties": False,
-    "properties": {
-        "features": {
-            "description": "The features in the model's order, or keyed by name where the model names them.",
-            "oneOf": [
-                {"type": "array", "items": {}, "minItems": 1},
-                {"type": "object", "additionalProperties": {}, "minProperties": 1},
-            ],
-        },
-        "metadata": _METADATA,
+
+def _file(contenttype: str) -> dict[str, Any]:
+    """Return the schema of bytes: `format` is what OpenAPI 3.0 has for them, and what most generators know."""
+    return {"type": "string", "format": "binary", "contentMediaType": contenttype}
+
+
+def _object(properties: dict[str, Any], *required: str) -> dict[str, Any]:
+    return {"type": "object", "required": [*required], "additionalProperties": False, "properties": properties}
+
+
+def _ref(name: str) -> dict[str, str]:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+_IMAGE = {
+    "image": {
+        "type": "string",
+        "description": "A base64 data URI.",
+        "pattern": "^data:[^,]*;[bB][aA][sS][eE]64,.+$",
+        "examples": ["data:image/png;base64,iVBORw0KGgo="],
     },
+    "filename": or_null(text_schema(MAX_FILENAME_LENGTH, "seven.png")),
+    **_METADATA,
 }
+_FEATURES = {"features": _ref("Features"), **_METADATA}
+_TENSORS = {"inputs": _ref("Inputs"), **_METADATA}
+_FILE = _file("application/octet-stream")
+_BESIDE_FILES = {"user_id": _USER_ID_PART, "metadata": _METADATA_PART}
 
-
-def _with_user(instance: dict[str, Any]) -> dict[str, Any]:
-    """Return the schema of a request with a single input, which also has a `user_id`."""
-    return instance | {"title": f"One{instance['title']}", "properties": instance["properties"] | {"user_id": _USER_ID}}
-
-
-_UPLOADED: dict[str, Any] = {
-    "type": "object",
-    "title": "UploadedInput",
-    "required": ["input_id"],
-    "additionalProperties": False,
-    "properties": {
-        "input_id": {
-            "type": "string",
-            "format": "uuid",
-            "description": "The id that `POST /upload` returned, once the image is uploaded.",
-        },
-        "user_id": _USER_ID,
-        "metadata": _METADATA,
+SCHEMAS: Final[dict[str, dict[str, Any]]] = {
+    "Features": {
+        "description": "The features in the model's order, or keyed by name where the model names them.",
+        "oneOf": [
+            {"type": "array", "items": {}, "minItems": 1},
+            {"type": "object", "additionalProperties": True, "minProperties": 1},
+        ],
     },
+    "Inputs": {
+        "type": "object",
+        "description": "A value, or nested lists, for each input of the model: one example, without the batch axis.",
+        "additionalProperties": True,
+        "minProperties": 1,
+    },
+    "ImageInstance": _object(_IMAGE, "image"),
+    "FeaturesInstance": _object(_FEATURES, "features"),
+    "TensorsInstance": _object(_TENSORS, "inputs"),
+    "ImageInput": _object(_IMAGE | _USER_ID, "image"),
+    "FeaturesInput": _object(_FEATURES | _USER_ID, "features"),
+    "TensorsInput": _object(_TENSORS | _USER_ID, "inputs"),
+    "UploadedInput": _object(
+        {
+            "input_id": {
+                "type": "string",
+                "format": "uuid",
+                "description": "The id that `POST /upload` returned, once the image is uploaded.",
+            },
+            **_USER_ID,
+            **_METADATA,
+        },
+        "input_id",
+    ),
+    "ImageForm": _object({"file": _FILE, **_BESIDE_FILES}, "file"),
+    "ImagesForm": _object({"file": {"type": "array", "minItems": 1, "items": _FILE}, **_BESIDE_FILES}, "file"),
+    "Instances": _object(
+        {
+            "instances": {
+                "type": "array",
+                "minItems": 1,
+                "items": {"oneOf": [_ref("ImageInstance"), _ref("FeaturesInstance"), _ref("TensorsInstance")]},
+            },
+            **_USER_ID,
+            **_METADATA,
+        },
+        "instances",
+    ),
 }
-
-_BESIDE_INSTANCES = {"user_id": _USER_ID, "metadata": _METADATA}
+"""The schemas of the bodies, by name. `describe` leaves out those that its model does not take."""
 
 LOCATION: Final[dict[str, Any]] = {"Location": {"description": "The record's path.", "schema": {"type": "string"}}}
 """The headers of an answer about one record."""
@@ -116,22 +140,13 @@ ONE_INPUT: Final[dict[str, Any]] = {
             f"counts as absent. {_IMAGE_LIMITS}"
         ),
         "content": {
-            "multipart/form-data": {
+            "multipart/form-data": {"schema": _ref("ImageForm")},
+            "application/json": {
                 "schema": {
-                    "type": "object",
-                    "required": ["file"],
-                    "additionalProperties": False,
-                    "properties": {
-                        "file": {"type": "string", "contentMediaType": "application/octet-stream"},
-                        "user_id": _USER_ID_PART,
-                        "metadata": _METADATA_PART,
-                    },
+                    "oneOf": [_ref("ImageInput"), _ref("FeaturesInput"), _ref("TensorsInput"), _ref("UploadedInput")]
                 }
             },
-            "application/json": {
-                "schema": {"oneOf": [_with_user(_IMAGE_INSTANCE), _with_user(_FEATURES_INSTANCE), _UPLOADED]}
-            },
-            **{contenttype: {"schema": {}} for contenttype in SUPPORTED_CONTENT_TYPES},
+            **{contenttype: {"schema": _file(contenttype)} for contenttype in SUPPORTED_CONTENT_TYPES},
         },
     }
 }
@@ -145,37 +160,8 @@ MANY_INPUTS: Final[dict[str, Any]] = {
             f"is null counts as absent. {_IMAGE_LIMITS}"
         ),
         "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": ["file"],
-                    "additionalProperties": False,
-                    "properties": {
-                        "file": {
-                            "type": "array",
-                            "minItems": 1,
-                            "items": {"type": "string", "contentMediaType": "application/octet-stream"},
-                        },
-                        "user_id": _USER_ID_PART,
-                        "metadata": _METADATA_PART,
-                    },
-                }
-            },
-            "application/json": {
-                "schema": {
-                    "type": "object",
-                    "required": ["instances"],
-                    "additionalProperties": False,
-                    "properties": {
-                        "instances": {
-                            "type": "array",
-                            "minItems": 1,
-                            "items": {"oneOf": [_IMAGE_INSTANCE, _FEATURES_INSTANCE]},
-                        },
-                        **_BESIDE_INSTANCES,
-                    },
-                }
-            },
+            "multipart/form-data": {"schema": _ref("ImagesForm")},
+            "application/json": {"schema": _ref("Instances")},
         },
     }
 }

@@ -4,7 +4,7 @@ import binascii
 from base64 import b64decode
 from collections.abc import Awaitable, Callable, Iterable
 from http import HTTPStatus
-from typing import Any, Final, Literal, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 from uuid import UUID
 
 from fastapi import Request
@@ -18,6 +18,7 @@ from functions.shared.api.negotiation import essence
 from functions.shared.api.problems import Problem
 from functions.shared.inference.content_types import SUPPORTED_CONTENT_TYPES, sniff_contenttype
 from functions.shared.inference.errors import json_pointer_token
+from functions.shared.inference.package import Takes
 from functions.shared.prediction.requests import Features, Input, RequestedInput, UploadReference
 
 JSON: Final = "application/json"
@@ -26,8 +27,15 @@ MULTIPART: Final = "multipart/form-data"
 _BASE64: Final = ";base64"
 _PART_NAMES = ("file", "user_id", "metadata")
 
-Kind = Literal["image", "features"]
+Kind: TypeAlias = Takes
 """The kind of input that a model takes."""
+
+_MEMBERS: Final[dict[Kind, str]] = {"image": "image", "features": "features", "tensors": "inputs"}
+_WANTED: Final[dict[Kind, str]] = {
+    "image": "image, as a base64 data URI",
+    "features": "features, as a list or an object",
+    "tensors": "inputs, as an object with a value or nested lists for each input of the model",
+}
 
 
 class ReceivedRequest(NamedTuple):
@@ -118,7 +126,11 @@ def _is_json(contenttype: str) -> bool:
 
 def _not_taken(header: str, body: bytes, takes: Kind, taken: tuple[str, ...]) -> Problem:
     if not header and not body:
-        wanted = "an image" if takes == "image" else 'features, as JSON: {"features": [...]}'
+        wanted = {
+            "image": "an image",
+            "features": 'features, as JSON: {"features": [...]}',
+            "tensors": 'inputs, as JSON: {"inputs": {"<name>": [...]}}',
+        }[takes]
         return Problem(HTTPStatus.BAD_REQUEST, f"The request has no body: send {wanted}.")
     return _unsupported(essence(header), taken)
 
@@ -278,7 +290,8 @@ def _metadata(members: dict[str, Source]) -> dict[str, Any]:
 def _several_from_instances(members: dict[str, Source], takes: Kind, limits: Limits) -> ReceivedRequest:
     _refuse_unknown(members, ("instances", "user_id", "metadata"))
     if "instances" not in members:
-        raise Problem(HTTPStatus.BAD_REQUEST, f"The body has no instances: send a list of {{{takes!r}: …}} objects.")
+        member = _MEMBERS[takes]
+        raise Problem(HTTPStatus.BAD_REQUEST, f"The body has no instances: send a list of {{{member!r}: …}} objects.")
     instances = members["instances"]
     if not isinstance(instances.value, list) or not instances.value:
         detail = "instances must be a list with at least one object"
@@ -308,18 +321,20 @@ def _refuse_unknown(members: Iterable[str], known: tuple[str, ...]) -> None:
 
 
 def _read_input(members: dict[str, Source], takes: Kind, *also_known: str) -> Input:
-    other = "features" if takes == "image" else "image"
-    if other in members:
-        detail = f"this model takes {takes}, not {other}"
+    member = _MEMBERS[takes]
+    other = next((name for name in _MEMBERS.values() if name != member and name in members), None)
+    if other is not None:
+        detail = f"this model takes {member}, not {other}: send {_WANTED[takes]}"
         raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, f"{detail}.", errors=[(f"/{other}", detail)])
-    own = ("image", "filename", "metadata") if takes == "image" else ("features", "metadata")
+    own = ("image", "filename", "metadata") if takes == "image" else (member, "metadata")
     _refuse_unknown(members, (*own, *also_known))
-    if takes not in members or members[takes].value in ([], {}):
-        wanted = "image, as a base64 data URI" if takes == "image" else "features, as a list or an object"
-        raise Problem(HTTPStatus.BAD_REQUEST, f"The input has no {takes}: send {wanted}.")
+    if member not in members or members[member].value in ([], {}):
+        raise Problem(HTTPStatus.BAD_REQUEST, f"The input has no {member}: send {_WANTED[takes]}.")
     metadata = _metadata(members)
     if takes == "features":
         return Input(JSON, features=Features(*members["features"]), metadata=metadata)
+    if takes == "tensors":
+        return Input(JSON, tensors=Features(*members["inputs"]), metadata=metadata, form="tensors")
     filename = check_filename("/filename", members["filename"].value) if "filename" in members else None
     contenttype, content = _from_data_uri(members["image"].value, "/image")
     return Input(contenttype, content=content, filename=filename, metadata=metadata)

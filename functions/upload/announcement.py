@@ -17,6 +17,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from functions.shared.api.fields import (
+    ANONYMOUS,
     MAX_FILENAME_LENGTH,
     MAX_USER_ID_LENGTH,
     check_filename,
@@ -61,7 +62,7 @@ class Announcement(BaseModel):
 
     contenttype: StrictStr = Field(json_schema_extra={"enum": list(SUPPORTED_CONTENT_TYPES)})
     size: Annotated[StrictInt, BeforeValidator(_integer)] = Field(gt=0, description="Bytes.", examples=[8_000_000])
-    filename: Any = Field(default=None, json_schema_extra=or_null(text_schema(MAX_FILENAME_LENGTH)))
+    filename: Any = Field(default=None, json_schema_extra=or_null(text_schema(MAX_FILENAME_LENGTH, "seven.png")))
     sha256: Annotated[
         bytes | None,
         BeforeValidator(_sha256),
@@ -70,7 +71,7 @@ class Announcement(BaseModel):
         default=None,
         description="The digest of the image. S3 refuses an upload with another.",
     )
-    user_id: Any = Field(default=None, json_schema_extra=or_null(text_schema(MAX_USER_ID_LENGTH)))
+    user_id: Any = Field(default=None, json_schema_extra=or_null(text_schema(MAX_USER_ID_LENGTH, ANONYMOUS)))
 
 
 def parse_announcement(header: str, body: bytes, *, max_bytes: int) -> Announcement:

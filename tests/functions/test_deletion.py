@@ -362,7 +362,13 @@ class TestMany:
 
     @pytest.mark.parametrize(
         ("until", "deleted"),
-        [("0001-01-01T00:00:00+23:59", 0), ("1969-12-31T23:59:59Z", 0), ("9999-12-31T23:59:59-23:59", 1)],
+        [
+            ("0001-01-01T00:00:00+23:59", 0),
+            ("2026-01-31", 0),
+            ("9999-12-31", 1),
+            ("1969-12-31T23:59:59Z", 0),
+            ("9999-12-31T23:59:59-23:59", 1),
+        ],
     )
     def test_any_time_that_can_be_written_is_taken(self, api: httpx.Client, until: str, deleted: int) -> None:
         predict(api, image())
@@ -376,11 +382,12 @@ class TestMany:
             ("user_id=" + "x" * 256, "at most 255"),
             ("user_id=%00", "match pattern"),
             ("until=yesterday", "until: "),
-            ("until=20260131", "as in 2026-01-31T00:00:00Z"),
-            ("until=2026-01-31T00:00:00", "timezone"),
-            ("label=7", "label: extra inputs are not permitted"),
-            ("user_id=anna&since=2026-01-01T00:00:00Z", "since: extra inputs"),
+            ("until=20260131", "as in until=2026-01-31T00:00:00Z"),
+            ("until=2026-01-31T00:00:00", "timezone info, as in until=2026-01-31T00:00:00Z"),
+            ("label=7", "label: there is no such parameter: use user_id, until"),
+            ("user_id=anna&since=2026-01-01T00:00:00Z", "since: there is no such parameter"),
             ("user_id=anna&user_id=bob", "user_id is given more than once"),
+            ("user_id=Andr%E9", "user_id is not UTF-8: write é as %C3%A9"),
         ],
     )
     def test_what_is_not_clear_deletes_nothing(self, api: httpx.Client, stack: Stack, asked: str, detail: str) -> None:

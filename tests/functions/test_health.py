@@ -33,7 +33,9 @@ def test_it_does_not_wake_the_database_unless_asked(api: httpx.Client, environme
 
 def test_asked_for_it_it_says_that_the_database_answers(api: httpx.Client) -> None:
     assert api.get("/health?deep=1").json() == {"status": "ok", "model": "ok", "database": "ok"}
-    assert api.get("/health?deep=perhaps").status_code == 422
+    refused = api.get("/health?deep=perhaps&at=1764322800")
+    assert refused.status_code == 422
+    assert "as in deep=1" in refused.json()["detail"]
 
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.9, 0.9999])

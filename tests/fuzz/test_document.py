@@ -22,7 +22,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from functions.describe import pages
+from functions.describe import openapi_document
 from functions.shared.api.fields import check_metadata
 from functions.shared.api.problems import Problem
 from tests.fuzz.serving import DATA_URI, FEATURES, IMAGE, Served, check
@@ -33,7 +33,7 @@ Case: TypeAlias = Any
 
 def document() -> dict[str, Any]:
     """Return the document without its security: API Gateway checks tokens, and stands before none of these tests."""
-    loaded: dict[str, Any] = json.loads((pages.HERE / "openapi.json").read_text("utf-8"))
+    loaded: dict[str, Any] = json.loads(openapi_document.PATH.read_text("utf-8"))
     for operations in loaded["paths"].values():
         for operation in operations.values():
             operation.pop("security", None)

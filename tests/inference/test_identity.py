@@ -16,8 +16,8 @@ from functions.shared.inference.model import Model
 from functions.shared.inference.package import ModelPackage
 from tests.support import graphs
 
-PHOTOS = graphs.conv_net("NCHW", channels=3, size=(8, 8), ends_in="logits")
-LINEAR = graphs.linear(np.ones((2, 3)))
+PHOTOS = graphs.conv_net("NCHW", channels=3, size=(8, 8), ends_in="LogSoftmax")
+LINEAR = graphs.linear(np.ones((2, 3)), then=["LogSoftmax"])
 
 
 def sha256(content: bytes) -> str:
@@ -28,7 +28,7 @@ def with_weights(folder: Path, weights: float = 1, *, location: str = "model.onn
     """Write a package as PyTorch does: the graph, and its weights in a file beside it."""
     folder.mkdir(exist_ok=True)
     (folder / location).unlink(missing_ok=True)  # else they would be appended
-    model = graphs.linear(np.full((64, 3), weights))
+    model = graphs.linear(np.full((64, 1), weights))
     onnx.save(model, folder / "model.onnx", save_as_external_data=True, location=location, size_threshold=0)
     return folder
 
@@ -106,7 +106,9 @@ def test_a_size_and_how_the_axes_are_read_are_settings(tmp_path: Path) -> None:
     # three by three by three: only the size tells which axis is the channel
     ambiguous = graphs.passing("float32", ["N", 4, 4, 3], answer=["N", 4, 4, 3])
     readings = {
-        json.loads(ModelPackage.load(graphs.package(tmp_path, ambiguous, size=size)).settings)["layout"]
+        json.loads(
+            ModelPackage.load(graphs.package(tmp_path, ambiguous, size=size, color="rgb", task="regression")).settings
+        )["layout"]
         for size in ([4, 4], [4, 3])
     }
     assert readings == {"NCHW", "NHWC"}
@@ -153,7 +155,7 @@ def test_what_records_call_a_model_is_not_what_it_is(tmp_path: Path) -> None:
 
 def test_a_model_that_needs_settings_to_be_served_has_a_digest_too(tmp_path: Path) -> None:
     open_channels = graphs.passing("float32", ["N", None, 8, 8], answer=["N", 64])
-    package = ModelPackage.load(graphs.package(tmp_path, open_channels, color="grey"))
+    package = ModelPackage.load(graphs.package(tmp_path, open_channels, color="grey", task="embedding"))
     assert package.sha256 != package.files[0].sha256
 
 
@@ -199,7 +201,7 @@ def test_the_digest_in_model_json_holds_for_the_files_and_the_settings(tmp_path:
         str(refused.value),
     )
     with_weights(folder, 1)
-    (folder / "model.json").write_text(json.dumps({"sha256": recorded, "activation": "softmax"}))
+    (folder / "model.json").write_text(json.dumps({"sha256": recorded, "activation": "sigmoid"}))
     with pytest.raises(ModelPackageError, match="it is another model, or it has other settings"):
         ModelPackage.load(folder)
     with_weights(folder, 2)
@@ -269,14 +271,14 @@ def test_a_file_that_is_cut_off_is_refused(tmp_path: Path) -> None:
     whole = (folder / "model.onnx.data").read_bytes()
     (folder / "model.onnx.data").write_bytes(whole[:-1])
     message = (
-        r"^model\.onnx\.data: has 767 bytes, but model\.onnx keeps the values of tensor 'weights' in it up to byte "
-        "768: it is cut off, or another file$"
+        r"^model\.onnx\.data: has 255 bytes, but model\.onnx keeps the values of tensor 'weights' in it up to byte "
+        "256: it is cut off, or another file$"
     )
     with pytest.raises(ModelPackageError, match=message):
         ModelPackage.load(folder)
     (folder / "model.onnx.data").write_bytes(whole)
     point_weights_to(folder, offset="4096")
-    with pytest.raises(ModelPackageError, match="up to byte 4864"):
+    with pytest.raises(ModelPackageError, match="up to byte 4352"):
         ModelPackage.load(folder)
 
 
@@ -292,7 +294,7 @@ def test_an_offset_that_is_no_number_is_damage(tmp_path: Path) -> None:
 def test_a_file_may_be_named_in_several_ways_and_by_several_tensors(tmp_path: Path) -> None:
     half = np.ones((2, 2), np.float32)
     nodes = [helper.make_node("MatMul", ["x", "a"], ["h"]), helper.make_node("MatMul", ["h", "b"], ["y"])]
-    axes = graphs.tensor("x", "float32", ["N", 2]), graphs.tensor("y", "float32", ["N", 2])
+    axes = graphs.tensor("x", "float32", ["N", 2]), graphs.tensor("y", "float32", ["N"])
     model = graphs.graph(nodes, [axes[0]], [axes[1]], {"a": half, "b": half})
     path = graphs.package(tmp_path, model) / "model.onnx"
     onnx.save(model, path, save_as_external_data=True, location="w.bin", size_threshold=0)
@@ -322,7 +324,7 @@ def test_hugging_faces_cache_of_symbolic_links_is_a_package(tmp_path: Path) -> N
     linked = ModelPackage.load(snapshot)
     assert linked.sha256 == plain.sha256
     model = Model.load(linked)
-    assert model.predict([model.decode_features([1.0] * 64)])[0].output == [64.0] * 3
+    assert model.predict([model.decode_features([1.0] * 64)])[0].output == [64.0]
     (snapshot / "model.onnx.data").unlink()
     (snapshot / "model.onnx.data").symlink_to("../../blobs/gone")
     with pytest.raises(ModelPackageError, match=r"^model\.onnx\.data: is missing"):
@@ -377,11 +379,11 @@ def test_every_place_that_can_hold_a_tensor_is_looked_at(tmp_path: Path) -> None
             external("listed_values"), external("listed_indices"), [9])]),
         helper.make_node("Identity", ["x"], ["y"]),
     ]  # fmt: skip
-    model = graphs.graph(nodes, [graphs.tensor("x", "float32", ["N", 3])], [graphs.tensor("y", "float32", ["N", 3])])
+    model = graphs.graph(nodes, [graphs.tensor("x", "float32", ["N", 3])], [graphs.tensor("y", "float32", ["N", 1])])
     model.graph.initializer.append(external("initializer"))
     model.graph.sparse_initializer.append(sparse)
     function = helper.make_function(
-        "own", "F", ["x"], ["y"],
+        "own", "Custom", ["x"], ["y"],
         [helper.make_node("Constant", [], ["y"], value=external("in_a_function"))],
         [helper.make_opsetid("", 17)],
         attribute_protos=[helper.make_attribute("default", external("default_of_an_attribute"))],
@@ -405,6 +407,6 @@ def test_every_place_that_can_hold_a_tensor_is_looked_at(tmp_path: Path) -> None
 
 
 def test_a_tensor_that_has_its_values_after_all_names_no_file(tmp_path: Path) -> None:
-    model = graphs.linear(np.ones((2, 3)))
+    model = graphs.linear(np.ones((2, 1)))
     model.graph.initializer[0].external_data.add(key="location", value="left/over.bin")
     assert [file.name for file in ModelPackage.load(graphs.package(tmp_path, model)).files] == ["model.onnx"]

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.slow
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-MODEL: bytes = graphs.linear(np.eye(3)).SerializeToString()
+MODEL: bytes = graphs.linear(np.eye(3), then=["LogSoftmax"]).SerializeToString()
 LOCATION = "s3://models/served/iris"
 
 Put = Callable[..., None]
@@ -99,7 +99,7 @@ def test_a_package_may_lie_at_the_root_of_its_bucket(tmp_path: Path, put: Put) -
 
 def test_weights_beside_the_file_come_too_and_the_neighbours_do_not(tmp_path: Path, put: Put, s3: "S3Client") -> None:
     (tmp_path / "weights").mkdir()
-    model = graphs.linear(np.ones((64, 64)))
+    model = graphs.linear(np.ones((64, 64)), then=["LogSoftmax"])
     onnx.save(
         model, tmp_path / "model.onnx", save_as_external_data=True, location="weights/part1.bin", size_threshold=0
     )
@@ -157,7 +157,7 @@ def test_a_wrong_hash_is_refused_and_nothing_kept(tmp_path: Path, put: Put) -> N
 def test_a_package_is_known_by_the_weights_beside_its_file(tmp_path: Path, put: Put) -> None:
     def upload(weights: float) -> None:
         (tmp_path / "w.bin").unlink(missing_ok=True)
-        model = graphs.linear(np.full((64, 3), weights))
+        model = graphs.linear(np.full((64, 1), weights))
         onnx.save(model, tmp_path / "model.onnx", save_as_external_data=True, location="w.bin", size_threshold=0)
         put(model__onnx=(tmp_path / "model.onnx").read_bytes(), w__bin=(tmp_path / "w.bin").read_bytes())
 

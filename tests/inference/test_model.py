@@ -66,12 +66,15 @@ def test_probabilities_are_a_classification(load: Load) -> None:
 
 
 def test_without_labels_a_class_is_called_by_its_position(load: Load) -> None:
-    assert only(load(passing(3)), [0.0, 0.25, 0.75]) == Prediction([0.0, 0.25, 0.75], 2, "2", 0.75, "2")
+    assert only(load(passing(3), task="classification"), [0.0, 0.25, 0.75]) == Prediction(
+        [0.0, 0.25, 0.75], 2, "2", 0.75, "2"
+    )
 
 
 def test_scores_that_are_no_probabilities_give_no_confidence(load: Load) -> None:
-    assert only(load(passing(2)), [3.0, 7.0]) == Prediction([3.0, 7.0], 1, "1", None, "1")
-    assert only(load(passing(2)), [0.5, 0.75]).confidence is None
+    model = load(passing(2), task="classification")
+    assert only(model, [3.0, 7.0]) == Prediction([3.0, 7.0], 1, "1", None, "1")
+    assert only(model, [0.5, 0.75]).confidence is None
 
 
 def test_softmax_is_applied_to_logits_even_to_very_large_ones(load: Load) -> None:
@@ -91,7 +94,7 @@ def test_sigmoid_is_applied_to_each_logit_even_to_very_large_ones(load: Load) ->
 
 
 def test_independent_probabilities_need_not_add_up_to_one(load: Load) -> None:
-    model = load(graphs.linear(np.eye(3) * 2, then=["Sigmoid"]))
+    model = load(graphs.linear(np.eye(3) * 2, then=["Sigmoid"]), task="classification")
     prediction = only(model, [1.0, 2.0, 0.0])
     assert prediction.likely_class == 1
     assert prediction.confidence == pytest.approx(1 / (1 + math.exp(-4)))
@@ -135,7 +138,7 @@ def test_several_targets_are_a_list(load: Load) -> None:
 
 
 def test_an_output_of_more_axes_is_nested(load: Load) -> None:
-    model = load(graphs.passing("float32", ["N", 1, 8, 9]))
+    model = load(graphs.passing("float32", ["N", 1, 8, 9]), task="regression")
     assert model.package.task == "regression"
     output = model.predict([model.decode_image(digit())])[0].output
     assert np.array(output).shape == (1, 8, 9)
@@ -150,7 +153,7 @@ def test_numbers_are_plain_and_exact_whatever_the_models_type(load: Load, dtype:
 
 @pytest.mark.parametrize("dtype", ["int64", "uint8", "int32"])
 def test_whole_numbers_stay_whole(load: Load, dtype: str) -> None:
-    assert only(load(passing(1, dtype)), [7]) == Prediction([7], None, None, None, 7)
+    assert only(load(passing(1, dtype), task="regression"), [7]) == Prediction([7], None, None, None, 7)
 
 
 def test_there_is_no_negative_zero(load: Load) -> None:
@@ -219,7 +222,7 @@ def test_a_zipmap_of_a_fixed_batch_loses_its_padding(load: Load) -> None:
     assert [one.label for one in predictions] == ["owl", "cat", "owl", "cat"]
 
 
-def test_extra_outputs_are_not_computed(load: Load) -> None:
+def test_outputs_that_are_not_kept_are_not_computed(load: Load) -> None:
     nodes = [
         helper.make_node("Identity", ["x"], ["answer"]),
         helper.make_node("Gather", ["table", "index"], ["broken"]),
@@ -230,7 +233,7 @@ def test_extra_outputs_are_not_computed(load: Load) -> None:
         [graphs.tensor("answer", "float32", ["N", 2]), graphs.tensor("broken", "float32", [1])],
         {"table": np.zeros(1, np.float32), "index": np.array([0])},
     )
-    assert only(load(model, task="regression"), [1, 2]).output == [1.0, 2.0]
+    assert only(load(model, task="regression", keep=["answer"]), [1, 2]).output == [1.0, 2.0]
 
 
 def test_labels_are_counted_at_load_even_where_only_a_run_tells_how_many_scores_there_are(load: Load) -> None:
@@ -262,7 +265,7 @@ def counted(model: Model) -> CountingSession:
 
 
 def test_many_small_inputs_are_one_run(load: Load) -> None:
-    model = load(graphs.linear(np.eye(3)))
+    model = load(graphs.linear(np.eye(3)), task="regression")
     session = counted(model)
     predictions = predict(model, *[[float(at), 0, 0] for at in range(100)])
     assert [one.output[0] for one in predictions] == [float(at) for at in range(100)]
@@ -270,7 +273,7 @@ def test_many_small_inputs_are_one_run(load: Load) -> None:
 
 
 def test_no_inputs_are_no_run(load: Load) -> None:
-    assert load(graphs.linear(np.eye(3))).predict([]) == []
+    assert load(graphs.linear(np.eye(3)), task="regression").predict([]) == []
 
 
 @pytest.mark.parametrize(("batch", "count", "runs"), [(1, 3, [1] * 3), (4, 4, [4]), (4, 1, [4]), (4, 10, [4] * 3)])
@@ -334,7 +337,7 @@ def test_a_graph_without_batch_axis_runs_one_by_one(load: Load) -> None:
 
 
 def test_an_image_without_batch_axis_runs_one_by_one(load: Load) -> None:
-    model = load(graphs.passing("float32", [8, 9, 3], answer=[8, 9, 3]))
+    model = load(graphs.passing("float32", [8, 9, 3], answer=[8, 9, 3]), task="regression", color="rgb")
     predictions = model.predict([model.decode_image(digit(seed)) for seed in (0, 1)])
     assert np.array(predictions[0].output).shape == (8, 9, 3)
     assert predictions[0] != predictions[1]
@@ -358,7 +361,7 @@ def test_a_zipmap_over_rows_melted_into_one_is_run_one_by_one(load: Load) -> Non
 
 def test_an_output_claimed_to_have_one_row_may_have_one_per_input(load: Load) -> None:
     # what PyTorch's exporter writes where only the input's axis was said to be dynamic
-    model = load(graphs.linear(np.eye(3), answer=[1, 3]))
+    model = load(graphs.linear(np.eye(3), answer=[1, 3]), task="classification")
     assert [one.likely_class for one in predict(model, [1, 0, 0], [0, 1, 0])] == [0, 1]
 
 
@@ -418,7 +421,7 @@ def _only_known_categories() -> onnx.ModelProto:
 def test_values_that_the_model_itself_refuses_are_the_callers_and_named_without_internals(
     load: Load, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    model = load(_only_known_categories())
+    model = load(_only_known_categories(), task="classification")
     assert only(model, ["b"]).likely_class == 1
     with pytest.raises(InvalidFeaturesError) as caught:
         predict(model, ["a"], ["c"], ["b"], ["d"])
@@ -428,7 +431,7 @@ def test_values_that_the_model_itself_refuses_are_the_callers_and_named_without_
 
 
 def test_a_made_up_input_that_the_model_refuses_does_not_keep_it_from_starting(load: Load) -> None:
-    load(_only_known_categories()).warm_up()
+    load(_only_known_categories(), task="classification").warm_up()
 
 
 def test_an_image_of_a_size_that_the_model_cannot_take_is_refused(load: Load) -> None:
@@ -442,7 +445,7 @@ def test_an_image_of_a_size_that_the_model_cannot_take_is_refused(load: Load) ->
 def test_any_number_of_features_is_a_question_to_the_model_where_the_file_leaves_it_open(load: Load) -> None:
     model = graphs.linear(np.ones((3, 2)))
     model.graph.input[0].type.tensor_type.shape.dim[1].Clear()
-    loaded = load(model)
+    loaded = load(model, task="regression")
     assert only(loaded, [1, 2, 3]).output == [6.0, 6.0]
     with pytest.raises(InvalidFeaturesError) as caught:
         predict(loaded, [1, 2, 3], [1, 2])
@@ -450,24 +453,24 @@ def test_any_number_of_features_is_a_question_to_the_model_where_the_file_leaves
 
 
 def test_a_file_that_the_runtime_cannot_load_is_refused_at_load(tmp_path: Path) -> None:
-    model = graphs.passing("float32", ["N", 2])
+    model = passing(1)
     model.graph.node[0].op_type = "NoSuchOperator"
     with pytest.raises(ModelPackageError, match=r"^model\.onnx: onnxruntime cannot load it: "):
         Model.load(ModelPackage.load(graphs.package(tmp_path, model)))
 
 
 def test_weights_may_lie_beside_the_file(tmp_path: Path) -> None:
-    folder = graphs.package(tmp_path, graphs.linear(np.ones((64, 64))))
+    folder = graphs.package(tmp_path, graphs.linear(np.ones((64, 1))))
     model = onnx.load(folder / "model.onnx")
     onnx.save(model, folder / "model.onnx", save_as_external_data=True, location="weights.bin", size_threshold=0)
     instance = Model.load(ModelPackage.load(folder))
-    assert only(instance, [1.0] * 64).output == [64.0] * 64
+    assert only(instance, [1.0] * 64).output == [64.0]
 
 
 def test_a_model_of_features_decodes_no_images_and_the_other_way_round(load: Load) -> None:
     with pytest.raises(TypeError, match="takes features, not images"):
-        load(passing(2)).decode_image(digit())
-    with pytest.raises(TypeError, match="takes images, not features"):
+        load(passing(1)).decode_image(digit())
+    with pytest.raises(TypeError, match="takes image, not features"):
         load(graphs.conv_net()).decode_features([1])
 
 
@@ -475,36 +478,36 @@ def test_a_model_of_features_decodes_no_images_and_the_other_way_round(load: Loa
 
 
 @pytest.mark.parametrize(
-    "model",
+    ("model", "said"),
     [
-        graphs.conv_net(),
-        graphs.conv_net("NCHW", channels=3, size=(None, None), dtype="float16"),
-        graphs.conv_net(batch=4, dtype="uint8"),
-        graphs.passing("float32", [24, 24, 3]),
-        graphs.linear(np.ones((3, 2)), batch=2),
-        graphs.passing("float32", ["N", None]),
-        graphs.passing("string", ["N", 1]),
-        graphs.passing("bool", ["N", 2]),
+        (graphs.conv_net(), {}),
+        (graphs.conv_net("NCHW", channels=3, size=(None, None), dtype="float16"), {}),
+        (graphs.conv_net(batch=4, dtype="uint8"), {}),
+        (graphs.passing("float32", [24, 24, 3]), {"color": "rgb", "task": "regression"}),
+        (graphs.linear(np.ones((3, 2)), batch=2), {"task": "classification"}),
+        (graphs.passing("float32", ["N", None]), {"task": "embedding"}),
+        (graphs.passing("string", ["N", 1]), {}),
+        (graphs.passing("bool", ["N", 2]), {"task": "multi-target"}),
     ],
 )
-def test_every_model_warms_up_on_a_made_up_input(load: Load, model: onnx.ModelProto) -> None:
-    loaded = load(model)
+def test_every_model_warms_up_on_a_made_up_input(load: Load, model: onnx.ModelProto, said: dict[str, object]) -> None:
+    loaded = load(model, **said)
     loaded.warm_up()
     assert isinstance(loaded.made_up_instance(), Instance)
 
 
 def test_auto_is_the_cpu_where_there_is_no_cuda(load: Load) -> None:
-    assert load(passing(2)).provider == "CPUExecutionProvider"
+    assert load(passing(1)).provider == "CPUExecutionProvider"
 
 
 def test_an_explicit_list_is_taken_in_its_order(tmp_path: Path) -> None:
-    package = ModelPackage.load(graphs.package(tmp_path, passing(2)))
+    package = ModelPackage.load(graphs.package(tmp_path, passing(1)))
     assert Model.load(package, providers=" CPUExecutionProvider ,").provider == "CPUExecutionProvider"
 
 
 @pytest.mark.parametrize("providers", ["CUDAExecutionProvider,CPUExecutionProvider", "cpu", "", ","])
 def test_an_explicit_list_that_cannot_be_had_fails_at_load(tmp_path: Path, providers: str) -> None:
-    package = ModelPackage.load(graphs.package(tmp_path, passing(2)))
+    package = ModelPackage.load(graphs.package(tmp_path, passing(1)))
     with pytest.raises(ProviderUnavailableError, match="execution provider"):
         Model.load(package, providers=providers)
 
@@ -527,7 +530,7 @@ def gpu_build_without_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("gpu_build_without_a_gpu")
 def test_auto_falls_back_to_the_cpu_with_one_log_line(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    package = ModelPackage.load(graphs.package(tmp_path, passing(2)))
+    package = ModelPackage.load(graphs.package(tmp_path, passing(1)))
     assert Model.load(package).provider == "CPUExecutionProvider"
     assert [record.getMessage() for record in caplog.records if "CUDA" in record.getMessage()] == [
         "CUDA is in this build of onnxruntime, but its device or libraries are not here: using the CPU"
@@ -536,6 +539,6 @@ def test_auto_falls_back_to_the_cpu_with_one_log_line(tmp_path: Path, caplog: py
 
 @pytest.mark.usefixtures("gpu_build_without_a_gpu")
 def test_a_runtime_that_quietly_takes_the_cpu_instead_is_found_out(tmp_path: Path) -> None:
-    package = ModelPackage.load(graphs.package(tmp_path, passing(2)))
+    package = ModelPackage.load(graphs.package(tmp_path, passing(1)))
     with pytest.raises(ProviderUnavailableError, match="CUDAExecutionProvider cannot be had on this machine"):
         Model.load(package, providers="CUDAExecutionProvider,CPUExecutionProvider")

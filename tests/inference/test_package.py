@@ -1,6 +1,7 @@
 """What a model package must hold, what follows from the file alone, and every way to contradict it."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -199,21 +200,27 @@ def test_infinity_in_model_json_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("axes", "layout", "channels", "height", "width"),
+    ("axes", "color", "layout", "channels", "height", "width"),
     [
-        (["N", 28, 30, 1], "NHWC", 1, 28, 30),
-        (["N", 1, 28, 30], "NCHW", 1, 28, 30),
-        ([None, 224, 200, 3], "NHWC", 3, 224, 200),
-        ([None, 3, 224, 200], "NCHW", 3, 224, 200),
-        ([None, 4, 24, 20], "NCHW", 4, 24, 20),
-        ([None, None, None, 3], "NHWC", 3, None, None),
-        ([None, 3, None, None], "NCHW", 3, None, None),
+        (["N", 28, 30, 1], None, "NHWC", 1, 28, 30),
+        (["N", 1, 28, 30], None, "NCHW", 1, 28, 30),
+        ([None, 224, 200, 3], None, "NHWC", 3, 224, 200),
+        ([None, 3, 224, 200], None, "NCHW", 3, 224, 200),
+        ([None, 4, 24, 20], "rgb", "NCHW", 4, 24, 20),
+        ([None, None, None, 3], None, "NHWC", 3, None, None),
+        ([None, 3, None, None], None, "NCHW", 3, None, None),
     ],
 )
 def test_rank_4_is_an_image_and_its_channel_axis_is_found(
-    load: Load, axes: list[int | str | None], layout: str, channels: int, height: int | None, width: int | None
+    load: Load,
+    axes: list[int | str | None],
+    color: str | None,
+    layout: str,
+    channels: int,
+    height: int | None,
+    width: int | None,
 ) -> None:
-    package = load(graphs.passing("float32", axes))
+    package = load(graphs.passing("float32", axes), task="regression", color=color)
     wanted = _image(package)
     assert package.takes == "image"
     assert (wanted.layout, wanted.channels, wanted.height, wanted.width) == (layout, channels, height, width)
@@ -222,15 +229,16 @@ def test_rank_4_is_an_image_and_its_channel_axis_is_found(
 
 def test_a_fixed_batch_is_told(load: Load) -> None:
     assert _image(load(graphs.conv_net(batch=8))).batch == 8
-    assert _features(load(graphs.passing("float32", [3, 4]))).batch == 3
+    assert _features(load(graphs.passing("float32", [3, 4]), task="regression")).batch == 3
 
 
 def test_two_possible_channel_axes_are_told_apart_by_size_colour_or_the_first_convolution(load: Load) -> None:
     either = graphs.passing("float32", ["N", 3, 40, 1])
-    assert _image(load(either)).layout == "NCHW"  # ONNX's own convolutions take it
-    assert _image(load(either, color="grey")).layout == "NHWC"
-    assert _image(load(either, color="rgb")).layout == "NCHW"
-    assert _image(load(either, size=[3, 40])).layout == "NHWC"
+    with pytest.raises(ModelPackageError, match=r"'x' is \[N, 3, 40, 1\].* axis 1 or on axis 3: say color or size"):
+        load(either, task="regression")
+    assert _image(load(either, task="regression", color="grey")).layout == "NHWC"
+    assert _image(load(either, task="regression", color="rgb")).layout == "NCHW"
+    assert _image(load(either, task="regression", size=[3, 40])).layout == "NHWC"
     assert _image(load(graphs.conv_net("NHWC", size=(4, 40), channels=1))).layout == "NHWC"
 
 
@@ -240,10 +248,12 @@ def test_channels_that_the_axes_leave_open_are_told_by_the_first_convolution_or_
         axis.Clear()
     wanted = _image(load(net))
     assert (wanted.layout, wanted.channels, wanted.color) == ("NHWC", 3, "rgb")
-    anything = graphs.passing("float32", [None, None, None, None])
-    assert _image(load(anything, color="grey")).channels == 1
-    with pytest.raises(ModelPackageError, match=r"color: is missing: input 'x' is \[\?, \?, \?, \?\]"):
-        load(anything)
+    planes = graphs.passing("float32", [None, None, 28, 28])
+    assert _image(load(planes, task="regression", color="grey")).channels == 1
+    with pytest.raises(ModelPackageError, match=r"color: is missing: input 'x' is \[\?, \?, 28, 28\]"):
+        load(planes)
+    with pytest.raises(ModelPackageError, match=r"\[\?, \?, \?, \?\].* on axis 1 or on axis 3: .*task: tensors"):
+        load(graphs.passing("float32", [None, None, None, None]), task="regression", color="grey")
 
 
 def test_an_image_is_scaled_to_1_for_floats_and_left_alone_for_bytes(load: Load) -> None:
@@ -277,43 +287,52 @@ def test_resample_may_be_the_number_that_hugging_face_writes(load: Load) -> None
     assert _image(load(DIGITS)).resample == "bilinear"
 
 
-def test_rank_3_is_a_grey_image_where_that_is_plausible(load: Load) -> None:
-    wanted = _image(load(graphs.passing("float32", ["N", 28, 28])))
+@pytest.mark.parametrize("said", [{"color": "grey"}, {"size": [28, 28]}])
+def test_rank_3_is_a_grey_image_where_model_json_says_so(load: Load, said: dict[str, object]) -> None:
+    plane = graphs.passing("float32", ["N", 28, 28])
+    wanted = _image(load(plane, task="regression", **said))
     assert (wanted.layout, wanted.channels, wanted.unbatched) == ("NHW", 1, False)
+    with pytest.raises(ModelPackageError, match=r"'x' is \[N, 28, 28\], a series or a picture: say color or size"):
+        load(plane, task="regression")
+
+
+def test_rank_3_of_a_few_by_a_few_is_no_image_unless_model_json_says_so(load: Load) -> None:
     small = graphs.passing("float32", ["N", 6, 4])
     with pytest.raises(ModelPackageError, match=r"\[N, 6, 4\], of rank 3, and not plausibly a grey image"):
         load(small)
-    assert _image(load(small, color="grey")).layout == "NHW"
+    assert _image(load(small, task="regression", color="grey")).layout == "NHW"
 
 
 @pytest.mark.parametrize(("axes", "layout"), [([3, 24, 20], "NCHW"), ([24, 20, 3], "NHWC")])
 def test_rank_3_with_a_channel_axis_is_an_image_without_batch_axis(load: Load, axes: list[int], layout: str) -> None:
-    wanted = _image(load(graphs.passing("float32", axes, answer=[10])))
+    wanted = _image(load(graphs.passing("float32", axes, answer=[10]), task="regression", color="rgb"))
     assert (wanted.layout, wanted.channels, wanted.height, wanted.width) == (layout, 3, 24, 20)
     assert wanted.unbatched
 
 
-@pytest.mark.parametrize(
-    ("axes", "width"), [(["N", 4], 4), ([3, 4], 4), (["N", 1], 1), (["N"], 1), ([1], 1), (["N", "F"], None)]
-)
+@pytest.mark.parametrize(("axes", "width"), [(["N", 4], 4), ([3, 4], 4), (["N", 1], 1), ([1], 1), (["N", "F"], None)])
 def test_rank_2_and_1_are_features(load: Load, axes: list[int | str], width: int | None) -> None:
-    package = load(graphs.passing("float32", axes))
+    package = load(graphs.passing("float32", axes), task="regression")
     columns = _features(package).columns
     assert package.takes == "features"
     assert (None if columns is None else len(columns)) == width
 
 
-def test_one_axis_of_fixed_length_is_one_row_unless_an_output_has_as_many(load: Load) -> None:
-    one_row = _features(load(graphs.passing("float32", [4], answer=[3])))
-    four_rows = _features(load(graphs.passing("float32", [4])))
+def test_one_axis_is_a_row_or_rows_as_the_names_say_where_the_file_does_not(load: Load) -> None:
+    one_row = _features(load(graphs.passing("float32", [4], answer=[3]), task="regression"))
+    four = graphs.passing("float32", [4])
+    with pytest.raises(ModelPackageError, match=r"'x' is \[4\] and so is an output, 4 rows or one .*feature_names"):
+        load(four)
+    assert _features(load(four, feature_names=["a", "b", "c", "d"], task="regression")).unbatched
+    four_rows = _features(load(four, feature_names=["a"]))
     assert (one_row.unbatched, len(one_row.columns or ())) == (True, 4)
     assert (four_rows.batch, len(four_rows.columns or ())) == (4, 1)
 
 
 def _columns_model(*columns: tuple[str, str, list[int | str | None]]) -> onnx.ModelProto:
-    node = helper.make_node("Identity", [columns[0][0]], ["y"])
+    node = helper.make_node("Identity", [columns[0][0]], ["label"])
     inputs = [graphs.tensor(name, dtype, axes) for name, dtype, axes in columns]
-    return graphs.graph([node], inputs, [graphs.tensor("y", columns[0][1], columns[0][2])])
+    return graphs.graph([node], inputs, [graphs.tensor("label", columns[0][1], columns[0][2])])
 
 
 def test_one_input_per_column_names_the_features(load: Load) -> None:
@@ -343,16 +362,16 @@ def test_other_names_rename_the_inputs_in_their_order(load: Load) -> None:
 
 
 def test_inputs_of_several_columns_take_theirs_one_after_the_other(load: Load) -> None:
-    model = _columns_model(("numbers", "float32", ["N", 3]), ("kind", "string", ["N", 1]))
+    model = _columns_model(("kind", "string", ["N", 1]), ("numbers", "float32", ["N", 3]))
     assert load(model).feature_names is None
-    wanted = _features(load(model, feature_names=["a", "b", "c", "kind"]))
-    assert [(one.name, one.columns) for one in wanted.tensors] == [("numbers", (0, 1, 2)), ("kind", (3,))]
+    wanted = _features(load(model, feature_names=["kind", "a", "b", "c"]))
+    assert [(one.name, one.columns) for one in wanted.tensors] == [("kind", (0,)), ("numbers", (1, 2, 3))]
 
 
 def test_names_tell_how_many_features_there_are_where_the_file_does_not(load: Load) -> None:
     model = graphs.passing("float32", ["N", None])
-    assert load(model, feature_names=["a", "b"]).feature_names == ("a", "b")
-    assert _features(load(model)).columns is None
+    assert load(model, feature_names=["a", "b"], task="regression").feature_names == ("a", "b")
+    assert _features(load(model, task="regression")).columns is None
 
 
 @pytest.mark.parametrize(
@@ -393,21 +412,28 @@ def test_a_model_that_takes_something_else_is_refused_in_words(
 # --- what comes out --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("answer", [["N", 1], ["N"], ["N", 1, 1], [1]])
+def test_one_value_is_a_regression(load: Load, answer: list[int | str | None]) -> None:
+    assert load(graphs.passing("float32", ["N", 4], answer=answer)).task == "regression"
+
+
 @pytest.mark.parametrize(
-    ("answer", "task"),
-    [
-        (["N", 10], "classification"),
-        (["N", 1], "regression"),
-        (["N"], "regression"),
-        (["N", 10, 1, 1], "classification"),
-        (["N", 8, 8], "regression"),
-        (["N", None], "regression"),
-    ],
+    ("answer", "row"),
+    [(["N", 10], "[10]"), (["N", 10, 1, 1], "[10, 1, 1]"), (["N", 8, 8], "[8, 8]"), (["N", None], "[?]")],
 )
-def test_without_model_json_several_values_are_a_classification_and_one_is_a_regression(
-    load: Load, answer: list[int | str | None], task: str
+def test_several_values_are_in_doubt_unless_something_says_what_they_are(
+    load: Load, answer: list[int | str | None], row: str
 ) -> None:
-    assert load(graphs.passing("float32", ["N", 4], answer=answer)).task == task
+    model = graphs.passing("float32", ["N", 4], answer=answer)
+    with pytest.raises(ModelPackageError, match=rf"^model\.onnx: output 'y' is {re.escape(row)} .*: say task in model"):
+        load(model)
+    assert load(model, task="regression").task == "regression"
+    shares = graphs.linear(np.ones((4, 10)), then=["Softmax"], answer=answer)
+    if "8" in row:
+        with pytest.raises(ModelPackageError, match="say task"):
+            load(shares)
+    else:
+        assert load(shares).task == "classification"
 
 
 def test_labels_or_an_activation_make_a_classification(load: Load) -> None:
@@ -436,24 +462,31 @@ def _two_outputs(first: tuple[str, list[Any]], second: tuple[str, list[Any]]) ->
     return graphs.graph(nodes, [graphs.tensor("x", "float32", ["N", 4])], outputs)
 
 
-def test_of_several_outputs_of_numbers_the_first_is_the_answer_or_the_one_that_the_labels_fit(load: Load) -> None:
+def test_of_several_outputs_of_numbers_model_json_names_the_answer_or_has_labels_that_fit_one(load: Load) -> None:
     model = _two_outputs(("float32", ["N", 64]), ("float32", ["N", 3]))
-    assert load(model).answer.width == 64
+    with pytest.raises(ModelPackageError, match="outputs 'first', 'second' may each be the answer: say answer in"):
+        load(model, task="regression")
+    named = load(model, task="regression", answer="second").answer
+    assert (named.width, [one.name for one in named.further]) == (3, ["first"])
     assert load(model, labels=["a", "b", "c"]).answer.width == 3
 
 
-def test_an_output_that_has_no_part_for_each_input_is_passed_over(load: Load) -> None:
+def test_an_output_that_has_no_part_for_each_input_must_be_left_out(load: Load) -> None:
     model = _two_outputs(("float32", [1]), ("float32", [3, 4]))
     model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 3
-    scores = load(model).answer.scores
-    assert scores is not None
-    assert scores.name == "second"
+    with pytest.raises(ModelPackageError, match=r"3 rows at a time, but output 'first' \[1\] has no .* under keep"):
+        load(model, task="regression")
+    answer = load(model, task="regression", keep=["second"]).answer
+    assert answer.scores is not None
+    assert (answer.scores.name, answer.further) == ("second", ())
 
 
 def test_a_whole_number_alone_is_a_label_where_model_json_says_classification(load: Load) -> None:
     model = graphs.passing("int64", ["N", 1])
-    alone, told = load(model), load(model, task="classification")
-    assert (alone.task, alone.answer.label) == ("regression", None)
+    with pytest.raises(ModelPackageError, match="'y' is one value of int64, a class or a quantity: say task"):
+        load(model)
+    number, told = load(model, task="regression"), load(model, task="classification")
+    assert (number.task, number.answer.label) == ("regression", None)
     assert told.answer.scores is None
     assert told.answer.label is not None
 
@@ -558,6 +591,7 @@ def test_what_the_api_takes_is_told_for_features(load: Load) -> None:
             {"name": "city", "type": "string", "dtype": "string"},
         ],
     }
-    nameless = load(graphs.passing("float32", ["N", 2])).describe_input()
+    nameless = load(graphs.passing("float32", ["N", 2]), task="regression").describe_input()
     assert nameless["features"] == [{"name": None, "type": "number", "dtype": "float32"}] * 2
-    assert load(graphs.passing("float32", ["N", None])).describe_input() == {"takes": "features", "features": None}
+    anything = load(graphs.passing("float32", ["N", None]), task="regression", missing="nan").describe_input()
+    assert anything == {"takes": "features", "features": None, "missing": "nan"}

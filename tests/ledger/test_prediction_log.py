@@ -51,6 +51,8 @@ def test_a_predicted_image_is_one_row_with_its_model_and_what_is_known_of_its_fi
         "input_sha256": hashlib.sha256(PNG).hexdigest(),
         "input_uri": None,
         "input_id": new.input.input_id,
+        "input_form": None,
+        "outputs": None,
     }
 
 

@@ -23,6 +23,7 @@ _TYPES = {
     "bool": TensorProto.BOOL,
     "string": TensorProto.STRING,
     "complex64": TensorProto.COMPLEX64,
+    "bfloat16": TensorProto.BFLOAT16,
 }
 
 
@@ -80,7 +81,7 @@ def conv_net(
     channels: int = 1,
     classes: int = 10,
     dtype: str = "float32",
-    ends_in: Literal["Softmax", "Sigmoid", "logits"] = "Softmax",
+    ends_in: Literal["Softmax", "LogSoftmax", "Sigmoid", "logits"] = "Softmax",
     seed: int = 0,
 ) -> ModelProto:
     """Make an image classifier: one convolution, the mean over the image, one dense layer."""

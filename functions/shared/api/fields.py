@@ -32,9 +32,9 @@ METADATA: Final = (
 """What the OpenAPI document says of `metadata`, because no schema can."""
 
 
-def text_schema(limit: int) -> dict[str, Any]:
-    """Return the schema of a text that `check_text` accepts."""
-    return {"type": "string", "minLength": 1, "maxLength": limit, "pattern": ONE_LINE}
+def text_schema(limit: int, example: str) -> dict[str, Any]:
+    """Return the schema of a text that `check_text` accepts. Swagger UI fills the example into its forms."""
+    return {"type": "string", "minLength": 1, "maxLength": limit, "pattern": ONE_LINE, "examples": [example]}
 
 
 def or_null(schema: dict[str, Any]) -> dict[str, Any]:

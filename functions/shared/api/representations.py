@@ -32,6 +32,14 @@ class ServedModel(_Representation):
     version: str = Field(examples=["1"])
 
 
+class Tensor(_Representation):
+    """A tensor, as the Open Inference Protocol has it in JSON."""
+
+    shape: list[int] = Field(examples=[[2]])
+    datatype: str = Field(examples=["FP32"])
+    data: list[Any] = Field(description="The values, flat and in row-major order.", examples=[[0.25, 0.75]])
+
+
 class Prediction(_Representation):
     """One stored prediction, without its input. Members that do not apply are absent."""
 
@@ -39,8 +47,13 @@ class Prediction(_Representation):
     input_id: UUID
     filename: str | None = Field(default=None, description="Absent if the input had no name.", examples=["seven.png"])
     contenttype: str = Field(examples=["image/png"])
-    prediction: list[Any] | None = Field(
-        default=None, description="The model's output for this input, nested if it has more than one axis."
+    prediction: list[Any] | dict[str, Any] | None = Field(
+        default=None,
+        description="The model's output for this input, nested if it has more than one axis. Of a model that takes "
+        "tensors: an object with one member, `outputs`, its outputs by name.",
+    )
+    outputs: dict[str, Tensor] | None = Field(
+        default=None, description="The model's further outputs by name. Absent if it has none."
     )
     likely_class: int | None = Field(default=None, description="Classification: the index of the most likely class.")
     label: str | None = Field(default=None, description="Classification: the name of the most likely class.")
@@ -69,13 +82,14 @@ class Accepted(_Representation):
 
 
 class PredictionWithInput(Prediction):
-    """One stored prediction with its input: one of `image`, `input_url` and `features`."""
+    """One stored prediction with its input: one of `image`, `input_url`, `features` and `inputs`."""
 
     image: str | None = Field(default=None, description="The original bytes, as a base64 data URI.")
     input_url: str | None = Field(
         default=None, description="The path of the original bytes, if the image is too large to be included."
     )
     features: list[Any] | dict[str, Any] | None = Field(default=None, description="The features as they were sent.")
+    inputs: dict[str, Any] | None = Field(default=None, description="The tensors by name, as they were sent.")
 
 
 class Predictions(_Representation):
@@ -105,6 +119,7 @@ def members(record: PredictionRecord) -> dict[str, Any]:
         "filename": record.filename,
         "contenttype": record.contenttype,
         "prediction": record.output,
+        "outputs": record.outputs,
         "likely_class": record.likely_class,
         "label": record.label,
         "confidence": record.confidence,

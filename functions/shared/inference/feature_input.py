@@ -66,12 +66,15 @@ class FeatureInput:
         The graph's inputs.
     batch, unbatched
         As for `ImageInput`.
+    missing
+        Whether null stands for a missing value, which is NaN to the model.
     """
 
     columns: tuple[FeatureColumn, ...] | None
     tensors: tuple[FeatureTensor, ...]
     batch: int | None
     unbatched: bool
+    missing: bool = False
 
     @property
     def names(self) -> tuple[str, ...] | None:
@@ -100,11 +103,14 @@ def choose_feature_input(signature: Signature, settings: PackageSettings) -> Fea
     for key in _IMAGE_KEYS:
         if getattr(settings, key) is not None:
             raise wrong(key, f"is about images, but the model takes features {written(inputs[0].shape)}")
-    batch, unbatched = _batch(signature)
+    if settings.missing is not None and not any(spec.dtype in FLOATS for spec in inputs):
+        raise wrong("missing", f"is {settings.missing}, but the model has no input of floats, which alone have a NaN")
+    batch, unbatched = _batch(signature, names)
     widths = [_width(spec, unbatched=unbatched) for spec in inputs]
     if None in widths:
         if len(inputs) == 1 and names is None:
-            return FeatureInput(None, (FeatureTensor(inputs[0].name, inputs[0].dtype, None, 2),), batch, unbatched)
+            tensor = FeatureTensor(inputs[0].name, inputs[0].dtype, None, 2)
+            return FeatureInput(None, (tensor,), batch, unbatched, settings.missing is not None)
         # Of several inputs, each is a column unless it says otherwise.
         widths = [len(names)] if len(inputs) == 1 and names is not None else [width or 1 for width in widths]
     slots = [spec for spec, width in zip(inputs, widths, strict=True) for _ in range(width or 0)]
@@ -128,7 +134,7 @@ def choose_feature_input(signature: Signature, settings: PackageSettings) -> Fea
             FeatureTensor(spec.name, spec.dtype, tuple(place[at] for at in range(start, stop)), len(spec.axes))
         )
         start = stop
-    return FeatureInput(columns, tuple(tensors), batch, unbatched)
+    return FeatureInput(columns, tuple(tensors), batch, unbatched, settings.missing is not None)
 
 
 def _width(spec: TensorSpec, *, unbatched: bool) -> int | None:
@@ -138,14 +144,15 @@ def _width(spec: TensorSpec, *, unbatched: bool) -> int | None:
     return axis if isinstance(axis, int) else None
 
 
-def _batch(signature: Signature) -> tuple[int | None, bool]:
+def _batch(signature: Signature, names: tuple[str, ...] | None) -> tuple[int | None, bool]:
     """Return the number of rows of each run, or None, and whether the graph has no batch axis."""
     inputs = signature.inputs
     if len(inputs) == 1 and len(inputs[0].axes) == 1:
         (length,) = inputs[0].axes
         leading = {output.shape[0] for output in signature.outputs if output.shape}
-        # [4] is one row of four features, unless an output has four rows too
-        if isinstance(length, int) and length > 1 and length not in leading:
+        # [4] is one row of four features, unless an output has four rows too and model.json does not name four
+        told = names is not None and len(names) == length
+        if isinstance(length, int) and length > 1 and (told or length not in leading):
             return None, True
     fixed = {spec.name: axis for spec in inputs for axis in spec.axes[:1] if isinstance(axis, int)}
     if len(set(fixed.values())) > 1:

@@ -114,7 +114,7 @@ class FeatureDecoder:
             if name not in features:
                 problems.add(
                     f"/features/{json_pointer_token(name)}",
-                    f"feature {_shown(name)} is missing: it must be {_wanted_type(column.dtype)}",
+                    f"feature {_shown(name)} is missing: it must be {self._wanted_type(column.dtype)}",
                 )
         return [features.get(name, _ABSENT) for name in names]
 
@@ -123,15 +123,21 @@ class FeatureDecoder:
     ) -> NDArray[Any]:
         places = tensor.columns if tensor.columns is not None else range(len(values))
         own = [values[place] for place in places]
-        array = _converted(own, tensor.dtype)
+        missing = self._wanted.missing and tensor.dtype.startswith("float")
+        array = _converted(own, tensor.dtype, missing=missing)
         if array is None:
             for place, value in zip(places, own, strict=True):
-                what = None if value is _ABSENT else _mistake(value, tensor.dtype)
+                excused = value is _ABSENT or (missing and value is None)
+                what = None if excused else _mistake(value, tensor.dtype)
                 if what is not None:
                     pointer, name = pointers.of(place)
-                    problems.add(pointer, f"{name} must be {_wanted_type(tensor.dtype)}, {what}")
+                    problems.add(pointer, f"{name} must be {self._wanted_type(tensor.dtype)}, {what}")
             array = np.empty(0)
         return array if tensor.rank == 1 and len(own) == 1 else array[np.newaxis]
+
+    def _wanted_type(self, dtype: str) -> str:
+        wanted = _wanted_type(dtype)
+        return f"{wanted}, or null if it is missing" if self._wanted.missing and dtype.startswith("float") else wanted
 
 
 class _Absent:
@@ -142,9 +148,10 @@ _ABSENT: Final = _Absent()
 
 
 class _Problems:
-    """Collects up to a hundred problems of one feature vector, and counts the others."""
+    """Collects up to a hundred problems of one input, and counts the others."""
 
-    def __init__(self) -> None:
+    def __init__(self, pointer: str = "/features") -> None:
+        self._pointer = pointer
         self._found: list[InputProblem] = []
         self._more = 0
 
@@ -158,7 +165,7 @@ class _Problems:
         if not self._found:
             return
         if self._more:
-            self._found.append(InputProblem("/features", f"and {self._more} more problems"))
+            self._found.append(InputProblem(self._pointer, f"and {self._more} more problems"))
         message = self._found[0].detail
         if len(self._found) > 1:
             message += f" (and {len(self._found) + self._more - 1 - bool(self._more)} more)"
@@ -198,9 +205,14 @@ def _wanted_type(dtype: str) -> str:
     return f"a whole number from {limits.min} to {limits.max}"
 
 
-def _converted(values: list[object], dtype: str) -> NDArray[Any] | None:
-    """Convert values to an array. None if one is wrong: `_mistake` then says which."""
+def _converted(values: list[object], dtype: str, *, missing: bool = False) -> NDArray[Any] | None:
+    """Convert values to an array. None if one is wrong: `_mistake` then says which. With `missing`, None is NaN."""
     types = set(map(type, values))
+    if missing and type(None) in types:
+        known = _converted([0.0 if value is None else value for value in values], dtype)
+        if known is not None:
+            known[[value is None for value in values]] = np.nan
+        return known
     if dtype == "string":
         if types == {str} and all(map(_is_unicode, values)):
             array = np.empty(len(values), dtype=object)

@@ -128,7 +128,10 @@ def choose_image_input(signature: Signature, settings: PackageSettings) -> Image
     if settings.feature_names is not None:
         raise wrong("feature_names", f"the model takes an image {written(spec.shape)}, which has no features")
     if spec.dtype not in FLOATS | WHOLE_NUMBERS:
-        raise ModelPackageError(f"model.onnx: input {spec.name!r} is an image of {spec.dtype}, which is not served")
+        raise ModelPackageError(
+            f"model.onnx: input {spec.name!r} is an image of {spec.dtype}, which is not served: "
+            "say task: tensors in model.json"
+        )
     axes = _axes_of_rank_4(spec, settings, fitting) if len(spec.axes) == 4 else _axes_of_rank_3(signature, settings)
     channels = _channels(spec, axes, settings)
     color = settings.color or ("grey" if channels == 1 else "rgb")
@@ -218,6 +221,17 @@ def _fitting(settings: PackageSettings) -> _Fitting:
     return _Fitting("stretch", crops=True, resized_to=size, size=crop_size, key="crop_size")
 
 
+def image_size(settings: PackageSettings) -> tuple[int, int] | None:
+    """Return height and width of what the model takes, if the settings say it.
+
+    Raises
+    ------
+    ModelPackageError
+        The settings contradict each other.
+    """
+    return _fitting(settings).size
+
+
 def _resized_to(fitting: _Fitting, height: int | None, width: int | None) -> int | tuple[int, int] | None:
     """Return what an image is resized to before it is cut. The default covers the crop, whatever the image's shape."""
     if not fitting.crops or height is None or width is None or fitting.resized_to == (height, width):
@@ -246,7 +260,7 @@ def _axes_of_rank_4(spec: TensorSpec, settings: PackageSettings, fitting: _Fitti
     if not possible:
         raise ModelPackageError(
             f"model.onnx: input {spec.name!r} is {written(spec.shape)}: an image has 1, 3 or 4 channels, "
-            f"on axis 1 (here {first}) or axis 3 (here {last})"
+            f"on axis 1 (here {first}) or axis 3 (here {last}): for anything else say task: tensors in model.json"
         )
 
     def likelihood(axes: _Axes) -> tuple[bool, bool, bool]:
@@ -264,10 +278,12 @@ def _axes_of_rank_3(signature: Signature, settings: PackageSettings) -> _Axes:
     (spec,) = signature.inputs
     first, second, last = spec.axes
     large = [isinstance(axis, int) and axis >= _SMALLEST_PLAUSIBLE_SIDE for axis in spec.axes]
-    if last in (1, 3, 4) and large[0] and large[1]:
+    grey = (settings.color or ("grey" if spec.channels_hint == 1 else None)) == "grey"
+    if last in (1, 3, 4) and large[0] and large[1] and (last == 1 or not grey):
         return _Axes("NHWC", None, last, first, second, unbatched=True)
     leading = {output.shape[0] for output in signature.outputs if output.shape}
-    if first in (3, 4) and large[1] and large[2] and first not in leading:
+    coloured = settings.color in ("rgb", "bgr") or spec.channels_hint in (3, 4)
+    if first in (3, 4) and large[1] and large[2] and not grey and (coloured or first not in leading):
         return _Axes("NCHW", None, first, second, last, unbatched=True)
     told = settings.size is not None or settings.color is not None
     if told or (large[1] and large[2]):
@@ -275,7 +291,7 @@ def _axes_of_rank_3(signature: Signature, settings: PackageSettings) -> _Axes:
     raise ModelPackageError(
         f"model.onnx: input {spec.name!r} is {written(spec.shape)}, of rank 3, and not plausibly a grey image "
         f"[N, height, width] of at least {_SMALLEST_PLAUSIBLE_SIDE} by {_SMALLEST_PLAUSIBLE_SIDE} pixels: "
-        "if it is one, say color: grey in model.json"
+        "if it is one, say color: grey in model.json, else task: tensors"
     )
 
 
@@ -287,7 +303,8 @@ def _channels(spec: TensorSpec, axes: _Axes, settings: PackageSettings) -> int:
     if spec.channels_hint in (1, 3, 4):
         return spec.channels_hint
     raise ModelPackageError(
-        f"model.json: color: is missing: input {spec.name!r} is {written(spec.shape)} and leaves the channels open"
+        f"model.json: color: is missing: input {spec.name!r} is {written(spec.shape)} and leaves the channels open: "
+        "if it is no picture, say task: tensors"
     )
 
 

@@ -4,8 +4,8 @@ import contextlib
 import io
 import logging
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import numpy as np
@@ -24,8 +24,11 @@ from functions.shared.inference.errors import (
 from functions.shared.inference.features import FeatureDecoder
 from functions.shared.inference.images import ImageDecoder
 from functions.shared.inference.outputs import OutputReader, RowsMismatchError
-from functions.shared.inference.package import FeatureInput, ImageInput, ModelPackage
+from functions.shared.inference.package import FeatureInput, ImageInput, ModelPackage, TensorInput
 from functions.shared.inference.prediction import Prediction
+from functions.shared.inference.tensor_outputs import TensorReader
+from functions.shared.inference.tensor_runs import TensorRuns
+from functions.shared.inference.tensors import DecodedTensors
 
 # The wheel contains a telemetry client that reads this at import. Without it, usage data could leave the deployment.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
@@ -70,9 +73,21 @@ _RUN_FAILURES: Final = (
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Instance:
-    """One input, decoded: an array per input of the graph, each with a first axis of one entry."""
+    """One input, decoded.
+
+    Attributes
+    ----------
+    arrays
+        An array per input of the graph, each with a first axis of one entry.
+    names
+        The inputs that they are for; empty if they are for all.
+    axes
+        The lengths of the axes that have a name, if the model takes tensors.
+    """
 
     arrays: tuple[NDArray[Any], ...]
+    names: tuple[str, ...] = ()
+    axes: Mapping[str, int] = field(default_factory=dict)
 
 
 class Model:
@@ -90,19 +105,25 @@ class Model:
         self.package = package
         self.provider: str = session.get_providers()[0]
         self._session = session
-        self._reader = OutputReader(package)
         wanted = package.input
+        self._runs = TensorRuns(wanted) if isinstance(wanted, TensorInput) else None
+        self._tensors = TensorReader(package) if self._runs is not None else None
+        self._reader = OutputReader(package)
+        self._output_names = self._reader.names if self._tensors is None else self._tensors.names
         self._images = ImageDecoder(wanted, max_pixels=max_image_pixels) if isinstance(wanted, ImageInput) else None
         self._features = FeatureDecoder(wanted) if isinstance(wanted, FeatureInput) else None
         if isinstance(wanted, ImageInput):
             self._input_names: tuple[str, ...] = (wanted.name,)
             self._open_shape = wanted.height is None
+        elif isinstance(wanted, TensorInput):
+            self._input_names = tuple(tensor.name for tensor in wanted.tensors)
+            self._open_shape = True
         else:
             self._input_names = tuple(tensor.name for tensor in wanted.tensors)
             self._open_shape = wanted.columns is None
         self._max_run_bytes = _MAX_RUN_BYTES_ON_CPU if self.provider == _CPU else _MAX_RUN_BYTES
         self._unbatched = wanted.unbatched
-        self._rows = 1 if wanted.unbatched else wanted.batch
+        self._rows = 1 if wanted.unbatched or package.answer.unmatched else wanted.batch
 
     @classmethod
     def load(
@@ -139,12 +160,14 @@ class Model:
         # The runtime opens the files itself. If they have changed, the package's digest identifies another model.
         for file in package.files:
             file.require_unchanged()
+        if model._runs is not None and model._tensors is not None:
+            model._decide_axes(model._runs, model._tensors)
         if package.labels is not None and package.answer.width is None:
             model.warm_up()  # only a run shows how many scores there are
         return model
 
     def decoding_budget(self) -> DecodingBudget | None:
-        """Return what the images of one request may cost to decode; None if the model takes features."""
+        """Return what the images of one request may cost to decode; None if the model takes no images."""
         return None if self._images is None else self._images.budget()
 
     def decode_image(self, data: bytes, budget: DecodingBudget | None = None) -> Instance:
@@ -163,7 +186,7 @@ class Model:
             See `ImageDecoder.decode`.
         """
         if self._images is None:
-            raise TypeError("this model takes features, not images")
+            raise TypeError(f"this model takes {self.package.takes}, not images")
         return Instance((self._images.decode(data, budget),))
 
     def check_image(self, data: bytes) -> None:
@@ -175,7 +198,7 @@ class Model:
             See `ImageDecoder.check`.
         """
         if self._images is None:
-            raise TypeError("this model takes features, not images")
+            raise TypeError(f"this model takes {self.package.takes}, not images")
         self._images.check(data)
 
     def decode_features(self, features: object) -> Instance:
@@ -187,8 +210,21 @@ class Model:
             See `FeatureDecoder.decode`.
         """
         if self._features is None:
-            raise TypeError("this model takes images, not features")
+            raise TypeError(f"this model takes {self.package.takes}, not features")
         return Instance(self._features.decode(features))
+
+    def decode_tensors(self, inputs: object) -> Instance:
+        """Check and convert one example: an object with a value or nested lists for each input of the graph.
+
+        Raises
+        ------
+        MissingFeaturesError, InvalidFeaturesError
+            See `TensorRuns.decode`.
+        """
+        if self._runs is None:
+            raise TypeError(f"this model takes {self.package.takes}, not tensors")
+        decoded = self._runs.decode(inputs)
+        return Instance(decoded.arrays, decoded.names, decoded.axes)
 
     def predict(self, instances: Sequence[Instance]) -> list[Prediction]:
         """Predict instances, in their order.
@@ -209,6 +245,8 @@ class Model:
         """
         if len(instances) == 1:
             return self._predict_group(instances)
+        if self._runs is not None:
+            return self._predict_alike(self._runs, instances)
         return self._predict_groups(self._groups(instances))
 
     def warm_up(self) -> None:
@@ -233,10 +271,15 @@ class Model:
     def made_up_instance(self) -> Instance:
         """Make up an input: a black image, or zeros, false and empty strings."""
         wanted = self.package.input
+        if self._runs is not None:
+            decoded = self._runs.made_up()
+            return Instance(decoded.arrays, decoded.names, decoded.axes)
         if isinstance(wanted, FeatureInput):
             zeros: dict[str, object] = {"string": "", "boolean": False}
             columns = wanted.columns
             return self.decode_features([0] if columns is None else [zeros.get(column.type, 0) for column in columns])
+        if isinstance(wanted, TensorInput):
+            raise TypeError("tensors are made up above")
         height, width = wanted.height or _MADE_UP_SIDE, wanted.width or _MADE_UP_SIDE
         return Instance((ImageDecoder(wanted, max_pixels=height * width).black(height, width),))
 
@@ -246,10 +289,51 @@ class Model:
             first = instances[start].arrays
             limit = self._rows or max(1, self._max_run_bytes // max(1, sum(array.nbytes for array in first)))
             end = min(start + limit, len(instances))
-            if self._open_shape:
+            if self._runs is not None:
+                end = self._runs.end(instances, start, end, self._max_run_bytes)
+            elif self._open_shape:
                 end = next((at for at in range(start, end) if instances[at].arrays[0].shape != first[0].shape), end)
             yield instances[start:end]
             start = end
+
+    def _predict_alike(self, runs: TensorRuns, instances: Sequence[Instance]) -> list[Prediction]:
+        """Predict examples that can share a run one after another, whatever order they came in."""
+        order = runs.order(instances)
+        try:
+            made = self._predict_groups(self._groups([instances[at] for at in order]))
+        except InputError as error:
+            problems = sorted((replace(one, instance=order[one.instance]) for one in error.problems), key=_position)
+            raise type(error)(str(error), problems=tuple(problems)) from error
+        places = {at: place for place, at in enumerate(order)}
+        return [made[places[at]] for at in range(len(instances))]
+
+    def _decide_axes(self, runs: TensorRuns, reader: TensorReader) -> None:
+        """Run the model on made-up examples, and see which axes of the outputs are as long as axes of the inputs."""
+        if reader.undecided:
+            few, more = (self._run_made_up(runs.made_up(), rows) for rows in (2, 3))
+            for name in reader.undecided:
+                lengths = few[name].shape[:1], more[name].shape[:1]
+                reader.decide(name, batched=lengths == ((2,), (3,)))
+        runs.one_by_one = runs.one_by_one or reader.one_by_one
+        if runs.one_by_one or not reader.has_unnamed_axes(runs.axis_names):
+            return
+        for axis in runs.padded_axes:
+            shorter, longer = (self._run_made_up(runs.made_up(one), 2) for one in (None, axis))
+            for name, array in shorter.items():
+                for at in range(1, array.ndim):
+                    if longer[name].ndim == array.ndim and longer[name].shape[at] == array.shape[at] + 1:
+                        reader.name_axis(name, at, axis)
+
+    def _run_made_up(self, example: DecodedTensors, rows: int) -> dict[str, NDArray[Any]]:
+        instance = Instance(example.arrays, example.names, example.axes)
+        try:
+            raw = self._session.run(self._output_names, self._feed([instance] * rows, self._rows or rows))
+        except _RUN_FAILURES as error:
+            raise ModelPackageError(
+                f"model.onnx: {rows} made-up examples cannot be run, to see which axes of the outputs follow those of "
+                f"the inputs: give them the same names: {_first_line(error)}"
+            ) from error
+        return {name: np.asarray(array) for name, array in zip(self._output_names, raw, strict=True)}
 
     def _predict_groups(self, groups: Iterable[Sequence[Instance]]) -> list[Prediction]:
         """Predict group after group, and raise all problems of instances together at the end."""
@@ -270,36 +354,49 @@ class Model:
 
     def _predict_group(self, group: Sequence[Instance]) -> list[Prediction]:
         rows = self._rows or len(group)
-        if rows == 1:
-            arrays = group[0].arrays
-        else:
-            padded = [*group, *[group[-1]] * (rows - len(group))]
-            arrays = tuple(np.concatenate(parts) for parts in zip(*(one.arrays for one in padded), strict=True))
-        if self._unbatched:
-            arrays = tuple(array[0] for array in arrays)
         try:
-            raw = self._session.run(self._reader.names, dict(zip(self._input_names, arrays, strict=True)))
+            raw = self._session.run(self._output_names, self._feed(group, rows))
         except _RUN_FAILURES as error:
             if len(group) > 1:
                 return self._predict_groups([one] for one in group)  # find out which one fails
             raise self._failure(error) from error
         try:
+            if self._runs is not None and self._tensors is not None:
+                return self._tensors.read(raw, rows, len(group), self._runs.own_axes(group))
             return self._reader.read(raw, rows, len(group))
         except RowsMismatchError as error:
             if self._rows is None:
                 return self._predict_groups([one] for one in group)  # the graph merges its rows into one
             raise ModelPackageError(f"model.onnx: takes {rows} rows, but answers another number of them") from error
 
+    def _feed(self, group: Sequence[Instance], rows: int) -> dict[str, NDArray[Any]]:
+        """Return what goes into a run of a group: its last instance is repeated up to the rows that the model takes."""
+        padded = group if len(group) == rows else [*group, *[group[-1]] * (rows - len(group))]
+        if self._runs is not None:
+            return self._runs.feed(padded)
+        if rows == 1:
+            arrays = group[0].arrays
+        else:
+            arrays = tuple(np.concatenate(parts) for parts in zip(*(one.arrays for one in padded), strict=True))
+        if self._unbatched:
+            arrays = tuple(array[0] for array in arrays)
+        return dict(zip(self._input_names, arrays, strict=True))
+
     def _failure(self, error: Exception) -> InputError | ModelRunError:
         """Return the error for a failed run. A model may refuse a feature's value, but not a pixel's."""
         _LOG.warning("the runtime failed: %s", error)
-        if self._features is not None:
+        if self._images is None:
             message = "the model cannot take these values"
-            return InvalidFeaturesError(message, problems=(InputProblem("/features", message),))
+            pointer = "/features" if self._features is not None else "/inputs"
+            return InvalidFeaturesError(message, problems=(InputProblem(pointer, message),))
         if self._open_shape:
             message = "the model cannot take an image of this size"
             return UnpredictableInputError(message, problems=(InputProblem("/image", message),))
         return ModelRunError("the runtime failed on an image of the model's own size")
+
+
+def _position(problem: InputProblem) -> int:
+    return problem.instance
 
 
 def _options(intra_op_threads: int) -> onnxruntime.SessionOptions:

@@ -29,12 +29,34 @@ WHOLE_NUMBERS: Final = frozenset({"int8", "int16", "int32", "int64", "uint8", "u
 SERVED_DTYPES: Final = FLOATS | WHOLE_NUMBERS | {"bool", "string"}
 
 # Steps that change the form of a tensor but not what its values mean.
-_FORM_ONLY: Final = frozenset({"Identity", "Cast", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Transpose"})
+_FORM_ONLY: Final = frozenset(
+    {
+        "Identity", "Cast", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Transpose",
+        "QuantizeLinear", "DequantizeLinear",
+    }
+)  # fmt: skip
 # Steps that may stand between a graph's image input and its first convolution without moving an axis.
-_ELEMENTWISE: Final = frozenset({"Identity", "Cast", "Add", "Sub", "Mul", "Div", "BatchNormalization", "Pad", "Clip"})
+_ELEMENTWISE: Final = frozenset(
+    {
+        "Identity", "Cast", "Add", "Sub", "Mul", "Div", "BatchNormalization", "Pad", "Clip",
+        "QuantizeLinear", "DequantizeLinear",
+    }
+)  # fmt: skip
+# Steps that make a tensor of rank 4 of a picture without a batch or channel axis.
+_NEW_AXIS: Final = frozenset({"Unsqueeze", "Reshape"})
+# The domains of operators that onnxruntime itself knows.
+_KNOWN_DOMAINS: Final = frozenset({"", "ai.onnx", "ai.onnx.ml", "ai.onnx.training", "ai.onnx.preview.training"})
+_RUNTIMES_DOMAINS: Final = ("com.microsoft", "com.ms.internal")
+# What ONNX-ML's regressors do to their values at the end, by the name of the operator that does the same.
+_POST_TRANSFORMS: Final[Mapping[bytes, str]] = {
+    b"LOGISTIC": "Sigmoid",
+    b"SOFTMAX": "Softmax",
+    b"SOFTMAX_ZERO": "Softmax",
+}
 _CLASS_ATTRIBUTES: Final = frozenset({b"classlabels_ints", b"classlabels_int64s", b"classlabels_strings"})
 _MAX_CLASSES: Final = 100_000
 _MAX_STEPS_TRACED: Final = 32
+_FIRST_IR_WITH_DEFAULTS: Final = 4
 
 # Which fields of a message may hold a tensor, at any depth, and as what.
 _WAY_TO_TENSORS: Final[Mapping[str, Mapping[int, str]]] = {
@@ -91,7 +113,8 @@ class OutputSpec:
     key_dtype
         ``int64`` or ``string`` for a sequence of maps, None for everything else.
     produced_by
-        The operator that computes it, steps that only reshape or cast aside; None where that cannot be told.
+        The operator that computes it, steps that only reshape, cast or quantise aside; None where that cannot be told.
+        ``Sigmoid`` or ``Softmax`` too for an ONNX-ML regressor that ends in one.
     classes
         The class labels that the file keeps for this output, in the order of the scores; None where it keeps none.
     """
@@ -106,10 +129,22 @@ class OutputSpec:
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """What goes into a model and what comes out, in the file's order."""
+    """What goes into a model and what comes out, in the file's order.
+
+    Attributes
+    ----------
+    inputs, outputs
+        Of the graph. An input that has a value in the file is none: the model runs with that value.
+    unknown_operator
+        Domain and name of an operator that neither ONNX nor onnxruntime nor the file itself defines; None without one.
+    optional
+        Inputs that have a value in the file, which a caller may replace.
+    """
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[OutputSpec, ...]
+    unknown_operator: tuple[str, str] | None = None
+    optional: tuple[TensorSpec, ...] = ()
 
     def describe(self) -> dict[str, list[dict[str, object]]]:
         """Tell the signature as plain values for JSON: open axes are null, symbolic ones their name."""
@@ -279,6 +314,7 @@ def _dtype(number: int) -> str:
 @dataclass(slots=True)
 class _Node:
     op: str = ""
+    domain: str = ""
     inputs: list[str] = field(default_factory=list)
     outputs: list[str] = field(default_factory=list)
     attributes: list[_Span] = field(default_factory=list)
@@ -290,9 +326,16 @@ class _Graph:
     def __init__(self, data: mmap.mmap) -> None:
         self._data = data
         graph: _Span | None = None
-        for number, _, span in _fields(data, (0, len(data))):
+        self._functions: list[_Span] = []
+        ir_version = 0
+        for number, value, span in _fields(data, (0, len(data))):
             if number == 7:
                 graph = span
+            elif number == 25:
+                self._functions.append(span)
+            elif number == 1:
+                ir_version = value
+        self._defaults_are_replaceable = ir_version >= _FIRST_IR_WITH_DEFAULTS
         if graph is None:
             raise _WireError("it has no graph")
         self._inputs: list[_Span] = []
@@ -300,6 +343,7 @@ class _Graph:
         self._initializers: dict[str, _Span] = {}
         self._producers: dict[str, _Node] = {}
         self._consumers: dict[str, _Node] = {}
+        self._foreign: dict[tuple[str, str], None] = {}
         for number, _, span in _fields(data, graph):
             if number == 1:
                 self._add_node(span)
@@ -311,13 +355,15 @@ class _Graph:
                 self._outputs.append(span)
 
     def signature(self) -> Signature:
-        inputs = []
+        inputs, optional = [], []
         for span in self._inputs:
             name, type_span = self._name_and_type(span)
-            if name in self._initializers:
-                continue  # before IR version 4, a weight had to be listed among the inputs
             dtype, shape, _ = self._type(type_span)
-            inputs.append(TensorSpec(name, dtype, shape, *self._image_hints(name)))
+            if name in self._initializers:
+                if self._defaults_are_replaceable:  # before that, a weight had to be listed among the inputs
+                    optional.append(TensorSpec(name, dtype, shape))
+                continue
+            inputs.append(TensorSpec(name, dtype, shape, *self._image_hints(name, len(shape or ()))))
         outputs = []
         for span in self._outputs:
             name, type_span = self._name_and_type(span)
@@ -329,13 +375,19 @@ class _Graph:
                     dtype,
                     shape,
                     key_dtype,
-                    producer.op if producer else None,
+                    self._produced_by(producer) if producer else None,
                     self._classes(producer) if producer else None,
                 )
             )
         if not outputs:
             raise _WireError("its graph has no outputs")
-        return Signature(tuple(inputs), tuple(outputs))
+        return Signature(tuple(inputs), tuple(outputs), self._unknown_operator(), tuple(optional))
+
+    def _unknown_operator(self) -> tuple[str, str] | None:
+        if not self._foreign:
+            return None
+        own = {(self._text_field(span, 10), self._text_field(span, 1)) for span in self._functions}
+        return next((operator for operator in self._foreign if operator not in own), None)
 
     def _text(self, span: _Span) -> str:
         return self._data[span[0] : span[1]].decode()
@@ -357,6 +409,10 @@ class _Graph:
                 node.op = self._text(span)
             elif number == 5:
                 node.attributes.append(span)
+            elif number == 7:
+                node.domain = self._text(span)
+        if node.domain not in _KNOWN_DOMAINS and not node.domain.startswith(_RUNTIMES_DOMAINS):
+            self._foreign[node.domain, node.op] = None
         for name in node.outputs:
             self._producers[name] = node
         for name in node.inputs:
@@ -431,6 +487,15 @@ class _Graph:
             name = node.inputs[0]
         return None
 
+    def _produced_by(self, node: _Node) -> str:
+        if node.domain not in _KNOWN_DOMAINS:
+            return f"{node.domain}.{node.op}"
+        if node.op.endswith("Regressor"):
+            for attribute in node.attributes:
+                if self._text_field(attribute, 1) == "post_transform":
+                    return _POST_TRANSFORMS.get(self._data[slice(*self._message(attribute, 4))], node.op)
+        return node.op
+
     def _classes(self, node: _Node) -> tuple[int | str, ...] | None:
         for attribute in node.attributes:
             if self._data[slice(*self._message(attribute, 1))] in _CLASS_ATTRIBUTES:
@@ -470,7 +535,8 @@ class _Graph:
             return tuple(int.from_bytes(raw[i : i + size], "little", signed=True) for i in range(0, len(raw), size))
         return self._ints(tensor, 7 if dtype == "int64" else 5) or None
 
-    def _image_hints(self, name: str) -> tuple[Layout | None, int | None]:
+    def _image_hints(self, name: str, rank: int) -> tuple[Layout | None, int | None]:
+        """Tell layout and channels of an image input; of rank 3, both or none."""
         layout: Layout | None = None
         for _ in range(_MAX_STEPS_TRACED):
             node = self._consumers.get(name)
@@ -478,18 +544,29 @@ class _Graph:
                 break
             if node.op == "Transpose":
                 perm = next((self._ints(span, 8) for span in node.attributes), ())
-                if perm != (0, 3, 1, 2):
+                if perm not in ((0, 3, 1, 2), (2, 0, 1)):
                     break
                 layout = "NHWC"
-            elif node.op == "Conv" and len(node.inputs) > 1:
-                weights = self._initializers.get(node.inputs[1])
-                dims = self._ints(weights, 1) if weights else ()
+            elif node.op in ("Conv", "QLinearConv") and len(node.inputs) > 1:
+                dims = self._kernel(node)
+                if rank == 3 and (len(dims) != 4 or 1 in dims[2:]):
+                    return None, None  # over time, not over a picture
                 groups = 1
                 for span in node.attributes:
                     if self._text_field(span, 1) == "group":
                         groups = self._number(span, 3)
                 return layout or "NCHW", dims[1] * groups if len(dims) == 4 else None
-            elif node.op not in _ELEMENTWISE:
+            elif node.op not in _ELEMENTWISE and not (rank == 3 and node.op in _NEW_AXIS):
                 break
             name = node.outputs[0]
-        return layout, None
+        return (layout, None) if rank == 4 else (None, None)
+
+    def _kernel(self, convolution: _Node) -> tuple[int, ...]:
+        """Return the shape of a convolution's weights, which may be quantised; empty where it cannot be told."""
+        at = 1 if convolution.op == "Conv" else 3
+        name = convolution.inputs[at] if at < len(convolution.inputs) else ""
+        producer = self._producers.get(name)
+        if producer is not None and producer.op == "DequantizeLinear" and producer.inputs:
+            name = producer.inputs[0]
+        weights = self._initializers.get(name)
+        return self._ints(weights, 1) if weights else ()

@@ -1,17 +1,21 @@
 """Convert the runtime's outputs to predictions in plain Python values."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from math import isfinite
 from typing import Any, Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from functions.shared.inference.answer_outputs import SHARES
 from functions.shared.inference.errors import InputProblem, ModelPackageError, UnpredictableInputError
+from functions.shared.inference.finds import FindsReader
 from functions.shared.inference.package import ModelPackage
-from functions.shared.inference.prediction import Output, Prediction
+from functions.shared.inference.prediction import Output, Prediction, TensorValue
+from functions.shared.inference.tensor_values import tensor_value
 
-RawOutput: TypeAlias = "NDArray[Any] | list[dict[int | str, float]]"
+RawOutput: TypeAlias = "NDArray[Any] | list[NDArray[Any]] | list[dict[int | str, float]]"
 
 # Rounding errs by less than this, even in half precision. Scores that are further off are not probabilities.
 _TOLERANCE: Final = 0.005
@@ -38,6 +42,11 @@ class OutputReader:
 
     def __init__(self, package: ModelPackage) -> None:
         answer = package.answer
+        self._task = package.task
+        self._targets = answer.targets
+        self._finds = None if answer.finds is None else FindsReader(answer.finds, package.labels)
+        self._further = tuple(spec.name for spec in answer.further)
+        self._unmatched = answer.unmatched
         self._classify = package.task == "classification"
         self._activation = package.activation
         self._labels = package.labels
@@ -50,9 +59,9 @@ class OutputReader:
         self._independent = package.activation == "sigmoid" or (
             answer.scores is not None and answer.scores.produced_by == "Sigmoid"
         )
-        self.names = [
-            spec.name for spec in (answer.scores, answer.label if self._has_label else None) if spec is not None
-        ]
+        headline = [spec for spec in answer.headline if spec is not answer.label or self._has_label]
+        self._headline_names = [spec.name for spec in headline]
+        self.names = [*self._headline_names, *self._further]
 
     def read(self, raw: Sequence[RawOutput], rows: int, count: int) -> list[Prediction]:
         """Read one run's outputs.
@@ -73,11 +82,25 @@ class OutputReader:
         RowsMismatchError
             An output does not have one row per input.
         ModelPackageError
-            The number of scores differs from that of the labels. (A file that says its width is refused on loading.)
+            The number of scores differs from that of the labels, or there is more than one label for an input. (A file
+            that says its shapes is refused on loading.)
         """
+        predictions = self._headline(raw, rows, count)
+        if not self._further:
+            return predictions
+        others = self._beside(raw[len(self._headline_names) :], rows, count)
+        return [replace(one, outputs=other) for one, other in zip(predictions, others, strict=True)]
+
+    def _headline(self, raw: Sequence[RawOutput], rows: int, count: int) -> list[Prediction]:
+        if self._targets:
+            return self._several(raw, rows, count)
+        if self._finds is not None:
+            arrays = [_rows(np.asarray(one), rows) for one in raw[: len(self._headline_names)]]
+            return _finite([self._finds.read([array[at] for array in arrays]) for at in range(count)])
         labels: list[int | str] = []
         if self._has_label:
-            labels = _rows(np.asarray(raw[-1]), rows)[:count].reshape(count, -1)[:, 0].tolist()
+            at = 1 if self._has_scores else 0
+            labels = _single(_rows(np.asarray(raw[at]), rows)[:count].reshape(count, -1), self.names[at])
         if not self._has_scores:
             return [self._labelled([label], (), label) for label in labels]
         scores = self._scores(raw[0], rows, count)
@@ -96,6 +119,38 @@ class OutputReader:
             return [self._labelled(*parts) for parts in zip(outputs, flat, labels, strict=True)]
         self._check_width(len(flat[0]))
         return [self._scored(output, values) for output, values in zip(outputs, flat, strict=True)]
+
+    def _several(self, raw: Sequence[RawOutput], rows: int, count: int) -> list[Prediction]:
+        """Read several targets: the class of each, or the number of each."""
+        parts = []
+        for spec, one in zip(self._targets, raw, strict=False):
+            array = _rows(np.asarray(one), rows)[:count].reshape(count, -1)
+            if array.dtype.kind == "f":
+                _require_finite(array.tolist())
+                array = array + 0.0  # no negative zero
+            if spec.produced_by in SHARES and array.shape[1] > 1:
+                array = array.argmax(axis=1)[:, np.newaxis]
+            elif array.dtype.kind == "b":
+                array = array.astype(np.uint8)
+            parts.append(array.tolist())
+        values = [[value for part in row for value in part] for row in zip(*parts, strict=True)]
+        return [Prediction(value, None, None, None, value) for value in values]
+
+    def _beside(self, raw: Sequence[RawOutput], rows: int, count: int) -> list[dict[str, TensorValue]]:
+        """Read the further outputs: for each input, a tensor by name; ``name[0]``, ``name[1]`` of a sequence."""
+        values: list[dict[str, TensorValue]] = [{} for _ in range(count)]
+        infinite: dict[int, None] = {}
+        for name, one in zip(self._further, raw, strict=True):
+            parts = {f"{name}[{at}]": part for at, part in enumerate(one)} if isinstance(one, list) else {name: one}
+            for part_name, part in parts.items():
+                array = np.asarray(part)
+                for at, row in enumerate([array] if name in self._unmatched else _rows(array, rows)[:count]):
+                    if row.dtype.kind == "f" and not np.isfinite(row).all():
+                        infinite[at] = None
+                    else:
+                        values[at][part_name] = tensor_value(row)
+        _refuse(sorted(infinite))
+        return values
 
     def _scores(self, raw: RawOutput, rows: int, count: int) -> NDArray[Any]:
         if isinstance(raw, list):
@@ -164,6 +219,16 @@ class OutputReader:
         return self._independent or abs(sum(values) - 1) <= _TOLERANCE
 
 
+def _single(labels: NDArray[Any], name: str) -> list[int | str]:
+    if labels.shape[1] != 1:
+        raise ModelPackageError(
+            f"model.onnx: output {name!r} has {labels.shape[1]} labels for one input: "
+            "say task: multi-target in model.json"
+        )
+    values: list[int | str] = labels[:, 0].tolist()
+    return values
+
+
 def _clipped(probability: float | None) -> float | None:
     return None if probability is None else min(max(probability, 0.0), 1.0)
 
@@ -179,7 +244,16 @@ def _rows(array: NDArray[Any], rows: int) -> NDArray[Any]:
 
 def _require_finite(flat: Sequence[Sequence[float]]) -> None:
     # The sum of finite numbers is usually finite. If it is not, check each number.
-    infinite = [at for at, values in enumerate(flat) if not isfinite(sum(values)) and not all(map(isfinite, values))]
+    _refuse([at for at, values in enumerate(flat) if not isfinite(sum(values)) and not all(map(isfinite, values))])
+
+
+def _finite(predictions: Sequence[Prediction | None]) -> list[Prediction]:
+    _refuse([at for at, one in enumerate(predictions) if one is None])
+    return [one for one in predictions if one is not None]
+
+
+def _refuse(infinite: Sequence[int]) -> None:
+    """Refuse the inputs at these positions."""
     if infinite:
         message = "the model's answer to this input is not a finite number"
         raise UnpredictableInputError(message, problems=tuple(InputProblem("", message, at) for at in infinite))

@@ -9,18 +9,27 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple, TypeAlias
 
-from functions.shared.inference.answer_outputs import Answer, choose_answer
+from functions.shared.inference.answer_outputs import Answer, Doubts, choose_answer
 from functions.shared.inference.content_types import SUPPORTED_CONTENT_TYPES
 from functions.shared.inference.errors import ModelPackageError
 from functions.shared.inference.feature_input import FeatureInput, choose_feature_input
 from functions.shared.inference.image_input import ImageInput, choose_image_input
-from functions.shared.inference.onnx_file import SERVED_DTYPES, Signature, read_signature, written
+from functions.shared.inference.onnx_file import SERVED_DTYPES, OutputSpec, Signature, read_signature, written
+from functions.shared.inference.output_size import refuse_too_large
 from functions.shared.inference.package_files import PackageFile, find_model, read_files
-from functions.shared.inference.package_settings import Activation, PackageSettings, Task, shown, wrong
+from functions.shared.inference.package_settings import Activation, Missing, PackageSettings, Task, shown, wrong
+from functions.shared.inference.signature_doubts import input_doubt
+from functions.shared.inference.tensor_answer import choose_tensor_answer
+from functions.shared.inference.tensor_input import TensorInput, choose_tensor_input
 
-__all__ = ["FeatureInput", "ImageInput", "ModelPackage"]
+__all__ = ["FeatureInput", "ImageInput", "ModelPackage", "Takes", "TensorInput"]
+
+Takes: TypeAlias = Literal["image", "features", "tensors"]
+"""What the API takes as one input of a model."""
+
+ModelInput: TypeAlias = ImageInput | FeatureInput | TensorInput
 
 _VERSION_LENGTH: Final = 12
 _NAMED_FILES: Final = 3  # in a message: some exporters write one file a tensor
@@ -44,7 +53,7 @@ class ModelPackage:
     settings
         All settings that can change a prediction, defaults included, as a JSON object. Equal settings give equal text.
     task
-        ``classification`` or ``regression``.
+        ``classification``, ``regression``, ``embedding``, ``multi-target``, ``detection`` or ``tensors``.
     labels
         Class names in the order of the scores; None where neither model.json nor the ONNX file names them.
     feature_names
@@ -68,12 +77,14 @@ class ModelPackage:
     feature_names: tuple[str, ...] | None
     activation: Activation
     signature: Signature
-    input: ImageInput | FeatureInput
+    input: ModelInput
     answer: Answer
 
     @property
-    def takes(self) -> Literal["image", "features"]:
+    def takes(self) -> Takes:
         """What the API takes as one input."""
+        if isinstance(self.input, TensorInput):
+            return "tensors"
         return "image" if isinstance(self.input, ImageInput) else "features"
 
     @classmethod
@@ -95,7 +106,15 @@ class ModelPackage:
         path, said = _find(folder)
         files = read_files(path)
         signature = read_signature(path)
+        if signature.unknown_operator is not None:
+            domain, name = signature.unknown_operator
+            raise ModelPackageError(
+                f"{path.name}: has the operator {name} of the domain {domain}, which onnxruntime does not have: "
+                "export the model without it (what a tokeniser does, callers then do themselves)"
+            )
         decided = _Decisions.of(signature, said)
+        refuse_too_large(decided.answered, decided.input.rows)
+        decided.refuse_doubt(signature, said)
         _check_texts(decided)
         sha256 = _digest(files, decided.settings, signature)
         _check_digest(said.sha256, sha256, files)
@@ -130,10 +149,14 @@ class ModelPackage:
                 "fit": wanted.fit,
                 "crop_size": wanted.crop_size,
             }
+        if isinstance(wanted, TensorInput):
+            tensors: dict[str, object] = {"takes": "tensors", "inputs": wanted.describe()}
+            return tensors | {"missing": "nan"} if wanted.missing else tensors
         features = None
         if wanted.columns is not None:
             features = [{"name": column.name, "type": column.type, "dtype": column.dtype} for column in wanted.columns]
-        return {"takes": "features", "features": features}
+        described: dict[str, object] = {"takes": "features", "features": features}
+        return described | {"missing": "nan"} if wanted.missing else described
 
 
 def takes_images(folder: Path) -> bool:
@@ -157,20 +180,49 @@ def _find(folder: Path) -> tuple[Path, PackageSettings]:
 class _Decisions(NamedTuple):
     """What a signature and model.json say together."""
 
-    input: ImageInput | FeatureInput
+    input: ModelInput
     answer: Answer
     task: Task
     labels: tuple[str, ...] | None
     activation: Activation
+    missing: Missing | None
+    keep: tuple[str, ...] | None
+    doubts: Doubts
 
     @classmethod
     def of(cls, signature: Signature, settings: PackageSettings) -> "_Decisions":
         model_input = _choose_input(signature, settings)
-        answer, task = choose_answer(signature, settings, model_input.rows)
+        doubts = Doubts()
+        answer: Answer
+        task: Task
+        if isinstance(model_input, TensorInput):
+            answer, task = choose_tensor_answer(signature, settings, model_input), "tensors"
+        else:
+            answer, task = choose_answer(signature, settings, model_input.rows, doubts)
         labels = settings.labels
-        if labels is None and task == "classification" and answer.classes is not None:
+        if labels is None and task in ("classification", "tensors") and answer.classes is not None:
             labels = tuple(str(label) for label in answer.classes)
-        return cls(model_input, answer, task, labels, settings.activation)
+        return cls(model_input, answer, task, labels, settings.activation, settings.missing, settings.keep, doubts)
+
+    def refuse_doubt(self, signature: Signature, settings: PackageSettings) -> None:
+        """Refuse a model whose signature can be read in two ways.
+
+        Raises
+        ------
+        ModelPackageError
+            It can, and model.json does not say which is meant.
+        """
+        doubt = None if isinstance(self.input, TensorInput) else input_doubt(signature, settings)
+        if doubt is not None:
+            raise ModelPackageError(f"model.onnx: {doubt}")
+        self.doubts.refuse()
+
+    @property
+    def answered(self) -> tuple[OutputSpec, ...]:
+        """The outputs as often as they are part of an answer: a vector is the output and the predicted value."""
+        headline, further = self.answer.headline, self.answer.further
+        repeated = self.task in ("regression", "embedding", "multi-target") and self.answer.width != 1
+        return (*(one for one in headline if one not in further), *(headline if repeated else ()), *further)
 
     @property
     def settings(self) -> str:
@@ -185,7 +237,21 @@ class _Decisions(NamedTuple):
                 "label": answer.label and answer.label.name,
             },
         }
-        if isinstance(wanted, FeatureInput):
+        # Only where there are any: what a model is does not change with the keys that came later.
+        if answer.targets:
+            document["targets"] = [one.name for one in answer.targets]
+        if answer.finds is not None:
+            document["finds"] = [one.name for one in answer.finds.outputs]
+        if self.keep is not None and answer.further:
+            document["keep"] = sorted(one.name for one in answer.further)
+        if self.missing is not None:
+            document["missing"] = self.missing
+        if isinstance(wanted, TensorInput):
+            document |= {
+                "padding": {one.name: one.padding for one in wanted.tensors if one.padding is not None},
+                "batched": not wanted.unbatched,
+            }
+        elif isinstance(wanted, FeatureInput):
             document["feature_names"] = wanted.names
         else:
             document |= {
@@ -253,19 +319,30 @@ def _check_digest(wanted: str | None, found: str, files: Sequence[PackageFile]) 
     )
 
 
-def _choose_input(signature: Signature, settings: PackageSettings) -> ImageInput | FeatureInput:
+def _choose_input(signature: Signature, settings: PackageSettings) -> ModelInput:
+    if settings.task == "tensors":
+        return choose_tensor_input(signature, settings)
+    for key in ("padding", "batched"):
+        if getattr(settings, key) is not None:
+            raise wrong(key, 'is about tensors: write "task": "tensors" if the model takes them')
     inputs = signature.inputs
     if not inputs:
         raise ModelPackageError("model.onnx: has no input, so there is nothing to predict from")
     for spec in inputs:
         if spec.dtype not in SERVED_DTYPES:
-            raise ModelPackageError(f"model.onnx: input {spec.name!r} is of type {spec.dtype}, which is not served")
+            raise ModelPackageError(
+                f"model.onnx: input {spec.name!r} is of type {spec.dtype}, which is not served: "
+                "export it with an input that is a tensor of numbers, booleans or texts"
+            )
         if spec.shape is None:
-            raise ModelPackageError(f"model.onnx: input {spec.name!r} has no shape: export it with one")
+            raise ModelPackageError(
+                f"model.onnx: input {spec.name!r} has no shape: export it with one, or say task: tensors in model.json"
+            )
         if len(inputs) > 1 and len(spec.shape) not in (1, 2):
             raise ModelPackageError(
                 f"model.onnx: has {len(inputs)} inputs, of which {spec.name!r} is {written(spec.shape)}: "
-                "a model with several inputs takes features, each of its inputs being [N], [N, 1] or [N, F]"
+                "a model with several inputs takes features, each of its inputs being [N], [N, 1] or [N, F]: "
+                "for anything else say task: tensors in model.json"
             )
     rank = len(inputs[0].axes)
     if rank in (1, 2):
@@ -274,5 +351,6 @@ def _choose_input(signature: Signature, settings: PackageSettings) -> ImageInput
         return choose_image_input(signature, settings)
     raise ModelPackageError(
         f"model.onnx: input {inputs[0].name!r} is {written(inputs[0].shape)}, of rank {rank}: "
-        "rank 1 and 2 are served as features, rank 3 and 4 as an image"
+        "rank 1 and 2 are served as features, rank 3 and 4 as an image: "
+        "for anything else say task: tensors in model.json"
     )

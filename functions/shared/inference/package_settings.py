@@ -5,14 +5,16 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, Literal, TypeAlias, TypeGuard
+from typing import Final, Literal, TypeAlias, TypeGuard, get_args
 
 from functions.shared.inference.errors import ModelPackageError
 
-Task: TypeAlias = Literal["classification", "regression"]
+Task: TypeAlias = Literal["classification", "regression", "embedding", "multi-target", "detection", "tensors"]
 Activation: TypeAlias = Literal["none", "softmax", "sigmoid"]
 Color: TypeAlias = Literal["grey", "rgb", "bgr"]
 Fit: TypeAlias = Literal["stretch", "crop", "letterbox"]
+Missing: TypeAlias = Literal["nan"]
+Scalar: TypeAlias = str | bool | int | float
 
 # In the order of Pillow's own numbers, which Hugging Face's preprocessor_config.json uses for the same setting.
 RESAMPLE_NAMES: Final = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")
@@ -25,6 +27,7 @@ PREPROCESSOR_CONFIG: Final = "preprocessor_config.json"
 
 _SHA256_LENGTH: Final = 64
 _MAX_NAME_LENGTH: Final = 200
+_TASKS: Final[tuple[Task, ...]] = get_args(Task)
 
 
 def wrong(key: str, what: str) -> ModelPackageError:
@@ -78,7 +81,13 @@ def _labels(key: str, value: object) -> tuple[str, ...]:
     return _distinct(key, labels)
 
 
-def _feature_names(key: str, value: object) -> tuple[str, ...]:
+def _name(key: str, value: object) -> str:
+    if isinstance(value, str) and value:
+        return value
+    raise wrong(key, f"must be a text, not {shown(value)}")
+
+
+def _names(key: str, value: object) -> tuple[str, ...]:
     if not isinstance(value, list) or not value:
         raise wrong(key, f"must be a list of texts, not {shown(value)}")
     for at, name in enumerate(value):
@@ -143,6 +152,21 @@ def _per_channel(key: str, value: object) -> tuple[float, ...]:
     return numbers
 
 
+def _padding(key: str, value: object) -> dict[str, Scalar]:
+    if not isinstance(value, dict) or not value:
+        raise wrong(key, f"must be an object with a value for each input that is padded, not {shown(value)}")
+    for name, scalar in value.items():
+        if not (isinstance(scalar, str | bool) or _is_number(scalar)):
+            raise wrong(key, f"must be numbers, texts or booleans, but that of {shown(name)} is {shown(scalar)}")
+    return value
+
+
+def _flag(key: str, value: object) -> bool:
+    if isinstance(value, bool):
+        return value
+    raise wrong(key, f"must be true or false, not {shown(value)}")
+
+
 def _digest(key: str, value: object) -> str:
     if isinstance(value, str) and len(value) == _SHA256_LENGTH and set(value.lower()) <= set("0123456789abcdef"):
         return value.lower()
@@ -152,9 +176,12 @@ def _digest(key: str, value: object) -> str:
 _READERS: Final[dict[str, Callable[[str, object], object]]] = {
     "name": _text,
     "version": _version,
-    "task": _one_of("classification", "regression"),
+    "task": _one_of(*_TASKS),
     "labels": _labels,
-    "feature_names": _feature_names,
+    "feature_names": _names,
+    "missing": _one_of("nan"),
+    "answer": _name,
+    "keep": _names,
     "activation": _one_of("none", "softmax", "sigmoid"),
     "size": _size,
     "fit": _one_of("stretch", "crop", "letterbox"),
@@ -165,6 +192,8 @@ _READERS: Final[dict[str, Callable[[str, object], object]]] = {
     "image_mean": _per_channel,
     "image_std": _per_channel,
     "color": _one_of("grey", "rgb", "bgr"),
+    "padding": _padding,
+    "batched": _flag,
     "sha256": _digest,
 }
 
@@ -202,6 +231,9 @@ class PackageSettings:
     task: Task | None = None
     labels: tuple[str, ...] | None = None
     feature_names: tuple[str, ...] | None = None
+    missing: Missing | None = None
+    answer: str | None = None
+    keep: tuple[str, ...] | None = None
     activation: Activation = "none"
     size: int | tuple[int, int] | None = None
     fit: Fit | Literal["keep"] | None = None
@@ -212,6 +244,8 @@ class PackageSettings:
     image_mean: tuple[float, ...] | None = None
     image_std: tuple[float, ...] | None = None
     color: Color | None = None
+    padding: Mapping[str, Scalar] | None = None
+    batched: bool | None = None
     sha256: str | None = None
     preprocessor_config: Path | None = None
     told_by: Mapping[str, str] = field(default_factory=dict)

@@ -38,7 +38,7 @@ def jsonb_text(value: Any) -> str:  # noqa: ANN401  # any JSON value
 
     Parameters
     ----------
-    value : str, float, int or list
+    value : str, float, int, list, dict or None
         A value that JSON can represent.
 
     Returns
@@ -62,6 +62,9 @@ def jsonb_text(value: Any) -> str:  # noqa: ANN401  # any JSON value
 def _without_exponents(value: Any) -> str:  # noqa: ANN401  # any JSON value
     if isinstance(value, list):
         return f"[{', '.join(map(_without_exponents, value))}]"
+    if isinstance(value, dict):
+        members = (f"{_encode(name)}: {_without_exponents(one)}" for name, one in value.items())
+        return f"{{{', '.join(members)}}}"
     if isinstance(value, float) and "e+" in repr(value):
         return f"{Decimal(repr(value)):f}.0"
     return json_text(value)

@@ -52,7 +52,7 @@ _NO_UPLOAD = ("23503", "inputs_upload_id_fkey")
 _KEY_IN_USE = ("23514", "idempotency_keys_digest_check")
 IDEMPOTENCY_HOURS = 24.0
 """Hours after which an idempotency key is free again."""
-_RECORD_COLUMNS = 16
+_RECORD_COLUMNS = 17
 _Row = list[Any]
 _RESULT_COLUMNS = {
     "prediction_id": arrays.UUIDS,
@@ -62,6 +62,7 @@ _RESULT_COLUMNS = {
     "label": arrays.TEXT,
     "predicted_value": arrays.JSONB,
     "output": arrays.JSONB,
+    "outputs": arrays.JSONB,
 }
 _OUTCOME_COLUMNS = _RESULT_COLUMNS | {"error": arrays.TEXT}
 _PREDICTION_COLUMNS = _RESULT_COLUMNS | {
@@ -77,6 +78,8 @@ _PREDICTION_COLUMNS = _RESULT_COLUMNS | {
     "content": arrays.BYTEA,
     "uri": arrays.TEXT,
     "upload_id": arrays.UUIDS,
+    "form": arrays.TEXT,
+    "header_length": arrays.BIGINT,
 }
 _ATTEMPTS = 3
 _TOO_LONG = "The prediction was not finished in time."
@@ -675,6 +678,8 @@ def _input_row(new: NewInput) -> dict[str, object]:
         "content": None if new.uri is not None else new.content,
         "uri": new.uri,
         "upload_id": new.upload_id,
+        "form": new.form,
+        "header_length": new.header_length,
     }
 
 
@@ -687,6 +692,7 @@ def _result_row(result: NewPrediction | Success) -> dict[str, object]:
         "label": result.label,
         "predicted_value": jsonb_text(result.predicted_value),
         "output": jsonb_text(result.output),
+        "outputs": None if result.outputs is None else jsonb_text(result.outputs),
     }
 
 
@@ -712,5 +718,5 @@ def _columns(types: Mapping[str, ElementType], rows: Sequence[Mapping[str, objec
 
 
 def _stored_input(row: _Row) -> StoredInput:
-    content, contenttype, filename, features, sha256, size, uri = row
-    return StoredInput(content, contenttype, filename, features, sha256.hex(), size, uri)
+    content, contenttype, filename, features, sha256, size, uri, form, header_length = row
+    return StoredInput(content, contenttype, filename, features, sha256.hex(), size, uri, form, header_length)

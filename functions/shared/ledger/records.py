@@ -12,6 +12,7 @@ from uuid import UUID
 
 from functions.shared.ledger.cursor import encode_cursor
 from functions.shared.ledger.identifiers import created_at, new_id
+from functions.shared.ledger.stored_json import in_jsonb_order
 
 NO_UPLOADS: Final = datetime(1970, 1, 1, tzinfo=UTC)
 """`Deletion.uploads_until` of one prediction: nobody has announced an upload before that."""
@@ -68,6 +69,12 @@ class NewInput:
         Where the content is already stored. If given, the ledger stores the URI and not the bytes.
     upload_id : UUID or None
         The upload that the content comes from. It must still be announced when the input is stored.
+    form : str or None
+        What it is if it is neither an image nor features. ``tensors``: `features` holds the text of a JSON object of
+        named tensors. ``v2``: `features` holds an inference request of the Open Inference Protocol with one row.
+        ``v2-binary``: `content` holds such a request with its tensors in binary after the JSON.
+    header_length : int or None
+        Of ``v2-binary``: how many bytes of `content` are JSON.
     """
 
     content: bytes | None
@@ -77,6 +84,8 @@ class NewInput:
     input_id: UUID = field(default_factory=new_id)
     uri: str | None = None
     upload_id: UUID | None = None
+    form: str | None = None
+    header_length: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,17 +96,17 @@ class NewPrediction:
     ----------
     input : NewInput
         What was predicted on.
-    output : list
-        The model's output for this input: numbers or strings, nested like its axes. It must not contain NaN, infinity
-        or negative zero: JSON and ``jsonb`` cannot represent them.
+    output : list or dict
+        The model's output for this input: numbers or strings, nested like its axes; or an object of named tensors. It
+        must not contain NaN, infinity or negative zero: JSON and ``jsonb`` cannot represent them.
     likely_class : int or None
         Index of the most likely class.
     label : str or None
         Its name.
     confidence : float or None
         Its probability, 0 to 1.
-    predicted_value : str, float, int or list
-        The result: the label of a classification, the value or values of a regression.
+    predicted_value : str, float, int, list or None
+        The result: the label of a classification, the value or values of a regression. None if no output is the result.
     duration_ms : float
         Duration of decoding and inference in milliseconds.
     user_id : str
@@ -106,18 +115,21 @@ class NewPrediction:
         The caller's metadata, ready for JSON.
     prediction_id : UUID
         Generated if not given. It also encodes the creation time.
+    outputs : dict or None
+        The model's further outputs, by name. The limits of `output` apply.
     """
 
     input: NewInput
-    output: list[Any]
+    output: list[Any] | dict[str, Any]
     likely_class: int | None
     label: str | None
     confidence: float | None
-    predicted_value: str | float | int | list[Any]
+    predicted_value: str | float | int | list[Any] | None
     duration_ms: float
     user_id: str
     metadata: Mapping[str, Any] = field(default_factory=dict)
     prediction_id: UUID = field(default_factory=new_id)
+    outputs: dict[str, Any] | None = None
 
     def record(self, model: ModelIdentity) -> "PredictionRecord":
         """Return the record that the ledger will return for this prediction.
@@ -137,7 +149,7 @@ class NewPrediction:
             input_id=self.input.input_id,
             filename=self.input.filename,
             contenttype=self.input.contenttype,
-            output=self.output,
+            output=in_jsonb_order(self.output),
             likely_class=self.likely_class,
             label=self.label,
             confidence=self.confidence,
@@ -149,6 +161,7 @@ class NewPrediction:
             duration_ms=self.duration_ms,
             status="succeeded",
             error=None,
+            outputs=in_jsonb_order(self.outputs),
         )
 
 
@@ -165,15 +178,15 @@ class QueuedPrediction:
 class PredictionRecord(NamedTuple):
     """A stored prediction. Attributes as in `NewPrediction` and `NewInput`.
 
-    `output`, `likely_class`, `label`, `confidence`, `predicted_value`, `model_name`, `model_version` and `duration_ms`
-    are None unless the prediction succeeded. `error` says why a prediction failed.
+    `output`, `likely_class`, `label`, `confidence`, `predicted_value`, `model_name`, `model_version`, `duration_ms` and
+    `outputs` are None unless the prediction succeeded. `error` says why a prediction failed.
     """
 
     prediction_id: UUID
     input_id: UUID
     filename: str | None
     contenttype: str
-    output: list[Any] | None
+    output: list[Any] | dict[str, Any] | None
     likely_class: int | None
     label: str | None
     confidence: float | None
@@ -185,6 +198,7 @@ class PredictionRecord(NamedTuple):
     duration_ms: float | None
     status: Status
     error: str | None
+    outputs: dict[str, Any] | None = None
 
     @property
     def created_at(self) -> datetime:
@@ -210,6 +224,8 @@ class StoredInput(NamedTuple):
     sha256: str
     size: int
     uri: str | None = None
+    form: str | None = None
+    header_length: int | None = None
 
 
 class Upload(NamedTuple):
@@ -332,6 +348,8 @@ class ClaimedPrediction(NamedTuple):
     uri: str | None
     sha256: bytes | None = None
     """As 32 bytes."""
+    form: str | None = None
+    header_length: int | None = None
 
 
 class Claim(NamedTuple):
@@ -356,12 +374,13 @@ class Success(NamedTuple):
     """The outcome of a claimed prediction. Attributes as in `NewPrediction`."""
 
     prediction_id: UUID
-    output: list[Any]
+    output: list[Any] | dict[str, Any]
     likely_class: int | None
     label: str | None
     confidence: float | None
-    predicted_value: str | float | int | list[Any]
+    predicted_value: str | float | int | list[Any] | None
     duration_ms: float
+    outputs: dict[str, Any] | None = None
 
 
 class Failure(NamedTuple):

@@ -33,16 +33,18 @@ WITH idempotency_key AS (
 
 _ONE_INPUT = """
 input AS (
-    INSERT INTO inputs (input_id, size, sha256, contenttype, filename, features, content, uri, upload_id)
-    VALUES (:input_id, :size, :sha256, :contenttype, :filename, :features, :content, :uri, :upload_id)
+    INSERT INTO inputs (input_id, size, sha256, contenttype, filename, features, content, uri, upload_id, form,
+                        header_length)
+    VALUES (:input_id, :size, :sha256, :contenttype, :filename, :features, :content, :uri, :upload_id, :form,
+            :header_length)
     ON CONFLICT (input_id) DO NOTHING
 )"""
 
 _ONE_PREDICTION = """
 INSERT INTO predictions (prediction_id, input_id, model_id, created_at, duration_ms, confidence, likely_class,
-                         status, user_id, label, predicted_value, output, metadata)
+                         status, user_id, label, predicted_value, output, metadata, outputs)
 VALUES (:prediction_id, :input_id, :model_id, :created_at, :duration_ms, :confidence, :likely_class,
-        'succeeded', :user_id, :label, :predicted_value, :output, :metadata)
+        'succeeded', :user_id, :label, :predicted_value, :output, :metadata, :outputs)
 ON CONFLICT (prediction_id) DO NOTHING
 """
 
@@ -58,23 +60,25 @@ new_row AS (
         :confidence::double precision[], :likely_class::bigint[], :user_id::text[], :label::text[],
         :predicted_value::jsonb[], :output::jsonb[], :metadata::json[], :size::bigint[], :sha256::bytea[],
         :contenttype::text[], :filename::text[], :features::json[], :content::bytea[], :uri::text[],
-        :upload_id::uuid[]
+        :upload_id::uuid[], :outputs::jsonb[], :form::text[], :header_length::bigint[]
     ) AS new_row (
         prediction_id, input_id, created_at, duration_ms, confidence, likely_class, user_id, label, predicted_value,
-        output, metadata, size, sha256, contenttype, filename, features, content, uri, upload_id
+        output, metadata, size, sha256, contenttype, filename, features, content, uri, upload_id, outputs, form,
+        header_length
     )
 ), input AS (
-    INSERT INTO inputs (input_id, size, sha256, contenttype, filename, features, content, uri, upload_id)
-    SELECT input_id, size, sha256, contenttype, filename, features, content, uri, upload_id
+    INSERT INTO inputs (input_id, size, sha256, contenttype, filename, features, content, uri, upload_id, form,
+                        header_length)
+    SELECT input_id, size, sha256, contenttype, filename, features, content, uri, upload_id, form, header_length
     FROM new_row
     ON CONFLICT (input_id) DO NOTHING
 )"""
 
 _MANY_PREDICTIONS = """
 INSERT INTO predictions (prediction_id, input_id, model_id, created_at, duration_ms, confidence, likely_class,
-                         status, user_id, label, predicted_value, output, metadata)
+                         status, user_id, label, predicted_value, output, metadata, outputs)
 SELECT prediction_id, input_id, :model_id, created_at, duration_ms, confidence, likely_class,
-       'succeeded', user_id, label, predicted_value, output, metadata
+       'succeeded', user_id, label, predicted_value, output, metadata, outputs
 FROM new_row
 ON CONFLICT (prediction_id) DO NOTHING
 """
@@ -104,9 +108,9 @@ RETURNING 1
 
 # The columns of a PredictionRecord and of a StoredInput, in the order of their fields.
 _RECORD = """p.prediction_id, p.input_id, i.filename, i.contenttype, p.output, p.likely_class, p.label, p.confidence,
-    p.predicted_value, m.name, m.version, p.user_id, p.metadata, p.duration_ms, p.status, p.error"""
+    p.predicted_value, m.name, m.version, p.user_id, p.metadata, p.duration_ms, p.status, p.error, p.outputs"""
 
-_INPUT = "i.content, i.contenttype, i.filename, i.features::text, i.sha256, i.size, i.uri"
+_INPUT = "i.content, i.contenttype, i.filename, i.features::text, i.sha256, i.size, i.uri, i.form, i.header_length"
 
 REPLAY = (
     "SELECT k.digest, k.was_queued, "
@@ -174,7 +178,7 @@ WITH wanted AS (
 SELECT wanted.position, claimed.prediction_id IS NOT NULL,
        CASE WHEN claimed.prediction_id IS NULL
             THEN (SELECT p.status FROM predictions p WHERE p.prediction_id = wanted.prediction_id) END,
-       i.content, i.features::text, i.uri, i.sha256
+       i.content, i.features::text, i.uri, i.sha256, i.form, i.header_length
 FROM wanted
 LEFT JOIN claimed ON claimed.prediction_id = wanted.prediction_id
 LEFT JOIN LATERAL (SELECT * FROM inputs WHERE inputs.input_id = claimed.input_id OFFSET 0) i ON TRUE
@@ -196,8 +200,9 @@ COMPLETE = """
 WITH outcome AS (
     SELECT * FROM unnest(
         :prediction_id::uuid[], :duration_ms::double precision[], :confidence::double precision[],
-        :likely_class::bigint[], :label::text[], :predicted_value::jsonb[], :output::jsonb[], :error::text[]
-    ) AS outcome (prediction_id, duration_ms, confidence, likely_class, label, predicted_value, output, error)
+        :likely_class::bigint[], :label::text[], :predicted_value::jsonb[], :output::jsonb[], :outputs::jsonb[],
+        :error::text[]
+    ) AS outcome (prediction_id, duration_ms, confidence, likely_class, label, predicted_value, output, outputs, error)
 ), unfinished AS (
     SELECT found.prediction_id
     FROM (SELECT prediction_id FROM outcome ORDER BY prediction_id) decided CROSS JOIN LATERAL (
@@ -216,6 +221,7 @@ WITH outcome AS (
         label = o.label,
         predicted_value = o.predicted_value,
         output = o.output,
+        outputs = o.outputs,
         error = o.error
     FROM outcome o
     WHERE p.prediction_id = o.prediction_id AND p.prediction_id = ANY (ARRAY(SELECT prediction_id FROM unfinished))
@@ -254,10 +260,10 @@ FROM (
 SELECT *, sum(answered) OVER newer AS answered_before FROM (
 SELECT *, CASE WHEN kept < 500 THEN kept ELSE
     coalesce(octet_length(output::text), 0) + coalesce(octet_length(predicted_value::text), 0)
-    + octet_length(metadata::text) END AS answered FROM (
+    + coalesce(octet_length(outputs::text), 0) + octet_length(metadata::text) END AS answered FROM (
 SELECT *, count(*) OVER () AS found, sum(kept) OVER newer AS kept_before FROM (
 SELECT *, coalesce(pg_column_size(output), 0) + coalesce(pg_column_size(predicted_value), 0)
-    + pg_column_size(metadata) AS kept FROM ("""
+    + coalesce(pg_column_size(outputs), 0) + pg_column_size(metadata) AS kept FROM ("""
 _PAGE = "SELECT " + _RECORD + _FITTING
 _END_OF_PAGE = """
 ) walked

@@ -38,14 +38,17 @@ def new_input(one: Input, bucket: Bucket | None, user_id: str) -> NewInput:
         # Objects in another bucket are not kept for the ledger, so the bytes of such an upload go into the row.
         place = bucket.uri(key_of(user_id, input_id))
         uri = place if one.uri in (None, place) else None
+    text = one.features or one.tensors
     return NewInput(
         content=one.content,
         contenttype=one.contenttype,
         filename=one.filename,
-        features=one.features.text if one.features else None,
+        features=text.text if text else None,
         input_id=input_id,
         uri=uri,
         upload_id=one.input_id,
+        form=one.form,
+        header_length=one.header_length,
     )
 
 

@@ -29,6 +29,8 @@ def decode(model: Model, inputs: Sequence[Input]) -> list[Instance]:
         try:
             if one.features is not None:
                 instances.append(model.decode_features(one.features.value))
+            elif one.tensors is not None:
+                instances.append(model.decode_tensors(one.tensors.value))
             else:
                 instances.append(model.decode_image(one.content or b"", budget))
         except InputError as error:

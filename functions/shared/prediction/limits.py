@@ -9,13 +9,11 @@ from typing import Final
 from pydantic_core import to_json
 
 from functions.shared.inference.errors import OutputTooLargeError, UnpredictableInputError
+from functions.shared.inference.output_size import MAX_OUTPUT_BYTES
 from functions.shared.inference.prediction import Prediction
 
 MAX_LABEL_LENGTH: Final = 255
 """Characters of a label: an index entry of PostgreSQL has room for 2,704 bytes, and the list's filter takes as many."""
-
-MAX_OUTPUT_BYTES: Final = 5_500_000
-"""Bytes of JSON of a prediction's output and predicted value. An answer of Lambda has 6 MB, the rest included."""
 
 # A flat list of fewer numbers is far below the limit, and is not encoded to find out.
 _SHORT: Final = 1_000
@@ -27,11 +25,19 @@ def storable(prediction: Prediction) -> Prediction | UnpredictableInputError | O
         return UnpredictableInputError(
             f"the model answers a label of {len(prediction.label)} characters: at most {MAX_LABEL_LENGTH} can be stored"
         )
-    output = prediction.output
-    if len(output) > _SHORT or (output and isinstance(output[0], list | str)):
-        size = len(to_json([output, prediction.predicted_value], inf_nan_mode="constants"))
+    if _may_be_large(prediction):
+        shown = [prediction.output, prediction.outputs, prediction.predicted_value]
+        size = len(to_json(shown, inf_nan_mode="constants"))
         if size > MAX_OUTPUT_BYTES:
             return OutputTooLargeError(
-                f"the model's output for this input is {size} bytes of JSON: at most {MAX_OUTPUT_BYTES} can be answered"
+                f"the model's outputs for this input are {size} bytes of JSON, and at most {MAX_OUTPUT_BYTES} can be "
+                'answered: a deployment stores less where its model.json names the outputs worth it under "keep"'
             )
     return prediction
+
+
+def _may_be_large(prediction: Prediction) -> bool:
+    output = prediction.output
+    if prediction.outputs is not None or isinstance(output, dict) or len(output) > _SHORT:
+        return True
+    return bool(output) and isinstance(output[0], list | str)

@@ -78,6 +78,8 @@ def _check(model: Model, one: Input) -> None:
     """Refuse an input that is clearly bad. Only the worker decodes an image completely."""
     if one.features is not None:
         model.decode_features(one.features.value)
+    elif one.tensors is not None:
+        model.decode_tensors(one.tensors.value)
     else:
         model.check_image(one.content or b"")
 

@@ -163,6 +163,7 @@ def _new_prediction(
         duration_ms=duration_ms,
         user_id=user_id,
         metadata=one.metadata,
+        outputs=None if answer.outputs is None else dict(answer.outputs),
     )
 
 

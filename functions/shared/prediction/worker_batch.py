@@ -191,6 +191,7 @@ def outcomes_of(model: Model, claimed: Iterable[ClaimedPrediction | Failure]) ->
                     confidence=answer.confidence,
                     predicted_value=answer.predicted_value,
                     duration_ms=duration_ms,
+                    outputs=None if answer.outputs is None else dict(answer.outputs),
                 )
             )
     return [*failures, *successes]
@@ -203,8 +204,10 @@ def _failure(prediction_id: UUID, reason: str) -> Failure:
 
 def _decode(model: Model, one: ClaimedPrediction) -> Instance:
     takes = model.package.takes
-    if takes != ("image" if one.features is None else "features"):
+    if takes != (one.form or ("image" if one.features is None else "features")):
         raise InputError(f"another model is served by now, which takes {takes}")
+    if one.features is not None and one.form == "tensors":
+        return model.decode_tensors(json.loads(one.features))
     if one.features is not None:
         return model.decode_features(json.loads(one.features))
     return model.decode_image(one.content or b"")

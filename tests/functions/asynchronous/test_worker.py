@@ -266,7 +266,8 @@ def test_an_input_that_the_runtime_fails_on_is_left_to_another_try_alone(
     ]
     image, scores = tensor("image", "float32", ["N", 28, 28, 1]), tensor("scores", "float32", ["N", 2])
     table = {"table": np.array([[0.25, 0.75]], np.float32)}
-    environment.setenv("MODEL", str(package(tmp_path / "brittle", graph(nodes, [image], [scores], table))))
+    brittle = package(tmp_path / "brittle", graph(nodes, [image], [scores], table), task="classification")
+    environment.setenv("MODEL", str(brittle))
     black = BytesIO()
     Image.new("L", (28, 28)).save(black, "png")
     dark, bright = queued(api, black.getvalue(), digit)

@@ -1,0 +1,65 @@
+"""Read what a detection found: a box, a score and a label each."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from functions.shared.inference.answer_outputs import Finds
+from functions.shared.inference.prediction import Output, Prediction
+
+
+class FindsReader:
+    """Turns the boxes, scores and labels of one input into a prediction.
+
+    Parameters
+    ----------
+    finds
+        Which outputs hold them.
+    labels
+        The names of the classes, by index; None if they have none.
+    """
+
+    def __init__(self, finds: Finds, labels: tuple[str, ...] | None) -> None:
+        self._in_one = finds.scores is None
+        self._counted = finds.count is not None
+        self._labels = labels or ()
+
+    def read(self, arrays: Sequence[NDArray[Any]]) -> Prediction | None:
+        """Read the finds of one input.
+
+        Parameters
+        ----------
+        arrays
+            The input's part of each of `Finds.outputs`. Some have room for more finds than there are: rows beyond the
+            count, and rows with a score of 0, are none.
+
+        Returns
+        -------
+        Prediction or None
+            None if a box or a score is not finite.
+        """
+        if self._in_one:
+            rows = arrays[0].reshape(-1, arrays[0].shape[-1])
+            boxes, scores, classes = rows[:, :4], rows[:, 4], rows[:, 5]
+        else:
+            boxes, scores, classes = arrays[0].reshape(-1, 4), arrays[1].reshape(-1), arrays[2].reshape(-1)
+        if self._counted:
+            count = int(arrays[-1].reshape(-1)[0])
+            boxes, scores, classes = boxes[:count], scores[:count], classes[:count]
+        if not (np.isfinite(boxes).all() and np.isfinite(scores).all()):
+            return None
+        found = scores > 0
+        labels: Output = [self._label(one) for one in classes[found].tolist()]
+        finds: list[Any] = [
+            {"box": box, "score": score, "label": label}
+            for box, score, label in zip((boxes[found] + 0.0).tolist(), scores[found].tolist(), labels, strict=True)
+        ]
+        return Prediction(finds, None, None, None, labels)
+
+    def _label(self, one: float | str) -> str:
+        if isinstance(one, str):
+            return one
+        index = int(one)
+        return self._labels[index] if 0 <= index < len(self._labels) else str(index)
