@@ -49,6 +49,11 @@ def load(tmp_path: Path) -> Load:
     return write_and_load
 
 
+def load_raw(load: Load, axes: tuple[int, int, int] = (SIDE, SIDE, 3), **settings: object) -> Model:
+    """Load a model of raw pixels, which it answers."""
+    return load(graphs.pixels(["N", *axes], "uint8"), task="regression", **settings)
+
+
 def image_input(model: Model) -> ImageInput:
     assert isinstance(model.package.input, ImageInput)
     return model.package.input
@@ -128,7 +133,7 @@ def test_resize_and_centre_crop_meet_the_scores_of_torchvision(load: Load, shape
 
 @pytest.mark.parametrize("resample", FILTERS)
 def test_each_filter_is_pillows(load: Load, resample: str) -> None:
-    model = load(graphs.pixels(["N", 20, 24, 3], "uint8"), fit="crop", size=29, resample=resample)
+    model = load_raw(load, (20, 24, 3), fit="crop", size=29, resample=resample)
     for shape in SHAPES:
         expected = torchvision_crop(shorter_edge(photo(*shape), 29, resample), 20, 24)
         assert np.array_equal(pixels(model, photo(*shape)), expected)
@@ -154,7 +159,7 @@ def test_a_model_of_open_size_takes_what_is_cropped(load: Load) -> None:
 
 
 def test_an_image_is_turned_upright_before_it_is_cropped(load: Load) -> None:
-    model = load(graphs.pixels(["N", SIDE, SIDE, 3], "uint8"), fit="crop", size=40)
+    model = load_raw(load, fit="crop", size=40)
     exif = Image.Exif()
     exif[0x0112] = 6
     turned = saved(photo(50, 91), exif=exif)
@@ -164,7 +169,7 @@ def test_an_image_is_turned_upright_before_it_is_cropped(load: Load) -> None:
 
 
 def test_colours_are_converted_before_an_image_is_cropped(load: Load) -> None:
-    model = load(graphs.pixels(["N", SIDE, SIDE, 3], "uint8"), fit="crop", size=40)
+    model = load_raw(load, fit="crop", size=40)
     for mode in ("L", "P", "RGBA", "CMYK"):
         image = photo(50, 91, mode) if mode != "P" else photo(50, 91).quantize(16)
         format_ = "JPEG" if mode == "CMYK" else "PNG"
@@ -175,7 +180,7 @@ def test_colours_are_converted_before_an_image_is_cropped(load: Load) -> None:
 
 
 def test_what_a_small_image_has_too_little_is_black_and_transparent_where_there_is_transparency(load: Load) -> None:
-    model = load(graphs.pixels(["N", 9, 9, 4], "uint8"), fit="crop", size=4)
+    model = load_raw(load, (9, 9, 4), color="rgb", fit="crop", size=4)
     seen = pixels(model, Image.new("RGBA", (4, 4), (200, 100, 50, 255)))
     assert (seen[2:6, 2:6] == (200, 100, 50, 255)).all()
     seen[2:6, 2:6] = 0
@@ -183,7 +188,7 @@ def test_what_a_small_image_has_too_little_is_black_and_transparent_where_there_
 
 
 def test_an_image_may_be_stretched_before_it_is_cropped(load: Load) -> None:
-    model = load(graphs.pixels(["N", SIDE, SIDE, 3], "uint8"), fit="stretch", size=[41, 50], crop_size=SIDE)
+    model = load_raw(load, fit="stretch", size=[41, 50], crop_size=SIDE)
     for shape in SHAPES:
         stretched = photo(*shape).resize((50, 41), Image.Resampling.BILINEAR)
         assert np.array_equal(pixels(model, photo(*shape)), torchvision_crop(stretched, SIDE, SIDE))
@@ -234,12 +239,11 @@ def test_resize_and_centre_crop_meet_the_scores_of_transformers(load: Load, shap
 def test_where_the_middle_lies_between_two_pixels_the_file_decides_whose_it_is(load: Load) -> None:
     """Of 35 columns, 32 are cut out: torchvision begins at round(1.5) = 2, transformers at 1."""
     numbered = Image.fromarray(np.tile(np.arange(35, dtype=np.uint8)[np.newaxis, :, np.newaxis], (32, 1, 3)))
-    raw = graphs.pixels(["N", SIDE, SIDE, 3], "uint8")
     said = {"do_resize": True, "size": {"shortest_edge": SIDE}, "do_center_crop": True, "crop_size": SIDE}
     quiet = said | {"do_rescale": False}
-    assert pixels(load(raw, fit="crop"), numbered)[0, 0, 0] == 2
-    assert pixels(load(raw, quiet), numbered)[0, 0, 0] == 1
-    assert pixels(load(raw, quiet, fit="crop"), numbered)[0, 0, 0] == 2
+    assert pixels(load_raw(load, fit="crop"), numbered)[0, 0, 0] == 2
+    assert pixels(load_raw(load, preprocessor=quiet), numbered)[0, 0, 0] == 1
+    assert pixels(load_raw(load, preprocessor=quiet, fit="crop"), numbered)[0, 0, 0] == 2
 
 
 def test_a_stretched_image_meets_the_scores_of_transformers(load: Load) -> None:
@@ -286,7 +290,7 @@ def between_four(image: Image.Image, size: tuple[int, int]) -> NDArray[np.float6
 def test_a_letterbox_is_where_ultralytics_has_it(
     load: Load, shape: tuple[int, int], top: int, left: int, height: int, width: int
 ) -> None:
-    model = load(graphs.pixels(["N", SIDE, SIDE, 3], "uint8"), fit="letterbox")
+    model = load_raw(load, fit="letterbox")
     seen = pixels(model, photo(*shape)).astype(np.float64)
     expected = np.full((SIDE, SIDE, 3), 114.0)
     expected[top : top + height, left : left + width] = between_four(photo(*shape), (width, height))
@@ -306,13 +310,13 @@ def test_a_model_of_open_size_gets_a_letterbox_of_the_size_that_is_said(
 
 
 def test_the_filter_of_a_letterbox_may_be_pillows(load: Load) -> None:
-    model = load(graphs.pixels(["N", SIDE, SIDE, 3], "uint8"), fit="letterbox", resample="bilinear")
+    model = load_raw(load, fit="letterbox", resample="bilinear")
     expected = np.asarray(photo(60, 80).resize((SIDE, 24), Image.Resampling.BILINEAR))
     assert np.array_equal(pixels(model, photo(60, 80))[4:28], expected)
 
 
 def test_an_image_may_be_stretched_as_opencv_does_it(load: Load) -> None:
-    model = load(graphs.pixels(["N", 20, 24, 3], "uint8"), resample="inter_linear")
+    model = load_raw(load, (20, 24, 3), resample="inter_linear")
     for shape in SHAPES:
         assert np.abs(pixels(model, photo(*shape)) - between_four(photo(*shape), (24, 20))).max() <= 1
 
@@ -326,14 +330,14 @@ def test_an_image_may_be_stretched_as_opencv_does_it(load: Load) -> None:
         (3, {"pad_color": [1, 2, 3], "color": "bgr"}, (1, 2, 3)),  # as image_mean: in the order of the model
         (1, {"pad_color": [7]}, (7,)),
         (1, {}, (114,)),
-        (4, {}, (114, 114, 114, 255)),
+        (4, {"color": "rgb"}, (114, 114, 114, 255)),
         (4, {"pad_color": [1, 2, 3, 4], "color": "bgr"}, (1, 2, 3, 4)),
     ],
 )
 def test_a_letterbox_is_filled_with_the_colour_that_is_said(
     load: Load, channels: int, settings: dict[str, object], color: tuple[int, ...]
 ) -> None:
-    model = load(graphs.pixels(["N", SIDE, SIDE, channels], "uint8"), fit="letterbox", **settings)
+    model = load_raw(load, (SIDE, SIDE, channels), fit="letterbox", **settings)
     seen = pixels(model, photo(20, 80))
     assert (seen[0] == color).all()
     assert (seen[-1] == color).all()
@@ -487,7 +491,7 @@ def test_a_preprocessor_config_that_is_no_json_is_refused_by_name(tmp_path: Path
 
 
 def test_a_preprocessor_config_is_nothing_to_a_model_of_features(tmp_path: Path) -> None:
-    linear = graphs.linear(np.ones((2, 3)))
+    linear = graphs.linear(np.ones((2, 3)), then=["Softmax"])
     plain = ModelPackage.load(graphs.package(tmp_path, linear))
     (tmp_path / "preprocessor_config.json").write_text('{"do_pad": true}')
     assert ModelPackage.load(tmp_path).sha256 == plain.sha256
