@@ -54,6 +54,7 @@ PREPROCESSORS: Final = "model_artifacts/*/preprocessor_config.json"
 
 PACKAGES: Final = {
     "predict": Package(140, also=(MODELS,)),
+    "infer": Package(140, also=(MODELS,)),
     "list_predictions": Package(25),
     "get_prediction": Package(25),
     "delete_predictions": Package(25),

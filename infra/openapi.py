@@ -17,11 +17,14 @@ from functions.delete_predictions import handler as delete_predictions
 from functions.describe import handler as describe
 from functions.describe import openapi_document, pages
 from functions.get_prediction import handler as get_prediction
+from functions.infer import documentation as inference
+from functions.infer import handler as infer
 from functions.list_predictions import handler as list_predictions
 from functions.predict import handler as predict
 from functions.predict.documentation import SCHEMAS
 from functions.shared.api.app import TITLE, VERSION, create_app
 from functions.shared.api.documentation import SCHEME, SECURITY_SCHEMES, ProblemDocument
+from functions.shared.api.open_inference import OpenInferenceError
 from functions.upload import handler as upload
 from functions.upload.announcement import Announcement
 
@@ -30,8 +33,8 @@ DOCUMENT = openapi_document.PATH
 
 def build() -> dict[str, Any]:
     """Return one OpenAPI 3.1 document for the routes of all functions."""
-    functions = (predict, upload, list_predictions, get_prediction, delete_predictions, describe, pages)
-    app = create_app(*(function.router for function in functions))
+    functions = (predict, upload, list_predictions, get_prediction, delete_predictions, describe, pages, infer)
+    app = create_app(*(function.router for function in functions), describe.open_inference)
     document = get_openapi(
         title=TITLE,
         version=VERSION,
@@ -45,10 +48,11 @@ def build() -> dict[str, Any]:
         schemas.pop(name, None)
     # FastAPI cannot see the problem document, nor a body that a route parses itself, so add their schemas here.
     _, definitions = models_json_schema(
-        [(ProblemDocument, "validation"), (Announcement, "validation")], ref_template="#/components/schemas/{model}"
+        [(ProblemDocument, "validation"), (OpenInferenceError, "validation"), (Announcement, "validation")],
+        ref_template="#/components/schemas/{model}",
     )
     schemas.update(definitions["$defs"])
-    schemas.update(SCHEMAS)
+    schemas.update(SCHEMAS | inference.SCHEMAS)
     document["components"]["schemas"] = dict(sorted(schemas.items()))
     document["components"]["securitySchemes"] = SECURITY_SCHEMES
     names = {

@@ -21,6 +21,7 @@ LARGEST = "lint"
 DEVELOPMENT = ("test", "fuzz", "serve", "build")
 FUNCTIONS = (
     "predict",
+    "infer",
     "worker",
     "sweep",
     "list_predictions",
@@ -30,7 +31,7 @@ FUNCTIONS = (
     "describe",
     "migrate",
 )
-CLIENTS = ("generators", "browser")
+CLIENTS = ("generators", "browser", "tritonclient", "kserve", "openinference", "mlserver")
 """The clients that `make test-clients` tries. Nothing is shared between them, nor with what is deployed."""
 
 

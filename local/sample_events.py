@@ -60,7 +60,7 @@ _IDENTIFIERS = Identifiers(
     trace_id="Root=1-69200000-000000000000000000000001",
 )
 _TIME = {"time": "22/Nov/2025:12:00:00 +0000", "timeEpoch": 1763812800000}
-_PUBLIC = {"/", "/health", "/openapi.json", "/docs"}  # these routes need no token
+_PUBLIC = {"/", "/health", "/openapi.json", "/docs", "/v2", "/v2/health/ready"}  # these routes need no token
 
 
 @dataclass(frozen=True)
@@ -81,6 +81,7 @@ def sample_requests() -> dict[str, Request]:
     as_json = {"content-type": "application/json"}
     as_form = {"content-type": f"multipart/form-data; boundary={_BOUNDARY}"}
     one, another = {"image": data_uri, "filename": "one.png"}, {"image": data_uri, "filename": "another.png"}
+    encoded, tensor = {"b64": base64.b64encode(image).decode()}, (_SAMPLES / "mnist_infer.json").read_bytes()
     announcement = {"filename": "mnist_sample.png", "contenttype": "image/png", "size": len(image)}
     return {
         "predict": Request("POST", "/prediction", headers=as_form, body=_form("mnist_sample.png", image)),
@@ -93,6 +94,11 @@ def sample_requests() -> dict[str, Request]:
             "POST", "/prediction", headers=as_json, body=(_SAMPLES / "diabetes.json").read_bytes()
         ),
         "predict_many": Request("POST", "/predictions", headers=as_json, body=_json({"instances": [one, another]})),
+        "infer": Request("POST", "/v2/models/mnist/infer", headers=as_json, body=tensor),
+        "infer_version": Request("POST", "/v2/models/mnist/versions/1/infer", headers=as_json, body=tensor),
+        "predict_v1": Request(
+            "POST", "/v1/models/mnist:predict", headers=as_json, body=_json({"instances": [encoded]})
+        ),
         "upload": Request("POST", "/upload", headers=as_json, body=_json(announcement)),
         "list_predictions": Request("GET", "/predictions", query="limit=5"),
         "get_prediction": Request("GET", f"/prediction/{PREDICTION_ID}"),
@@ -106,6 +112,11 @@ def sample_requests() -> dict[str, Request]:
         "health": Request("GET", "/health"),
         "openapi": Request("GET", "/openapi.json"),
         "docs": Request("GET", "/docs"),
+        "v2": Request("GET", "/v2"),
+        "v2_ready": Request("GET", "/v2/health/ready"),
+        "v2_model": Request("GET", "/v2/models/mnist"),
+        "v1_models": Request("GET", "/v1/models"),
+        "v1_model": Request("GET", "/v1/models/mnist"),
         "docs_asset": Request("GET", "/docs/swagger-ui.css"),
     }
 

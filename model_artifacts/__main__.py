@@ -65,7 +65,12 @@ def _parser() -> argparse.ArgumentParser:
     given = check.add_mutually_exclusive_group()
     given.add_argument("--input", type=Path, metavar="FILE", help="an image to predict (default: a made-up one)")
     given.add_argument(
-        "--features", metavar="JSON", help="features to predict: a JSON list or object, or a file that contains one"
+        "--features",
+        metavar="JSON",
+        help="features to predict: a JSON list or object, or a file that contains one",
+    )
+    given.add_argument(
+        "--inputs", metavar="JSON", help="tensors to predict: a JSON object, or a file that contains one"
     )
     check.set_defaults(run=_check)
     return parser
@@ -110,7 +115,7 @@ def _export(options: argparse.Namespace) -> None:
 def _check(options: argparse.Namespace) -> None:
     from model_artifacts.check import check
 
-    check(options.folder, image=options.input, features=options.features)
+    check(options.folder, image=options.input, features=options.features, inputs=options.inputs)
 
 
 def _quieten_tensorflow() -> None:

@@ -3,7 +3,7 @@
 import io
 import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TypeAlias
@@ -13,9 +13,9 @@ from PIL import Image
 
 from functions.shared.inference.content_types import SUPPORTED_CONTENT_TYPES
 from functions.shared.inference.errors import InputError
-from functions.shared.inference.model import Model
+from functions.shared.inference.model import Instance, Model
 from functions.shared.inference.onnx_file import written
-from functions.shared.inference.package import FeatureInput, ImageInput, ModelPackage
+from functions.shared.inference.package import FeatureInput, ImageInput, ModelPackage, TensorInput
 from model_artifacts.errors import CheckError
 
 Features: TypeAlias = dict[str, object] | list[object]
@@ -24,9 +24,13 @@ _URL = "http://127.0.0.1:3000/prediction"
 _OPEN_LENGTH = 224  # the height and width of a made-up image if the model takes any size
 _MADE_UP = {"number": 1.0, "integer": 1, "boolean": True, "string": "a"}
 _SHOWN_LABELS = 20
+_LONGEST_BODY = 2_000
+_OPTIONS = {"image": "--input FILE", "features": "--features JSON", "tensors": "--inputs JSON"}
+_TAKEN = {"image": "an image (--input)", "features": "features (--features)", "tensors": "tensors (--inputs)"}
+_SENT = {"image": "an image", "features": "features", "tensors": "tensors"}
 
 
-def check(folder: Path, *, image: Path | None = None, features: str | None = None) -> None:
+def check(folder: Path, *, image: Path | None = None, features: str | None = None, inputs: str | None = None) -> None:
     """Print how the service would serve a package, and make one prediction with it.
 
     Parameters
@@ -37,46 +41,62 @@ def check(folder: Path, *, image: Path | None = None, features: str | None = Non
         The image to predict.
     features : str or None
         The features to predict: a JSON list or object, or the name of a file that contains one, either alone or under
-        the key `features`, as in a request's body. Without `image` and `features` the input is made up.
+        the key `features`, as in a request's body.
+    inputs : str or None
+        The tensors to predict: a JSON object, or the name of a file that contains one, as for `features`. Without all
+        three the input is made up.
 
     Raises
     ------
     InferenceError
         The package cannot be served, or it cannot predict the input.
     CheckError
-        The input cannot be read, or it is an image and the model takes features, or the other way round.
+        The input cannot be read, or it is not of the kind that the model takes.
     """
     package = ModelPackage.load(folder)
     model = Model.load(package)
     wanted = package.input
+    decode: Callable[[], Instance]
     _print_package(package)
+    _require_kind(package, image=image, features=features, inputs=inputs)
     if isinstance(wanted, ImageInput):
-        if features is not None:
-            raise CheckError(f"{package.name} takes an image (--input), not features")
         _print_image_input(wanted)
         data = _made_up_image(wanted) if image is None else _read(image)
         decode = partial(model.decode_image, data)
+    elif isinstance(wanted, TensorInput):
+        tensors = wanted.sample() if inputs is None else _parse("inputs", inputs)
+        _print_tensor_input(wanted, tensors)
+        decode = partial(model.decode_tensors, tensors)
     else:
-        if image is not None:
-            raise CheckError(f"{package.name} takes features (--features), not an image")
-        chosen = _made_up_features(wanted) if features is None else _parse_features(features)
+        chosen = _made_up_features(wanted) if features is None else _parse("features", features)
         _print_feature_input(wanted, chosen)
         decode = partial(model.decode_features, chosen)
 
-    made_up = image is None and features is None
-    print(f"\nOne prediction, of {'a made-up input' if made_up else image or features} ({model.provider})")
+    given = image or features or inputs
+    made_up = given is None
+    print(f"\nOne prediction, of {'a made-up input' if made_up else given} ({model.provider})")
     try:
         (prediction,) = model.predict([decode()])
     except InputError as error:
         if not made_up:
             raise
         # The made-up input may be at fault, for example a category that the model does not know, and not the package.
-        print(f"  refused: {error}\n  try a real input: --input FILE or --features JSON")
+        print(f"  refused: {error}\n  try a real input: {_OPTIONS[package.takes]}")
         return
-    print(f"  predicted value  {prediction.predicted_value}")
+    if prediction.predicted_value is not None:
+        print(f"  predicted value  {prediction.predicted_value}")
     if prediction.confidence is not None:
         print(f"  confidence       {prediction.confidence:.4f}")
     print(f"  output           {json.dumps(prediction.output)}")
+    for name, value in (prediction.outputs or {}).items():
+        print(f"  {name}  {json.dumps(value)}")
+
+
+def _require_kind(package: ModelPackage, *, image: Path | None, features: str | None, inputs: str | None) -> None:
+    given = {"image": image, "features": features, "tensors": inputs}
+    for kind, value in given.items():
+        if value is not None and kind != package.takes:
+            raise CheckError(f"{package.name} takes {_TAKEN[package.takes]}, not {_SENT[kind]}")
 
 
 def _print_package(package: ModelPackage) -> None:
@@ -99,6 +119,16 @@ def _print_package(package: ModelPackage) -> None:
             rows.append(("output", output.name, output.dtype, f"one map per row, keyed by {output.key_dtype}"))
     print("\nSignature")
     _print_table(rows)
+    print(f"\nThe answer is {_answer(package)}")
+    if package.answer.further:
+        others = ", ".join(one.name for one in package.answer.further)
+        print(f"  stored by name  {others}")
+
+
+def _answer(package: ModelPackage) -> str:
+    """Tell which outputs are read as what."""
+    named = ", ".join(one.name for one in package.answer.headline)
+    return f"{named}, read as {package.task}" if named else "all outputs by name"
 
 
 def _print_image_input(wanted: ImageInput) -> None:
@@ -141,6 +171,16 @@ def _print_feature_input(wanted: FeatureInput, sample: Features) -> None:
     print(f"  curl -H 'Content-Type: application/json' -d {body} {_URL}")
 
 
+def _print_tensor_input(wanted: TensorInput, sample: Features) -> None:
+    print("\nThe API takes an object with a value or nested lists for each input, of one example")
+    _print_table(
+        [(one.name, one.dtype, written(one.shape), "may be left out" if one.optional else "") for one in wanted.tensors]
+    )
+    body = json.dumps({"inputs": sample}, ensure_ascii=False)
+    if len(body) <= _LONGEST_BODY:
+        print(f"  curl -H 'Content-Type: application/json' -d {shlex.quote(body)} {_URL}")
+
+
 def _print_table(rows: Sequence[tuple[str, ...]]) -> None:
     widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
     for row in rows:
@@ -168,16 +208,16 @@ def _made_up_features(wanted: FeatureInput) -> Features:
     return values if wanted.names is None else dict(zip(wanted.names, values, strict=True))
 
 
-def _parse_features(text: str) -> Features:
+def _parse(member: str, text: str) -> Features:
     given = text if text.lstrip().startswith(("[", "{")) else _read(Path(text))
     try:
         value = json.loads(given)
     except ValueError as error:
-        raise CheckError(f"--features is not valid JSON: {error}") from error
-    if isinstance(value, dict) and isinstance(value.get("features"), list | dict):
-        value = value["features"]
+        raise CheckError(f"--{member} is not valid JSON: {error}") from error
+    if isinstance(value, dict) and isinstance(value.get(member), list | dict):
+        value = value[member]
     if not isinstance(value, list | dict):
-        raise CheckError(f"--features is a JSON {type(value).__name__}, not a list or an object")
+        raise CheckError(f"--{member} is a JSON {type(value).__name__}, not a list or an object")
     return value
 
 

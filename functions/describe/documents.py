@@ -14,6 +14,7 @@ def service_document(package: ModelPackage) -> dict[str, Any]:
     return {
         "name": TITLE,
         "version": VERSION,
+        "status": "alive",  # what clients of version 1 of the Open Inference Protocol look for
         "model": {"name": package.name, "version": package.version, "task": package.task},
         "predict": {"method": "POST", "path": "/prediction", "contenttypes": [*images, "application/json"]},
         "predict_many": {"method": "POST", "path": "/predictions"},

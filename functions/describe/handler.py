@@ -10,11 +10,13 @@ from pydantic import ConfigDict, Field
 
 from functions.describe import pages
 from functions.describe.documents import model_document, service_document
+from functions.describe.open_inference import open_inference_routes
 from functions.describe.openapi_document import openapi_document
 from functions.describe.served_model import ServedModel
 from functions.shared.api.app import create_app, create_handler
 from functions.shared.api.documentation import problems
 from functions.shared.api.negotiation import quality, require_accepts
+from functions.shared.api.open_inference import answer_in_protocol
 from functions.shared.api.problems import RETRY_AFTER_SECONDS, Problem
 from functions.shared.api.query_fields import QueryFields
 from functions.shared.execution_environment import on_lambda
@@ -41,9 +43,10 @@ class HealthQuery(QueryFields):
 class Environment(NamedTuple):
     """What an execution environment creates once, for all its events."""
 
+    token_required: bool
+    max_batch_inputs: int
     model: ServedModel
     ledger: Ledger
-    token_required: bool
 
 
 @cache
@@ -51,7 +54,12 @@ def environment() -> Environment:
     """Create the connection pool, on the first call."""
     settings = DescribeSettings.from_environment()
     start_logging(settings.log_level)
-    return Environment(ServedModel(settings.model), Ledger.configured(settings), settings.token_required)
+    return Environment(
+        settings.token_required,
+        settings.max_batch_inputs,
+        ServedModel(settings.model),
+        Ledger.configured(settings),
+    )
 
 
 def _package_or_problem() -> ModelPackage:
@@ -139,7 +147,11 @@ async def health(
     return answers
 
 
-handler = create_handler(create_app(router, pages.router))
+open_inference = open_inference_routes(
+    _package_or_problem, lambda: environment().token_required, lambda: environment().max_batch_inputs
+)
+
+handler = create_handler(answer_in_protocol(create_app(router, pages.router, open_inference)))
 
 if on_lambda():
     environment()

@@ -5,10 +5,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
-from functions.shared.inference.feature_input import FeatureInput
-from functions.shared.inference.onnx_file import FLOATS
+from functions.shared.inference.feature_input import FeatureColumn, FeatureInput
+from functions.shared.inference.onnx_file import Dimension
 from functions.shared.inference.package import ModelPackage
-from functions.shared.inference.tensor_input import InputTensor, TensorInput
+from functions.shared.inference.tensor_input import TensorInput
 
 PATH: Final = Path(__file__).with_name("openapi.json")
 """The document of the project, which shows every form of input. `python -m infra.openapi` writes it."""
@@ -20,7 +20,7 @@ _FORMS: Final[dict[str, frozenset[str]]] = {
         {"Announcement", "ImageForm", "ImageInput", "ImageInstance", "ImagesForm", "UploadedInput", "UploadRequest"}
     ),
     "features": frozenset({"Features", "FeaturesInput", "FeaturesInstance"}),
-    "tensors": frozenset({"Inputs", "TensorsInput", "TensorsInstance"}),
+    "tensors": frozenset({"Tensors", "TensorsInput", "TensorsInstance"}),
 }
 """The schemas of one form of input, by what a model takes."""
 
@@ -67,10 +67,10 @@ def _keep_one_form(document: _Json, package: ModelPackage) -> None:
     if isinstance(package.input, FeatureInput):
         schemas["Features"] |= _features(package.input)
     if isinstance(package.input, TensorInput):
-        schemas["Inputs"] |= _inputs(package.input)
+        schemas["Tensors"] |= _tensors(package.input)
     for path, operations in list(document["paths"].items()):
         for method, operation in list(operations.items()):
-            if "requestBody" not in operation:
+            if "requestBody" not in operation or path.startswith(("/v1/", "/v2/")):  # these take every model's tensors
                 continue
             content = operation["requestBody"]["content"]
             schemas_taken = {kind: _taken(media["schema"], others) for kind, media in content.items()}
@@ -97,36 +97,39 @@ def _features(wanted: FeatureInput) -> _Json:
     """Return the schema of one row: as many features as the model has, by their names if they have any."""
     if wanted.columns is None:
         return {}
-    types = [{"type": column.type} for column in wanted.columns]
-    row: _Json = {
-        "type": "array",
-        "items": types[0]
-        if all(one == types[0] for one in types)
-        else {"type": sorted({one["type"] for one in types})},
-        "minItems": len(types),
-        "maxItems": len(types),
-    }
+    types = [_types(column.dtype, missing=wanted.missing) for column in wanted.columns]
+    row = _list(_value(frozenset().union(*types)), len(types))
     if wanted.names is None:
         return {"oneOf": [row]}
-    by_name = {"type": "object", "required": [*wanted.names], "additionalProperties": False}
-    return {"oneOf": [row, by_name | {"properties": dict(zip(wanted.names, types, strict=True))}]}
+    return {"oneOf": [row, _by_name({name: _value(of) for name, of in zip(wanted.names, types, strict=True)})]}
 
 
-def _inputs(wanted: TensorInput) -> _Json:
-    """Return the schema of one example: lists nested as deep as the model has axes, and as long where that is fixed."""
-    return {
-        "required": [one.name for one in wanted.tensors if not one.optional],
-        "additionalProperties": False,
-        "properties": {one.name: _nested(one, missing=wanted.missing) for one in wanted.tensors},
-    }
+def _tensors(wanted: TensorInput) -> _Json:
+    """Return the schema of one example: a value, or nested lists of the lengths that are fixed, for each input."""
+    properties = {}
+    for one in wanted.tensors:
+        schema = _value(_types(one.dtype, missing=wanted.missing))
+        for length in reversed(one.shape):
+            schema = _list(schema, length)
+        properties[one.name] = schema
+    return _by_name(properties, optional=frozenset(one.name for one in wanted.tensors if one.optional))
 
 
-def _nested(tensor: InputTensor, *, missing: bool) -> _Json:
-    kind = {"string": "string", "bool": "boolean"}.get(tensor.dtype, "integer")
-    schema: _Json = {"type": kind}
-    if tensor.dtype in FLOATS:
-        schema = {"type": ["number", "null"] if missing else "number"}
-    for axis in reversed(tensor.shape):
-        length = {"minItems": axis, "maxItems": axis} if isinstance(axis, int) else {}
-        schema = {"type": "array", "items": schema, **length}
-    return schema
+def _types(dtype: str, *, missing: bool) -> frozenset[str]:
+    """Return the types in JSON of a value."""
+    own = FeatureColumn(None, dtype).type
+    return frozenset({own, "null"} if missing and own == "number" else {own})
+
+
+def _value(types: frozenset[str]) -> _Json:
+    return {"type": next(iter(types)) if len(types) == 1 else sorted(types)}
+
+
+def _list(items: _Json, length: Dimension) -> _Json:
+    bounds = {"minItems": length, "maxItems": length} if isinstance(length, int) else {}
+    return {"type": "array", "items": items, **bounds}
+
+
+def _by_name(properties: dict[str, _Json], *, optional: frozenset[str] = frozenset()) -> _Json:
+    required = [name for name in properties if name not in optional]
+    return {"type": "object", "required": required, "additionalProperties": False, "properties": properties}

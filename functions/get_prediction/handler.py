@@ -13,6 +13,7 @@ from functions.shared.api.app import MAX_RESPONSE_BYTES, create_app, create_hand
 from functions.shared.api.auth import caller, find_readable
 from functions.shared.api.documentation import problems, with_scope
 from functions.shared.api.negotiation import require_accepts
+from functions.shared.api.open_inference import HEADER_LENGTH
 from functions.shared.api.representations import PredictionWithInput, record_json
 from functions.shared.api.scopes import Scope
 from functions.shared.execution_environment import on_lambda
@@ -97,14 +98,17 @@ async def get_input(request: Request, prediction_id: PredictionId) -> Response:
     cached = {"Cache-Control": "private, no-cache", "ETag": f'"{stored.sha256}"'}
     if cached["ETag"] in request.headers.get("if-none-match", ""):
         return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=cached)
+    # An inference request in binary can be read with the length of its JSON alone.
+    length = {} if stored.header_length is None else {HEADER_LENGTH: str(stored.header_length)}
     if (url := env.inputs.presigned_url(prediction_id, stored)) is not None:
-        headers = {"Location": url, "Cache-Control": "no-store"}
+        headers = {"Location": url, "Cache-Control": "no-store", **length}
         return Response(status_code=HTTPStatus.TEMPORARY_REDIRECT, headers=headers)
     headers = {
         # The bytes come from a caller. Without these headers a browser might run them as a page of this API.
         "X-Content-Type-Options": "nosniff",
         "Content-Security-Policy": "default-src 'none'; sandbox",
         **cached,
+        **length,
     }
     if stored.filename is not None:
         headers["Content-Disposition"] = f"inline; filename*=UTF-8''{quote(stored.filename, safe='')}"  # RFC 6266

@@ -59,7 +59,9 @@ class StoredInputs(NamedTuple):
         room -= _MEMBER_BYTES
         if stored.features is not None and stored.size <= room:
             return b'"%b":' % _MEMBERS[stored.form] + stored.features.encode()
-        if stored.features is not None or stored.size > min(self.max_inline_bytes, room * 3 // 4):
+        # An inference request in binary is no image, and a link to its bytes says more than their base64.
+        is_image = stored.features is None and stored.form is None
+        if not is_image or stored.size > min(self.max_inline_bytes, room * 3 // 4):
             return b'"input_url":"/prediction/%b/input"' % str(prediction_id).encode()
         return b'"image":' + to_json(f"data:{stored.contenttype};base64,{b64encode(self.content(stored)).decode()}")
 

@@ -48,7 +48,7 @@ def _ref(name: str) -> dict[str, str]:
 _IMAGE = {
     "image": {
         "type": "string",
-        "description": "A base64 data URI.",
+        "description": f"A base64 data URI. {_IMAGE_LIMITS}",
         "pattern": "^data:[^,]*;[bB][aA][sS][eE]64,.+$",
         "examples": ["data:image/png;base64,iVBORw0KGgo="],
     },
@@ -56,8 +56,8 @@ _IMAGE = {
     **_METADATA,
 }
 _FEATURES = {"features": _ref("Features"), **_METADATA}
-_TENSORS = {"inputs": _ref("Inputs"), **_METADATA}
-_FILE = _file("application/octet-stream")
+_INPUTS = {"inputs": _ref("Tensors"), **_METADATA}
+_FILE = _file("application/octet-stream") | {"description": f"An image. {_IMAGE_LIMITS}"}
 _BESIDE_FILES = {"user_id": _USER_ID_PART, "metadata": _METADATA_PART}
 
 SCHEMAS: Final[dict[str, dict[str, Any]]] = {
@@ -68,18 +68,18 @@ SCHEMAS: Final[dict[str, dict[str, Any]]] = {
             {"type": "object", "additionalProperties": True, "minProperties": 1},
         ],
     },
-    "Inputs": {
+    "Tensors": {
+        "description": "The tensors of one example by name, without a batch axis: a value, or nested lists.",
         "type": "object",
-        "description": "A value, or nested lists, for each input of the model: one example, without the batch axis.",
         "additionalProperties": True,
         "minProperties": 1,
     },
     "ImageInstance": _object(_IMAGE, "image"),
     "FeaturesInstance": _object(_FEATURES, "features"),
-    "TensorsInstance": _object(_TENSORS, "inputs"),
+    "TensorsInstance": _object(_INPUTS, "inputs"),
     "ImageInput": _object(_IMAGE | _USER_ID, "image"),
     "FeaturesInput": _object(_FEATURES | _USER_ID, "features"),
-    "TensorsInput": _object(_TENSORS | _USER_ID, "inputs"),
+    "TensorsInput": _object(_INPUTS | _USER_ID, "inputs"),
     "UploadedInput": _object(
         {
             "input_id": {
@@ -137,7 +137,7 @@ ONE_INPUT: Final[dict[str, Any]] = {
         "required": True,
         "description": (
             "The served model decides which of these are accepted: see `GET /model`. A member of the JSON that is null "
-            f"counts as absent. {_IMAGE_LIMITS}"
+            "counts as absent."
         ),
         "content": {
             "multipart/form-data": {"schema": _ref("ImageForm")},
@@ -155,10 +155,7 @@ ONE_INPUT: Final[dict[str, Any]] = {
 MANY_INPUTS: Final[dict[str, Any]] = {
     "requestBody": {
         "required": True,
-        "description": (
-            "Several `file` parts, or `instances`. One bad input refuses the whole request. A member of the JSON that "
-            f"is null counts as absent. {_IMAGE_LIMITS}"
-        ),
+        "description": ("One bad input refuses the whole request. A member of the JSON that is null counts as absent."),
         "content": {
             "multipart/form-data": {"schema": _ref("ImagesForm")},
             "application/json": {"schema": _ref("Instances")},

@@ -110,7 +110,14 @@ class UploadSettings(ModelSettings, UploadsSettings, FunctionSettings):
     """Seconds for which the URL of an upload is valid. S3 allows at most a week."""
 
 
-class DescribeSettings(ModelSettings, FunctionSettings):
+class BatchSettings(LedgerSettings):
+    """Settings of the functions that take several inputs at once, and of the one that says how many."""
+
+    max_batch_inputs: int = Field(default=256, gt=0)
+    """The most inputs in one request to `/predictions`, and rows in one request of the Open Inference Protocol."""
+
+
+class DescribeSettings(ModelSettings, BatchSettings, FunctionSettings):
     """Settings of `describe`."""
 
 
@@ -127,20 +134,21 @@ class WorkerSettings(ModelSettings, InputsSettings):
     """`auto` (CUDA if available, else the CPU), or ONNX Runtime's names in order, separated by commas."""
 
 
-class PredictSettings(WorkerSettings, UploadsSettings, FunctionSettings):
-    """Settings of `predict`."""
+class InferSettings(WorkerSettings, BatchSettings, FunctionSettings):
+    """Settings of `infer`."""
 
     max_body_bytes: int = Field(default=4_500_000, gt=0)
     """The largest request body, in bytes. Lambda takes events of at most 6 MB; in base64 they hold 4.5 MB of image."""
 
-    max_batch_inputs: int = Field(default=256, gt=0)
-    """The most inputs in one request to `/predictions`."""
+    idempotency_hours: float = Field(default=24, gt=0)
+    """Hours after which an idempotency key is free again."""
+
+
+class PredictSettings(InferSettings, UploadsSettings):
+    """Settings of `predict`."""
 
     max_upload_bytes: int = Field(default=20_000_000, gt=0)
     """The largest upload, in bytes, that `predict` accepts."""
-
-    idempotency_hours: float = Field(default=24, gt=0)
-    """Hours after which an idempotency key is free again."""
 
     queue_url: str | None = None
     """The SQS queue for asynchronous predictions. Without one, every prediction is made synchronously."""

@@ -100,7 +100,7 @@ async def upload(request: Request) -> Response:
 
 
 def _require_images(env: Environment) -> None:
-    """Refuse every upload where the model takes features: nothing could predict it."""
+    """Refuse every upload where the model takes no images: nothing could predict it."""
     try:
         taken = env.takes_images
     except InferenceError as error:
@@ -108,7 +108,7 @@ def _require_images(env: Environment) -> None:
         headers = {"Retry-After": str(RETRY_AFTER_SECONDS)}
         raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, "The model cannot be read.", headers=headers) from error
     if not taken:
-        detail = "This model takes features, not images: send them to POST /prediction as application/json."
+        detail = "This model takes no images: send what it takes to POST /prediction, as application/json."
         raise Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, detail)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from functions.shared.inference.feature_input import FeatureColumn, FeatureInput, FeatureType
 from functions.shared.inference.package import ModelPackage
+from functions.shared.inference.tensor_input import TensorInput
 from local.settings import ROOT, Settings
 
 SAMPLE = "local/samples/mnist_sample.png"
@@ -14,6 +15,8 @@ SAMPLE = "local/samples/mnist_sample.png"
 
 _MADE_UP: dict[FeatureType, object] = {"number": 1.5, "integer": 1, "boolean": True, "string": "a"}
 _SEVERAL = (FeatureColumn(None, "float32"),) * 4  # for a model that accepts any number of features
+
+_LONGEST_BODY = 2_000  # in characters, of a command that people copy
 
 _NEWEST_ID = 'import json, sys; print(json.load(sys.stdin)["predictions"][0]["prediction_id"])'
 
@@ -35,7 +38,7 @@ def curl_lines(address: str, package: ModelPackage, token: str | None = None) ->
     address
         The server's address, such as `http://127.0.0.1:3000`.
     package
-        The model that it serves. An image model gets the sample image, any other model gets made-up features.
+        The model that it serves. An image model gets the sample image, any other model gets a made-up input.
     token
         A command that prints a token to send; None if the server asks for none.
     """
@@ -49,6 +52,8 @@ def curl_lines(address: str, package: ModelPackage, token: str | None = None) ->
 
 
 def _predict(curl: str, address: str, package: ModelPackage) -> str:
+    if isinstance(package.input, TensorInput):
+        return _predict_tensors(curl, address, package.input)
     if not isinstance(package.input, FeatureInput):
         return f"{curl} -F file=@{SAMPLE} {address}/prediction"
     columns = package.input.columns or _SEVERAL
@@ -57,3 +62,19 @@ def _predict(curl: str, address: str, package: ModelPackage) -> str:
         features = {column.name: _MADE_UP[column.type] for column in columns}
     body = shlex.quote(json.dumps({"features": features}))
     return f"{curl} -H 'content-type: application/json' -d {body} {address}/prediction"
+
+
+def _predict_tensors(curl: str, address: str, wanted: TensorInput) -> str:
+    body = json.dumps({"inputs": wanted.sample()})
+    post = f"{curl} -H 'content-type: application/json'"
+    if len(body) <= _LONGEST_BODY:
+        return f"{post} -d {shlex.quote(body)} {address}/prediction"
+    # A shell takes no line as long as a large tensor: Python writes it out.
+    members = ", ".join(f"{name!r}: {_written(value)}" for name, value in wanted.sample().items())
+    script = f"import json; print(json.dumps({{'inputs': {{{members}}}}}))"
+    return f"python3 -c {shlex.quote(script)} | {post} -d @- {address}/prediction"
+
+
+def _written(value: object) -> str:
+    """Write a list of equal entries as Python does with fewer characters: `[[1] * 8] * 8`."""
+    return f"[{_written(value[0])}] * {len(value)}" if isinstance(value, list) and value else repr(value)

@@ -78,3 +78,10 @@ def run(program: Path, *arguments: str, cwd: Path, **environment: str) -> str:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
+
+
+def token_of(server: LocalServer, user: str) -> str:
+    """Return a token of a user, for a server with `AUTH=on`."""
+    command = [sys.executable, "-m", "local", "token", user]
+    environment = {**os.environ, "LEDGER_HOME": str(server.home)}
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True).stdout.strip()

@@ -1,17 +1,13 @@
 """The page at `/docs` in a real browser, which enforces its Content-Security-Policy."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.clients.conftest import ClientPython, ServeModel, run
-from tests.support.local_server import LocalServer
+from tests.clients.conftest import ClientPython, ServeModel, run, token_of
 from tests.support.repository import DIGIT, ROOT
 
 pytestmark = [pytest.mark.slow, pytest.mark.server]
@@ -27,12 +23,6 @@ def browser() -> str:
     if found is None:
         pytest.skip(f"there is no browser here: install one of {', '.join(BROWSERS)}")
     return found
-
-
-def token_of(server: LocalServer, user: str) -> str:
-    command = [sys.executable, "-m", "local", "token", user]
-    environment = {**os.environ, "LEDGER_HOME": str(server.home)}
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True).stdout.strip()
 
 
 @pytest.mark.parametrize("auth", ["off", "on"])

@@ -12,8 +12,10 @@ from typing import Any
 
 import httpx
 import pytest
+from onnx import helper
 
-from tests.clients.conftest import ENVIRONMENTS, ClientPython, ServeModel, run
+from tests.clients.conftest import ENVIRONMENTS, ClientPython, ServeModel, run, token_of
+from tests.support.graphs import graph, package, tensor
 from tests.support.local_server import LocalServer
 from tests.support.repository import DIGIT, ROOT
 
@@ -40,8 +42,8 @@ class Generated:
 def generate(serve_model: ServeModel, client_python: ClientPython, tmp_path: Path) -> Any:
     """Return a function that makes a Python client of the document that a model's server serves."""
 
-    def make(model: Path) -> Generated:
-        python, server = client_python("generators"), serve_model(model)
+    def make(model: Path, **settings: str) -> Generated:
+        python, server = client_python("generators"), serve_model(model, **settings)
         url, folder = f"{server.address}/openapi.json", tmp_path / "generated"
         command = ("generate", "--url", url, "--output-path", str(folder), "--meta", "none")
         run(python, "-m", "openapi_python_client", *command, cwd=tmp_path)
@@ -124,6 +126,52 @@ def test_openapi_python_client_predicts_lists_and_gets_features(generate: Any) -
         json.dumps(sample),
     )
     assert said == [1, 5, sample]
+
+
+def test_openapi_python_client_predicts_lists_and_gets_tensors(generate: Any, tmp_path: Path) -> None:
+    inputs = [tensor("tokens", "int64", ["batch", "sequence"]), tensor("weights", "float32", ["batch", 2, 2])]
+    outputs = [tensor("same", "int64", ["batch", "sequence"]), tensor("weights_out", "float32", ["batch", 2, 2])]
+    nodes = [helper.make_node("Identity", [i.name], [o.name]) for i, o in zip(inputs, outputs, strict=True)]
+    said = generate(package(tmp_path / "pair", graph(nodes, inputs, outputs), task="tensors")).call(
+        """
+        import json, sys
+        from generated import Client
+        from generated.api.predictions import get_prediction, list_predictions, predict
+        from generated.models import Tensors, TensorsInput
+
+        client = Client(sys.argv[1])
+        body = TensorsInput(Tensors(tokens=[101, 7, 102], weights=[[0.5, 1.0], [2.0, 3.0]]))
+        one = predict.sync(client=client, body=body)
+        got = get_prediction.sync(one.prediction_id, client=client).to_dict()
+        listed = list_predictions.sync(client=client)
+        print(json.dumps([got["prediction"], got["inputs"], len(listed.predictions)]))
+        """
+    )
+    assert said[0]["outputs"]["same"] == {"shape": [3], "datatype": "INT64", "data": [101, 7, 102]}
+    assert said[1:] == [{"tokens": [101, 7, 102], "weights": [[0.5, 1.0], [2.0, 3.0]]}, 1]
+
+
+def test_openapi_python_client_sends_the_token_where_one_is_required(generate: Any) -> None:
+    generated = generate(DIGITS, AUTH="on")
+    said = generated.call(
+        """
+        import json, sys
+        from generated import AuthenticatedClient
+        from generated.api.description import get_model, health
+        from generated.api.predictions import list_predictions, predict
+        from generated.models import ImageForm
+        from generated.types import File
+
+        client = AuthenticatedClient(sys.argv[1], token=sys.argv[2])
+        one = predict.sync(client=client, body=ImageForm(File(open(sys.argv[3], "rb"), "seven.png")))
+        listed = list_predictions.sync(client=client)
+        described = [get_model.sync(client=client).additional_properties["name"], health.sync(client=client).to_dict()]
+        print(json.dumps([one.label, one.user_id, len(listed.predictions), *described]))
+        """,
+        token_of(generated.server, "anna"),
+        str(DIGIT),
+    )
+    assert said == ["7", "anna", 1, "mnist", {"status": "ok", "model": "ok"}]
 
 
 @pytest.fixture(scope="session")

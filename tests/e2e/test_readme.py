@@ -50,6 +50,18 @@ def test_a_model_of_ones_own_is_checked_and_served_as_the_readme_says(serve: Ser
     assert isinstance(record["predicted_value"], float)
 
 
+def test_the_request_of_the_open_inference_protocol_works_as_it_stands(serve: Serve) -> None:
+    [call] = commands("Open Inference Protocol")
+    server = serve().start()
+
+    answer = json.loads(run(call, server.address))
+
+    [output] = answer["outputs"]
+    assert output["data"].index(max(output["data"])) == 7
+    [prediction_id] = answer["parameters"]["prediction_ids"]
+    assert httpx.get(f"{server.address}/prediction/{prediction_id}").json()["label"] == "7"
+
+
 def test_the_ledger_answers_the_queries_of_the_readme_whether_the_server_runs_or_not(
     serve: Serve, tmp_path: Path
 ) -> None:

@@ -1,6 +1,8 @@
 """The service knows no model: each of these is served unchanged, and its answers are stored, listed and read back."""
 
+from base64 import b64encode
 from collections.abc import Callable
+from io import BytesIO
 from json import dumps
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,7 @@ import httpx
 import numpy as np
 import onnxruntime
 import pytest
+from PIL import Image
 from skl2onnx import to_onnx
 from skl2onnx.common.data_types import FloatTensorType, StringTensorType
 from sklearn.compose import ColumnTransformer
@@ -18,6 +21,8 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
+from tests.inference import corpus
+from tests.support import graphs
 from tests.support.repository import ROOT
 
 Serve = Callable[[Path], httpx.Client]
@@ -122,6 +127,57 @@ def test_a_regression_answers_the_number_or_one_number_a_target(serve: Serve, tm
     expected = model.predict(rows[:210].astype(np.float64))
     np.testing.assert_allclose(values, expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max())
     assert not {"likely_class", "label", "confidence"} & set(records[0])
+
+
+def stored(api: httpx.Client, **body: Any) -> dict[str, Any]:
+    """Predict, check that what is listed and read back is what was answered, and return the record with its input."""
+    answer = api.post("/prediction", json=body)
+    assert answer.status_code == 201, answer.text
+    record = answer.json()
+    assert api.get("/predictions").json()["predictions"][0] == record
+    read: dict[str, Any] = api.get(f"/prediction/{record['prediction_id']}").json()
+    assert {name: value for name, value in read.items() if name in record} == record
+    return read
+
+
+def test_every_output_is_stored_by_name_and_once(serve: Serve, tmp_path: Path) -> None:
+    api = serve(graphs.package(tmp_path / "heads", corpus.heads(corpus.best(), corpus.shares(), corpus.age())))
+    record = stored(api, features=[0.0, 1.0, 2.0])
+    assert (record["label"], record["predicted_value"], len(record["prediction"])) == ("2", "2", 3)
+    assert record["outputs"] == {"age": {"shape": [1], "datatype": "FP32", "data": [8.0]}}
+
+
+def test_an_embedding_is_its_vector_and_has_no_label(serve: Serve, tmp_path: Path) -> None:
+    api = serve(graphs.package(tmp_path / "vectors", corpus.dense(corpus.SIXTEEN), task="embedding"))
+    record = stored(api, features=[1.0, 2.0])
+    assert record["prediction"] == record["predicted_value"] == [1.0, 2.0, *[0.0] * 14]
+    assert not {"label", "likely_class", "confidence", "outputs"} & set(record)
+
+
+def test_each_target_has_its_class(serve: Serve, tmp_path: Path) -> None:
+    api = serve(graphs.package(tmp_path / "targets", corpus.several_labels(), task="multi-target"))
+    record = stored(api, features=[0.75, 0.25])
+    assert record["predicted_value"] == [1, 0]
+    assert [record["outputs"][f"probabilities[{at}]"]["data"] for at in (0, 1)] == [[0.25, 0.75], [0.75, 0.25]]
+    assert not {"label", "likely_class", "confidence"} & set(record)
+
+
+@pytest.mark.parametrize(("brightness", "found"), [(0, 0), (255, 9)])
+def test_a_detection_lists_what_it_found_which_may_be_nothing(
+    serve: Serve, tmp_path: Path, brightness: int, found: int
+) -> None:
+    api = serve(graphs.package(tmp_path / "finds", corpus.torchvision(), task="detection"))
+    file = BytesIO()
+    Image.new("L", (9, 8), brightness).save(file, "PNG")
+    record = stored(api, image=f"data:image/png;base64,{b64encode(file.getvalue()).decode()}")
+    assert record["prediction"] == [{"box": [at] * 4, "score": 1.0, "label": str(at + 1)} for at in range(found)]
+    assert record["predicted_value"] == [str(at + 1) for at in range(found)]
+
+
+def test_a_missing_value_is_null_and_is_read_back_as_it_was_sent(serve: Serve, tmp_path: Path) -> None:
+    api = serve(graphs.package(tmp_path / "trees", corpus.trees(), missing="nan"))
+    assert stored(api, features=[None, 1.5])["features"] == [None, 1.5]
+    assert stored(api, features=[None, 1.5])["predicted_value"] == 10.0
 
 
 @pytest.fixture

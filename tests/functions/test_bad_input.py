@@ -246,7 +246,9 @@ def test_a_request_with_nothing_in_it_is_malformed(api: httpx.Client) -> None:
 @pytest.mark.parametrize("prediction_id", ["abc", "123", "'; DROP TABLE predictions", "%00", "x" * 500])
 @pytest.mark.parametrize("suffix", ["", "/input"])
 def test_an_id_that_is_no_uuid_is_refused(api: httpx.Client, prediction_id: str, suffix: str) -> None:
-    problem(api.get(f"/prediction/{prediction_id}{suffix}"), 422)
+    document = problem(api.get(f"/prediction/{prediction_id}{suffix}"), 422)
+
+    assert "as in 019ab5a4-2f7c-7e11-8a4b-3f0c5d6e7f80" in document["detail"]
 
 
 @pytest.mark.parametrize("suffix", ["", "/", "/input"])

@@ -8,6 +8,7 @@ import pytest
 
 from functions.delete_predictions.query import DeletionQuery
 from functions.list_predictions.handler import PageQuery
+from functions.shared.api.query_fields import QueryFields
 
 
 @pytest.mark.parametrize(
@@ -32,7 +33,8 @@ def test_the_refusal_of_a_query_shows_what_would_be_right(api: httpx.Client, que
 
 
 def test_every_value_that_the_refusal_of_a_query_shows_is_right(api: httpx.Client) -> None:
-    for method, query in [("GET", PageQuery), ("DELETE", DeletionQuery)]:
+    queries: dict[str, type[QueryFields]] = {"GET": PageQuery, "DELETE": DeletionQuery}
+    for method, query in queries.items():
         shown = {name: field.examples[0] for name, field in query.model_fields.items() if field.examples}
         assert query.model_fields.keys() - shown <= {"cursor"}
         for name, value in shown.items():

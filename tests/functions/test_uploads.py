@@ -358,7 +358,7 @@ def test_a_model_that_takes_features_takes_no_uploads(
 
     assert answer.status_code == 415
     assert answer.headers["content-type"] == "application/problem+json"
-    assert "takes features, not images" in answer.json()["detail"]
+    assert "takes no images" in answer.json()["detail"]
 
 
 @pytest.mark.parametrize("bucket", ["UPLOADS_BUCKET"], indirect=True)

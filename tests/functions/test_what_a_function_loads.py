@@ -24,7 +24,7 @@ def test_a_function_that_only_reads_loads_no_inference_runtime_and_no_sdk(functi
     assert modules_loaded_by(f"functions.{function}.handler") & HEAVY == set()
 
 
-@pytest.mark.parametrize("function", ["predict", "worker"])
+@pytest.mark.parametrize("function", ["predict", "infer", "worker"])
 def test_a_function_that_predicts_loads_the_inference_runtime_and_nothing_heavier(function: str) -> None:
     assert modules_loaded_by(f"functions.{function}.handler") & HEAVY == {"onnxruntime", "numpy", "PIL"}
 

@@ -1,6 +1,7 @@
 """What the fuzz tests know of an API that they call: its model, and an input that the model takes."""
 
 import json
+import math
 import os
 from base64 import b64encode
 from contextlib import closing
@@ -44,6 +45,19 @@ class Served:
         """An input that the model takes, as the members of a request."""
         return {"image": DATA_URI} if self.takes == "image" else {"features": FEATURES}
 
+    @property
+    def version(self) -> str:
+        """The model's version."""
+        version: str = self.api.get("/model").raise_for_status().json()["version"]
+        return version
+
+    @property
+    def tensor(self) -> dict[str, Any]:
+        """An input that the model takes, as a tensor of the Open Inference Protocol."""
+        [described] = self.api.get(f"/v2/models/{self.model}").raise_for_status().json()["inputs"]
+        shape = [1, *described["shape"][1:]]
+        return described | {"shape": shape, "data": [0.5] * math.prod(shape)}
+
     def predicted(self) -> str:
         """Make a prediction, and return its id."""
         made: str = self.api.post("/prediction", json=self.input).raise_for_status().json()["prediction_id"]
@@ -79,10 +93,13 @@ class Served:
 
 
 def check(answer: httpx.Response) -> httpx.Response:
-    """See that an answer is no failure, fits, and is a problem document if it refuses something."""
+    """See that an answer is no failure, fits, and says what was wrong in the right form if it refuses something."""
     assert answer.status_code < 500, answer.text[:500]
     assert len(answer.content) <= MAX_RESPONSE_BYTES
-    if answer.status_code >= 400:
+    if answer.status_code >= 400 and answer.url.path.startswith(("/v1/", "/v2/")):
+        assert answer.headers["content-type"] == "application/json"
+        assert answer.json().keys() == {"error"}
+    elif answer.status_code >= 400:
         assert answer.headers["content-type"] == "application/problem+json"
         document = answer.json()
         assert document["status"] == answer.status_code

@@ -187,3 +187,22 @@ def test_any_path_and_headers_of_an_event_are_answered(served: Served) -> None:
         assert read_result(json.loads(json.dumps(handler(event, Context())))).status < 500
 
     is_answered()
+
+
+SPLICES = st.lists(st.tuples(st.integers(0, 4000), st.integers(0, 20), st.binary(max_size=8)), max_size=4)
+
+
+@given(SPLICES, st.integers(-3, 3).map(str) | st.integers(0, 10**20).map(str) | st.text("0123456789+-e. ", max_size=9))
+def test_a_damaged_inference_request_is_answered(
+    served: Served, splices: list[tuple[int, int, bytes]], length: str
+) -> None:
+    tensor = served.tensor
+    values = b"\0\0\0\x3f" * len(tensor.pop("data"))
+    tensor["parameters"] = {"binary_data_size": len(values)}
+    header = json.dumps({"inputs": [tensor]}).encode()
+    body = header + values
+    for at, removed, inserted in splices:
+        body = body[:at] + inserted + body[at + removed :]
+    said = str(len(header) + int(length)) if length.lstrip("-") in {"0", "1", "2", "3"} else length
+    headers = {"inference-header-content-length": said}
+    check(served.api.post(f"/v2/models/{served.model}/infer", content=body, headers=headers))

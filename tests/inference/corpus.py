@@ -91,6 +91,10 @@ def best(name: str = "label") -> tuple[str, str, list[Any], list[onnx.NodeProto]
     return name, "int64", ["N"], [node("ArgMax", ["x"], [name], axis=1, keepdims=0)]
 
 
+def attention(name: str = "attention") -> tuple[str, str, list[Any], list[onnx.NodeProto]]:
+    return name, "float32", ["N", 3], [node("Neg", ["x"], ["less"]), node("Softmax", ["less"], [name])]
+
+
 def same(name: str, axes: list[Any] | None = None) -> tuple[str, str, list[Any], list[onnx.NodeProto]]:
     return name, "float32", axes or ["N", 3], [node("Identity", ["x"], [name])]
 
@@ -263,7 +267,8 @@ def scikit_learn(name: str) -> ModelProto:
         "components": lambda: PCA(2).fit(rows),
     }[name]()
     zipmap = {id(model): {"zipmap": False}} if name == "multilabel" else None
-    return to_onnx(model, rows[:1], target_opset={"": 17, "ai.onnx.ml": 3}, options=zipmap)
+    made: ModelProto = to_onnx(model, rows[:1], target_opset={"": 17, "ai.onnx.ml": 3}, options=zipmap)
+    return made
 
 
 def torchvision() -> ModelProto:
@@ -357,7 +362,10 @@ def tokeniser() -> ModelProto:
 
 def quantised() -> ModelProto:
     """Make a classifier whose probabilities are quantised and back."""
-    weights = {"scale": np.array(1 / 256, np.float32), "zero_point": np.array(0, np.uint8)}
+    weights: dict[str, NDArray[Any]] = {
+        "scale": np.array(1 / 256, np.float32),
+        "zero_point": np.array(0, np.uint8),
+    }
     nodes = [
         node("Softmax", ["x"], ["shares"]),
         node("QuantizeLinear", ["shares", "scale", "zero_point"], ["bytes"]),

@@ -27,6 +27,7 @@ from tests.inference.corpus import (
     Refusal,
     add_and_subtract,
     age,
+    attention,
     bert,
     best,
     columns,
@@ -48,7 +49,6 @@ from tests.inference.corpus import (
     scikit_learn,
     several_labels,
     shares,
-    tensor,
     tensorflow_detection,
     text,
     tokeniser,
@@ -60,6 +60,7 @@ from tests.inference.corpus import (
     yolo,
 )
 from tests.support import graphs
+from tests.support.graphs import tensor
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
 
@@ -201,6 +202,16 @@ READINGS: dict[str, Reading] = {
     "a label, probabilities and an age": Reading(
         partial(heads, best(), shares(), age()), "features", "classification", [0.0, 1.0, 2.0], "2", "2", {"age": [8.0]}
     ),
+    "a label and an age": Reading(
+        partial(heads, best(), age()), "features", "classification", [0.0, 1.0, 2.0], "2", "2", {"age": [8.0]}
+    ),
+    "a label and its one score": Reading(
+        partial(heads, best(), age("scores")), "features", "classification", [0.0, 1.0, 2.0], "2", "2"
+    ),
+    "logits, and the weights of an attention": Reading(
+        partial(heads, same("logits"), attention()), "features", "classification", [0.0, 1.0, 2.0], "2", "2",
+        {"attention": SOFT[::-1]}, said={"answer": "logits", "task": "classification"},
+    ),
     "the mean of a Gaussian process, and its deviation": Reading(
         partial(heads, age("GPmean"), age("GPstd")), "features", "regression", [0.0, 1.0, 2.0], 8.0,
         further={"GPstd": [8.0]}, said={"answer": "GPmean"},
@@ -240,6 +251,14 @@ READINGS: dict[str, Reading] = {
     ),
     "bytes": Reading(
         partial(columns, ("x", "int8", ["N", 1])), "features", "regression", [-128], -128.0
+    ),
+    "one logit of two classes": Reading(
+        partial(dense, np.eye(2, 1)), "features", "classification", [0.25, 0.0], "yes", "yes",
+        said={"labels": ["no", "yes"], "activation": "sigmoid"},
+    ),
+    "one probability that no Sigmoid shows": Reading(
+        partial(dense, np.eye(2, 1)), "features", "classification", [0.25, 0.0], "no", "no",
+        said={"labels": ["no", "yes"], "activation": "none"},
     ),
     "a whole number that model.json calls a class": Reading(
         partial(graphs.passing, "int64", ["N", 1]), "features", "classification", [2], "2", "2",
@@ -402,6 +421,12 @@ REFUSALS: dict[str, Refusal] = {
     "a whole number": Refusal(
         partial(graphs.passing, "int64", ["N", 1]), ("'y'", "task", "classification or regression")
     ),
+    "logits, and the weights of an attention": Refusal(
+        partial(heads, same("logits"), attention()), ("'logits', 'attention'", "answer")
+    ),
+    "a logit or a probability": Refusal(
+        partial(dense, np.eye(2, 1)), ("activation", "'y' is one value", "sigmoid"), {"labels": ["no", "yes"]}
+    ),
     "two numbers": Refusal(partial(heads, age("GPmean"), age("GPstd")), ("'GPmean', 'GPstd'", "answer")),
     "survival": Refusal(partial(heads, age("risk"), same("survival")), ("'risk', 'survival'", "answer")),
     "two classifications": Refusal(partial(heads, shares("colour"), shares("shape")), ("'colour', 'shape'", "answer")),
@@ -469,9 +494,10 @@ def test_a_model_that_is_read_in_one_way_answers_what_it_means(tmp_path: Path, r
     instance = decoded(model, reading.given)
     [prediction] = model.predict([instance])
     if reading.value is not None:
-        assert np.shape(prediction.predicted_value) == np.shape(reading.value)
+        answered: Any = prediction.predicted_value
+        assert np.shape(answered) == np.shape(reading.value)
         for one, wanted in zip(
-            np.ravel(np.array(prediction.predicted_value, object)),
+            np.ravel(np.array(answered, object)),
             np.ravel(np.array(reading.value, object)),
             strict=True,
         ):
@@ -538,7 +564,8 @@ def test_what_scikit_learn_exports_is_answered_as_the_runtime_says(tmp_path: Pat
 def test_a_find_has_its_box_its_score_and_its_label(tmp_path: Path) -> None:
     model = load(tmp_path / "model", torchvision(), {"task": "detection"})
     [prediction] = model.predict([model.decode_image(png(TWO_COLUMNS))])
-    assert prediction.output == [
+    finds: Any = prediction.output
+    assert finds == [
         {"box": [2.0] * 4, "score": 1.0, "label": "3"},
         {"box": [5.0] * 4, "score": pytest.approx(0.8), "label": "6"},
     ]

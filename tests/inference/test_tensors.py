@@ -17,7 +17,9 @@ from functions.shared.inference.errors import (
 )
 from functions.shared.inference.model import Model
 from functions.shared.inference.package import ModelPackage, TensorInput
+from model_artifacts.__main__ import main
 from tests.support.graphs import Axes, graph, package, passing, tensor
+from tests.support.transformer import transformer
 
 
 def load(folder: Path, model: ModelProto, **settings: Any) -> Model:
@@ -618,3 +620,24 @@ def test_values_that_the_model_refuses_are_the_callers_to_change(tmp_path: Path)
         loaded.predict(instances)
 
     assert [(one.pointer, one.instance) for one in refused.value.problems] == [("/inputs", 1)]
+
+
+# --- the command ---
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ([], "of a made-up input"),
+        ([], '-d \'{"inputs": {"input_ids": [1, 1, 1, 1, 1, 1, 1, 1], "attention_mask": '),
+        (["--inputs", '{"inputs": {"input_ids": [1, 2], "attention_mask": [1, 1]}}'], '"logits": {"shape": [3]'),
+    ],
+)
+def test_check_shows_a_package_of_tensors_and_predicts(
+    tmp_path: Path, arguments: list[str], expected: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = package(tmp_path, transformer(), task="tensors")
+    assert main(["check", str(folder), *arguments]) == 0
+    assert expected in capsys.readouterr().out
+    assert main(["check", str(folder), "--features", "[1]"]) == 1
+    assert "takes tensors (--inputs), not features" in capsys.readouterr().err

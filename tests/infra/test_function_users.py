@@ -30,6 +30,7 @@ from tests.support.repository import DIGIT, ROOT
 
 MODULES = {
     "PredictFunction": "predict",
+    "InferFunction": "infer",
     "WorkerFunction": "worker",
     "UploadFunction": "upload",
     "ListPredictionsFunction": "list_predictions",

@@ -66,6 +66,8 @@ def test_only_the_routes_that_ask_for_a_token_come_with_a_user() -> None:
         "health.json",
         "openapi.json",
         "page.json",
+        "v2.json",
+        "v2_ready.json",
     }
     assert set(users.values()) == {None, USER}
 

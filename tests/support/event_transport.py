@@ -83,6 +83,7 @@ def forget_environment() -> None:
     """End the execution environment: the next event reads the settings, connects and loads the model again."""
     for function in (
         "predict",
+        "infer",
         "worker",
         "sweep",
         "upload",

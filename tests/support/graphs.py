@@ -130,3 +130,14 @@ def linear(
         [tensor("y", dtype, [batch, outputs] if answer is None else answer)],
         {"weights": weights.astype(dtype)},
     )
+
+
+def sum_and_difference() -> ModelProto:
+    """Make the model that Triton's examples call `simple`: two rows of 16 whole numbers to their sum and difference."""
+    nodes = [
+        helper.make_node("Add", ["INPUT0", "INPUT1"], ["OUTPUT0"]),
+        helper.make_node("Sub", ["INPUT0", "INPUT1"], ["OUTPUT1"]),
+    ]
+    inputs = [tensor(f"INPUT{number}", "int32", ["batch", 16]) for number in range(2)]
+    outputs = [tensor(f"OUTPUT{number}", "int32", ["batch", 16]) for number in range(2)]
+    return graph(nodes, inputs, outputs)

@@ -35,7 +35,13 @@ NO_REQUESTS = {"worker": {"batchItemFailures": []}, "sweep": {"sent": 0, "failed
 """Results of the events that are no requests, where there is nothing to sweep."""
 
 
-OTHER_STATUSES = {"delete_prediction": 204, "get_deletion": 404}
+OTHER_STATUSES = {
+    "delete_prediction": 204,
+    "get_deletion": 404,
+    "infer": 200,
+    "infer_version": 200,
+    "predict_v1": 200,
+}
 """Statuses of the requests that are answered neither with 200 nor, a POST, with 201."""
 
 

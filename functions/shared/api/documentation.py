@@ -31,7 +31,7 @@ class ProblemDocument(BaseModel):
 
 
 _WHEN: dict[int, str] = {
-    400: "The request is malformed: broken JSON or multipart, no file or features, or an image that cannot be decoded.",
+    400: "The request is malformed: broken JSON or multipart, no input, or an image that cannot be decoded.",
     401: "The API has an authorizer, and the request has no valid token.",
     403: "The request names a user other than the token's.",
     404: "There is no such prediction or upload, or it belongs to another user.",

@@ -19,6 +19,7 @@ from functions.shared.inference.errors import (
     InputError,
     MissingFeaturesError,
     OutputTooLargeError,
+    TooManyRowsError,
     UndecodableImageError,
     json_pointer_token,
 )
@@ -56,6 +57,7 @@ _STATUS_BY_INPUT_ERROR: dict[type[InputError], HTTPStatus] = {
     MissingFeaturesError: HTTPStatus.BAD_REQUEST,
     ImageTooLargeError: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     OutputTooLargeError: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    TooManyRowsError: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
 }
 
 _STATUS_BY_UPLOAD_ERROR: dict[type[UploadError], HTTPStatus] = {
@@ -64,12 +66,15 @@ _STATUS_BY_UPLOAD_ERROR: dict[type[UploadError], HTTPStatus] = {
     UploadMismatchError: HTTPStatus.UNPROCESSABLE_ENTITY,
 }
 
+_EXAMPLE_ID = "019ab5a4-2f7c-7e11-8a4b-3f0c5d6e7f80"
+
 _HOW_TO_REPEAT = "With an Idempotency-Key, it is safe to repeat the request; without one, check GET /predictions first."
 
 # Several functions share these paths; each knows only its own methods, and `Allow` must name all.
 _METHODS_OF_OTHERS: tuple[tuple[re.Pattern[str], tuple[str, ...]], ...] = (
     (re.compile("/predictions"), ("DELETE", "GET", "POST")),
     (re.compile("/prediction/[^/]+"), ("DELETE", "GET")),
+    (re.compile("/v1/models/[^/]+"), ("GET", "POST")),
 )
 
 
@@ -235,7 +240,12 @@ async def _on_object_missing(_request: Request, error: ObjectMissingError) -> Re
 
 async def _on_invalid_request(_request: Request, error: RequestValidationError) -> Response:
     # FastAPI prefixes each location with the part of the request: query, path or body.
-    return _respond(invalid([{**fault, "loc": fault["loc"][1:]} for fault in error.errors()]))
+    return _respond(invalid([{**fault, "loc": fault["loc"][1:], "msg": _says(fault)} for fault in error.errors()]))
+
+
+def _says(fault: Mapping[str, Any]) -> str:
+    # What a path has is an id. A query says by itself what would be right.
+    return f"{fault['msg']}, as in {_EXAMPLE_ID}" if fault["loc"][0] == "path" else str(fault["msg"])
 
 
 async def _on_http_exception(request: Request, error: HTTPException) -> Response:

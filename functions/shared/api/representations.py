@@ -49,8 +49,9 @@ class Prediction(_Representation):
     contenttype: str = Field(examples=["image/png"])
     prediction: list[Any] | dict[str, Any] | None = Field(
         default=None,
-        description="The model's output for this input, nested if it has more than one axis. Of a model that takes "
-        "tensors: an object with one member, `outputs`, its outputs by name.",
+        description="The model's output for this input, nested if it has more than one axis. Of a detection: an object "
+        "for each find, with `box`, `score` and `label`. Of a model that takes tensors: an object with one member, "
+        "`outputs`, its outputs by name.",
     )
     outputs: dict[str, Tensor] | None = Field(
         default=None, description="The model's further outputs by name. Absent if it has none."
@@ -59,7 +60,9 @@ class Prediction(_Representation):
     label: str | None = Field(default=None, description="Classification: the name of the most likely class.")
     confidence: float | None = Field(default=None, description="Classification: the probability of that class.")
     predicted_value: Any = Field(
-        default=None, description="Classification: the label. Regression: the number, or one number for each target."
+        default=None,
+        description="Classification: the label. Regression: the number, or one number for each target. Embedding: the "
+        "vector. Several targets: the class or the number of each. Detection: the label of each find.",
     )
     model: ServedModel | None = None
     user_id: str = Field(examples=["anonymous"])
@@ -82,7 +85,7 @@ class Accepted(_Representation):
 
 
 class PredictionWithInput(Prediction):
-    """One stored prediction with its input: one of `image`, `input_url`, `features` and `inputs`."""
+    """One stored prediction with its input: one of `image`, `input_url`, `features`, `inputs` and `request`."""
 
     image: str | None = Field(default=None, description="The original bytes, as a base64 data URI.")
     input_url: str | None = Field(
@@ -90,6 +93,9 @@ class PredictionWithInput(Prediction):
     )
     features: list[Any] | dict[str, Any] | None = Field(default=None, description="The features as they were sent.")
     inputs: dict[str, Any] | None = Field(default=None, description="The tensors by name, as they were sent.")
+    request: dict[str, Any] | None = Field(
+        default=None, description="A request of one row, as the Open Inference Protocol has it in JSON."
+    )
 
 
 class Predictions(_Representation):

@@ -375,6 +375,8 @@ class _Outputs:
             return next((one for one in self.maps + self.numbers if one.name == settings.answer), None) or (
                 next(one for one in self.kept if one.name == settings.answer) if label is None else None
             )
+        if label is not None and len(numbers) == 1 and not self._are_scores(numbers[0]):
+            return None
         if settings.task in ("regression", "embedding"):
             numbers = self.numbers or [one for one in self.marks if one.dtype != "string"]
         likely = self._likely(numbers, label)
@@ -382,6 +384,11 @@ class _Outputs:
             names = ", ".join(repr(one.name) for one in likely)
             self.doubts.add(f"outputs {names} may each be the answer: say answer in model.json with the name of one")
         return likely[0] if likely else None
+
+    def _are_scores(self, one: OutputSpec) -> bool:
+        """Tell whether numbers beside a label are its scores; a single number may be anything."""
+        named = any(word in one.name.lower() for word in ("score", "prob", "confidence", "decision", "logit"))
+        return named or self.width(one) != 1 or one.produced_by in _BETWEEN_0_AND_1
 
     def _likely(self, numbers: list[OutputSpec], label: OutputSpec | None) -> list[OutputSpec]:
         """Return the outputs that may be the answer: one, unless there is a doubt."""
@@ -401,8 +408,10 @@ class _Outputs:
             vectors = [one for one in numbers if _is_vector(self.rows[one.name]) and self.width(one) != 1]
             return vectors or numbers
         if settings.task in (None, "classification"):
-            shares = [one for one in numbers if one.produced_by in SHARES and self.width(one) != 1]
-            return shares or numbers
+            # Beside single numbers, not beside other vectors: shares are also the weights of an attention.
+            vectors = [one for one in numbers if self.width(one) != 1]
+            if len(vectors) == 1 and vectors[0].produced_by in SHARES:
+                return vectors
         return numbers
 
     def _likely_task(self, answer: Answer) -> Task:
@@ -529,7 +538,8 @@ class _Outputs:
         if isinstance(first, int):
             return first != 1 and first != self.batch
         symbols = {axis for axis in batches if isinstance(axis, str)}
-        return isinstance(first, str) and bool(symbols) and first not in symbols
+        # Beside inputs of a fixed batch of one, an axis with a name is something else.
+        return isinstance(first, str) and bool(symbols or self.batch == 1) and first not in symbols
 
 
 def row_width(row: Shape | None) -> int | None:
@@ -565,6 +575,13 @@ def check_scores(answer: Answer, row: Shape | None, task: Task, settings: Packag
     if task in ("classification", "embedding") and not _is_vector(row):
         raise wrong("task", f"is {task}, but output {scores.name!r} is {written(row)} per input, not a list")
     if activation == "none":
+        is_one = answer.width == 1 and answer.label is None and task == "classification"
+        if is_one and "activation" not in settings.said and scores.produced_by not in _BETWEEN_0_AND_1:
+            raise wrong(
+                "activation",
+                f"is missing: output {scores.name!r} is one value, a logit (say sigmoid) or the probability of the "
+                "second of two classes (say none)",
+            )
         return
     if task == "embedding":
         raise wrong("activation", f"is {activation}, but an embedding has none")

@@ -19,3 +19,6 @@ DATATYPES: Final[Mapping[str, str]] = {
     "string": "BYTES",
 }
 """The protocol's name by numpy's; `string` is ONNX's text. Exactly the types that are served."""
+
+DTYPES: Final[Mapping[str, str]] = {datatype: dtype for dtype, datatype in DATATYPES.items()}
+"""The reverse."""

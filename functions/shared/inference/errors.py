@@ -88,6 +88,14 @@ class InvalidFeaturesError(InputError):
     """The features are not those that the model takes."""
 
 
+class InvalidTensorsError(InputError):
+    """The tensors are not those that the model takes."""
+
+
+class TooManyRowsError(InputError):
+    """The tensors have more rows than one request may have."""
+
+
 class OutputTooLargeError(InputError):
     """The input is fine as such, but the model answers more to it than a record can hold."""
 

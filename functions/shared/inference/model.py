@@ -23,10 +23,13 @@ from functions.shared.inference.errors import (
 )
 from functions.shared.inference.features import FeatureDecoder
 from functions.shared.inference.images import ImageDecoder
+from functions.shared.inference.onnx_file import SERVED_DTYPES
 from functions.shared.inference.outputs import OutputReader, RowsMismatchError
 from functions.shared.inference.package import FeatureInput, ImageInput, ModelPackage, TensorInput
 from functions.shared.inference.prediction import Prediction
+from functions.shared.inference.raw_rows import raw_rows
 from functions.shared.inference.tensor_outputs import TensorReader
+from functions.shared.inference.tensor_rows import TensorRows
 from functions.shared.inference.tensor_runs import TensorRuns
 from functions.shared.inference.tensors import DecodedTensors
 
@@ -99,6 +102,8 @@ class Model:
         The served package.
     provider
         The execution provider that runs it: ``CPUExecutionProvider``, ``CUDAExecutionProvider``.
+    tensor_rows
+        How the graph's own tensors are made of rows.
     """
 
     def __init__(self, package: ModelPackage, session: onnxruntime.InferenceSession, max_image_pixels: int) -> None:
@@ -124,6 +129,8 @@ class Model:
         self._max_run_bytes = _MAX_RUN_BYTES_ON_CPU if self.provider == _CPU else _MAX_RUN_BYTES
         self._unbatched = wanted.unbatched
         self._rows = 1 if wanted.unbatched or package.answer.unmatched else wanted.batch
+        self.tensor_rows = TensorRows(package)
+        self._classes = {spec.name: spec.classes for spec in package.signature.outputs if spec.classes}
 
     @classmethod
     def load(
@@ -226,6 +233,34 @@ class Model:
         decoded = self._runs.decode(inputs)
         return Instance(decoded.arrays, decoded.names, decoded.axes)
 
+    @property
+    def output_names(self) -> Sequence[str]:
+        """The outputs that `predict_tensors` returns: those that are computed and are tensors or maps of each row."""
+        sequences = {spec.name for spec in self.package.signature.outputs if spec.dtype not in SERVED_DTYPES}
+        return [name for name in self._output_names if name not in sequences]
+
+    def instances(self, arrays: Mapping[str, NDArray[Any]], max_rows: int) -> list[Instance]:
+        """Split the graph's own tensors into instances, whatever the model takes otherwise: an image is not resized.
+
+        Parameters and errors as in `TensorRows.split`.
+        """
+        rows = self.tensor_rows.split(arrays, max_rows)
+        if self._runs is None:
+            return [Instance(row.arrays) for row in rows]
+        return [Instance(row.arrays, row.names, row.axes) for row in rows]
+
+    def predict_tensors(self, instances: Sequence[Instance]) -> list[tuple[Prediction, Mapping[str, NDArray[Any]]]]:
+        """Predict instances, and return with each prediction the outputs that it was made from, by name.
+
+        Errors as in `predict`.
+        """
+        kept: list[Mapping[str, NDArray[Any]]] = []
+        if self._runs is not None:
+            predictions = self._predict_alike(self._runs, instances, kept)
+        else:
+            predictions = self._predict_groups(self._groups(instances), kept)
+        return list(zip(predictions, kept, strict=True))
+
     def predict(self, instances: Sequence[Instance]) -> list[Prediction]:
         """Predict instances, in their order.
 
@@ -296,15 +331,19 @@ class Model:
             yield instances[start:end]
             start = end
 
-    def _predict_alike(self, runs: TensorRuns, instances: Sequence[Instance]) -> list[Prediction]:
+    def _predict_alike(
+        self, runs: TensorRuns, instances: Sequence[Instance], kept: list[Mapping[str, NDArray[Any]]] | None = None
+    ) -> list[Prediction]:
         """Predict examples that can share a run one after another, whatever order they came in."""
         order = runs.order(instances)
         try:
-            made = self._predict_groups(self._groups([instances[at] for at in order]))
+            made = self._predict_groups(self._groups([instances[at] for at in order]), kept)
         except InputError as error:
             problems = sorted((replace(one, instance=order[one.instance]) for one in error.problems), key=_position)
             raise type(error)(str(error), problems=tuple(problems)) from error
         places = {at: place for place, at in enumerate(order)}
+        if kept is not None:
+            kept[:] = [kept[places[at]] for at in range(len(instances))]
         return [made[places[at]] for at in range(len(instances))]
 
     def _decide_axes(self, runs: TensorRuns, reader: TensorReader) -> None:
@@ -335,7 +374,9 @@ class Model:
             ) from error
         return {name: np.asarray(array) for name, array in zip(self._output_names, raw, strict=True)}
 
-    def _predict_groups(self, groups: Iterable[Sequence[Instance]]) -> list[Prediction]:
+    def _predict_groups(
+        self, groups: Iterable[Sequence[Instance]], kept: list[Mapping[str, NDArray[Any]]] | None = None
+    ) -> list[Prediction]:
         """Predict group after group, and raise all problems of instances together at the end."""
         predictions: list[Prediction] = []
         errors: list[InputError] = []
@@ -343,7 +384,7 @@ class Model:
         done = 0
         for group in groups:
             try:
-                predictions += self._predict_group(group)
+                predictions += self._predict_group(group, kept)
             except InputError as error:
                 errors.append(error)
                 problems += [replace(one, instance=one.instance + done) for one in error.problems]
@@ -352,22 +393,32 @@ class Model:
             raise type(errors[0])(str(errors[0]), problems=tuple(problems))
         return predictions
 
-    def _predict_group(self, group: Sequence[Instance]) -> list[Prediction]:
+    def _predict_group(
+        self, group: Sequence[Instance], kept: list[Mapping[str, NDArray[Any]]] | None = None
+    ) -> list[Prediction]:
+        """Predict a group in one run. Append the outputs of each instance to `kept`, where they are to be kept."""
         rows = self._rows or len(group)
         try:
             raw = self._session.run(self._output_names, self._feed(group, rows))
         except _RUN_FAILURES as error:
             if len(group) > 1:
-                return self._predict_groups([one] for one in group)  # find out which one fails
+                return self._predict_groups(([one] for one in group), kept)  # find out which one fails
             raise self._failure(error) from error
         try:
             if self._runs is not None and self._tensors is not None:
-                return self._tensors.read(raw, rows, len(group), self._runs.own_axes(group))
-            return self._reader.read(raw, rows, len(group))
+                axes = self._runs.own_axes(group)
+                predictions = self._tensors.read(raw, rows, len(group), axes)
+                if kept is not None:
+                    kept += self._tensors.arrays(raw, rows, len(group), axes)
+                return predictions
+            predictions = self._reader.read(raw, rows, len(group))
+            if kept is not None:
+                kept += raw_rows(self._output_names, raw, rows, len(group), self._classes)
         except RowsMismatchError as error:
             if self._rows is None:
-                return self._predict_groups([one] for one in group)  # the graph merges its rows into one
+                return self._predict_groups(([one] for one in group), kept)  # the graph merges its rows into one
             raise ModelPackageError(f"model.onnx: takes {rows} rows, but answers another number of them") from error
+        return predictions
 
     def _feed(self, group: Sequence[Instance], rows: int) -> dict[str, NDArray[Any]]:
         """Return what goes into a run of a group: its last instance is repeated up to the rows that the model takes."""

@@ -348,6 +348,8 @@ def _choose_input(signature: Signature, settings: PackageSettings) -> ModelInput
     if rank in (1, 2):
         return choose_feature_input(signature, settings)
     if rank in (3, 4):
+        if settings.missing is not None:
+            raise wrong("missing", f"is about features, but the model takes an image {written(inputs[0].shape)}")
         return choose_image_input(signature, settings)
     raise ModelPackageError(
         f"model.onnx: input {inputs[0].name!r} is {written(inputs[0].shape)}, of rank {rank}: "

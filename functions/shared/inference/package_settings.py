@@ -218,6 +218,8 @@ class PackageSettings:
 
     Attributes
     ----------
+    said
+        The keys that have a value, of which some have that of the default.
     fit
         ``keep``, to resize nothing, is only said by preprocessor_config.json.
     preprocessor_config
@@ -247,6 +249,7 @@ class PackageSettings:
     padding: Mapping[str, Scalar] | None = None
     batched: bool | None = None
     sha256: str | None = None
+    said: frozenset[str] = frozenset()
     preprocessor_config: Path | None = None
     told_by: Mapping[str, str] = field(default_factory=dict)
 
@@ -272,8 +275,11 @@ class PackageSettings:
             )
         values = {key: read_setting(key, value) for key, value in document.items() if value is not None}
         beside = path.with_name(PREPROCESSOR_CONFIG)
-        # each reader gives its field's type
-        return cls(**values, preprocessor_config=beside if beside.exists() else None)  # type: ignore[arg-type]
+        return cls(
+            **values,  # type: ignore[arg-type]  # each reader gives its field's type
+            said=frozenset(values),
+            preprocessor_config=beside if beside.exists() else None,
+        )
 
 
 def read_object(path: Path) -> dict[str, object]:

@@ -28,6 +28,10 @@ _PARTS_OF_AN_EXAMPLE: Final = (
 )  # fmt: skip
 
 
+MADE_UP_LENGTH: Final = 8
+"""Most networks accept this length: for a made-up example of a model that takes any."""
+
+
 @dataclass(frozen=True, slots=True)
 class InputTensor:
     """One input of the graph.
@@ -81,6 +85,11 @@ class TensorInput:
         """As for `FeatureInput`."""
         return 0 if self.unbatched else self.batch
 
+    def sample(self) -> dict[str, object]:
+        """Make up an example as a caller sends it: ones, true and the text a, 8 entries where the length is open."""
+        values: dict[str, object] = {"string": "a", "bool": True}
+        return {one.name: _nested(values.get(one.dtype, 1), one.shape) for one in self.tensors if not one.optional}
+
     def describe(self) -> list[dict[str, object]]:
         """Tell what the API takes for one example, as plain values for JSON: open axes are null or their name."""
         return [
@@ -93,6 +102,12 @@ class TensorInput:
             }
             for one in self.tensors
         ]
+
+
+def _nested(value: object, shape: Shape) -> object:
+    for axis in reversed(shape):
+        value = [value] * (axis if isinstance(axis, int) else MADE_UP_LENGTH)
+    return value
 
 
 def choose_tensor_input(signature: Signature, settings: PackageSettings) -> TensorInput:

@@ -1,16 +1,13 @@
 """Which examples of named tensors can share a run of the model, and what goes into that run."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from functions.shared.inference.tensor_input import InputTensor, TensorInput
+from functions.shared.inference.tensor_input import MADE_UP_LENGTH, InputTensor, TensorInput
 from functions.shared.inference.tensors import DecodedTensors, TensorDecoder
-
-# Most networks accept this length: for a made-up example of a model that takes any.
-_MADE_UP_LENGTH: Final = 8
 
 
 class Example(Protocol):
@@ -67,7 +64,7 @@ class TensorRuns:
         """
         required = [one for one in self._wanted.tensors if not one.optional]
         names = {axis for one in required for axis in one.shape if isinstance(axis, str)}
-        axes = {axis: _MADE_UP_LENGTH + (axis == longer) for axis in names}
+        axes = {axis: MADE_UP_LENGTH + (axis == longer) for axis in names}
         arrays = [_zeros(one, axes) for one in required]
         return DecodedTensors(tuple(one.name for one in required), tuple(arrays), axes)
 
@@ -119,7 +116,7 @@ class TensorRuns:
 
 
 def _zeros(wanted: InputTensor, axes: Mapping[str, int]) -> NDArray[Any]:
-    lengths = (axis if isinstance(axis, int) else axes.get(axis or "", _MADE_UP_LENGTH) for axis in wanted.shape)
+    lengths = (axis if isinstance(axis, int) else axes.get(axis or "", MADE_UP_LENGTH) for axis in wanted.shape)
     shape = [1, *lengths]
     if wanted.dtype == "string":
         return np.full(shape, "", dtype=object)

@@ -1,8 +1,8 @@
 """Decode inputs and run the model on all of them. Each input gets a prediction or an error."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import TypeAlias
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from functions.shared.inference.errors import InputError, InputProblem, ModelRunError
 from functions.shared.inference.model import Instance, Model
@@ -11,8 +11,20 @@ from functions.shared.prediction.errors import RefusedInputsError
 from functions.shared.prediction.limits import storable
 from functions.shared.prediction.requests import Input
 
-Answer: TypeAlias = Prediction | InputError | ModelRunError
-"""The result for one instance: a prediction, an error of the input, or a failure of the runtime."""
+Failed: TypeAlias = InputError | ModelRunError
+"""Why there is no prediction for an instance: an error of the input, or a failure of the runtime."""
+
+Answer: TypeAlias = Prediction | Failed
+"""The result for one instance."""
+
+Made = TypeVar("Made")
+
+
+class WithOutputs(NamedTuple):
+    """A prediction, and the outputs of the model that it was made from, by name."""
+
+    prediction: Prediction
+    outputs: Mapping[str, Any]
 
 
 def decode(model: Model, inputs: Sequence[Input]) -> list[Instance]:
@@ -27,7 +39,9 @@ def decode(model: Model, inputs: Sequence[Input]) -> list[Instance]:
     budget = model.decoding_budget()
     for position, one in enumerate(inputs):
         try:
-            if one.features is not None:
+            if one.instance is not None:
+                instances.append(one.instance)
+            elif one.features is not None:
                 instances.append(model.decode_features(one.features.value))
             elif one.tensors is not None:
                 instances.append(model.decode_tensors(one.tensors.value))
@@ -45,18 +59,34 @@ def run(model: Model, instances: Sequence[Instance]) -> list[Answer]:
 
     A bad instance does not affect the others: if the model fails on one, the rest runs again without it.
     """
+    return _run(lambda some: [storable(prediction) for prediction in model.predict(some)], instances)
+
+
+def run_with_outputs(model: Model, instances: Sequence[Instance]) -> list["WithOutputs | Failed"]:
+    """Do the same, and keep the outputs that each prediction was made from."""
+
+    def predict(some: Sequence[Instance]) -> list[WithOutputs | Failed]:
+        made = [(storable(prediction), outputs) for prediction, outputs in model.predict_tensors(some)]
+        return [WithOutputs(one, outputs) if isinstance(one, Prediction) else one for one, outputs in made]
+
+    return _run(predict, instances)
+
+
+def _run(
+    predict: Callable[[Sequence[Instance]], Sequence["Made | Failed"]], instances: Sequence[Instance]
+) -> list["Made | Failed"]:
     if not instances:
         return []
     try:
-        return [storable(prediction) for prediction in model.predict(instances)]
+        return list(predict(instances))
     except InputError as error:
-        answers: dict[int, Answer] = dict(_by_instance(error))
+        answers: dict[int, Made | Failed] = dict(_by_instance(error))
     except ModelRunError as error:
         if len(instances) == 1:
             return [error]
-        return [answer for one in instances for answer in run(model, [one])]
+        return [answer for one in instances for answer in _run(predict, [one])]
     others = [position for position in range(len(instances)) if position not in answers]
-    answers |= zip(others, run(model, [instances[position] for position in others]), strict=True)
+    answers |= zip(others, _run(predict, [instances[position] for position in others]), strict=True)
     return [answers[position] for position in range(len(instances))]
 
 

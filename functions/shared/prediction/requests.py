@@ -3,10 +3,13 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 from uuid import UUID
 
 from functions.shared.ledger.records import IdempotencyKey
+
+if TYPE_CHECKING:  # it would load the inference runtime
+    from functions.shared.inference.model import Instance
 
 _NO_METADATA: Final[Mapping[str, Any]] = {}
 
@@ -39,6 +42,8 @@ class Input(NamedTuple):
         The tensors by the names of the model's inputs; None for anything else.
     form, header_length
         As in `NewInput`.
+    instance
+        What the model runs on, if it is decoded already.
     """
 
     contenttype: str
@@ -51,6 +56,7 @@ class Input(NamedTuple):
     tensors: Features | None = None
     form: str | None = None
     header_length: int | None = None
+    instance: "Instance | None" = None
 
 
 class UploadReference(NamedTuple):

@@ -4,10 +4,10 @@ There are two steps: `predict` makes the predictions and their records, and `sto
 between the two: an answer that failed after the commit would leave records that the caller does not know of.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from time import perf_counter
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from functions.shared.inference.errors import InputError, ModelRunError
 from functions.shared.inference.prediction import Prediction
@@ -17,7 +17,7 @@ from functions.shared.log import logger
 from functions.shared.object_storage.errors import ObjectStoreError
 from functions.shared.prediction.errors import RefusedInputsError, UploadError
 from functions.shared.prediction.input_objects import InputObjects, new_input
-from functions.shared.prediction.instances import Answer, decode, run
+from functions.shared.prediction.instances import Answer, WithOutputs, decode, run, run_with_outputs
 from functions.shared.prediction.requests import Input, PredictionRequest
 from functions.shared.prediction.serving import Serving
 from functions.shared.prediction.uploads import fetch_uploads
@@ -44,6 +44,8 @@ class Predicted(NamedTuple):
         The request's key.
     decode_ms, inference_ms
         Duration of decoding and of running the model, for all requests that were predicted together.
+    outputs
+        The outputs of the model that each prediction was made from, by name, if they were to be kept.
     """
 
     predictions: tuple[NewPrediction, ...]
@@ -52,6 +54,7 @@ class Predicted(NamedTuple):
     idempotency: IdempotencyKey | None
     decode_ms: float
     inference_ms: float
+    outputs: tuple[Mapping[str, Any], ...] = ()
 
 
 Outcome: TypeAlias = Predicted | Replay | Refusal
@@ -64,7 +67,7 @@ class _Asked(NamedTuple):
     inputs: list[Input]
 
 
-def predict(serving: Serving, requests: Sequence[PredictionRequest]) -> list[Outcome]:
+def predict(serving: Serving, requests: Sequence[PredictionRequest], *, keep_outputs: bool = False) -> list[Outcome]:
     """Predict the inputs of several requests in one run of the model. Store nothing.
 
     Parameters
@@ -73,6 +76,8 @@ def predict(serving: Serving, requests: Sequence[PredictionRequest]) -> list[Out
         The model and the ledger.
     requests
         The inputs of each request are predicted all or not at all.
+    keep_outputs
+        Whether the predictions have the outputs that they were made from.
 
     Returns
     -------
@@ -95,7 +100,9 @@ def predict(serving: Serving, requests: Sequence[PredictionRequest]) -> list[Out
         except RefusedInputsError as error:
             outcomes[position] = Refusal(error)
     decoded = perf_counter()
-    answers = iter(run(serving.model, [instance for some in instances.values() for instance in some]))
+    everything = [instance for some in instances.values() for instance in some]
+    answers: Iterator[Answer | WithOutputs]
+    answers = iter((run_with_outputs if keep_outputs else run)(serving.model, everything))
     inferred = perf_counter()
 
     count = sum(map(len, instances.values()))
@@ -122,13 +129,19 @@ class _Timing(NamedTuple):
     inputs: int
 
 
-def _outcome(serving: Serving, asked: _Asked, answers: Iterable[Answer], timing: _Timing) -> Predicted | Refusal:
+def _outcome(
+    serving: Serving, asked: _Asked, answers: Iterable[Answer | WithOutputs], timing: _Timing
+) -> Predicted | Refusal:
     user_id = asked.request.user_id
     duration_ms = round((timing.decode_ms + timing.inference_ms) / timing.inputs, 3)
     predictions: list[NewPrediction] = []
     new_inputs: list[NewInput] = []
     errors: dict[int, InputError] = {}
-    for position, (one, answer) in enumerate(zip(asked.inputs, answers, strict=True)):
+    kept: list[Mapping[str, Any]] = []
+    for position, (one, answered) in enumerate(zip(asked.inputs, answers, strict=True)):
+        if isinstance(answered, WithOutputs):
+            kept.append(answered.outputs)
+        answer = answered.prediction if isinstance(answered, WithOutputs) else answered
         if isinstance(answer, ModelRunError):
             return Refusal(answer)
         if isinstance(answer, InputError):
@@ -147,6 +160,7 @@ def _outcome(serving: Serving, asked: _Asked, answers: Iterable[Answer], timing:
         idempotency=asked.idempotency,
         decode_ms=round(timing.decode_ms, 3),
         inference_ms=round(timing.inference_ms, 3),
+        outputs=tuple(kept),
     )
 
 

@@ -3,12 +3,15 @@
 import dataclasses
 import json
 import shlex
+import subprocess
+import sys
 
 import httpx
 import pytest
 
 from functions.shared.inference.feature_input import FeatureColumn, FeatureInput
 from functions.shared.inference.package import ModelPackage
+from functions.shared.inference.tensor_input import InputTensor, TensorInput
 from local.commands.welcome import SAMPLE, curl_lines
 from tests.support.local_server import PROJECT, Serve
 from tests.support.repository import ROOT
@@ -52,6 +55,31 @@ def test_a_model_of_nameless_features_is_sent_a_list_of_their_types(features: Mo
 def test_a_model_of_any_number_of_features_is_sent_several(features: ModelPackage) -> None:
     anything = dataclasses.replace(features, input=FeatureInput(None, (), None, unbatched=False))
     assert body(anything) == {"features": [1.5, 1.5, 1.5, 1.5]}
+
+
+def of_tensors(features: ModelPackage, *tensors: InputTensor) -> ModelPackage:
+    return dataclasses.replace(features, input=TensorInput(tensors, None, unbatched=False, batch_names=frozenset()))
+
+
+def test_a_model_of_tensors_is_sent_one_of_each_type(features: ModelPackage) -> None:
+    tensors = [
+        InputTensor("ids", "int64", ("sequence",), batched=True),
+        InputTensor("it's", "string", (), batched=True),
+        InputTensor("box", "float32", (1, 2), batched=True),
+        InputTensor("scale", "float32", (), batched=False, optional=True),
+    ]
+    assert body(of_tensors(features, *tensors)) == {"inputs": {"ids": [1] * 8, "it's": "a", "box": [[1, 1]]}}
+
+
+def test_a_large_tensor_is_written_out_by_python(features: ModelPackage) -> None:
+    package = of_tensors(features, InputTensor("it's", "float32", (3, 64, None), batched=True))
+    line = curl_lines(ADDRESS, package)[0][1]
+    python, curl = line.split(" | ")
+    words = shlex.split(python)
+    assert words[0] == "python3"
+    body = subprocess.run([sys.executable, *words[1:]], capture_output=True, text=True, check=True).stdout
+    assert json.loads(body) == {"inputs": {"it's": [[[1] * 8] * 64] * 3}}
+    assert curl.endswith(f"-d @- {ADDRESS}/prediction")
 
 
 def test_a_quote_in_a_features_name_survives_the_shell(features: ModelPackage) -> None:

@@ -1,0 +1,98 @@
+"""Predict the rows of a request, store them, and make the answer between the two."""
+
+from collections.abc import Callable, Mapping, Sequence
+from http import HTTPStatus
+from typing import Any, TypeAlias
+from uuid import UUID
+
+from fastapi import Response
+
+from functions.infer.response import InferResponse
+from functions.shared.api.idempotency import REPLAYED
+from functions.shared.api.problems import Problem, problem_of_input
+from functions.shared.ledger.records import Replay
+from functions.shared.prediction.errors import RefusedInputsError
+from functions.shared.prediction.instances import WithOutputs, decode, run_with_outputs
+from functions.shared.prediction.requests import Input, PredictionRequest
+from functions.shared.prediction.serving import Serving
+from functions.shared.prediction.synchronous import Predicted, Refusal, predict, store
+
+Outputs: TypeAlias = Sequence[Mapping[str, Any]]
+"""The model's outputs for each row, by name."""
+
+Respond: TypeAlias = Callable[[Outputs, Sequence[UUID]], InferResponse]
+"""Makes an answer from the outputs and the ids of the predictions. Raises `Problem` if it cannot be made."""
+
+
+def answer(serving: Serving, inputs: Sequence[Input], user_id: str, key: str | None, respond: Respond) -> Response:
+    """Predict and store the rows of a request, all or none, and answer it.
+
+    Parameters
+    ----------
+    serving
+        The model and the ledger.
+    inputs
+        The rows.
+    user_id
+        Their owner.
+    key
+        The caller's `Idempotency-Key`.
+    respond
+        Makes the answer, before anything is stored.
+
+    Raises
+    ------
+    Problem
+        If an input is refused, or the answer cannot be made.
+    Exception
+        Another reason why nothing is stored, which `functions.shared.api.problems` answers.
+    """
+    asked = PredictionRequest(tuple(inputs), user_id, key, batch=True)
+    [outcome] = predict(serving, [asked], keep_outputs=True)
+    if not isinstance(outcome, Predicted):
+        return _nothing_stored(serving, inputs, outcome, respond)
+    response = _response(respond(outcome.outputs, [one.prediction_id for one in outcome.records]))
+    [other] = store(serving, [outcome])
+    return response if other is None else _nothing_stored(serving, inputs, other, respond)
+
+
+def _nothing_stored(serving: Serving, inputs: Sequence[Input], outcome: Replay | Refusal, respond: Respond) -> Response:
+    if isinstance(outcome, Replay):
+        return _replayed(serving, inputs, outcome, respond)
+    if isinstance(outcome.error, RefusedInputsError):
+        raise _refused(outcome.error, len(inputs)) from outcome.error
+    raise outcome.error
+
+
+def _replayed(serving: Serving, inputs: Sequence[Input], replay: Replay, respond: Respond) -> Response:
+    """Answer with the ids of what is stored. The same model makes the same outputs again of the same input."""
+    first = replay.records[0]
+    if (first.model_name, first.model_version) != (serving.identity.name, serving.identity.version):
+        detail = (
+            f"This Idempotency-Key was used when {first.model_name} {first.model_version} was served: "
+            f"GET /prediction/{first.prediction_id} has what it predicted."
+        )
+        raise Problem(HTTPStatus.CONFLICT, detail)
+    made = run_with_outputs(serving.model, decode(serving.model, inputs))
+    outputs = []
+    for one in made:
+        if not isinstance(one, WithOutputs):
+            raise one
+        outputs.append(one.outputs)
+    response = _response(respond(outputs, [record.prediction_id for record in replay.records]))
+    response.headers.update(REPLAYED)
+    return response
+
+
+def _response(made: InferResponse) -> Response:
+    return Response(made.content, headers=made.headers, media_type=made.media_type)
+
+
+def _refused(error: RefusedInputsError, rows: int) -> Problem:
+    """Return the problem of the first bad row, which it names."""
+    position, first = min(error.errors.items())
+    problem = problem_of_input(first)
+    if rows == 1:
+        return problem
+    more = f" ({len(error.errors)} of {rows} rows are refused)" if len(error.errors) > 1 else ""
+    return Problem(problem.status, f"Row {position}: {problem.detail}{more}")

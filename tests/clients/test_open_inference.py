@@ -1,0 +1,85 @@
+"""Clients of the Open Inference Protocol, unmodified, against a server that serves Triton's model `simple`."""
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import httpx
+import numpy as np
+import pytest
+
+from tests.clients.conftest import ClientPython, ServeModel, run
+from tests.support.graphs import package, sum_and_difference
+from tests.support.local_server import LocalServer
+
+pytestmark = [pytest.mark.slow, pytest.mark.server]
+
+HERE = Path(__file__).parent
+
+
+@pytest.fixture(scope="module")
+def simple(serve_model: ServeModel) -> Iterator[LocalServer]:
+    """A server of the model. Its folder is where PostgreSQL's system user can read it."""
+    with TemporaryDirectory(prefix="onnx-ledger-model-") as folder:
+        yield serve_model(package(Path(folder) / "simple", sum_and_difference(), task="tensors", version="1"))
+
+
+def stored(server: LocalServer) -> int:
+    """Return how many predictions a server has stored."""
+    return len(httpx.get(f"{server.address}/predictions", params={"limit": 1000}).json()["predictions"])
+
+
+def test_tritonclient_asks_what_its_examples_ask(
+    simple: LocalServer, client_python: ClientPython, tmp_path: Path
+) -> None:
+    before = stored(simple)
+    address = simple.address.removeprefix("http://")
+    run(client_python("tritonclient"), str(HERE / "triton_simple.py"), address, cwd=tmp_path)
+    assert stored(simple) - before == 21
+
+
+def test_kserves_client_asks_by_both_versions(simple: LocalServer, client_python: ClientPython, tmp_path: Path) -> None:
+    before = stored(simple)
+    run(client_python("kserve"), str(HERE / "kserve_simple.py"), simple.address, cwd=tmp_path)
+    assert stored(simple) - before == 6
+
+
+def test_the_protocols_own_client_reads_the_answers(
+    simple: LocalServer, client_python: ClientPython, tmp_path: Path
+) -> None:
+    before = stored(simple)
+    run(client_python("openinference"), str(HERE / "openinference_simple.py"), simple.address, cwd=tmp_path)
+    assert stored(simple) - before == 6
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 13), reason="mlserver is for no later Python than 3.12")
+@pytest.mark.parametrize("options", [[], ["--binary-data"], ["--batch-size", "3"]], ids=["json", "binary", "batches"])
+def test_mlserver_infers_the_lines_of_a_file(
+    simple: LocalServer, client_python: ClientPython, tmp_path: Path, options: list[str]
+) -> None:
+    rows = np.arange(7 * 16).reshape(7, 1, 16)
+    lines = [
+        {
+            "id": f"line-{at}",
+            "inputs": [
+                {"name": name, "shape": [1, 16], "datatype": "INT32", "data": (row * factor).ravel().tolist()}
+                for name, factor in (("INPUT0", 1), ("INPUT1", 2))
+            ],
+        }
+        for at, row in enumerate(rows)
+    ]
+    (tmp_path / "in.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    before = stored(simple)
+    command = ["infer", "-u", simple.address.removeprefix("http://"), "-m", "simple", "-i", "in.jsonl", "-o", "out"]
+    run(client_python("mlserver"), "-m", "mlserver.cli.main", *command, *options, cwd=tmp_path)
+
+    answers = [json.loads(line) for line in (tmp_path / "out").read_text().splitlines()]
+    assert all("error" not in answer for answer in answers), answers
+    found = {answer["id"]: {one["name"]: one["data"] for one in answer["outputs"]} for answer in answers}
+    assert found == {
+        f"line-{at}": {"OUTPUT0": (row * 3).ravel().tolist(), "OUTPUT1": (-row).ravel().tolist()}
+        for at, row in enumerate(rows)
+    }
+    assert stored(simple) - before == 7

@@ -1,0 +1,39 @@
+"""`python -m model_artifacts check` prints how a model is read, or why it is refused and what settles it."""
+
+from pathlib import Path
+
+import pytest
+
+from model_artifacts.__main__ import main
+from tests.inference import corpus
+from tests.support import graphs
+
+
+def test_which_output_is_read_as_what_and_which_are_stored_besides(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["check", str(graphs.package(tmp_path, corpus.heads(corpus.age(), corpus.shares())))]) == 0
+    printed = capsys.readouterr().out
+    assert "The answer is probabilities, read as classification\n  stored by name  age\n" in printed
+    assert '  age  {"shape": [1], "datatype": "FP32", "data": [6.0]}' in printed
+
+
+def test_the_key_that_a_model_needs_which_can_be_read_in_two_ways(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = corpus.bert("input_ids", "attention_mask")
+    assert main(["check", str(graphs.package(tmp_path, model))]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: model.onnx: input 'input_ids' is [batch, sequence]")
+    assert "task: tensors" in line
+
+
+def test_tensors_made_up_or_given(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    graphs.package(tmp_path, corpus.bert("input_ids", "attention_mask"), task="tensors")
+    assert main(["check", str(tmp_path)]) == 0
+    assert "The answer is all outputs by name" in capsys.readouterr().out
+    sent = '{"inputs": {"input_ids": [1, 2, 3], "attention_mask": [1, 1, 0]}}'
+    assert main(["check", str(tmp_path), "--inputs", sent]) == 0
+    assert '"data": [6.0, 8.0]' in capsys.readouterr().out
+    assert main(["check", str(tmp_path), "--input", "a.png"]) == 1
+    assert "takes tensors (--inputs), not an image" in capsys.readouterr().err
