@@ -36,7 +36,7 @@ def metadata_document(package: ModelPackage) -> Document:
         "versions": [package.version],
         "platform": PLATFORM,
         "inputs": [_tensor(spec) for spec in signature.inputs],
-        "outputs": [_tensor(spec) for spec in signature.outputs if spec.dtype in DATATYPES],
+        "outputs": [_tensor(spec) for spec in signature.outputs if spec.name in _answered(package)],
     }
 
 
@@ -65,6 +65,14 @@ def config_document(package: ModelPackage, max_batch_inputs: int) -> Document:
 def statistics_document(package: ModelPackage) -> Document:
     """Return which model there would be statistics of. What it has answered is in the ledger: `GET /predictions`."""
     return {"model_stats": [{"name": package.name, "version": package.version, "batch_stats": []}]}
+
+
+def _answered(package: ModelPackage) -> set[str]:
+    """Return the names of the outputs that are computed and are tensors, or maps that become one."""
+    answer = package.answer
+    unused = answer.label if package.task == "regression" else None
+    computed = [spec for spec in (*answer.headline, *answer.further) if spec is not unused]
+    return {spec.name for spec in computed if spec.dtype in DATATYPES}
 
 
 def _tensor(spec: TensorSpec | OutputSpec) -> Document:

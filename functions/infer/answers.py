@@ -12,10 +12,9 @@ from functions.shared.api.idempotency import REPLAYED
 from functions.shared.api.problems import Problem, problem_of_input
 from functions.shared.ledger.records import Replay
 from functions.shared.prediction.errors import RefusedInputsError
-from functions.shared.prediction.instances import WithOutputs, decode, run_with_outputs
 from functions.shared.prediction.requests import Input, PredictionRequest
 from functions.shared.prediction.serving import Serving
-from functions.shared.prediction.synchronous import Predicted, Refusal, predict, store
+from functions.shared.prediction.synchronous import Predicted, Refusal, predict, predict_again, store
 
 Outputs: TypeAlias = Sequence[Mapping[str, Any]]
 """The model's outputs for each row, by name."""
@@ -73,12 +72,7 @@ def _replayed(serving: Serving, inputs: Sequence[Input], replay: Replay, respond
             f"GET /prediction/{first.prediction_id} has what it predicted."
         )
         raise Problem(HTTPStatus.CONFLICT, detail)
-    made = run_with_outputs(serving.model, decode(serving.model, inputs))
-    outputs = []
-    for one in made:
-        if not isinstance(one, WithOutputs):
-            raise one
-        outputs.append(one.outputs)
+    outputs = predict_again(serving, inputs)
     response = _response(respond(outputs, [record.prediction_id for record in replay.records]))
     response.headers.update(REPLAYED)
     return response

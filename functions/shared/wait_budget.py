@@ -1,8 +1,8 @@
 """How long one request may wait for the database, S3 and SQS, all its calls together.
 
 Each call has a limit of its own. A request may make several calls, and after one that failed it may still have to clean
-up. The caller must hear in under three seconds that a service does not answer, so every call uses up a part of one
-budget. The time in which a request computes does not count.
+up. The caller must hear in under three seconds that a service does not answer, so every call that fails uses up a part
+of one budget. A call that succeeds uses up nothing, however long it took: large inputs take long on a slow machine.
 """
 
 from collections.abc import Iterator
@@ -11,10 +11,10 @@ from contextvars import ContextVar
 from typing import Final
 
 OF_A_REQUEST: Final = 2.2
-"""Seconds that all calls of a request may take together."""
+"""Seconds that all calls of a request that fail may take together."""
 
 OF_A_START: Final = 0.6
-"""Seconds that the calls of a cold start may take together: the first request waits for them, and then for its own."""
+"""The same of the calls of a cold start: the first request waits for them, and then for its own."""
 
 LEAST: Final = 0.2
 """Seconds that each call may take nevertheless: enough for a service that answers."""
@@ -24,7 +24,7 @@ _left: Final[ContextVar[float | None]] = ContextVar("wait_budget", default=None)
 
 @contextmanager
 def limited(seconds: float = OF_A_REQUEST) -> Iterator[None]:
-    """Limit what the calls in the block take together. Outside such a block, only each call's own limit holds."""
+    """Limit what failing calls in the block take together. Outside such a block, only each call's own limit holds."""
     before = _left.set(seconds)
     try:
         yield
@@ -33,9 +33,9 @@ def limited(seconds: float = OF_A_REQUEST) -> Iterator[None]:
 
 
 def renew() -> None:
-    """Fill the budget up, if there is one: before a further step of work whose earlier steps have succeeded.
+    """Fill the budget up, if there is one: before work that can go on although something else has failed.
 
-    Work of many steps, such as a deletion, would otherwise have no time left for the later ones.
+    A deletion deletes its rows, for example, where S3 cannot be reached.
     """
     if _left.get() is not None:
         _left.set(OF_A_REQUEST)
@@ -48,7 +48,7 @@ def left(most: float) -> float:
 
 
 def spend(seconds: float) -> None:
-    """Record how long a call took."""
+    """Record how long a call took that failed."""
     budget = _left.get()
     if budget is not None:
         _left.set(budget - seconds)

@@ -13,6 +13,8 @@ import numpy as np
 import onnxruntime
 import pytest
 from numpy.typing import NDArray
+from skl2onnx import to_onnx
+from sklearn.linear_model import LogisticRegression
 
 from tests.support.database import Query
 from tests.support.event_transport import EventTransport, forget_environment
@@ -352,6 +354,40 @@ def test_a_features_model_takes_its_tensor_and_refuses_what_json_would_not_have(
     assert "finite" in refused(client.post("/v2/models/simple/infer", content=body, headers=headers))
 
 
+def test_what_a_package_does_not_keep_is_neither_described_nor_answered(serve: Serve) -> None:
+    client = serve(sum_and_difference(), task="tensors", keep=["OUTPUT1"])
+    document: dict[str, Any] = {"inputs": in_json(INPUT0=FIRST, INPUT1=SECOND)}
+    assert [one["name"] for one in client.get("/v2/models/simple").json()["outputs"]] == ["OUTPUT1"]
+    answer = client.post("/v2/models/simple/infer", json=document)
+    assert outputs_of(answer) == {"OUTPUT1": (FIRST - SECOND).tolist()}
+    asked = client.post("/v2/models/simple/infer", json=document | {"outputs": [{"name": "OUTPUT0"}]})
+    assert "OUTPUT1" in refused(asked)
+
+
+def test_a_label_and_a_map_of_probabilities_are_outputs(serve: Serve) -> None:
+    rows = np.array([[0, 0], [1, 1], [2, 0], [3, 1]], dtype=np.float32)
+    trained = LogisticRegression().fit(rows, ["no", "no", "yes", "yes"])
+    client = serve(to_onnx(trained, rows[:1]))  # with a ZipMap
+    metadata = client.get("/v2/models/simple").json()
+    assert [(one["datatype"], one["shape"]) for one in metadata["outputs"]] == [("BYTES", [-1]), ("FP32", [-1, 2])]
+    name = metadata["inputs"][0]["name"]
+    answer = client.post("/v2/models/simple/infer", json={"inputs": in_json(**{name: rows})})
+    assert answer.status_code == 200, answer.text
+    labels, probabilities = outputs_of(answer).values()
+    assert labels == trained.predict(rows).tolist()
+    np.testing.assert_allclose(probabilities, trained.predict_proba(rows), atol=1e-5)
+
+
+def test_a_text_or_a_number_for_each_row_is_an_output(serve: Serve) -> None:
+    for dtype, datatype, values in (("string", "BYTES", ["a", "é"]), ("int64", "INT64", [1, -1])):
+        client = serve(passing(dtype, ["batch"]), task="tensors", folder=dtype)
+        described = {"name": "x", "shape": [2], "datatype": datatype}
+        answer = client.post(f"/v2/models/{dtype}/infer", json={"inputs": [described | {"data": values}]})
+        assert answer.status_code == 200, answer.text
+        assert outputs_of(answer) == {"y": values}
+        forget_environment()
+
+
 def test_a_graph_without_a_batch_axis_takes_one_row_in_its_own_shape(serve: Serve) -> None:
     nodes = sum_and_difference().graph.node
     inputs = [tensor(f"INPUT{number}", "int32", [16]) for number in range(2)]
@@ -627,6 +663,18 @@ def test_an_input_without_the_axis_of_the_rows_goes_with_each_row(serve: Serve) 
     assert [one["shape"] for one in stored] == [[1, 16], [16]]
     again = client.post("/v2/models/simple/infer", json={"inputs": stored})
     assert outputs_of(again)["OUTPUT0"] == [(FIRST[1] + SECOND[0]).tolist()]
+
+
+def test_a_quota_holds_for_rows_as_for_other_predictions(
+    simple: httpx.Client, environment: pytest.MonkeyPatch, query: Query
+) -> None:
+    environment.setenv("QUOTA_PREDICTIONS_PER_HOUR", "2")
+    body, headers = binary_request()
+    assert simple.post("/v2/models/simple/infer", content=body, headers=headers).status_code == 200
+    answer = simple.post("/v2/models/simple/infer", json={"inputs": GOOD})
+    assert "2 predictions an hour" in refused(answer, 429)
+    assert int(answer.headers["retry-after"]) > 0
+    assert query("SELECT count(*) FROM predictions") == [[2]]
 
 
 def test_the_server_and_the_model_are_described(simple: httpx.Client) -> None:

@@ -328,3 +328,34 @@ def test_an_input_that_goes_after_a_prediction_has_found_it_is_stored_anew(
     deleting.commit()
     assert storing.result(timeout=10) is None
     assert ledger.get_input(again.prediction_id).content == PNG
+
+
+@pytest.fixture
+def finished_at_once(query: Query) -> Iterator[None]:
+    """Finish each deletion as soon as it is asked for, as a later one of the same user does."""
+    query(
+        "CREATE FUNCTION finish_it() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN "
+        "UPDATE deletions SET finished_at = now(), user_id = NULL WHERE deletion_id = NEW.deletion_id; "
+        "RETURN NULL; END'"
+    )
+    query("CREATE TRIGGER finish_it AFTER INSERT ON deletions FOR EACH ROW EXECUTE FUNCTION finish_it()")
+    yield
+    query("DROP FUNCTION finish_it() CASCADE")
+
+
+@pytest.mark.usefixtures("finished_at_once")
+def test_a_deletion_that_another_one_finishes_deletes_nobody_elses(ledger: DeletingLedger, query: Query) -> None:
+    ledger.store(MODEL, [prediction(user_id="anna")])
+    ledger.store(MODEL, [prediction(user_id="bob"), uploaded(announced(ledger, "bob"), "bob")])
+    ledger.store(MODEL, [prediction(user_id="anna")])
+    deletion = ledger.begin_deletion(user_id="anna")
+    assert deletion.user_id == "anna"
+    forgotten = ledger.deletion(deletion.deletion_id)
+    assert (forgotten.user_id, forgotten.finished_at is not None) == (None, True)
+
+    for one in (forgotten, deletion):
+        assert deleted(ledger, one, 10).deletion_id == one.deletion_id
+        assert ledger.delete_some_uploads(one) == 0
+
+    assert query("SELECT user_id, count(*) FROM predictions GROUP BY user_id") == [["bob", 2]]
+    assert counts(query)["uploads"] == 1

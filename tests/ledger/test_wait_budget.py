@@ -19,6 +19,7 @@ from functions.shared.ledger.connection import Connection
 from functions.shared.ledger.database_url import parse_database_url
 from functions.shared.ledger.errors import LedgerUnavailableError
 from functions.shared.ledger.ledger import Ledger
+from functions.shared.ledger.pool import Pool
 from functions.shared.object_storage import bucket as object_storage
 from functions.shared.object_storage.bucket import Bucket, NewObject
 from functions.shared.object_storage.errors import ObjectStoreUnavailableError
@@ -156,6 +157,15 @@ def test_creating_a_client_is_no_wait(monkeypatch: pytest.MonkeyPatch) -> None:
         bucket = Bucket("inputs")
         bucket.put(objects(1))
         assert bucket.get("inputs/0") == b"x"
+
+
+def test_a_call_that_succeeds_slowly_leaves_the_next_all_its_time(database_url: str) -> None:
+    slow = "SELECT pg_sleep(1.2)"
+    address = parse_database_url(database_url)
+    with closing(Pool(lambda until: Connection(address, until=until))) as pool, wait_budget.limited():
+        for _ in range(3):
+            pool.run(slow, {})
+        assert wait_budget.allows(object_storage.LONGEST_CALL)
 
 
 def test_what_a_call_takes_is_not_there_for_the_next(silent: int) -> None:

@@ -52,7 +52,7 @@ class FindsReader:
             return None
         found = scores > 0
         labels: Output = [self._label(one) for one in classes[found].tolist()]
-        finds: list[Any] = [
+        finds: Output = [
             {"box": box, "score": score, "label": label}
             for box, score, label in zip((boxes[found] + 0.0).tolist(), scores[found].tolist(), labels, strict=True)
         ]

@@ -4,8 +4,7 @@ A model predicts worse, and nobody notices, if its images are converted otherwis
 
 - The EXIF orientation turns an image upright, as in every viewer.
 - The first frame of an animation, or the first page of a document, is the image.
-- Resizing ignores the aspect ratio, as ``tf.keras.utils.load_img`` and Hugging Face's image processors do by default.
-  Colours are converted first. An image that has the model's size already is not resampled.
+- How an image gets the model's size, ``image_fit`` says. Colours are converted first.
 - A transparent image is laid over black, or over white if what is drawn is dark, unless the model takes transparency.
   White ink and black ink both stay readable.
 - 16 bits per sample become 8 over the whole range (65535 becomes 255), as the PNG specification says.
@@ -16,7 +15,6 @@ import struct
 import warnings
 import zlib
 from collections.abc import Callable
-from functools import cache
 from typing import Any, Final
 
 import numpy as np
@@ -27,9 +25,9 @@ from PIL.ImageFile import ImageFile
 from functions.shared.inference.content_types import SUPPORTED_CONTENT_TYPES, sniff_contenttype
 from functions.shared.inference.decoding_budget import SCANS_LIKE_THE_FIRST, UNTIMED_BYTES, DecodingBudget, TimedFile
 from functions.shared.inference.errors import image_too_large, undecodable_image
+from functions.shared.inference.image_fit import fitter
 from functions.shared.inference.image_input import ImageInput
 from functions.shared.inference.jpeg_frame import read_jpeg_frame
-from functions.shared.inference.package_settings import RESAMPLE_NAMES
 from functions.shared.inference.plain_png import read_plain_png
 from functions.shared.inference.tiff_layout import read_tiff_layout
 
@@ -53,6 +51,7 @@ _TURNS: Final = {
     8: Image.Transpose.ROTATE_90,
 }
 _ORIENTATION_TAG: Final = 0x0112
+_BITS_PER_SAMPLE, _PHOTOMETRIC = 258, 262  # of TIFF 6.0
 # Pillow raises these on damaged files. While it reads a header, its ImageFile converts the second row to SyntaxError;
 # while it reads pixels and metadata, it does not.
 _DAMAGED: Final = (
@@ -76,7 +75,10 @@ class ImageDecoder:
         self._max_pixels = max_pixels
         self._mode = _MODES[wanted.channels]
         self._size = None if wanted.width is None or wanted.height is None else (wanted.width, wanted.height)
-        self._resample = Image.Resampling(RESAMPLE_NAMES.index(wanted.resample))
+        self._fit = fitter(wanted)
+        # An image that has the model's size is not stretched to it, but it may be resized to have a part cut out of it.
+        self._fitting_size = None if wanted.resized_to is not None else self._size
+        self._shorter_edge = wanted.resized_to if isinstance(wanted.resized_to, int) else 0
         self._layout = wanted.layout
         self._order = (2, 1, 0, 3)[: wanted.channels] if wanted.color == "bgr" else tuple(range(wanted.channels))
         # A pixel has 256 possible values, so a table holds the result for each, computed in double precision: decoding
@@ -94,7 +96,7 @@ class ImageDecoder:
 
     def budget(self) -> DecodingBudget:
         """Return what the images of one request may cost."""
-        return DecodingBudget(self._max_pixels, self._bytes_per_pixel, self._fixed_bytes)
+        return DecodingBudget(self._max_pixels, self._bytes_per_pixel, self._fixed_bytes, self._shorter_edge)
 
     def decode(self, data: bytes, budget: DecodingBudget | None = None) -> NDArray[Any]:
         """Decode one image file.
@@ -121,15 +123,15 @@ class ImageDecoder:
         """
         budget = budget or self.budget()
         image: Image.Image | None = read_plain_png(data, budget.admit)
+        turn = None
         try:
             if image is None:
-                image = _loaded(self._open(data, budget))
-            turn = _turn(image)
+                image, turn = self._read(data, budget)
             image = _to_mode(image, self._mode)
             if turn is not None:
                 image = image.transpose(turn)
-            if self._size is not None and image.size != self._size:
-                image = image.resize(self._size, self._resample)
+            if self._fit is not None and image.size != self._fitting_size:
+                image = self._fit(image)
         except _DAMAGED as error:
             raise undecodable_image("the image is damaged or cut off") from error
         return self._to_tensor(_pixels(image))
@@ -148,6 +150,15 @@ class ImageDecoder:
         """Return the tensor of a black, opaque image, in the shape and dtype of `decode`."""
         return self._to_tensor(_pixels(Image.new(self._mode, (width, height), "black")))
 
+    def _read(self, data: bytes, budget: DecodingBudget) -> tuple[Image.Image, Image.Transpose | None]:
+        """Decode the pixels, and tell how they are turned."""
+        image = self._open(data, budget)
+        load = _LOADERS.get(image.format or "")
+        if load is None:
+            image.load()
+            return image, _turn(image)
+        return load(image, data, lambda file: self._open(file, budget)), _turn(image)
+
     def _open(self, data: bytes, budget: DecodingBudget) -> ImageFile:
         """Read the header, and take the image's cost off the budget. This decodes no pixel."""
         content_type = sniff_contenttype(data)
@@ -165,7 +176,10 @@ class ImageDecoder:
             raise image_too_large(f"the image has more than the {self._max_pixels} pixels that are taken") from error
         except _DAMAGED as error:
             name = content_type.removeprefix("image/")
-            raise undecodable_image(f"the image begins like {name}, but its header is damaged or cut off") from error
+            why = "its header is damaged or cut off"
+            if content_type == "image/tiff":  # for Pillow, that is all the same
+                why += ", or its samples are of a kind that is not taken: send 8 or 16 bits each"
+            raise undecodable_image(f"the image begins like {name}, but {why}") from error
         if admitted is None:
             budget.admit(*image.size)
         elif sorted(admitted) != sorted(image.size):
@@ -228,8 +242,10 @@ def _open_bmp(file: io.BytesIO) -> ImageFile:
 
 
 def _open_tiff(file: io.BytesIO) -> ImageFile:
-    from PIL.TiffImagePlugin import TiffImageFile
+    from PIL.TiffImagePlugin import MM, OPEN_INFO, TiffImageFile
 
+    # Pillow knows 16 bits of which 0 is white in the other byte order alone. `_load_tiff` inverts them in both.
+    OPEN_INFO.setdefault((MM, 0, (1,), 1, (16,), ()), ("I;16B", "I;16B"))
     return TiffImageFile(file)
 
 
@@ -285,10 +301,67 @@ def _webp_size(data: bytes) -> tuple[int, int]:
     return 0, 0
 
 
-def _loaded(image: ImageFile) -> Image.Image:
-    """Decode the pixels. A WebP image is copied, because its decoder holds 12 bytes a pixel as long as it lives."""
+# What Pillow's readers see otherwise than browsers do. docs/decisions/pictures.md has the list. What most images do not
+# need is imported when one needs it.
+
+
+def _load_png(image: ImageFile, data: bytes, open_file: Callable[[bytes], ImageFile]) -> Image.Image:
+    from functions.shared.inference.png_samples import load_png
+
+    return load_png(image, data, lambda: open_file(data))
+
+
+def _load_jpeg(image: ImageFile, data: bytes, open_file: Callable[[bytes], ImageFile]) -> Image.Image:
+    try:
+        image.load()
+    except _DAMAGED:
+        from functions.shared.inference.jpeg_end import load_unended_jpeg
+
+        return load_unended_jpeg(data, open_file)
+    return image
+
+
+def _load_webp(image: ImageFile, _data: bytes, _open_file: Callable[[bytes], ImageFile]) -> Image.Image:
     image.load()
-    return image.copy() if image.format == "WEBP" else image
+    return image.copy()  # the decoder holds 12 bytes a pixel as long as it lives
+
+
+def _load_gif(image: ImageFile, _data: bytes, _open_file: Callable[[bytes], ImageFile]) -> Image.Image:
+    """Decode the first frame. What it does not cover is transparent, not the first colour of the palette."""
+    covered = image.tile[0].extents if image.tile else None
+    image.load()
+    if covered in (None, (0, 0, *image.size)) or "transparency" in image.info:
+        return image
+    whole = image.convert("RGB")
+    alpha = Image.new("L", image.size, 0)
+    alpha.paste(255, covered)
+    whole.putalpha(alpha)
+    return whole
+
+
+def _load_tiff(image: ImageFile, _data: bytes, _open_file: Callable[[bytes], ImageFile]) -> Image.Image:
+    """Decode the first page. Pillow leaves 12 bits as they are, and 16 bits of which 0 is white."""
+    tags = image.tag_v2  # type: ignore[attr-defined]
+    depth, white_is_zero = tags.get(_BITS_PER_SAMPLE), tags.get(_PHOTOMETRIC) == 0
+    image.load()
+    if image.mode not in _SIXTEEN_BIT_MODES:
+        return image
+    from functions.shared.inference.png_samples import eight_bits
+
+    samples = np.asarray(image)
+    if depth == (12,):
+        samples = (samples.astype(np.uint32) * 65535 // 4095).astype(np.uint16)
+    pixels = eight_bits().take(samples)
+    return Image.fromarray(255 - pixels if white_is_zero else pixels)
+
+
+_LOADERS: Final[dict[str, Callable[[ImageFile, bytes, Callable[[bytes], ImageFile]], Image.Image]]] = {
+    "PNG": _load_png,
+    "JPEG": _load_jpeg,
+    "WEBP": _load_webp,
+    "GIF": _load_gif,
+    "TIFF": _load_tiff,
+}
 
 
 def _turn(image: Image.Image) -> Image.Transpose | None:
@@ -296,23 +369,17 @@ def _turn(image: Image.Image) -> Image.Transpose | None:
     if "exif" not in image.info:
         return None
     try:
-        orientation = image.getexif().get(_ORIENTATION_TAG)
+        exif = Image.Exif()  # not `image.getexif`, which takes the orientation of XMP too: browsers do not
+        exif.load(image.info["exif"])
+        orientation = exif.get(_ORIENTATION_TAG)
     except _DAMAGED:
         return None  # the pixels are whole, and viewers show them unturned
     return _TURNS.get(orientation) if isinstance(orientation, int) else None
 
 
-@cache
-def _eight_bits() -> NDArray[np.uint8]:
-    """Return the 8-bit sample of each 16-bit one: floor(sample * 255 / 65535 + 0.5) (PNG specification, 13.12)."""
-    return ((np.arange(65536, dtype=np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
-
-
 def _to_mode(image: Image.Image, mode: str) -> Image.Image:
     if image.mode == mode and "transparency" not in image.info:
         return image  # most images that are made for the model
-    if image.mode in _SIXTEEN_BIT_MODES:
-        image = Image.fromarray(_eight_bits().take(np.asarray(image)))
     if image.mode in _REFUSED_MODES:
         raise undecodable_image(
             f"the image has samples of a kind ({image.mode}) that is not taken: send 8 or 16 bits each"

@@ -237,9 +237,9 @@ class Model:
 
     @property
     def output_names(self) -> Sequence[str]:
-        """The outputs that `predict_tensors` returns: those that are computed and are tensors or maps of each row."""
-        sequences = {spec.name for spec in self.package.signature.outputs if spec.dtype not in SERVED_DTYPES}
-        return [name for name in self._output_names if name not in sequences]
+        """The outputs that `predict_tensors` returns, in the graph's order: those computed that are no sequences."""
+        served = [spec.name for spec in self.package.signature.outputs if spec.dtype in SERVED_DTYPES]
+        return [name for name in served if name in self._output_names]
 
     def instances(self, arrays: Mapping[str, NDArray[Any]], max_rows: int) -> list[Instance]:
         """Split the graph's own tensors into instances, whatever the model takes otherwise: an image is not resized.

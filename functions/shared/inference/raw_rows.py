@@ -40,5 +40,6 @@ def raw_rows(
             array = output
         per_row = array.ndim > 0 and len(array) == rows
         for at in range(count):
-            made[at][name] = array[at] if per_row else array
+            # array[at] would be a text or a number, and no array, where a row has one of them.
+            made[at][name] = array[at, ...] if per_row else array
     return made

@@ -94,7 +94,9 @@ class DeletingLedger(Ledger):
         }
         of_user = user_id is not None
         self._pool.run(statements.BEGIN_DELETION_OF_USER if of_user else statements.BEGIN_DELETION, parameters)
-        return self.deletion(deletion_id)
+        # A later deletion of the same user may have finished this one meanwhile. Its row then names nobody, and a
+        # deletion of nobody's predictions would be one of everybody's.
+        return self.deletion(deletion_id)._replace(user_id=user_id)
 
     def deletion(self, deletion_id: UUID) -> Deletion:
         """Read how far a deletion is.

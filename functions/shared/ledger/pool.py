@@ -13,7 +13,7 @@ from typing import Any
 
 from functions.shared import wait_budget
 from functions.shared.ledger.connection import Connection
-from functions.shared.ledger.errors import LedgerUnavailableError, StatementInterruptedError
+from functions.shared.ledger.errors import LedgerError, LedgerUnavailableError, StatementInterruptedError
 from functions.shared.ledger.login import LONGEST_WAIT
 
 SIZE = 4
@@ -108,8 +108,9 @@ class Pool:
         began = time.monotonic()
         try:
             return self._run(sql, parameters, keep=keep, until=began + wait_budget.left(self._longest))
-        finally:
+        except LedgerError:
             wait_budget.spend(time.monotonic() - began)
+            raise
 
     def _run(self, sql: str, parameters: Mapping[str, object], *, keep: bool, until: float) -> list[list[Any]]:
         connection = self._lend(until)

@@ -38,10 +38,10 @@ _WITH_KEY = (
 _INTO_INPUTS = """
 input AS (
     INSERT INTO inputs (input_id, size, sha256, contenttype, filename, features, content, uri, upload_id, form,
-                        header_length"""
+                        header_length, declared_contenttype"""
 _ONE_ROW = """)
     VALUES (:input_id, :size, :sha256, :contenttype, :filename, :features, :content, :uri, :upload_id, :form,
-            :header_length"""
+            :header_length, :declared_contenttype"""
 _UNLESS_THERE = """
     ON CONFLICT (input_id) DO NOTHING
 """
@@ -114,15 +114,16 @@ new_row AS (
         :confidence::double precision[], :likely_class::bigint[], :user_id::text[], :label::text[],
         :predicted_value::jsonb[], :output::jsonb[], :metadata::json[], :size::bigint[], :sha256::bytea[],
         :contenttype::text[], :filename::text[], :features::json[], :content::bytea[], :uri::text[],
-        :upload_id::uuid[], :outputs::jsonb[], :form::text[], :header_length::bigint[]
+        :upload_id::uuid[], :outputs::jsonb[], :form::text[], :header_length::bigint[], :declared_contenttype::text[]
     ) AS new_row (
         prediction_id, input_id, created_at, duration_ms, confidence, likely_class, user_id, label, predicted_value,
         output, metadata, size, sha256, contenttype, filename, features, content, uri, upload_id, outputs, form,
-        header_length
+        header_length, declared_contenttype
     )
 ), """
 _ROWS = """)
-    SELECT input_id, size, sha256, contenttype, filename, features, content, uri, upload_id, form, header_length"""
+    SELECT input_id, size, sha256, contenttype, filename, features, content, uri, upload_id, form, header_length,
+           declared_contenttype"""
 _FROM_NEW_ROWS = """
     FROM new_row"""
 _MANY_INPUTS = _NEW_ROWS + _INTO_INPUTS + _ROWS + _FROM_NEW_ROWS + _UNLESS_THERE + ")"
@@ -170,7 +171,8 @@ RETURNING 1
 
 # The columns of a PredictionRecord and of a StoredInput, in the order of their fields.
 _RECORD = """p.prediction_id, p.input_id, i.filename, i.contenttype, p.output, p.likely_class, p.label, p.confidence,
-    p.predicted_value, m.name, m.version, p.user_id, p.metadata, p.duration_ms, p.status, p.error, p.outputs"""
+    p.predicted_value, m.name, m.version, p.user_id, p.metadata, p.duration_ms, p.status, p.error, p.outputs,
+    i.declared_contenttype"""
 
 _INPUT = "i.content, i.contenttype, i.filename, i.features::text, i.sha256, i.size, i.uri, i.form, i.header_length"
 
@@ -333,7 +335,9 @@ _END_OF_PAGE = """
 ) counted WHERE coalesce(kept_before, 0) < 2000000
 ) measured WINDOW newer AS (ORDER BY prediction_id DESC ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)
 ) p
-CROSS JOIN LATERAL (SELECT filename, contenttype FROM inputs WHERE inputs.input_id = p.input_id OFFSET 0) i
+CROSS JOIN LATERAL (
+    SELECT filename, contenttype, declared_contenttype FROM inputs WHERE inputs.input_id = p.input_id OFFSET 0
+) i
 LEFT JOIN LATERAL (SELECT name, version FROM models WHERE models.model_id = p.model_id OFFSET 0) m ON TRUE
 WHERE coalesce(p.answered_before, 0) < 6000000
 ORDER BY p.prediction_id DESC
@@ -538,10 +542,16 @@ DELETE_ONE_IF_THEIRS = _DELETE_ONE + IF_THEIRS + _LOCK_ONE + _GONE + _RECORD_ONE
 UNFINISHED_ONE = "SELECT 1 FROM deletions p WHERE deletion_id = :deletion_id AND finished_at IS NULL "
 UNFINISHED_ONE_IF_THEIRS = UNFINISHED_ONE + IF_THEIRS
 
+# A deletion without a user is everybody's, or of a user and finished. Only of the first kind anything may be deleted.
+_EVERYBODYS = """
+      AND EXISTS (SELECT FROM deletions
+                  WHERE deletion_id = :deletion_id::uuid AND user_id IS NULL AND finished_at IS NULL)"""
+
 _DOOMED_OF_ALL = """
 WITH doomed AS (
     SELECT prediction_id FROM predictions
-    WHERE prediction_id > :position AND prediction_id <= :last_id
+    WHERE prediction_id > :position AND prediction_id <= :last_id"""
+_FIRST_OF_ALL = """
     ORDER BY prediction_id LIMIT :count FOR UPDATE"""
 _DOOMED_OF_USER = """
 WITH doomed AS (
@@ -555,7 +565,7 @@ SET deleted = deleted + (SELECT count(*) FROM gone),
 WHERE deletion_id = :deletion_id
 RETURNING position, (SELECT count(*) FROM doomed)
 """
-DELETE_MANY = _DOOMED_OF_ALL + _GONE + _RECORD_MANY
+DELETE_MANY = _DOOMED_OF_ALL + _EVERYBODYS + _FIRST_OF_ALL + _GONE + _RECORD_MANY
 DELETE_MANY_OF_USER = _DOOMED_OF_USER + _GONE + _RECORD_MANY
 
 # A URL is taken for usable for some minutes more: an upload that was begun in time may still be running.
@@ -571,7 +581,10 @@ RETURNING 1
 """
 _DOOMED_UPLOADS = """
 WITH doomed AS (
-    SELECT input_id FROM uploads WHERE created_at <= :uploads_until ORDER BY created_at LIMIT :count FOR UPDATE"""
+    SELECT input_id FROM uploads
+    WHERE created_at <= :uploads_until"""
+_FIRST_UPLOADS = """
+    ORDER BY created_at LIMIT :count FOR UPDATE"""
 _DOOMED_UPLOADS_OF_USER = """
 WITH doomed AS (
     SELECT input_id FROM uploads
@@ -583,7 +596,7 @@ WITH doomed AS (
     WHERE created_at < now() - make_interval(secs => :key_seconds)
       AND coalesce(expires_at, created_at + interval '7 days') < now()
     ORDER BY created_at LIMIT :count FOR UPDATE SKIP LOCKED"""
-DELETE_UPLOADS = _DOOMED_UPLOADS + _DELETE_UPLOADS
+DELETE_UPLOADS = _DOOMED_UPLOADS + _EVERYBODYS + _FIRST_UPLOADS + _DELETE_UPLOADS
 DELETE_UPLOADS_OF_USER = _DOOMED_UPLOADS_OF_USER + _DELETE_UPLOADS
 EXPIRE_UPLOADS = _EXPIRED_UPLOADS + _DELETE_UPLOADS
 

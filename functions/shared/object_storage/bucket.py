@@ -159,8 +159,8 @@ class Bucket:
         began = monotonic()
         with ThreadPoolExecutor(PARALLEL) as threads:
             list(threads.map(put, objects))
-        wait_budget.spend(monotonic() - began)  # the threads have no budget of their own
         if failures:
+            wait_budget.spend(monotonic() - began)  # the threads have no budget of their own
             self.remove_quietly([one.key for one in objects])
             raise failures[0]
 
@@ -246,10 +246,22 @@ class Bucket:
                 for found in page.get("Contents", ()):
                     yield StoredObject(found["Key"], found["Size"], found["LastModified"])
 
-    def presigned_get(self, key: str, *, seconds: int) -> str:
-        """Return a URL that reads an object and expires after some seconds. Needs no network."""
+    def presigned_get(self, key: str, *, contenttype: str, seconds: int) -> str:
+        """Return a URL that reads an object and expires after some seconds. Needs no network.
+
+        Parameters
+        ----------
+        key
+            Where the object is.
+        contenttype
+            The content type of S3's answer. An upload has the one that was announced, which its bytes may not have.
+        seconds
+            How long the URL is valid.
+        """
         return self._client.generate_presigned_url(
-            "get_object", Params={"Bucket": self.bucket, "Key": key}, ExpiresIn=seconds
+            "get_object",
+            Params={"Bucket": self.bucket, "Key": key, "ResponseContentType": contenttype},
+            ExpiresIn=seconds,
         )
 
     def presigned_put(
@@ -291,20 +303,16 @@ class Bucket:
 
         if not wait_budget.allows(LONGEST_CALL):
             raise ObjectStoreUnavailableError("no time is left to ask S3")
-        began = None
+        began = monotonic()
         try:
             client = self._client  # the first call creates it, which may take a second, and none of it is a wait
             began = monotonic()
             yield client
-        except ClientError as error:
-            if error.response.get("Error", {}).get("Code") in _MISSING:
+        except (BotoCoreError, ClientError, HTTPClientError) as error:
+            if isinstance(error, ClientError) and error.response.get("Error", {}).get("Code") in _MISSING:
                 raise ObjectMissingError(str(error)) from error
+            wait_budget.spend(monotonic() - began)
             raise ObjectStoreUnavailableError(str(error)) from error
-        except (BotoCoreError, HTTPClientError) as error:
-            raise ObjectStoreUnavailableError(str(error)) from error
-        finally:
-            if began is not None:
-                wait_budget.spend(monotonic() - began)
 
     @cached_property
     def _client(self) -> "S3Client":

@@ -140,7 +140,6 @@ class Deleter:
             deletion = further or deletion
             busy = further is not None or bool(self._ledger.delete_some_uploads(deletion))
             while remaining_time() > TIME_FOR_A_STEP and self._settle(deletion):
-                wait_budget.renew()
                 busy = True
             if unavailable is None and remaining_time() > TIME_FOR_A_STEP:
                 try:
@@ -160,7 +159,6 @@ class Deleter:
     def _remove_objects(self, deletion: Deletion | None) -> None:
         after = ""
         while some := self._ledger.deleted_objects(deletion, after=after):
-            wait_budget.renew()
             self._remove(some)
             self._ledger.objects_removed(some)
             after = some[-1].uri

@@ -44,4 +44,4 @@ def _may_be_large(prediction: Prediction) -> bool:
     output = prediction.output
     if prediction.outputs is not None or isinstance(output, dict) or len(output) > _SHORT:
         return True
-    return bool(output) and isinstance(output[0], list | str)
+    return bool(output) and isinstance(output[0], list | str | dict)

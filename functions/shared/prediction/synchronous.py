@@ -125,6 +125,25 @@ def predict(serving: Serving, requests: Sequence[PredictionRequest], *, keep_out
     return [outcomes[position] for position in range(len(requests))]
 
 
+def predict_again(serving: Serving, inputs: Sequence[Input]) -> list[Mapping[str, Any]]:
+    """Return the model's outputs for inputs that are stored already, and store nothing.
+
+    Raises
+    ------
+    RefusedInputsError, InferenceError
+        If they cannot be predicted, although they once were.
+    """
+    instances = decode(serving.model, inputs)
+    with run_deadline.limited(RUN_SECONDS):
+        answers = run_with_outputs(serving.model, instances)
+    outputs = []
+    for answer in answers:
+        if not isinstance(answer, WithOutputs):
+            raise answer
+        outputs.append(answer.outputs)
+    return outputs
+
+
 def _look_up(serving: Serving, request: PredictionRequest) -> _Asked | Replay | Refusal:
     """Return the request with its uploads, ready to predict; or what its key has already stored."""
     idempotency = request.idempotency()

@@ -50,7 +50,7 @@ class PredictionQueue:
     def _send(self, prediction_ids: list[UUID]) -> None:
         from botocore.exceptions import BotoCoreError, ClientError
 
-        began = None
+        began = monotonic()
         try:
             client = self._client  # the first batch creates it, which may take a second, and none of it is a wait
             began = monotonic()
@@ -59,10 +59,8 @@ class PredictionQueue:
                 Entries=[{"Id": str(number), "MessageBody": str(one)} for number, one in enumerate(prediction_ids)],
             )
         except (BotoCoreError, ClientError) as error:
+            wait_budget.spend(monotonic() - began)
             raise QueueUnavailableError(str(error)) from error
-        finally:
-            if began is not None:
-                wait_budget.spend(monotonic() - began)
         if refused := answer.get("Failed"):
             raise QueueUnavailableError(f"{len(refused)} of {len(prediction_ids)} not taken: {refused[0]['Code']}")
 
