@@ -132,6 +132,17 @@ def linear(
     )
 
 
+def sum_and_difference() -> ModelProto:
+    """Make the model that Triton's examples call `simple`: two rows of 16 whole numbers to their sum and difference."""
+    nodes = [
+        helper.make_node("Add", ["INPUT0", "INPUT1"], ["OUTPUT0"]),
+        helper.make_node("Sub", ["INPUT0", "INPUT1"], ["OUTPUT1"]),
+    ]
+    inputs = [tensor(f"INPUT{number}", "int32", ["batch", 16]) for number in range(2)]
+    outputs = [tensor(f"OUTPUT{number}", "int32", ["batch", 16]) for number in range(2)]
+    return graph(nodes, inputs, outputs)
+
+
 def looping() -> ModelProto:
     """Make a regression of one feature: how often the model multiplies large matrices. A million times takes hours."""
     square = [200, 200]
@@ -154,14 +165,3 @@ def looping() -> ModelProto:
     ]
     weights = {"square": np.random.default_rng(0).normal(size=square).astype(np.float32)}
     return graph(nodes, [tensor("x", "float32", ["N", 1])], [tensor("y", "float32", ["N", 1])], weights)
-
-
-def sum_and_difference() -> ModelProto:
-    """Make the model that Triton's examples call `simple`: two rows of 16 whole numbers to their sum and difference."""
-    nodes = [
-        helper.make_node("Add", ["INPUT0", "INPUT1"], ["OUTPUT0"]),
-        helper.make_node("Sub", ["INPUT0", "INPUT1"], ["OUTPUT1"]),
-    ]
-    inputs = [tensor(f"INPUT{number}", "int32", ["batch", 16]) for number in range(2)]
-    outputs = [tensor(f"OUTPUT{number}", "int32", ["batch", 16]) for number in range(2)]
-    return graph(nodes, inputs, outputs)

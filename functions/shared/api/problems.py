@@ -69,6 +69,8 @@ _STATUS_BY_UPLOAD_ERROR: dict[type[UploadError], HTTPStatus] = {
     UploadMismatchError: HTTPStatus.UNPROCESSABLE_ENTITY,
 }
 
+_EXAMPLE_ID = "019ab5a4-2f7c-7e11-8a4b-3f0c5d6e7f80"
+
 _QUOTAS: dict[str, str] = {
     "predictions_per_hour": (
         "The quota is {limit} predictions an hour for each user, and this request would exceed it. Nothing was stored. "
@@ -87,8 +89,6 @@ _QUOTAS: dict[str, str] = {
         "upload by its input_id, or wait until one expires."
     ),
 }
-
-_EXAMPLE_ID = "019ab5a4-2f7c-7e11-8a4b-3f0c5d6e7f80"
 
 _HOW_TO_REPEAT = "With an Idempotency-Key, it is safe to repeat the request; without one, check GET /predictions first."
 
