@@ -99,7 +99,7 @@ def same(name: str, axes: list[Any] | None = None) -> tuple[str, str, list[Any],
     return name, "float32", axes or ["N", 3], [node("Identity", ["x"], [name])]
 
 
-def bert(*inputs: str, output: str = "logits") -> ModelProto:
+def bert(*inputs: str, output: str = "logits", length: int | str = "sequence") -> ModelProto:
     """Make a classifier of tokens: the mean of their embeddings, then two logits."""
     nodes = [
         node("Gather", ["embeddings", inputs[0]], ["vectors"]),
@@ -115,7 +115,7 @@ def bert(*inputs: str, output: str = "logits") -> ModelProto:
     table = np.arange(20, dtype=np.float32).reshape(10, 2)
     return graphs.graph(
         nodes,
-        [tensor(name, "int64", ["batch", "sequence"]) for name in inputs],
+        [tensor(name, "int64", ["batch", length]) for name in inputs],
         [tensor(output, "float32", ["batch", 2])],
         {"embeddings": table, "last": np.array([2]), "second": np.array([1])},
     )

@@ -319,6 +319,9 @@ BFLOAT16_OUT = graphs.graph(
 REFUSALS: dict[str, Refusal] = {
     # --- inputs ---
     "tokens and their mask": Refusal(partial(bert, "input_ids", "attention_mask"), ("'input_ids'", "task: tensors")),
+    "tokens and their mask, exported at one length": Refusal(
+        partial(bert, "input_ids", "attention_mask", length=128), ("'input_ids'", "'attention_mask'", "task: tensors")
+    ),
     "tokens": Refusal(partial(bert, "input_ids"), ("'input_ids'", "task: tensors")),
     "a series": Refusal(lstm, ("'x' is [N, 60, 12]", "task: tensors")),
     "a short series": Refusal(partial(graphs.passing, "float32", ["N", 6, 4]), ("'x' is [N, 6, 4]", "task: tensors")),

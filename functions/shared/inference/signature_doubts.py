@@ -3,7 +3,7 @@
 from typing import Final
 
 from functions.shared.inference.image_input import image_size
-from functions.shared.inference.onnx_file import Dimension, Shape, Signature, TensorSpec, written
+from functions.shared.inference.onnx_file import WHOLE_NUMBERS, Dimension, Shape, Signature, TensorSpec, written
 from functions.shared.inference.package_settings import PackageSettings
 from functions.shared.inference.preprocessor_config import with_preprocessor_config
 
@@ -43,6 +43,12 @@ def _columns_doubt(inputs: tuple[TensorSpec, ...], settings: PackageSettings) ->
                 f"input {spec.name!r} is {written(spec.shape)}, {spec.axes[0]} rows or one row of {spec.axes[0]} "
                 "values: say task: tensors in model.json, or feature_names with a name for each input if it is rows"
             )
+    wide = [spec for spec in inputs if len(spec.axes) == 2 and spec.axes[1] != 1 and spec.dtype in WHOLE_NUMBERS]
+    if len(wide) > 1:
+        return (
+            f"inputs {wide[0].name!r} and {wide[1].name!r} are {written(wide[0].shape)} and {written(wide[1].shape)} of "
+            "whole numbers, tokens or features: say task: tensors in model.json, or feature_names"
+        )
     symbols = {spec.axes[0]: spec for spec in reversed(inputs) if isinstance(spec.axes[0], str)}
     if len(symbols) > 1:
         first, second, *_ = reversed(symbols.values())
