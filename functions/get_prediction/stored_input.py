@@ -86,7 +86,7 @@ class StoredInputs(NamedTuple):
             return None
         if stored.uri is not None:
             bucket, key = self._place(stored.uri)
-            return bucket.presigned_get(key, seconds=REDIRECT_SECONDS)
+            return bucket.presigned_get(key, contenttype=stored.contenttype, seconds=REDIRECT_SECONDS)
         if self.uploads_bucket is None or stored.content is None:
             return None
         # The ledger has the bytes, but they exceed Lambda's response limit. Copy them to the uploads bucket, from which
@@ -95,7 +95,7 @@ class StoredInputs(NamedTuple):
         key = lent_key(record.input_id)
         if not self.uploads_bucket.has(key):
             self.uploads_bucket.put([NewObject(key, stored.content, stored.contenttype, bytes.fromhex(stored.sha256))])
-        return self.uploads_bucket.presigned_get(key, seconds=REDIRECT_SECONDS)
+        return self.uploads_bucket.presigned_get(key, contenttype=stored.contenttype, seconds=REDIRECT_SECONDS)
 
     def _place(self, uri: str) -> tuple[Bucket, str]:
         if self.inputs_bucket is None:

@@ -49,7 +49,7 @@ _IMAGE = {
     "image": {
         "type": "string",
         "description": f"A base64 data URI. {_IMAGE_LIMITS}",
-        "pattern": "^data:[^,]*;[bB][aA][sS][eE]64,.+$",
+        "pattern": r"^\s*[dD][aA][tT][aA]:[^,]*; *[bB][aA][sS][eE]64 *,[\s\S]",
         "examples": ["data:image/png;base64,iVBORw0KGgo="],
     },
     "filename": or_null(text_schema(MAX_FILENAME_LENGTH, "seven.png")),

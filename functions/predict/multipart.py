@@ -1,11 +1,16 @@
 """Parse multipart forms (RFC 7578; RFC 2046, section 5.1) from a body that is already in memory.
 
-Why not python-multipart: see docs/decisions/multipart.md. It still reads names with quotes, backslashes or encodings.
+Why not python-multipart: see docs/decisions/multipart.md. It still reads names with quotes or backslashes. Names in
+other encodings (RFC 8187, RFC 2231, RFC 2047), transfer encodings and folded headers are not for forms. Mail libraries
+write them nevertheless.
 """
 
+import binascii
 import re
+from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Final, NamedTuple
+from urllib.parse import unquote_to_bytes
 
 from functions.shared.api.problems import Problem
 
@@ -16,6 +21,13 @@ MAX_HEADER_BYTES: Final = 1_000_000
 """The most bytes that the headers of a form's parts may have together. python-multipart takes 2 s for as many."""
 
 _PLAIN_BOUNDARY: Final = re.compile(r"multipart/form-data; ?boundary=([\w'()+,./:=?-]{1,70})", re.ASCII | re.IGNORECASE)
+# Of a disposition: `name=value`, whose value may be quoted. Every byte is looked at once, also if a quote has no end.
+_OPTION: Final = re.compile(rb';((?:"(?:[^"\\]|\\.)*+"?+|[^";])*+)', re.DOTALL)
+_EXTENDED: Final = re.compile(rb"(name|filename)\*(?:(\d{1,3})(\*)?)?")
+_QUOTED_PAIR: Final = re.compile(rb"\\(.)", re.DOTALL)
+_FOLD: Final = re.compile(rb"\r\n[ \t]+")
+_ENCODED_WORD: Final = re.compile(r"=\?([\w-]+)(?:\*[\w-]*)?\?([bq])\?([^?]*)\?=", re.ASCII | re.IGNORECASE)
+_BETWEEN_WORDS: Final = re.compile(r"(?<=\?=)[ \t]+(?==\?)")
 _PLAIN_DISPOSITION: Final = re.compile(rb' ?form-data; ?name="([^"\\]*)"(?:; ?filename="([^"\\]*)")?', re.IGNORECASE)
 
 
@@ -88,19 +100,34 @@ def parse_form(header: str, body: bytes) -> list[Part]:
 
 def _part(head: bytes, content: bytes) -> Part:
     headers = {}
-    for line in head.split(b"\r\n"):
+    for line in _FOLD.sub(b" ", head).split(b"\r\n"):
         field, colon, value = line.partition(b":")
         if not colon:
             raise _malformed("a part has a header line without a colon")
         headers[field.lower()] = value
     name, filename = _name_and_filename(headers.get(b"content-disposition", b""))
     contenttype = headers.get(b"content-type")
+    coding = headers.get(b"content-transfer-encoding")
     return Part(
-        name=_text(name),
-        filename=None if filename is None else _text(filename),
+        name=name,
+        filename=filename,
         contenttype=None if contenttype is None else contenttype.strip().decode("latin-1"),
-        content=content,
+        content=content if coding is None else _transferred(coding.strip().lower(), content),
     )
+
+
+def _transferred(coding: bytes, content: bytes) -> bytes:
+    """Undo a transfer encoding (RFC 2045, section 6), which browsers no longer write and mail libraries do."""
+    try:
+        if coding == b"base64":
+            return binascii.a2b_base64(content)
+        if coding == b"quoted-printable":
+            return binascii.a2b_qp(content)
+    except binascii.Error:
+        raise _malformed("a part is not in the base64 that its Content-Transfer-Encoding says") from None
+    if coding in (b"binary", b"8bit", b"7bit", b""):
+        return content
+    raise _malformed("the Content-Transfer-Encoding of a part is unknown: send binary, base64 or none")
 
 
 def _boundary(header: str) -> bytes:
@@ -112,13 +139,58 @@ def _boundary(header: str) -> bytes:
     return boundary
 
 
-def _name_and_filename(disposition: bytes) -> tuple[bytes, bytes | None]:
-    if plain := _PLAIN_DISPOSITION.fullmatch(disposition):
-        return plain[1], plain[2]
-    options = _options(disposition)
+def _name_and_filename(disposition: bytes) -> tuple[str, str | None]:
+    if (plain := _PLAIN_DISPOSITION.fullmatch(disposition)) and b"=?" not in disposition:
+        return _text(plain[1]), None if plain[2] is None else _text(plain[2])
+    options = {name: _decoded_words(_text(value)) for name, value in _options(disposition).items()}
+    if b"*" in disposition:
+        options |= _extended_options(disposition)
     if b"name" not in options:
         raise _malformed("a part has no name")
     return options[b"name"], options.get(b"filename")
+
+
+def _extended_options(disposition: bytes) -> dict[bytes, str]:
+    """Return the options with a charset (RFC 8187), or in numbered pieces (RFC 2231)."""
+    pieces: dict[bytes, dict[int, tuple[bool, bytes]]] = {}
+    for option in _OPTION.finditer(disposition):
+        key, _, value = option[1].partition(b"=")
+        if (extended := _EXTENDED.fullmatch(key.strip().lower())) is None:
+            continue
+        name, number, encoded = extended[1], int(extended[2] or 0), extended[2] is None or extended[3] is not None
+        value = value.strip()
+        if value.startswith(b'"'):
+            value = _QUOTED_PAIR.sub(rb"\1", value[1:].removesuffix(b'"'))
+        pieces.setdefault(name, {})[number] = (encoded, value)
+    return {name: _joined(name, [own[number] for number in sorted(own)]) for name, own in pieces.items()}
+
+
+def _joined(name: bytes, pieces: Sequence[tuple[bool, bytes]]) -> str:
+    (encoded, first), *others = pieces
+    if not encoded:
+        return _text(b"".join(value for _, value in pieces))
+    charset, _, value = first.partition(b"'")
+    first = value.partition(b"'")[2] if value else first
+    raw = b"".join(unquote_to_bytes(value) if encoded else value for encoded, value in [(True, first), *others])
+    try:
+        return raw.decode(charset.decode("latin-1") or "utf-8")
+    except (LookupError, UnicodeError):
+        raise _malformed(f"a part has a {name.decode()}* that is not in the charset that it names") from None
+
+
+def _decoded_words(text: str) -> str:
+    """Decode the encoded words of a name (RFC 2047). A word that cannot be decoded stays as it is."""
+    return _ENCODED_WORD.sub(_decoded_word, _BETWEEN_WORDS.sub("", text)) if _ENCODED_WORD.search(text) else text
+
+
+def _decoded_word(word: re.Match[str]) -> str:
+    charset, encoding, text = word.groups()
+    try:
+        if encoding in "bB":
+            return binascii.a2b_base64(text + "=" * (-len(text) % 4)).decode(charset)
+        return binascii.a2b_qp(text, header=True).decode(charset)
+    except (LookupError, ValueError):
+        return word[0]
 
 
 def _options(header: str | bytes) -> dict[bytes, bytes]:

@@ -1,10 +1,12 @@
 """Read the inputs of a request: from a form, an image as the body, or JSON (`image` as a data URI, or `features`)."""
 
 import binascii
+import re
 from base64 import b64decode
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from http import HTTPStatus
 from typing import Any, Final, NamedTuple, TypeAlias
+from urllib.parse import unquote
 from uuid import UUID
 
 from fastapi import Request
@@ -12,19 +14,24 @@ from starlette.requests import ClientDisconnect
 
 from functions.predict.batch_problems import BatchProblems
 from functions.predict.multipart import Part, parse_form
+from functions.shared.api.content_encoding import decompressed
 from functions.shared.api.fields import check_filename, check_metadata, check_user_id
 from functions.shared.api.json_source import Source, decode, parse_items, parse_members
 from functions.shared.api.negotiation import essence
 from functions.shared.api.problems import Problem
-from functions.shared.inference.content_types import SUPPORTED_CONTENT_TYPES, sniff_contenttype
+from functions.shared.inference.content_types import OCTET_STREAM, SUPPORTED_CONTENT_TYPES, image_contenttype
 from functions.shared.inference.errors import json_pointer_token
 from functions.shared.inference.package import Takes
-from functions.shared.prediction.requests import Features, Input, RequestedInput, UploadReference
+from functions.shared.prediction.requests import NO_METADATA, Features, Input, RequestedInput, UploadReference
 
 JSON: Final = "application/json"
 MULTIPART: Final = "multipart/form-data"
 
-_BASE64: Final = ";base64"
+# data:[<media type>][;<parameter>]*;base64, (RFC 2397), with spaces where browsers take them.
+_DATA_URI: Final = re.compile(r"\s*data:([^,]*); *base64 *", re.IGNORECASE | re.ASCII)
+# What browsers leave out of base64 (Infra Standard, "forgiving-base64 decode"), and the alphabet for URLs (RFC 4648,
+# section 5): its two characters mean nothing else in any base64.
+_FORGIVEN: Final = str.maketrans("-_", "+/", "\t\n\f\r ")
 _PART_NAMES = ("file", "user_id", "metadata")
 
 Kind: TypeAlias = Takes
@@ -91,8 +98,8 @@ async def receive_one(request: Request, takes: Kind, limits: Limits) -> Received
         return _one_from_members(_without_nulls(parse_members(decode(body))), takes)
     if takes == "image" and contenttype == MULTIPART:
         return _one_from_form(_Form.parse(header, body))
-    if takes == "image" and contenttype in SUPPORTED_CONTENT_TYPES:
-        return ReceivedRequest((Input(contenttype, content=_not_empty(body, "body")),), None)
+    if takes == "image" and image_contenttype(contenttype, body) not in (None, OCTET_STREAM):
+        return ReceivedRequest((_image(contenttype, body, "body"),), None)
     taken = (MULTIPART, *SUPPORTED_CONTENT_TYPES, JSON) if takes == "image" else (JSON,)
     raise _not_taken(header, body, takes, taken)
 
@@ -111,11 +118,13 @@ async def receive_several(request: Request, takes: Kind, limits: Limits) -> Rece
 
 
 async def _read(request: Request, limits: Limits) -> tuple[str, str, bytes]:
-    """Return the Content-Type header, its media type, and the body."""
+    """Return the Content-Type header, its media type, and the body without its Content-Encoding."""
     body = await _body(request)
     if len(body) > limits.body_bytes:
         detail = f"The body is {len(body)} bytes long; at most {limits.body_bytes} are allowed."
         raise Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail)
+    if "content-encoding" in request.headers:
+        body = decompressed(body, request.headers["content-encoding"], limit=limits.body_bytes)
     header = request.headers.get("content-type", "")
     return header, essence(header), body
 
@@ -154,10 +163,20 @@ def _unsupported(contenttype: str, taken: tuple[str, ...]) -> Problem:
     return Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, detail, headers={"Accept-Post": ", ".join(taken)})
 
 
-def _not_empty(content: bytes, where: str) -> bytes:
+def _image(
+    declared: str, content: bytes, where: str, filename: str | None = None, metadata: Mapping[str, Any] = NO_METADATA
+) -> Input:
+    """Return an image with the content type that its bytes have, and the declared one if that is another.
+
+    If the bytes are no image at all, decoding answers 400 and says so.
+    """
     if not content:
         raise Problem(HTTPStatus.BAD_REQUEST, f"The {where} is empty: send an image.")
-    return content
+    contenttype = image_contenttype(declared, content)
+    if contenttype is None:
+        raise _unsupported(declared, (MULTIPART, *SUPPORTED_CONTENT_TYPES, JSON))
+    other = declared if declared and declared != contenttype else None
+    return Input(contenttype, content=content, filename=filename, metadata=metadata, declared_contenttype=other)
 
 
 # --- forms -----------------------------------------------------------------------------------------------------------
@@ -214,13 +233,8 @@ def _too_many(count: int, most: int, what: str) -> Problem:
 def _from_file(file: Part, metadata: dict[str, Any]) -> Input:
     if file.filename is None:
         raise Problem(HTTPStatus.BAD_REQUEST, "The part 'file' has no filename: send it as a file.")
-    content = _not_empty(file.content, "file")
-    return Input(
-        contenttype=_image_contenttype(file.contenttype, content),
-        content=content,
-        filename=check_filename("/filename", file.filename) if file.filename else None,
-        metadata=metadata,
-    )
+    filename = check_filename("/filename", file.filename) if file.filename else None
+    return _image(essence(file.contenttype or ""), file.content, "file", filename, metadata)
 
 
 def _field(parts: list[Part], name: str) -> str | None:
@@ -245,17 +259,6 @@ def _metadata_field(text: str | None) -> dict[str, Any]:
         detail = "metadata must be a JSON object"
         raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, f"{detail}.", errors=[("/metadata", detail)]) from problem
     return check_metadata("/metadata", {name: source.value for name, source in members.items()})
-
-
-def _image_contenttype(declared: str | None, content: bytes) -> str:
-    """Return the declared content type of an image, or, if it says nothing, the one that its first bytes show."""
-    contenttype = essence(declared or "")
-    if contenttype in SUPPORTED_CONTENT_TYPES:
-        return contenttype
-    if contenttype in ("", "application/octet-stream"):
-        # If the bytes are no image at all, decoding answers 400 and says so.
-        return sniff_contenttype(content) or "application/octet-stream"
-    raise _unsupported(contenttype, (MULTIPART, *SUPPORTED_CONTENT_TYPES, JSON))
 
 
 # --- JSON ------------------------------------------------------------------------------------------------------------
@@ -336,22 +339,32 @@ def _read_input(members: dict[str, Source], takes: Kind, *also_known: str) -> In
     if takes == "tensors":
         return Input(JSON, tensors=Features(*members["inputs"]), metadata=metadata, form="tensors")
     filename = check_filename("/filename", members["filename"].value) if "filename" in members else None
-    contenttype, content = _from_data_uri(members["image"].value, "/image")
-    return Input(contenttype, content=content, filename=filename, metadata=metadata)
+    declared, content = _from_data_uri(members["image"].value, "/image")
+    return _image(declared, content, "image", filename, metadata)
 
 
 def _from_data_uri(value: object, pointer: str) -> tuple[str, bytes]:
+    """Return the media type that a data URI declares, and its bytes."""
     if not isinstance(value, str):
         detail = "image must be a string: a base64 data URI"
         raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, f"{detail}.", errors=[(pointer, detail)])
-    # data:[<media type>][;<parameter>]*;base64,<data> (RFC 2397)
     head, comma, data = value.partition(",")
-    if not comma or not head.startswith("data:") or head[-len(_BASE64) :].lower() != _BASE64:
+    uri = _DATA_URI.fullmatch(head)
+    if not comma or uri is None:
         detail = "image must be a base64 data URI, such as data:image/png;base64,iVBORw0KGgo="
         raise Problem(HTTPStatus.BAD_REQUEST, f"{detail}.", errors=[(pointer, detail)])
     try:
-        content = b64decode(data, validate=True)
-    except (binascii.Error, ValueError):
+        content = _from_base64(data)
+    except ValueError:  # binascii.Error is one
         detail = "the base64 of the data URI is malformed"
         raise Problem(HTTPStatus.BAD_REQUEST, f"{detail}.", errors=[(pointer, detail)]) from None
-    return _image_contenttype(head.removeprefix("data:"), _not_empty(content, "image")), content
+    return essence(uri[1]), content
+
+
+def _from_base64(text: str) -> bytes:
+    """Decode base64 as a browser decodes that of a data URI: with line breaks, percent-encoded, or without padding."""
+    try:
+        return b64decode(text, validate=True)
+    except binascii.Error:
+        plain = (unquote(text) if "%" in text else text).translate(_FORGIVEN)
+        return b64decode(plain + "=" * (-len(plain) % 4), validate=True)

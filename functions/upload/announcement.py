@@ -28,9 +28,12 @@ from functions.shared.api.fields import (
 from functions.shared.api.json_source import decode, parse_members
 from functions.shared.api.negotiation import essence
 from functions.shared.api.problems import Problem, invalid
-from functions.shared.inference.content_types import SUPPORTED_CONTENT_TYPES
+from functions.shared.inference.content_types import IMAGE_SUBTYPE, SUPPORTED_CONTENT_TYPES, may_be_image
 
 JSON: Final = "application/json"
+
+MAX_BODY_BYTES: Final = 1_000_000
+"""The most bytes that a compressed announcement may become."""
 
 _SHA256_BYTES: Final = 32
 
@@ -60,7 +63,16 @@ class Announcement(BaseModel):
 
     model_config = ConfigDict(extra="forbid", defer_build=True)
 
-    contenttype: StrictStr = Field(json_schema_extra={"enum": list(SUPPORTED_CONTENT_TYPES)})
+    contenttype: StrictStr = Field(
+        description=(
+            f"What the client calls the image: one of {', '.join(SUPPORTED_CONTENT_TYPES)}, by any name. The bytes "
+            "tell which it is. The upload is signed for this type."
+        ),
+        examples=list(SUPPORTED_CONTENT_TYPES),
+        json_schema_extra={
+            "pattern": rf"^\s*([iI][mM][aA][gG][eE]/{IMAGE_SUBTYPE}|application/octet-stream)\s*(;[\s\S]*)?$"
+        },
+    )
     size: Annotated[StrictInt, BeforeValidator(_integer)] = Field(gt=0, description="Bytes.", examples=[8_000_000])
     filename: Any = Field(default=None, json_schema_extra=or_null(text_schema(MAX_FILENAME_LENGTH, "seven.png")))
     sha256: Annotated[
@@ -102,7 +114,7 @@ def parse_announcement(header: str, body: bytes, *, max_bytes: int) -> Announcem
     except ValidationError as error:
         raise invalid(error.errors()) from None
     kind = essence(announced.contenttype)
-    if kind not in SUPPORTED_CONTENT_TYPES:
+    if not kind or not may_be_image(kind):
         taken = ", ".join(SUPPORTED_CONTENT_TYPES)
         detail = f"The content type {announced.contenttype[:100]!r} is not supported: use one of {taken}."
         raise Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, detail, errors=[("/contenttype", "not supported")])

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Request, Response
 
 from functions.shared.api.app import create_app, create_handler
 from functions.shared.api.auth import caller, owner
+from functions.shared.api.content_encoding import decompressed
 from functions.shared.api.documentation import problems
 from functions.shared.api.negotiation import require_accepts
 from functions.shared.api.problems import RETRY_AFTER_SECONDS, Problem
@@ -23,7 +24,7 @@ from functions.shared.ledger.records import Upload
 from functions.shared.log import logger, start_logging
 from functions.shared.object_storage.bucket import Bucket, key_of
 from functions.shared.settings import UploadSettings
-from functions.upload.announcement import ONE_ANNOUNCEMENT, UploadRequest, parse_announcement
+from functions.upload.announcement import MAX_BODY_BYTES, ONE_ANNOUNCEMENT, UploadRequest, parse_announcement
 
 router = APIRouter(tags=["predictions"])
 
@@ -70,8 +71,10 @@ async def upload(request: Request) -> Response:
     if bucket is None:
         raise Problem(HTTPStatus.NOT_FOUND, "Uploads are off: send the image itself to POST /prediction.")
     _require_images(env)
+    encoding = request.headers.get("content-encoding")
+    body = decompressed(await request.body(), encoding, limit=MAX_BODY_BYTES)
     announced = parse_announcement(
-        request.headers.get("content-type", ""), await request.body(), max_bytes=env.settings.max_upload_bytes
+        request.headers.get("content-type", ""), body, max_bytes=env.settings.max_upload_bytes
     )
     user_id = owner(announced.user_id, subject)
 

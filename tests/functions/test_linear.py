@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from http import HTTPStatus
 from time import process_time
 from typing import Any
@@ -10,6 +11,7 @@ import httpx
 import pytest
 from fastapi import Request
 
+from functions.predict.multipart import parse_form
 from functions.shared.api.app import MAX_RESPONSE_BYTES
 from functions.shared.api.negotiation import quality
 from functions.shared.api.preferences import prefers_async
@@ -65,6 +67,18 @@ BODIES: dict[str, tuple[str, int, Callable[[int], bytes]]] = {
         lambda n: part(b'Content-Disposition: form-data; name="user_id"', b"a" * n),
     ),
 }
+
+
+PIECES = [b";", b'"', b'";', b';"', b"\\", b'\\"', b"%", b"%41", b"'", b"*", b";filename*1=a", b"=?a?b?", b"=?a?b?a?="]
+
+
+@pytest.mark.parametrize("piece", PIECES)
+def test_a_name_in_a_charset_is_read_in_time_that_grows_with_its_length(piece: bytes) -> None:
+    def parse(count: int) -> None:
+        with suppress(Problem):
+            parse_form("multipart/form-data; boundary=b", disposition(b"; filename*=UTF-8''" + piece * count))
+
+    assert_linear(parse, 900_000 // len(piece))
 
 
 def quickest(run: Callable[[], object], times: int = 3) -> float:

@@ -110,6 +110,66 @@ def test_names_are_read_however_they_are_written(disposition: bytes, name: str, 
 
 
 @pytest.mark.parametrize(
+    ("disposition", "filename"),
+    [
+        # RFC 8187: a charset, and percent-encoded bytes
+        (b"filename*=UTF-8''Zo%C3%AB.png", "Zoë.png"),
+        (b"FileName*=utf-8'en'%e6%97%a5%20x.png", "日 x.png"),
+        (b"filename*=iso-8859-1''Zo%EB.png", "Zoë.png"),
+        (b"filename*=\"UTF-8''Zo%C3%AB.png\"", "Zoë.png"),
+        (b"filename=\"Zoe.png\"; filename*=UTF-8''Zo%C3%AB.png", "Zoë.png"),
+        (b"filename*=UTF-8''Zo%C3%AB.png; filename=\"Zoe.png\"", "Zoë.png"),
+        # RFC 2231: in pieces
+        (b"filename*0*=UTF-8''Zo%C3; filename*1*=%AB.png", "Zoë.png"),
+        (b'filename*0="a";\r\n filename*1="b.png"', "ab.png"),
+        (b"filename*1*=%AB; filename*0*=UTF-8''Zo%C3; filename*2=\".png\"", "Zoë.png"),
+        (b'filename*0*="UTF-8\'\'a%22;"; filename*1=";\\"b"', 'a";;"b'),
+        # RFC 2047: encoded words, also where a parameter may not have any
+        (b'filename="=?UTF-8?B?Wm/Dqy5wbmc=?="', "Zoë.png"),
+        (b'filename="=?utf-8?q?Zo=C3=AB_2=2Epng?="', "Zoë 2.png"),
+        (b'filename="=?utf-8?Q?Zo=C3=AB?= =?iso-8859-1?q?=EB=2Epng?="', "Zoëë.png"),
+        (b'filename="=?utf-8?q?Zo=C3=AB?=.png"', "Zoë.png"),
+        (b'filename="=?UTF-8*en?B?Wm/Dqw?=.png"', "Zoë.png"),
+        # what only looks like it
+        (b"filename=\"a; filename*=UTF-8''b.png\"", "a; filename*=UTF-8''b.png"),
+        (b'filename="a*b.png"', "a*b.png"),
+        (b'filename="=?klingon?q?a?=.png"', "=?klingon?q?a?=.png"),
+        (b'filename="=?utf-8?b?/w==?=.png"', "=?utf-8?b?/w==?=.png"),
+        (b'filename="why=?.png"', "why=?.png"),
+    ],
+)
+def test_a_name_in_a_charset_of_its_own_is_decoded(disposition: bytes, filename: str) -> None:
+    part = one(b'form-data; name="file"; ' + disposition)
+    assert (part.name, part.filename, part.content) == ("file", filename, b"abc")
+
+
+@pytest.mark.parametrize(
+    "disposition", [b"name=\"file\"; filename*=UTF-8''%FF", b"name=\"file\"; filename*=klingon''a", b"filename*=a"]
+)
+def test_a_name_that_is_not_in_its_charset_is_refused(disposition: bytes) -> None:
+    with pytest.raises(Problem) as caught:
+        one(b"form-data; " + disposition)
+    assert "charset" in caught.value.detail or "a part has no name" in caught.value.detail
+
+
+@pytest.mark.parametrize(
+    ("coding", "content"),
+    [(b"binary", b"a=3D\r\n"), (b"8bit", b"a"), (b"base64", b"YT0zR\r\nA=="), (b"Quoted-Printable", b"a=3D3D")],
+)
+def test_a_transfer_encoding_is_undone(coding: bytes, content: bytes) -> None:
+    head = b'Content-Disposition: form-data; name="file"; filename="a"\r\nContent-Transfer-Encoding: ' + coding
+    (part,) = parse_form(HEADER, b"--x\r\n" + head + b"\r\n\r\n" + content + b"\r\n--x--\r\n")
+    assert part.content == {b"base64": b"a=3D", b"Quoted-Printable": b"a=3D"}.get(coding, content)
+
+
+@pytest.mark.parametrize(("coding", "content"), [(b"base64", b"YT0zR"), (b"uuencode", b"abc")])
+def test_a_transfer_encoding_that_cannot_be_undone_is_refused(coding: bytes, content: bytes) -> None:
+    head = b'Content-Disposition: form-data; name="file"; filename="a"\r\nContent-Transfer-Encoding: ' + coding
+    with pytest.raises(Problem, match="Content-Transfer-Encoding"):
+        parse_form(HEADER, b"--x\r\n" + head + b"\r\n\r\n" + content + b"\r\n--x--\r\n")
+
+
+@pytest.mark.parametrize(
     "header",
     [
         "multipart/form-data; boundary=x",

@@ -1,6 +1,8 @@
 """`POST /upload`: a URL for an input that no request to the API has room for, and its prediction by `input_id`."""
 
+import gzip
 import hashlib
+import io
 import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -12,6 +14,7 @@ import httpx
 import pytest
 import requests
 from moto import mock_aws
+from PIL import Image
 
 from functions.shared.ledger.errors import LedgerUnavailableError
 from functions.shared.ledger.ledger import Ledger
@@ -374,3 +377,38 @@ def test_nothing_is_announced_for_a_model_that_cannot_be_read(
     assert "The model cannot be read" in answer.json()["detail"]
     shutil.copytree(ROOT / "model_artifacts" / "mnist", tmp_path, dirs_exist_ok=True)
     assert announce(api, digit).status_code == 201
+
+
+@pytest.mark.parametrize("declared", ["image/jpg", "image/png", "IMAGE/PJPEG", "application/octet-stream"])
+def test_an_upload_is_what_its_bytes_are(
+    api: httpx.Client, bucket: Bucket, environment: pytest.MonkeyPatch, digit: bytes, declared: str
+) -> None:
+    assert bucket is not None
+    environment.setattr("functions.get_prediction.stored_input.LARGEST_UNLENT", 1)
+    file = io.BytesIO()
+    Image.open(io.BytesIO(digit)).save(file, "JPEG")
+    content = file.getvalue()
+    input_id = upload(api, content, contenttype=declared)
+
+    answer = predict(api, input_id)
+
+    assert answer.status_code == 201
+    record = answer.json()
+    assert (record["contenttype"], record["declared_contenttype"]) == ("image/jpeg", declared.lower())
+    assert api.get("/predictions").json()["predictions"] == [record]
+    redirect = api.get(f"/prediction/{record['prediction_id']}/input")
+    assert redirect.status_code == 307
+    sent = requests.get(redirect.headers["location"], timeout=10)
+    assert (sent.headers["content-type"], sent.content == content) == ("image/jpeg", True)
+
+
+def test_an_announcement_may_be_compressed(api: httpx.Client, bucket: Bucket) -> None:
+    assert bucket is not None
+    body = gzip.compress(b'{"contenttype": "image/png", "size": 1}')
+    headers = {"content-type": "application/json", "content-encoding": "gzip"}
+    assert api.post("/upload", content=body, headers=headers).status_code == 201
+    bomb = gzip.compress(bytes(50_000_000))
+    assert api.post("/upload", content=bomb, headers=headers).status_code == 413
+    refused = api.post("/upload", content=body, headers=headers | {"content-encoding": "br"})
+    assert refused.status_code == 415
+    assert "br" in refused.json()["detail"]

@@ -3,6 +3,7 @@
 A text is sent as JSON to `POST /prediction`. What needs an image of its own is in `images`.
 """
 
+import gzip
 import json
 import struct
 import zlib
@@ -64,6 +65,31 @@ FORMS: Final = {
     "an unended part": Request("/prediction", b"--x\r\nContent-Disposition: form-data; name=file\r\n\r\n", FORM, 400),
     "a form without a boundary": Request("/prediction", b"--x--", "multipart/form-data", 400),
     "ten thousand parts": Request("/prediction", b"--x\r\nA: b\r\n\r\n\r\n" * 10_001 + b"--x--", FORM, 400),
+    "a name that is not in its charset": Request(
+        "/prediction",
+        b"--x\r\nContent-Disposition: form-data; name=file; filename*=x''%ff\r\n\r\n1\r\n--x--",
+        FORM,
+        400,
+    ),
+    "a thousand semicolons around a name in a charset": Request(
+        "/prediction",
+        b"--x\r\nContent-Disposition: form-data; name=file; filename*=x" + b";" * 900_000 + b"\r\n\r\n1\r\n--x--",
+        FORM,
+        400,
+    ),
+    "a part in no base64": Request(
+        "/prediction",
+        b"--x\r\nContent-Disposition: form-data; name=file\r\nContent-Transfer-Encoding: base64\r\n\r\nAAAAA\r\n--x--",
+        FORM,
+        400,
+    ),
+    "an image of a type with U+0000": Request(
+        "/prediction",
+        b"--x\r\nContent-Disposition: form-data; name=file; filename=a\r\nContent-Type: image/\0\r\n\r\n%b\r\n--x--"
+        % IMAGE,
+        FORM,
+        415,
+    ),
     "a part without a name": Request("/prediction", b"--x\r\nA: b\r\n\r\n1\r\n--x--", FORM, 400),
 }
 """Forms for a model that takes images."""
@@ -82,6 +108,16 @@ IMAGES: Final = {
     "a TIFF in a tile of 46336 x 46336": (
         tiff(tiff_tags(28, 28, 100, **tiles_of(46336)), bytes(100)),
         413,
+    ),
+    "a JPEG without an end": (saved("JPEG")[:-2], 201),
+    "a JPEG that is cut off": (saved("JPEG")[:-12], 400),
+    "a PNG of one transparent grey": (
+        png(28, 28, chunk(b"tRNS", b"\0\1"), chunk(b"IDAT", zlib.compress(bytes(812)))),
+        201,
+    ),
+    "a PNG of half a transparent grey": (
+        png(28, 28, chunk(b"tRNS", b"\0"), chunk(b"IDAT", zlib.compress(bytes(812)))),
+        400,
     ),
     "a PNG of 20,000 chunks": (png(28, 28, *[chunk(b"prVt", b"")] * 20_000), 400),
     **{kind: (saved(kind), 201) for kind in ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")},
@@ -103,6 +139,11 @@ JSON: Final = {
         "application/json",
         400,
     ),
+    "a bomb": Request(
+        "/prediction", gzip.compress(bytes(50_000_000)), "application/json", 413, {"content-encoding": "gzip"}
+    ),
+    "no gzip": Request("/prediction", b"{}", "application/json", 400, {"content-encoding": "gzip"}),
+    "an unknown encoding": Request("/prediction", b"{}", "application/json", 415, {"content-encoding": "br"}),
     "no instances": as_json("/predictions", {"instances": []}, 422),
     "too many instances": as_json("/predictions", {"instances": [{}] * 300}, 413),
 }
@@ -112,6 +153,9 @@ UPLOADS: Final = {
     "an upload without a size": as_json("/upload", {"contenttype": "image/png"}, 422),
     "an upload of a size as a text": as_json("/upload", {"contenttype": "image/png", "size": "1"}, 422),
     "an upload of 10^400 bytes": as_json("/upload", {"contenttype": "image/png", "size": 10**400}, 413),
+    "an upload of a type with U+0000": as_json("/upload", {"contenttype": "image/\0", "size": 1}, 415),
+    "an upload of a type of 200 characters": as_json("/upload", {"contenttype": f"image/{'x' * 194}", "size": 1}, 415),
+    "an upload of no known type": as_json("/upload", {"contenttype": "application/octet-stream", "size": 1}, 201),
     "an upload of a size of 8000000.0": as_json("/upload", {"contenttype": "image/png", "size": 8_000_000.0}, 201),
 }
 """Announcements of uploads, for a model that takes images."""

@@ -15,12 +15,24 @@ from tests.support.event_transport import Context
 
 HEADERS = st.dictionaries(
     st.sampled_from(
-        ["accept", "content-type", "prefer", "idempotency-key", "authorization", "content-length", "cookie"]
+        [
+            "accept",
+            "content-type",
+            "prefer",
+            "idempotency-key",
+            "authorization",
+            "content-length",
+            "cookie",
+            "content-encoding",
+        ]
     ),
     st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=40),
 )
 CONTENT_TYPES = st.sampled_from(
-    ["application/json", "multipart/form-data; boundary=x", "image/png", "image/tiff", "text/plain", "", "a/b;c", "*/*"]
+    [
+        *("application/json", "multipart/form-data; boundary=x", "image/png", "image/tiff", "text/plain", "", "a/b;c"),
+        *("*/*", "image/*", "image/jpg", "application/octet-stream"),
+    ]
 )
 FORM_PIECES = st.sampled_from(
     [
@@ -32,6 +44,9 @@ FORM_PIECES = st.sampled_from(
         b'Content-Disposition: form-data; name="user_id"',
         b'Content-Disposition: form-data; name="meta\\"data"',
         b"Content-Disposition: form-data; name*=utf-8''file",
+        b"Content-Disposition: form-data; name=file; filename*0*=utf-8''%ff; filename*1=a",
+        b'Content-Disposition: form-data; name="file"; filename="=?utf-8?q?a=00?="',
+        b"Content-Transfer-Encoding: base64",
         b"Content-Type: image/png",
         b": ",
         b"anna",

@@ -95,18 +95,33 @@ def translucent() -> Image.Image:
 LARGEST: dict[str, Callable[[], bytes]] = {
     "a one-bit PNG": lambda: png(SIDE, SIDE, depth=1),
     "a PNG of 16 bits": lambda: png(SIDE, SIDE, depth=16),
+    "a PNG of 16 bits of grey and alpha": lambda: png(SIDE, SIDE, depth=16, color=4),
+    "a PNG of 16 bits a colour and alpha": lambda: png(SIDE, SIDE, depth=16, color=6),
+    "a PNG of 16 bits a colour, of which one is transparent": lambda: png(
+        SIDE, SIDE, chunk(b"tRNS", bytes(6)), depth=16, color=2
+    ),
+    "a PNG of one transparent grey": lambda: png(SIDE, SIDE, chunk(b"tRNS", bytes(2)), depth=16),
+    "a PNG of one transparent colour": lambda: png(SIDE, SIDE, chunk(b"tRNS", bytes(6)), color=2),
     "a transparent PNG": lambda: saved(translucent()),
     "a transparent PNG, turned by EXIF": lambda: saved(translucent(), exif=turned()),
     "a JPEG": lambda: saved(translucent().convert("RGB"), "JPEG"),
+    "a JPEG without an end": lambda: saved(translucent().convert("RGB"), "JPEG")[:-2],
+    "a JPEG for print without an end": lambda: saved(translucent().convert("CMYK"), "JPEG")[:-2],
     "a progressive JPEG for print": lambda: saved(translucent().convert("CMYK"), "JPEG", progressive=True),
     "a progressive JPEG of 60 scans more": lambda: progressive_jpeg(SIDE, 60),
     "a GIF": lambda: saved(Image.new("P", (SIDE, SIDE)), "GIF"),
+    "a GIF whose frame does not cover it": lambda: saved(Image.new("P", (SIDE, SIDE)), "GIF").replace(
+        struct.pack("<cHHHH", b"\x2c", 0, 0, SIDE, SIDE), struct.pack("<cHHHH", b"\x2c", 0, 0, SIDE - 1, SIDE - 1), 1
+    ),
     "a transparent WebP": lambda: saved(translucent(), "WEBP", lossless=True, method=0),
     "a lossy WebP": lambda: saved(translucent().convert("RGB"), "WEBP", method=0),
     "a run-length BMP": lambda: run_length_bmp(SIDE, SIDE, (b"\xfa\x05" * 20 + b"\0\0") * SIDE),
     "a BMP": lambda: saved(Image.new("L", (SIDE, SIDE)), "BMP"),
     "a transparent TIFF": lambda: saved(translucent(), "TIFF", compression="tiff_adobe_deflate"),
     "a TIFF without compression": lambda: saved(Image.new("L", (SIDE, SIDE)), "TIFF"),
+    "a TIFF of 16 bits of which 0 is white": lambda: saved(
+        Image.fromarray(np.zeros((SIDE, SIDE), np.uint16)), "TIFF", tiffinfo={262: 0}
+    ),
     "a fax": lambda: saved(Image.new("1", (SIDE, SIDE)), "TIFF", compression="group4"),
 }
 

@@ -53,6 +53,7 @@ def test_a_predicted_image_is_one_row_with_its_model_and_what_is_known_of_its_fi
         "input_id": new.input.input_id,
         "input_form": None,
         "outputs": None,
+        "declared_contenttype": None,
     }
 
 

@@ -2,6 +2,7 @@ import hashlib
 import json
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 
@@ -45,6 +46,22 @@ def test_what_is_read_is_what_was_stored(ledger: Ledger) -> None:
     assert (stored.content, stored.contenttype, stored.filename) == (PNG, "image/png", "seven.png")
     assert (stored.sha256, stored.size, stored.features) == (hashlib.sha256(PNG).hexdigest(), len(PNG), None)
     assert ledger.get_input(new.prediction_id) == stored
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_what_an_image_was_declared_to_be_is_kept_beside_what_it_is(ledger: Ledger, count: int) -> None:
+    declared = NewInput(PNG, "image/png", declared_contenttype="image/pjpeg")
+    new = [prediction(input=replace(declared, input_id=new_id())) for _ in range(count)]
+    ledger.store(MODEL, new)
+    page = ledger.list(PredictionFilter(), limit=9)
+    for one in new:
+        record, stored = ledger.get(one.prediction_id)
+        assert (record.contenttype, record.declared_contenttype, stored.contenttype) == (
+            *("image/png", "image/pjpeg"),
+            "image/png",
+        )
+        assert record == one.record(MODEL)
+        assert record in page.records
 
 
 def test_the_time_in_the_table_is_the_time_in_the_id(ledger: Ledger, query: Query) -> None:

@@ -46,7 +46,10 @@ class Prediction(_Representation):
     prediction_id: UUID
     input_id: UUID
     filename: str | None = Field(default=None, description="Absent if the input had no name.", examples=["seven.png"])
-    contenttype: str = Field(examples=["image/png"])
+    contenttype: str = Field(description="Of an image: what its bytes are.", examples=["image/png"])
+    declared_contenttype: str | None = Field(
+        default=None, description="What the caller declared. Absent if that is `contenttype`, or nothing."
+    )
     prediction: list[Any] | dict[str, Any] | None = Field(
         default=None,
         description="The model's output for this input, nested if it has more than one axis. Of a detection: an object "
@@ -124,6 +127,7 @@ def members(record: PredictionRecord) -> dict[str, Any]:
         "input_id": record.input_id,
         "filename": record.filename,
         "contenttype": record.contenttype,
+        "declared_contenttype": record.declared_contenttype,
         "prediction": record.output,
         "outputs": record.outputs,
         "likely_class": record.likely_class,

@@ -16,7 +16,6 @@ import struct
 import warnings
 import zlib
 from collections.abc import Callable
-from functools import cache
 from typing import Any, Final
 
 import numpy as np
@@ -53,6 +52,7 @@ _TURNS: Final = {
     8: Image.Transpose.ROTATE_90,
 }
 _ORIENTATION_TAG: Final = 0x0112
+_BITS_PER_SAMPLE, _PHOTOMETRIC = 258, 262  # of TIFF 6.0
 # Pillow raises these on damaged files. While it reads a header, its ImageFile converts the second row to SyntaxError;
 # while it reads pixels and metadata, it does not.
 _DAMAGED: Final = (
@@ -121,10 +121,10 @@ class ImageDecoder:
         """
         budget = budget or self.budget()
         image: Image.Image | None = read_plain_png(data, budget.admit)
+        turn = None
         try:
             if image is None:
-                image = _loaded(self._open(data, budget))
-            turn = _turn(image)
+                image, turn = self._read(data, budget)
             image = _to_mode(image, self._mode)
             if turn is not None:
                 image = image.transpose(turn)
@@ -148,6 +148,15 @@ class ImageDecoder:
         """Return the tensor of a black, opaque image, in the shape and dtype of `decode`."""
         return self._to_tensor(_pixels(Image.new(self._mode, (width, height), "black")))
 
+    def _read(self, data: bytes, budget: DecodingBudget) -> tuple[Image.Image, Image.Transpose | None]:
+        """Decode the pixels, and tell how they are turned."""
+        image = self._open(data, budget)
+        load = _LOADERS.get(image.format or "")
+        if load is None:
+            image.load()
+            return image, _turn(image)
+        return load(image, data, lambda file: self._open(file, budget)), _turn(image)
+
     def _open(self, data: bytes, budget: DecodingBudget) -> ImageFile:
         """Read the header, and take the image's cost off the budget. This decodes no pixel."""
         content_type = sniff_contenttype(data)
@@ -165,7 +174,10 @@ class ImageDecoder:
             raise image_too_large(f"the image has more than the {self._max_pixels} pixels that are taken") from error
         except _DAMAGED as error:
             name = content_type.removeprefix("image/")
-            raise undecodable_image(f"the image begins like {name}, but its header is damaged or cut off") from error
+            why = "its header is damaged or cut off"
+            if content_type == "image/tiff":  # for Pillow, that is all the same
+                why += ", or its samples are of a kind that is not taken: send 8 or 16 bits each"
+            raise undecodable_image(f"the image begins like {name}, but {why}") from error
         if admitted is None:
             budget.admit(*image.size)
         elif sorted(admitted) != sorted(image.size):
@@ -228,8 +240,10 @@ def _open_bmp(file: io.BytesIO) -> ImageFile:
 
 
 def _open_tiff(file: io.BytesIO) -> ImageFile:
-    from PIL.TiffImagePlugin import TiffImageFile
+    from PIL.TiffImagePlugin import MM, OPEN_INFO, TiffImageFile
 
+    # Pillow knows 16 bits of which 0 is white in the other byte order alone. `_load_tiff` inverts them in both.
+    OPEN_INFO.setdefault((MM, 0, (1,), 1, (16,), ()), ("I;16B", "I;16B"))
     return TiffImageFile(file)
 
 
@@ -285,10 +299,67 @@ def _webp_size(data: bytes) -> tuple[int, int]:
     return 0, 0
 
 
-def _loaded(image: ImageFile) -> Image.Image:
-    """Decode the pixels. A WebP image is copied, because its decoder holds 12 bytes a pixel as long as it lives."""
+# What Pillow's readers see otherwise than browsers do. docs/decisions/pictures.md has the list. What most images do not
+# need is imported when one needs it.
+
+
+def _load_png(image: ImageFile, data: bytes, open_file: Callable[[bytes], ImageFile]) -> Image.Image:
+    from functions.shared.inference.png_samples import load_png
+
+    return load_png(image, data, lambda: open_file(data))
+
+
+def _load_jpeg(image: ImageFile, data: bytes, open_file: Callable[[bytes], ImageFile]) -> Image.Image:
+    try:
+        image.load()
+    except _DAMAGED:
+        from functions.shared.inference.jpeg_end import load_unended_jpeg
+
+        return load_unended_jpeg(data, open_file)
+    return image
+
+
+def _load_webp(image: ImageFile, _data: bytes, _open_file: Callable[[bytes], ImageFile]) -> Image.Image:
     image.load()
-    return image.copy() if image.format == "WEBP" else image
+    return image.copy()  # the decoder holds 12 bytes a pixel as long as it lives
+
+
+def _load_gif(image: ImageFile, _data: bytes, _open_file: Callable[[bytes], ImageFile]) -> Image.Image:
+    """Decode the first frame. What it does not cover is transparent, not the first colour of the palette."""
+    covered = image.tile[0].extents if image.tile else None
+    image.load()
+    if covered in (None, (0, 0, *image.size)) or "transparency" in image.info:
+        return image
+    whole = image.convert("RGB")
+    alpha = Image.new("L", image.size, 0)
+    alpha.paste(255, covered)
+    whole.putalpha(alpha)
+    return whole
+
+
+def _load_tiff(image: ImageFile, _data: bytes, _open_file: Callable[[bytes], ImageFile]) -> Image.Image:
+    """Decode the first page. Pillow leaves 12 bits as they are, and 16 bits of which 0 is white."""
+    tags = image.tag_v2  # type: ignore[attr-defined]
+    depth, white_is_zero = tags.get(_BITS_PER_SAMPLE), tags.get(_PHOTOMETRIC) == 0
+    image.load()
+    if image.mode not in _SIXTEEN_BIT_MODES:
+        return image
+    from functions.shared.inference.png_samples import eight_bits
+
+    samples = np.asarray(image)
+    if depth == (12,):
+        samples = (samples.astype(np.uint32) * 65535 // 4095).astype(np.uint16)
+    pixels = eight_bits().take(samples)
+    return Image.fromarray(255 - pixels if white_is_zero else pixels)
+
+
+_LOADERS: Final[dict[str, Callable[[ImageFile, bytes, Callable[[bytes], ImageFile]], Image.Image]]] = {
+    "PNG": _load_png,
+    "JPEG": _load_jpeg,
+    "WEBP": _load_webp,
+    "GIF": _load_gif,
+    "TIFF": _load_tiff,
+}
 
 
 def _turn(image: Image.Image) -> Image.Transpose | None:
@@ -296,23 +367,17 @@ def _turn(image: Image.Image) -> Image.Transpose | None:
     if "exif" not in image.info:
         return None
     try:
-        orientation = image.getexif().get(_ORIENTATION_TAG)
+        exif = Image.Exif()  # not `image.getexif`, which takes the orientation of XMP too: browsers do not
+        exif.load(image.info["exif"])
+        orientation = exif.get(_ORIENTATION_TAG)
     except _DAMAGED:
         return None  # the pixels are whole, and viewers show them unturned
     return _TURNS.get(orientation) if isinstance(orientation, int) else None
 
 
-@cache
-def _eight_bits() -> NDArray[np.uint8]:
-    """Return the 8-bit sample of each 16-bit one: floor(sample * 255 / 65535 + 0.5) (PNG specification, 13.12)."""
-    return ((np.arange(65536, dtype=np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
-
-
 def _to_mode(image: Image.Image, mode: str) -> Image.Image:
     if image.mode == mode and "transparency" not in image.info:
         return image  # most images that are made for the model
-    if image.mode in _SIXTEEN_BIT_MODES:
-        image = Image.fromarray(_eight_bits().take(np.asarray(image)))
     if image.mode in _REFUSED_MODES:
         raise undecodable_image(
             f"the image has samples of a kind ({image.mode}) that is not taken: send 8 or 16 bits each"

@@ -14,14 +14,23 @@ from functions.shared.inference.errors import image_too_large
 MAX_SEGMENTS: Final = 65_536
 """Segments of a file that are read. Photos have up to a few hundred."""
 
-# A marker that has a meaning in or between scans: not a stuffed byte, a fill byte, or a restart.
-_MARKER: Final = re.compile(rb"\xff[\xc0-\xcf\xd8-\xfe]")
+MARKER: Final = re.compile(rb"\xff[\xc0-\xcf\xd8-\xfe]")
+"""A marker that has a meaning in or between scans: not a stuffed byte, a fill byte, or a restart."""
+
+EOI: Final = 0xD9
+"""The second byte of the marker at the end."""
+
+SOS: Final = 0xDA
+"""The second byte of the marker of a scan. Its length (2 bytes) and its number of components (1) follow."""
+
+FRAMES: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+"""The second bytes of the marker of a frame. Its length (2 bytes), precision (1), height (2), width (2) and number of
+components (1) follow."""
+
+PROGRESSIVE: Final = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
+"""Those of a frame whose coefficients come in several scans."""
+
 _SOI: Final = 0xD8
-_EOI: Final = 0xD9
-_SOS: Final = 0xDA
-_FRAMES: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-_PROGRESSIVE: Final = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
-# Length (2 bytes), precision (1), height (2), width (2), number of components (1); in a scan: length, components.
 _FRAME_BYTES: Final = 8
 
 
@@ -45,7 +54,7 @@ def read_jpeg_frame(data: bytes) -> JpegFrame:
     several = False
     at = 2
     for _ in range(MAX_SEGMENTS):
-        marker = _MARKER.search(data, at)
+        marker = MARKER.search(data, at)
         if marker is None:
             break
         at = marker.end()
@@ -53,12 +62,12 @@ def read_jpeg_frame(data: bytes) -> JpegFrame:
         if kind == _SOI:
             continue
         segment = data[at : at + _FRAME_BYTES]
-        if kind == _EOI or len(segment) < _FRAME_BYTES:
+        if kind == EOI or len(segment) < _FRAME_BYTES:
             break
-        if kind in _FRAMES and not components:
+        if kind in FRAMES and not components:
             height, width, components = segment[3] << 8 | segment[4], segment[5] << 8 | segment[6], segment[7]
-            several = kind in _PROGRESSIVE
-        elif kind == _SOS:
+            several = kind in PROGRESSIVE
+        elif kind == SOS:
             scans += 1
             several = several or segment[2] < components
             if not several:

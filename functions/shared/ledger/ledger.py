@@ -53,7 +53,7 @@ _NO_UPLOAD = ("23503", "inputs_upload_id_fkey")
 _KEY_IN_USE = ("23514", "idempotency_keys_digest_check")
 IDEMPOTENCY_HOURS = 24.0
 """Hours after which an idempotency key is free again."""
-_RECORD_COLUMNS = 17
+_RECORD_COLUMNS = 18
 _Row = list[Any]
 _RESULT_COLUMNS = {
     "prediction_id": arrays.UUIDS,
@@ -81,6 +81,7 @@ _PREDICTION_COLUMNS = _RESULT_COLUMNS | {
     "upload_id": arrays.UUIDS,
     "form": arrays.TEXT,
     "header_length": arrays.BIGINT,
+    "declared_contenttype": arrays.TEXT,
 }
 _ATTEMPTS = 3
 _TOO_LONG = "The prediction was not finished in time."
@@ -719,6 +720,7 @@ def _input_row(new: NewInput) -> dict[str, object]:
         "upload_id": new.upload_id,
         "form": new.form,
         "header_length": new.header_length,
+        "declared_contenttype": new.declared_contenttype,
     }
 
 

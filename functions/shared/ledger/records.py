@@ -58,7 +58,7 @@ class NewInput:
     content : bytes or None
         The uploaded file.
     contenttype : str
-        Its media type.
+        Its media type: of an image, what the bytes are.
     filename : str or None
         The name it was uploaded under.
     features : str or None
@@ -75,6 +75,8 @@ class NewInput:
         ``v2-binary``: `content` holds such a request with its tensors in binary after the JSON.
     header_length : int or None
         Of ``v2-binary``: how many bytes of `content` are JSON.
+    declared_contenttype : str or None
+        The media type that the caller declared, if it is another.
     """
 
     content: bytes | None
@@ -86,6 +88,7 @@ class NewInput:
     upload_id: UUID | None = None
     form: str | None = None
     header_length: int | None = None
+    declared_contenttype: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +165,7 @@ class NewPrediction:
             status="succeeded",
             error=None,
             outputs=in_jsonb_order(self.outputs),
+            declared_contenttype=self.input.declared_contenttype,
         )
 
 
@@ -199,6 +203,7 @@ class PredictionRecord(NamedTuple):
     status: Status
     error: str | None
     outputs: dict[str, Any] | None = None
+    declared_contenttype: str | None = None
 
     @property
     def created_at(self) -> datetime:

@@ -38,10 +38,10 @@ _WITH_KEY = (
 _INTO_INPUTS = """
 input AS (
     INSERT INTO inputs (input_id, size, sha256, contenttype, filename, features, content, uri, upload_id, form,
-                        header_length"""
+                        header_length, declared_contenttype"""
 _ONE_ROW = """)
     VALUES (:input_id, :size, :sha256, :contenttype, :filename, :features, :content, :uri, :upload_id, :form,
-            :header_length"""
+            :header_length, :declared_contenttype"""
 _UNLESS_THERE = """
     ON CONFLICT (input_id) DO NOTHING
 """
@@ -114,15 +114,16 @@ new_row AS (
         :confidence::double precision[], :likely_class::bigint[], :user_id::text[], :label::text[],
         :predicted_value::jsonb[], :output::jsonb[], :metadata::json[], :size::bigint[], :sha256::bytea[],
         :contenttype::text[], :filename::text[], :features::json[], :content::bytea[], :uri::text[],
-        :upload_id::uuid[], :outputs::jsonb[], :form::text[], :header_length::bigint[]
+        :upload_id::uuid[], :outputs::jsonb[], :form::text[], :header_length::bigint[], :declared_contenttype::text[]
     ) AS new_row (
         prediction_id, input_id, created_at, duration_ms, confidence, likely_class, user_id, label, predicted_value,
         output, metadata, size, sha256, contenttype, filename, features, content, uri, upload_id, outputs, form,
-        header_length
+        header_length, declared_contenttype
     )
 ), """
 _ROWS = """)
-    SELECT input_id, size, sha256, contenttype, filename, features, content, uri, upload_id, form, header_length"""
+    SELECT input_id, size, sha256, contenttype, filename, features, content, uri, upload_id, form, header_length,
+           declared_contenttype"""
 _FROM_NEW_ROWS = """
     FROM new_row"""
 _MANY_INPUTS = _NEW_ROWS + _INTO_INPUTS + _ROWS + _FROM_NEW_ROWS + _UNLESS_THERE + ")"
@@ -170,7 +171,8 @@ RETURNING 1
 
 # The columns of a PredictionRecord and of a StoredInput, in the order of their fields.
 _RECORD = """p.prediction_id, p.input_id, i.filename, i.contenttype, p.output, p.likely_class, p.label, p.confidence,
-    p.predicted_value, m.name, m.version, p.user_id, p.metadata, p.duration_ms, p.status, p.error, p.outputs"""
+    p.predicted_value, m.name, m.version, p.user_id, p.metadata, p.duration_ms, p.status, p.error, p.outputs,
+    i.declared_contenttype"""
 
 _INPUT = "i.content, i.contenttype, i.filename, i.features::text, i.sha256, i.size, i.uri, i.form, i.header_length"
 
@@ -333,7 +335,9 @@ _END_OF_PAGE = """
 ) counted WHERE coalesce(kept_before, 0) < 2000000
 ) measured WINDOW newer AS (ORDER BY prediction_id DESC ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)
 ) p
-CROSS JOIN LATERAL (SELECT filename, contenttype FROM inputs WHERE inputs.input_id = p.input_id OFFSET 0) i
+CROSS JOIN LATERAL (
+    SELECT filename, contenttype, declared_contenttype FROM inputs WHERE inputs.input_id = p.input_id OFFSET 0
+) i
 LEFT JOIN LATERAL (SELECT name, version FROM models WHERE models.model_id = p.model_id OFFSET 0) m ON TRUE
 WHERE coalesce(p.answered_before, 0) < 6000000
 ORDER BY p.prediction_id DESC

@@ -246,10 +246,22 @@ class Bucket:
                 for found in page.get("Contents", ()):
                     yield StoredObject(found["Key"], found["Size"], found["LastModified"])
 
-    def presigned_get(self, key: str, *, seconds: int) -> str:
-        """Return a URL that reads an object and expires after some seconds. Needs no network."""
+    def presigned_get(self, key: str, *, contenttype: str, seconds: int) -> str:
+        """Return a URL that reads an object and expires after some seconds. Needs no network.
+
+        Parameters
+        ----------
+        key
+            Where the object is.
+        contenttype
+            The content type of S3's answer. An upload has the one that was announced, which its bytes may not have.
+        seconds
+            How long the URL is valid.
+        """
         return self._client.generate_presigned_url(
-            "get_object", Params={"Bucket": self.bucket, "Key": key}, ExpiresIn=seconds
+            "get_object",
+            Params={"Bucket": self.bucket, "Key": key, "ResponseContentType": contenttype},
+            ExpiresIn=seconds,
         )
 
     def presigned_put(

@@ -49,6 +49,7 @@ def new_input(one: Input, bucket: Bucket | None, user_id: str) -> NewInput:
         upload_id=one.input_id,
         form=one.form,
         header_length=one.header_length,
+        declared_contenttype=one.declared_contenttype,
     )
 
 

@@ -6,12 +6,14 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 from uuid import UUID
 
+from functions.shared.inference.content_types import OCTET_STREAM
 from functions.shared.ledger.records import IdempotencyKey
 
 if TYPE_CHECKING:  # it would load the inference runtime
     from functions.shared.inference.model import Instance
 
-_NO_METADATA: Final[Mapping[str, Any]] = {}
+NO_METADATA: Final[Mapping[str, Any]] = {}
+"""The metadata of an input that has none."""
 
 
 class Features(NamedTuple):
@@ -27,7 +29,7 @@ class Input(NamedTuple):
     Attributes
     ----------
     contenttype
-        Its media type.
+        Its media type: of an image, what the bytes are.
     content
         The image file; None for features and tensors.
     filename
@@ -38,6 +40,8 @@ class Input(NamedTuple):
         The caller's metadata for the prediction, ready for JSON.
     input_id, uri
         The id and location of an upload; None for an input inside the request.
+    declared_contenttype
+        The media type that the caller declared, if it is another than `contenttype`.
     tensors
         The tensors by the names of the model's inputs; None for anything else.
     form, header_length
@@ -50,9 +54,10 @@ class Input(NamedTuple):
     content: bytes | None = None
     filename: str | None = None
     features: Features | None = None
-    metadata: Mapping[str, Any] = _NO_METADATA
+    metadata: Mapping[str, Any] = NO_METADATA
     input_id: UUID | None = None
     uri: str | None = None
+    declared_contenttype: str | None = None
     tensors: Features | None = None
     form: str | None = None
     header_length: int | None = None
@@ -103,5 +108,8 @@ def _content(one: RequestedInput) -> tuple[object, ...]:
         return "", None, None, None, one.metadata, str(one.input_id)
     digest = hashlib.sha256(one.content).hexdigest() if one.content is not None else None
     text = one.features or one.tensors
-    asked = one.contenttype, one.filename, digest, text.text if text else None, one.metadata, None
+    # It covers what the caller declared. Bytes that were declared to be no more than that counted as what they are.
+    declared = one.declared_contenttype
+    contenttype = one.contenttype if declared in (None, OCTET_STREAM) else declared
+    asked = contenttype, one.filename, digest, text.text if text else None, one.metadata, None
     return asked if one.form is None else (*asked, one.form, one.header_length)

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterable
 
+from functions.shared.inference.content_types import image_contenttype
 from functions.shared.ledger.errors import UploadNotAnnouncedError
 from functions.shared.ledger.records import Upload
 from functions.shared.object_storage.bucket import Bucket
@@ -50,13 +51,15 @@ def _fetch(serving: Serving, reference: UploadReference, user_id: str) -> Input:
         raise UploadMismatchError(
             "the upload is not there yet: PUT it to the URL of a POST /upload, before that expires"
         ) from None
+    contenttype = image_contenttype(upload.contenttype, content) or upload.contenttype
     return Input(
-        contenttype=upload.contenttype,
+        contenttype=contenttype,
         content=content,
         filename=upload.filename,
         metadata=reference.metadata,
         input_id=reference.input_id,
         uri=upload.uri,
+        declared_contenttype=None if upload.contenttype == contenttype else upload.contenttype,
     )
 
 

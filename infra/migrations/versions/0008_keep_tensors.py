@@ -1,8 +1,9 @@
 """keep tensors.
 
 An input may be named tensors, or a request of the Open Inference Protocol, and a model may have more outputs than the
-one that is its answer. The migration only expands the schema: functions of the previous version store inputs without a
-form, which are images or features, and predictions without further outputs.
+one that is its answer. An image may be declared as something else than it is. The migration only expands the schema:
+functions of the previous version store inputs without a form, which are images or features, and predictions without
+further outputs.
 """
 
 from alembic import op
@@ -11,7 +12,11 @@ revision = "0008"
 down_revision = "0007"
 
 _STATEMENTS = (
-    "ALTER TABLE inputs ADD COLUMN form text, ADD COLUMN header_length integer",
+    "ALTER TABLE inputs ADD COLUMN form text, ADD COLUMN header_length integer, ADD COLUMN declared_contenttype text",
+    """
+    COMMENT ON COLUMN inputs.declared_contenttype IS
+        'What the caller declared an image to be. Null if that is its contenttype, or if nothing was declared.'
+    """,
     """
     COMMENT ON COLUMN inputs.form IS
         'Null: content is an image, or features are features. tensors: features is an object of named tensors. v2: '
@@ -52,7 +57,8 @@ _STATEMENTS = (
         prediction.input_id,
         prediction.model_id,
         input.form AS input_form,
-        prediction.outputs
+        prediction.outputs,
+        input.declared_contenttype
     FROM predictions prediction
     LEFT JOIN models model USING (model_id)
     LEFT JOIN inputs input USING (input_id)

@@ -110,6 +110,19 @@ def test_a_worker_makes_it_what_it_would_have_been_at_once(api: httpx.Client, qu
     assert queue.receive() == []
 
 
+def test_what_the_input_was_declared_to_be_is_kept_while_it_waits(
+    api: httpx.Client, queue: Queue, digit: bytes
+) -> None:
+    headers = {"prefer": "respond-async", "content-type": "image/pjpeg"}
+    path = api.post("/prediction", content=digit, headers=headers).headers["location"]
+    waiting = api.get(path).json()
+    queue.deliver()
+    made = api.get(path).json()
+    for record in (waiting, made):
+        assert (record["contenttype"], record["declared_contenttype"]) == ("image/png", "image/pjpeg")
+    assert (waiting["status"], made["status"], made["label"]) == ("queued", "succeeded", "7")
+
+
 @pytest.mark.parametrize(
     "prefer",
     [
