@@ -49,6 +49,9 @@ class Package:
 MODELS: Final = "model_artifacts/*/model.*"
 """The pattern that matches the shipped models."""
 
+PREPROCESSORS: Final = "model_artifacts/*/preprocessor_config.json"
+"""The pattern that matches what may lie beside them and says how their images are preprocessed."""
+
 PACKAGES: Final = {
     "predict": Package(140, also=(MODELS,)),
     "infer": Package(140, also=(MODELS,)),
@@ -251,7 +254,10 @@ def leave_out(folder: Path) -> None:
 
 def copy_code(name: str, folder: Path) -> None:
     """Copy a function's own code, the code that all functions share, and the files of `Package.also`."""
-    patterns = ("functions/__init__.py", f"functions/{name}/**/*", "functions/shared/**/*", *PACKAGES[name].also)
+    also = PACKAGES[name].also
+    patterns = ("functions/__init__.py", f"functions/{name}/**/*", "functions/shared/**/*", *also)
+    if MODELS in also:
+        patterns = (*patterns, PREPROCESSORS)
     for source in (path for pattern in patterns for path in ROOT.glob(pattern)):
         if source.is_file() and source.name != "requirements.txt" and source.suffix != ".pyc":
             target = folder / source.relative_to(ROOT)

@@ -137,8 +137,23 @@ def _print_image_input(wanted: ImageInput) -> None:
     print("\nThe API takes an image")
     print(f"  sent as     {', '.join(SUPPORTED_CONTENT_TYPES)}")
     print(f"  becomes     {wanted.color}, {size}, {wanted.resample} resampling")
+    if wanted.height is not None:
+        print(f"  fitted by   {_fitting(wanted)}")
     print(f"  each value  {scaled}")
     print(f"  curl -F file=@image.png {_URL}")
+
+
+def _fitting(wanted: ImageInput) -> str:
+    if wanted.fit == "letterbox":
+        return f"letterbox, filled up with {', '.join(map(str, wanted.pad_color))}"
+    match wanted.resized_to:
+        case None:
+            return "stretching"
+        case height, width:
+            resized = f"stretching to {height} x {width}"
+        case edge:
+            resized = f"resizing the shorter edge to {edge}"
+    return f"{resized}, then cutting out the middle as {wanted.crop_rounding} does"
 
 
 def _print_feature_input(wanted: FeatureInput, sample: Features) -> None:

@@ -577,6 +577,8 @@ def test_what_the_api_takes_is_told_for_an_image(load: Load) -> None:
         "channels": 3,
         "color": "rgb",
         "resample": "bilinear",
+        "fit": "stretch",
+        "crop_size": None,
     }
 
 

@@ -97,6 +97,20 @@ def test_a_package_gets_its_own_function_and_what_all_share(tmp_path: Path) -> N
     assert not [name for name in there if name.endswith("requirements.txt") or name == "model_artifacts/export.py"]
 
 
+def test_what_says_how_a_models_images_are_preprocessed_goes_where_the_model_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "repository" / "model_artifacts" / "photos"
+    folder.mkdir(parents=True)
+    names = {"model.onnx", "model.json", "preprocessor_config.json"}
+    for name in {*names, "README.md"}:
+        (folder / name).write_text("")
+    monkeypatch.setattr("infra.build.ROOT", tmp_path / "repository")
+    for function, expected in (("predict", names), ("worker", names), ("list_predictions", set())):
+        copy_code(function, tmp_path / function)
+        assert {path.name for path in (tmp_path / function).rglob("*") if path.is_file()} == expected
+
+
 def test_a_function_that_reads_no_model_gets_none(tmp_path: Path) -> None:
     copy_code("list_predictions", tmp_path)
     assert not (tmp_path / "model_artifacts").exists()

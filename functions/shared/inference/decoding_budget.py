@@ -22,6 +22,10 @@ channels allocates 24 times as many."""
 TENSOR_BYTES_PER_PIXEL_OF_A_REQUEST: Final = 8
 """Bytes that the images of a request may be for the model, times the pixels of the largest image."""
 
+RESIZED_ASPECT: Final = 16
+"""An image whose shorter edge is resized may be this many times as long as wide, even if that makes more pixels than
+the largest image has."""
+
 SECONDS: Final = 5.0
 """Processor time for decoding the images of one request."""
 
@@ -49,14 +53,20 @@ class DecodingBudget:
         Bytes that a pixel has in the tensor of a model of open size; 0 for a model of fixed size.
     fixed_bytes
         Bytes that an image has in the tensor of a model of fixed size; 0 for a model of open size.
+    shorter_edge
+        What an image's shorter edge is resized to before a part is cut out; 0 if images are not resized so.
     """
 
-    __slots__ = ("_began", "_bytes_per_pixel", "_fixed_bytes", "_max_pixels", "_pixels", "_tensor_bytes")
+    __slots__ = (
+        *("_began", "_bytes_per_pixel", "_fixed_bytes"),
+        *("_max_pixels", "_pixels", "_shorter_edge", "_tensor_bytes"),
+    )
 
-    def __init__(self, max_pixels: int, bytes_per_pixel: int, fixed_bytes: int) -> None:
+    def __init__(self, max_pixels: int, bytes_per_pixel: int, fixed_bytes: int, shorter_edge: int = 0) -> None:
         self._max_pixels = max_pixels
         self._bytes_per_pixel = bytes_per_pixel
         self._fixed_bytes = fixed_bytes
+        self._shorter_edge = shorter_edge
         self._pixels = 0
         self._tensor_bytes = 0
         self._began: float | None = None
@@ -86,6 +96,7 @@ class DecodingBudget:
             raise image_too_large(
                 f"the image has {width} x {height} pixels, more than the {MAX_SIDE} pixels of a side that are taken"
             )
+        largest = max(pixels, self._admit_resized(width, height)) if self._shorter_edge else pixels
         self._admit_tensor(pixels)
         first = not self._pixels
         self._pixels += int(pixels * passes)
@@ -101,8 +112,22 @@ class DecodingBudget:
                 f"the images up to this one have {self._pixels} pixels together: at most {limit} are decoded for one "
                 "request: send fewer at once"
             )
-        if not first or pixels > _QUICK_PIXELS:
+        if not first or largest > _QUICK_PIXELS:
             self.check_time()
+
+    def _admit_resized(self, width: int, height: int) -> int:
+        """Return the pixels that resizing the shorter edge makes. Refuse an image so long that they are too many."""
+        shorter, longer = sorted((width, height))
+        if not shorter:
+            return 0  # its decoder refuses it
+        resized = self._shorter_edge * (self._shorter_edge * longer // shorter)
+        limit = max(self._max_pixels, RESIZED_ASPECT * self._shorter_edge**2)
+        if resized > limit:
+            raise image_too_large(
+                f"the image has {width} x {height} pixels and is resized to {self._shorter_edge} pixels at its shorter "
+                f"edge, which makes {resized} pixels: at most {limit} are taken: send a part of it that is less long"
+            )
+        return resized
 
     def _admit_tensor(self, pixels: int) -> None:
         limit = TENSOR_BYTES_PER_PIXEL * self._max_pixels

@@ -15,7 +15,10 @@ _FEATURE_TYPES: Final[dict[str, FeatureType]] = {
     "bool": "boolean",
     "string": "string",
 }
-_IMAGE_KEYS: Final = ("size", "resample", "rescale_factor", "image_mean", "image_std", "color", "encoded")
+_IMAGE_KEYS: Final = (
+    *("size", "fit", "crop_size", "pad_color"),
+    *("resample", "rescale_factor", "image_mean", "image_std", "color", "encoded"),
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,8 +4,7 @@ A model predicts worse, and nobody notices, if its images are converted otherwis
 
 - The EXIF orientation turns an image upright, as in every viewer.
 - The first frame of an animation, or the first page of a document, is the image.
-- Resizing ignores the aspect ratio, as ``tf.keras.utils.load_img`` and Hugging Face's image processors do by default.
-  Colours are converted first. An image that has the model's size already is not resampled.
+- How an image gets the model's size, ``image_fit`` says. Colours are converted first.
 - A transparent image is laid over black, or over white if what is drawn is dark, unless the model takes transparency.
   White ink and black ink both stay readable.
 - 16 bits per sample become 8 over the whole range (65535 becomes 255), as the PNG specification says.
@@ -26,9 +25,9 @@ from PIL.ImageFile import ImageFile
 from functions.shared.inference.content_types import SUPPORTED_CONTENT_TYPES, sniff_contenttype
 from functions.shared.inference.decoding_budget import SCANS_LIKE_THE_FIRST, UNTIMED_BYTES, DecodingBudget, TimedFile
 from functions.shared.inference.errors import image_too_large, undecodable_image
+from functions.shared.inference.image_fit import fitter
 from functions.shared.inference.image_input import ImageInput
 from functions.shared.inference.jpeg_frame import read_jpeg_frame
-from functions.shared.inference.package_settings import RESAMPLE_NAMES
 from functions.shared.inference.plain_png import read_plain_png
 from functions.shared.inference.tiff_layout import read_tiff_layout
 
@@ -76,7 +75,10 @@ class ImageDecoder:
         self._max_pixels = max_pixels
         self._mode = _MODES[wanted.channels]
         self._size = None if wanted.width is None or wanted.height is None else (wanted.width, wanted.height)
-        self._resample = Image.Resampling(RESAMPLE_NAMES.index(wanted.resample))
+        self._fit = fitter(wanted)
+        # An image that has the model's size is not stretched to it, but it may be resized to have a part cut out of it.
+        self._fitting_size = None if wanted.resized_to is not None else self._size
+        self._shorter_edge = wanted.resized_to if isinstance(wanted.resized_to, int) else 0
         self._layout = wanted.layout
         self._order = (2, 1, 0, 3)[: wanted.channels] if wanted.color == "bgr" else tuple(range(wanted.channels))
         # A pixel has 256 possible values, so a table holds the result for each, computed in double precision: decoding
@@ -94,7 +96,7 @@ class ImageDecoder:
 
     def budget(self) -> DecodingBudget:
         """Return what the images of one request may cost."""
-        return DecodingBudget(self._max_pixels, self._bytes_per_pixel, self._fixed_bytes)
+        return DecodingBudget(self._max_pixels, self._bytes_per_pixel, self._fixed_bytes, self._shorter_edge)
 
     def decode(self, data: bytes, budget: DecodingBudget | None = None) -> NDArray[Any]:
         """Decode one image file.
@@ -128,8 +130,8 @@ class ImageDecoder:
             image = _to_mode(image, self._mode)
             if turn is not None:
                 image = image.transpose(turn)
-            if self._size is not None and image.size != self._size:
-                image = image.resize(self._size, self._resample)
+            if self._fit is not None and image.size != self._fitting_size:
+                image = self._fit(image)
         except _DAMAGED as error:
             raise undecodable_image("the image is damaged or cut off") from error
         return self._to_tensor(_pixels(image))

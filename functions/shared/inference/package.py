@@ -150,6 +150,8 @@ class ModelPackage:
                 "channels": wanted.channels,
                 "color": wanted.color,
                 "resample": wanted.resample,
+                "fit": wanted.fit,
+                "crop_size": wanted.crop_size,
             }
         if isinstance(wanted, TensorInput):
             tensors: dict[str, object] = {"takes": "tensors", "inputs": wanted.describe()}
@@ -265,6 +267,8 @@ class _Decisions(NamedTuple):
                 "image_std": wanted.std,
                 "color": wanted.color,
             }
+            # What only some models have is not told of the others, so that their digests stay as they are.
+            document |= wanted.fit_settings
         return _canonical(document)
 
 

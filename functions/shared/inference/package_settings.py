@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal, TypeAlias, TypeGuard, get_args
 
@@ -12,11 +12,18 @@ from functions.shared.inference.errors import ModelPackageError
 Task: TypeAlias = Literal["classification", "regression", "embedding", "multi-target", "detection", "tensors"]
 Activation: TypeAlias = Literal["none", "softmax", "sigmoid"]
 Color: TypeAlias = Literal["grey", "rgb", "bgr"]
+Fit: TypeAlias = Literal["stretch", "crop", "letterbox"]
 Missing: TypeAlias = Literal["nan"]
 Scalar: TypeAlias = str | bool | int | float
 
 # In the order of Pillow's own numbers, which Hugging Face's preprocessor_config.json uses for the same setting.
 RESAMPLE_NAMES: Final = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")
+
+INTER_LINEAR: Final = "inter_linear"
+"""OpenCV's name of what it resizes with by default: four pixels make one, however much smaller the image becomes."""
+
+PREPROCESSOR_CONFIG: Final = "preprocessor_config.json"
+"""The file beside a model in which Hugging Face's libraries keep what they do to an image."""
 
 _SHA256_LENGTH: Final = 64
 _MAX_NAME_LENGTH: Final = 200
@@ -97,17 +104,36 @@ def _distinct(key: str, values: list[str]) -> tuple[str, ...]:
     return tuple(values)
 
 
-def _size(key: str, value: object) -> tuple[int, int]:
+def _is_pixels(value: object) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+def _size(key: str, value: object) -> int | tuple[int, int]:
     match value:
-        case [int(height), int(width)] if height > 0 and width > 0 and True not in (height is True, width is True):
+        case [height, width] if _is_pixels(height) and _is_pixels(width):
             return height, width
+        case side if _is_pixels(side):
+            return side  # what it means depends on `fit`
     raise wrong(key, f"must be [height, width] in pixels, not {shown(value)}")
+
+
+def _crop_size(key: str, value: object) -> tuple[int, int]:
+    size = _size(key, value)
+    return (size, size) if isinstance(size, int) else size
 
 
 def _resample(key: str, value: object) -> str:
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < len(RESAMPLE_NAMES):
         return RESAMPLE_NAMES[value]
-    return _one_of(*RESAMPLE_NAMES)(key, value)
+    return _one_of(*RESAMPLE_NAMES, INTER_LINEAR)(key, value)
+
+
+def _pad_color(key: str, value: object) -> tuple[int, ...]:
+    values = value if isinstance(value, list) else [value]
+    samples = tuple(one for one in values if isinstance(one, int) and not isinstance(one, bool) and 0 <= one <= 255)
+    if not samples or len(samples) != len(values):
+        raise wrong(key, f"must be a whole number of 0 to 255 or a list of them, one per channel, not {shown(value)}")
+    return samples
 
 
 def _factor(key: str, value: object) -> float:
@@ -158,6 +184,9 @@ _READERS: Final[dict[str, Callable[[str, object], object]]] = {
     "keep": _names,
     "activation": _one_of("none", "softmax", "sigmoid"),
     "size": _size,
+    "fit": _one_of("stretch", "crop", "letterbox"),
+    "crop_size": _crop_size,
+    "pad_color": _pad_color,
     "resample": _resample,
     "rescale_factor": _factor,
     "image_mean": _per_channel,
@@ -170,6 +199,20 @@ _READERS: Final[dict[str, Callable[[str, object], object]]] = {
 }
 
 
+def read_setting(key: str, value: object, file: str = "model.json") -> object:
+    """Check and convert the value of a key of model.json, or of a key of another file that takes the same values.
+
+    Raises
+    ------
+    ModelPackageError
+        The value is not of the key's type. The message begins with the name of the file.
+    """
+    try:
+        return _READERS[key](key, value)
+    except ModelPackageError as error:
+        raise ModelPackageError(str(error).replace("model.json", file, 1)) from None
+
+
 @dataclass(frozen=True, slots=True)
 class PackageSettings:
     """model.json as written: None is what it does not say, or says null to.
@@ -178,6 +221,12 @@ class PackageSettings:
     ----------
     said
         The keys that have a value, of which some have that of the default.
+    fit
+        ``keep``, to resize nothing, is only said by preprocessor_config.json.
+    preprocessor_config
+        The path of the preprocessor_config.json beside model.json. None if there is none.
+    told_by
+        By the key of a setting that model.json does not have, the key of preprocessor_config.json that says it.
     """
 
     name: str | None = None
@@ -189,7 +238,10 @@ class PackageSettings:
     answer: str | None = None
     keep: tuple[str, ...] | None = None
     activation: Activation = "none"
-    size: tuple[int, int] | None = None
+    size: int | tuple[int, int] | None = None
+    fit: Fit | Literal["keep"] | None = None
+    crop_size: tuple[int, int] | None = None
+    pad_color: tuple[int, ...] | None = None
     resample: str | None = None
     rescale_factor: float | None = None
     image_mean: tuple[float, ...] | None = None
@@ -200,6 +252,13 @@ class PackageSettings:
     encoded: bool | None = None
     sha256: str | None = None
     said: frozenset[str] = frozenset()
+    preprocessor_config: Path | None = None
+    told_by: Mapping[str, str] = field(default_factory=dict)
+
+    def wrong(self, key: str, what: str) -> ModelPackageError:
+        """Make the error for a setting that is wrong beside the ONNX file. It names the file that has it."""
+        by = self.told_by.get(key)
+        return wrong(key, what) if by is None else ModelPackageError(f"{PREPROCESSOR_CONFIG}: {by}: {what}")
 
     @classmethod
     def read(cls, path: Path) -> "PackageSettings":
@@ -210,35 +269,52 @@ class PackageSettings:
         ModelPackageError
             It is no JSON object, it has an unknown or repeated key, or a value is not of its key's type.
         """
-        try:
-            text = path.read_text("utf-8-sig")
-        except FileNotFoundError:
-            return cls()
-        except UnicodeDecodeError as error:
-            raise ModelPackageError(f"model.json: is not UTF-8 at byte {error.start}") from error
-        except OSError as error:
-            raise ModelPackageError(f"model.json: cannot be read: {error.strerror}") from error
-        try:
-            document = json.loads(text, object_pairs_hook=_object_without_repeats)
-        except json.JSONDecodeError as error:
-            raise ModelPackageError(f"model.json: is not JSON: {error}") from error
-        except RecursionError as error:
-            raise ModelPackageError("model.json: is nested too deeply") from error
-        if not isinstance(document, dict):
-            raise ModelPackageError(f"model.json: must be an object, not {shown(document)}")
+        document = read_object(path)
         unknown = sorted(document.keys() - _READERS.keys())
         if unknown:
             raise ModelPackageError(
                 f"model.json: unknown key {', '.join(map(shown, unknown))}: the keys are {', '.join(_READERS)}"
             )
-        values = {key: _READERS[key](key, value) for key, value in document.items() if value is not None}
-        return cls(**values, said=frozenset(values))  # type: ignore[arg-type]  # each reader gives its field's type
+        values = {key: read_setting(key, value) for key, value in document.items() if value is not None}
+        beside = path.with_name(PREPROCESSOR_CONFIG)
+        return cls(
+            **values,  # type: ignore[arg-type]  # each reader gives its field's type
+            said=frozenset(values),
+            preprocessor_config=beside if beside.exists() else None,
+        )
 
 
-def _object_without_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    document = dict(pairs)
-    if len(document) != len(pairs):
-        keys = [key for key, _ in pairs]
-        repeated = next(key for key in keys if keys.count(key) > 1)
-        raise ModelPackageError(f"model.json: {repeated}: is there twice")
+def read_object(path: Path) -> dict[str, object]:
+    """Read a JSON object from a file of a package; one that is not there is empty.
+
+    Raises
+    ------
+    ModelPackageError
+        The file cannot be read, is no JSON object, or has a key twice.
+    """
+
+    def without_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        document = dict(pairs)
+        if len(document) != len(pairs):
+            keys = [key for key, _ in pairs]
+            repeated = next(key for key in keys if keys.count(key) > 1)
+            raise ModelPackageError(f"{path.name}: {repeated}: is there twice")
+        return document
+
+    try:
+        text = path.read_text("utf-8-sig")
+    except FileNotFoundError:
+        return {}
+    except UnicodeDecodeError as error:
+        raise ModelPackageError(f"{path.name}: is not UTF-8 at byte {error.start}") from error
+    except OSError as error:
+        raise ModelPackageError(f"{path.name}: cannot be read: {error.strerror}") from error
+    try:
+        document = json.loads(text, object_pairs_hook=without_repeats)
+    except json.JSONDecodeError as error:
+        raise ModelPackageError(f"{path.name}: is not JSON: {error}") from error
+    except RecursionError as error:
+        raise ModelPackageError(f"{path.name}: is nested too deeply") from error
+    if not isinstance(document, dict):
+        raise ModelPackageError(f"{path.name}: must be an object, not {shown(document)}")
     return document

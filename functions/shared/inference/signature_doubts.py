@@ -2,8 +2,10 @@
 
 from typing import Final
 
+from functions.shared.inference.image_input import image_size
 from functions.shared.inference.onnx_file import Dimension, Shape, Signature, TensorSpec, written
 from functions.shared.inference.package_settings import PackageSettings
+from functions.shared.inference.preprocessor_config import with_preprocessor_config
 
 # If a side is shorter, the input is as plausibly a table or a series as a picture.
 _SMALLEST_PLAUSIBLE_SIDE: Final = 8
@@ -76,6 +78,7 @@ def _vector_doubt(spec: TensorSpec, leading: set[Dimension], settings: PackageSe
 
 
 def _image_doubt(spec: TensorSpec, settings: PackageSettings) -> str | None:
+    settings = with_preprocessor_config(settings)
     return _rank_4_doubt(spec, settings) if len(spec.axes) == 4 else _rank_3_doubt(spec, settings)
 
 
@@ -130,5 +133,5 @@ def _fits(axes: Shape, at: int, channels: int, settings: PackageSettings) -> boo
     if settings.color is not None and (settings.color == "grey") != (channels == 1):
         return False
     sides = axes[2:] if at == 1 else axes[1:3]
-    wanted = settings.size or sides
+    wanted = image_size(settings) or sides
     return all(not isinstance(side, int) or side == one for side, one in zip(sides, wanted, strict=True))
