@@ -142,7 +142,7 @@ class Floor:
         page, _ = statements.page(frozenset())
         ready: dict[str, object] = {"size": 300, "sha256": bytes(32), "contenttype": "image/png"}
         ready |= {"filename": "digit.png", "features": None, "content": images[0], "uri": None, "upload_id": None}
-        ready |= {"form": None, "header_length": None, "outputs": None}
+        ready |= {"form": None, "header_length": None, "outputs": None, "declared_contenttype": None}
         ready |= {
             "model_id": model_id,
             "duration_ms": 0.2,

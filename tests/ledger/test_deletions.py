@@ -262,13 +262,9 @@ def test_what_is_not_done_keeps_a_deletion_from_being_finished(ledger: DeletingL
 
 def test_an_interrupted_build_of_an_index_is_done_again(new_database: Callable[[], str]) -> None:
     url = new_database()
-    upgrade(url)
+    upgrade(url, revision="0006")
     with closing(Connection(parse_database_url(url), longest=60)) as administrator:
         administrator.run("UPDATE alembic_version SET version_num = '0005'", {})
-        administrator.run("DROP FUNCTION withdraw_queued(uuid), withdraw_queued(uuid, text, text)", {})
-        administrator.run("DROP VIEW prediction_log", {})
-        administrator.run("ALTER TABLE inputs DROP COLUMN form, DROP COLUMN header_length", {})
-        administrator.run("ALTER TABLE predictions DROP COLUMN outputs", {})
         administrator.run("UPDATE pg_index SET indisvalid = FALSE WHERE indexrelid = 'uploads_by_age'::regclass", {})
         administrator.run("DROP INDEX uploads_by_user", {})
         upgrade(url)
