@@ -46,8 +46,8 @@ def _columns_doubt(inputs: tuple[TensorSpec, ...], settings: PackageSettings) ->
     wide = [spec for spec in inputs if len(spec.axes) == 2 and spec.axes[1] != 1 and spec.dtype in WHOLE_NUMBERS]
     if len(wide) > 1:
         return (
-            f"inputs {wide[0].name!r} and {wide[1].name!r} are {written(wide[0].shape)} and {written(wide[1].shape)} of "
-            "whole numbers, tokens or features: say task: tensors in model.json, or feature_names"
+            f"inputs {wide[0].name!r} {written(wide[0].shape)} and {wide[1].name!r} {written(wide[1].shape)} are of whole "
+            "numbers, tokens or features: say task: tensors in model.json, or feature_names"
         )
     symbols = {spec.axes[0]: spec for spec in reversed(inputs) if isinstance(spec.axes[0], str)}
     if len(symbols) > 1:
