@@ -45,8 +45,9 @@ def _columns_doubt(inputs: tuple[TensorSpec, ...], settings: PackageSettings) ->
             )
     wide = [spec for spec in inputs if len(spec.axes) == 2 and spec.axes[1] != 1 and spec.dtype in WHOLE_NUMBERS]
     if len(wide) > 1:
+        first, second, *_ = wide
         return (
-            f"inputs {wide[0].name!r} {written(wide[0].shape)} and {wide[1].name!r} {written(wide[1].shape)} are of whole "
+            f"inputs {first.name!r} {written(first.shape)} and {second.name!r} {written(second.shape)} are of whole "
             "numbers, tokens or features: say task: tensors in model.json, or feature_names"
         )
     symbols = {spec.axes[0]: spec for spec in reversed(inputs) if isinstance(spec.axes[0], str)}
