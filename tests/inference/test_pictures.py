@@ -372,7 +372,9 @@ UNENDED: list[tuple[Any, dict[str, Any]]] = [
 ]
 
 
-@pytest.mark.parametrize(("image", "options"), UNENDED, ids=str)
+@pytest.mark.parametrize(
+    ("image", "options"), UNENDED, ids=[f"{image.mode}, {image.width} wide, {options}" for image, options in UNENDED]
+)
 def test_a_jpeg_that_lacks_only_its_end_marker_is_read_and_a_cut_one_is_not(
     image: Any, options: dict[str, Any]
 ) -> None:
