@@ -141,7 +141,8 @@ def test_an_image_of_the_limit_is_predicted_in_time_and_memory(kind: str, tmp_pa
 def test_a_line_that_is_resized_to_the_most_pixels_stays_within_time_and_memory(
     files: int, resample: str, tmp_path: Path
 ) -> None:
-    model = package(tmp_path, conv_net("NCHW", channels=4, size=(224, 224)), fit="crop", size=256, resample=resample)
+    net = conv_net("NCHW", channels=4, size=(224, 224))
+    model = package(tmp_path, net, color="rgb", fit="crop", size=256, resample=resample)
     line = saved(Image.new("RGBA", (172, 65_500), (10, 20, 30, 100)))  # becomes 256 x 97,488
     took = cost(tmp_path, [line] * files, model)
     assert took.predictions == 1 or files > 1
