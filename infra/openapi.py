@@ -15,7 +15,7 @@ from pydantic.json_schema import models_json_schema
 
 from functions.delete_predictions import handler as delete_predictions
 from functions.describe import handler as describe
-from functions.describe import openapi_document, pages
+from functions.describe import health, openapi_document, pages
 from functions.get_prediction import handler as get_prediction
 from functions.infer import documentation as inference
 from functions.infer import handler as infer
@@ -33,7 +33,7 @@ DOCUMENT = openapi_document.PATH
 
 def build() -> dict[str, Any]:
     """Return one OpenAPI 3.1 document for the routes of all functions."""
-    functions = (predict, upload, list_predictions, get_prediction, delete_predictions, describe, pages, infer)
+    functions = (predict, upload, list_predictions, get_prediction, delete_predictions, describe, health, pages, infer)
     app = create_app(*(function.router for function in functions), describe.open_inference)
     document = get_openapi(
         title=TITLE,

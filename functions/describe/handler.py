@@ -1,79 +1,26 @@
 """Describe the API, its model and its health. Never loads the inference runtime."""
 
-from functools import cache
-from http import HTTPStatus
-from typing import Annotated, Any, NamedTuple
+from typing import Any
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
-from pydantic import ConfigDict, Field
 
-from functions.describe import pages
+from functions.describe import health, pages
 from functions.describe.documents import model_document, service_document
+from functions.describe.environment import environment, package_or_problem
 from functions.describe.open_inference import open_inference_routes
 from functions.describe.openapi_document import openapi_document
-from functions.describe.served_model import ServedModel
 from functions.shared.api.app import create_app, create_handler
 from functions.shared.api.documentation import problems
 from functions.shared.api.negotiation import quality, require_accepts
 from functions.shared.api.open_inference import answer_in_protocol
-from functions.shared.api.problems import RETRY_AFTER_SECONDS, Problem
-from functions.shared.api.query_fields import QueryFields
 from functions.shared.execution_environment import on_lambda
 from functions.shared.inference.errors import InferenceError
 from functions.shared.inference.package import ModelPackage
 from functions.shared.ledger.errors import LedgerError
-from functions.shared.ledger.ledger import Ledger
-from functions.shared.log import logger, start_logging
-from functions.shared.settings import DescribeSettings
+from functions.shared.log import logger
 
 router = APIRouter(tags=["description"])
-
-
-class HealthQuery(QueryFields):
-    """What to look at. Other parameters are ignored: some probes add one, so that no cache answers."""
-
-    model_config = ConfigDict(extra="ignore")
-
-    deep: bool = Field(
-        default=False, description="Whether to ask the database too, which may have to wake up.", examples=[1]
-    )
-
-
-class Environment(NamedTuple):
-    """What an execution environment creates once, for all its events."""
-
-    token_required: bool
-    max_batch_inputs: int
-    model: ServedModel
-    ledger: Ledger
-
-
-@cache
-def environment() -> Environment:
-    """Create the connection pool, on the first call."""
-    settings = DescribeSettings.from_environment()
-    start_logging(settings.log_level)
-    return Environment(
-        settings.token_required,
-        settings.max_batch_inputs,
-        ServedModel(settings.model),
-        Ledger.configured(settings),
-    )
-
-
-def _package_or_problem() -> ModelPackage:
-    try:
-        return environment().model.package
-    except InferenceError as error:
-        logger.error("the model cannot be read", reason=str(error))
-        raise _unavailable([("/model", "the model cannot be read")]) from error
-
-
-def _unavailable(errors: list[tuple[str, str]]) -> Problem:
-    detail = f"{' and '.join(what for _, what in errors).capitalize()}."
-    wait = {"Retry-After": str(RETRY_AFTER_SECONDS)}
-    return Problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, errors=errors, headers=wait)
 
 
 @router.get("/", responses={200: {"content": {"application/json": {}, "text/html": {}}}, **problems(406, 503)})
@@ -84,7 +31,7 @@ async def describe(request: Request) -> Response:
     if quality(accept, "text/html") > quality(accept, "application/json"):
         return pages.html_page("page.html", vary)
     require_accepts(accept)
-    return JSONResponse(service_document(_package_or_problem()), headers=vary)
+    return JSONResponse(service_document(package_or_problem()), headers=vary)
 
 
 @router.get("/model", responses=problems(401, 406, 503))
@@ -95,7 +42,7 @@ async def get_model(request: Request) -> dict[str, Any]:
     The settings include the defaults of model.json.
     """
     require_accepts(request.headers.get("accept"))
-    package = _package_or_problem()
+    package = package_or_problem()
     return model_document(package, _served_provider(package))
 
 
@@ -121,37 +68,11 @@ def _served_provider(package: ModelPackage) -> str | None:
         return None
 
 
-@router.get("/health", responses=problems(406, 422, 503))
-async def health(
-    request: Request,
-    query: Annotated[HealthQuery, Query()],
-) -> dict[str, str]:
-    """200 when the model's files can be read, and with `deep=1` the database too; else 503 naming what fails."""
-    require_accepts(request.headers.get("accept"))
-    env = environment()
-    answers, failures = {"status": "ok", "model": "ok"}, []
-    try:
-        env.model.require_readable()
-    except InferenceError as error:
-        logger.error("the model cannot be read", reason=str(error))
-        failures.append(("/model", "the model cannot be read"))
-    if query.deep:
-        answers["database"] = "ok"
-        try:
-            env.ledger.ping()
-        except LedgerError as error:
-            logger.error("the database does not answer", reason=str(error))
-            failures.append(("/database", "the database does not answer"))
-    if failures:
-        raise _unavailable(failures)
-    return answers
-
-
 open_inference = open_inference_routes(
-    _package_or_problem, lambda: environment().token_required, lambda: environment().max_batch_inputs
+    package_or_problem, lambda: environment().token_required, lambda: environment().max_batch_inputs
 )
 
-handler = create_handler(answer_in_protocol(create_app(router, pages.router, open_inference)))
+handler = create_handler(answer_in_protocol(create_app(router, health.router, pages.router, open_inference)))
 
 if on_lambda():
     environment()

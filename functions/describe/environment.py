@@ -1,0 +1,57 @@
+"""What the function needs for its answers, created once for all its events."""
+
+from functools import cache
+from http import HTTPStatus
+from typing import NamedTuple
+
+from functions.describe.served_model import ServedModel
+from functions.shared.api.problems import RETRY_AFTER_SECONDS, Problem
+from functions.shared.inference.errors import InferenceError
+from functions.shared.inference.package import ModelPackage
+from functions.shared.ledger.ledger import Ledger
+from functions.shared.log import logger, start_logging
+from functions.shared.settings import DescribeSettings
+
+
+class Environment(NamedTuple):
+    """What an execution environment creates once, for all its events."""
+
+    token_required: bool
+    max_batch_inputs: int
+    model: ServedModel
+    ledger: Ledger
+
+
+@cache
+def environment() -> Environment:
+    """Create the connection pool, on the first call."""
+    settings = DescribeSettings.from_environment()
+    start_logging(settings.log_level)
+    return Environment(
+        settings.token_required,
+        settings.max_batch_inputs,
+        ServedModel(settings.model),
+        Ledger.configured(settings),
+    )
+
+
+def package_or_problem() -> ModelPackage:
+    """Return the served model.
+
+    Raises
+    ------
+    Problem
+        503 if it cannot be read.
+    """
+    try:
+        return environment().model.package
+    except InferenceError as error:
+        logger.error("the model cannot be read", reason=str(error))
+        raise unavailable([("/model", "the model cannot be read")]) from error
+
+
+def unavailable(errors: list[tuple[str, str]]) -> Problem:
+    """Make the answer that something cannot be reached: pointers, and what of each is wrong."""
+    detail = f"{' and '.join(what for _, what in errors).capitalize()}."
+    wait = {"Retry-After": str(RETRY_AFTER_SECONDS)}
+    return Problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, errors=errors, headers=wait)
