@@ -65,7 +65,7 @@ def test_only_what_predicts_ships_the_inference_runtime_and_nobody_ships_what_la
     packages: Path, logical_id: str
 ) -> None:
     there = {path.name for path in (packages / logical_id).iterdir()}
-    predicts = function_folder(logical_id) in {"predict", "worker"}
+    predicts = function_folder(logical_id) in {"predict", "infer", "worker"}
     assert ({"onnxruntime", "numpy", "PIL"} <= there) == predicts
     assert there.isdisjoint({"boto3", "botocore", "local", "tests", "pytest", "tensorflow"})
     assert ("sqlalchemy" in there) == (function_folder(logical_id) == "migrate")
