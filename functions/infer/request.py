@@ -186,7 +186,9 @@ def _input(value: object, where: str, binary: memoryview, *, in_binary: bool) ->
         raise refusal(f"{where} has the datatype {shown(datatype)}: it must be one of {', '.join(DTYPES)}.")
     shape = value.get("shape")
     if not isinstance(shape, list) or len(shape) > _MAX_RANK or not all(map(_is_length, shape)):
-        raise refusal(f"{where} has the shape {shown(shape)}: it must be a list of up to {_MAX_RANK} whole numbers.")
+        raise refusal(
+            f"{where} has the shape {shown(shape)}: it must be a list of up to {_MAX_RANK} whole numbers, none below 0."
+        )
     parameters = _parameters(value, where)
     size = parameters.pop("binary_data_size", None)
     data = value.get("data")
