@@ -73,7 +73,7 @@ def test_metadata_too_deep_for_an_answer_is_left_out_and_the_error_says_so(
 
 def test_an_output_larger_than_an_answer_is_left_out_and_the_error_says_so(api: httpx.Client, ledger: Ledger) -> None:
     before = store(ledger)
-    large = store(ledger, output=[0.1234567890123] * 900_000, metadata={"form": 3})
+    large = store(ledger, output=[0.1234567890123] * 400_000, metadata={"form": 3})
     after = store(ledger)
 
     record = read(api, large)
