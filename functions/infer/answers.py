@@ -64,15 +64,23 @@ def _nothing_stored(serving: Serving, inputs: Sequence[Input], outcome: Replay |
 
 
 def _replayed(serving: Serving, inputs: Sequence[Input], replay: Replay, respond: Respond) -> Response:
-    """Answer with the ids of what is stored. The same model makes the same outputs again of the same input."""
+    """Answer with the ids of what is stored, and the outputs that the same model makes again of the same input.
+
+    A model of the same name and version may have other weights. Its outputs would not be those that are stored.
+    """
+    predicted = predict_again(serving, inputs)
     first = replay.records[0]
-    if (first.model_name, first.model_version) != (serving.identity.name, serving.identity.version):
+    same = all(
+        (again.prediction.output, again.prediction.outputs) == (record.output, record.outputs)
+        for again, record in zip(predicted, replay.records, strict=True)
+    )
+    if not same:
         detail = (
-            f"This Idempotency-Key was used when {first.model_name} {first.model_version} was served: "
+            f"This Idempotency-Key was used when another model was served, {first.model_name} {first.model_version}: "
             f"GET /prediction/{first.prediction_id} has what it predicted."
         )
         raise Problem(HTTPStatus.CONFLICT, detail)
-    outputs = predict_again(serving, inputs)
+    outputs = [again.outputs for again in predicted]
     response = _response(respond(outputs, [record.prediction_id for record in replay.records]))
     response.headers.update(REPLAYED)
     return response

@@ -416,6 +416,22 @@ def test_the_same_key_stores_nothing_more_and_is_answered_with_the_first_ids(
     assert "Idempotency-Key" in refused(answer, 400)
 
 
+def test_a_key_that_another_model_was_asked_with_is_never_answered_with_other_outputs(
+    serve: Serve, query: Query
+) -> None:
+    document = {"inputs": in_json(INPUT0=FIRST[:1], INPUT1=SECOND[:1])}
+    key = {"idempotency-key": "k"}
+    before = serve(sum_and_difference(), task="tensors", version="1")
+    [made] = before.post("/v2/models/simple/infer", json=document, headers=key).json()["parameters"]["prediction_ids"]
+    exchanged = sum_and_difference()
+    exchanged.graph.node[0].op_type, exchanged.graph.node[1].op_type = "Sub", "Add"
+    forget_environment()
+    after = serve(exchanged, task="tensors", version="1")
+    answer = after.post("/v2/models/simple/infer", json=document, headers=key)
+    assert made in refused(answer, 409)
+    assert query("SELECT count(*) FROM predictions") == [[1]]
+
+
 def test_rows_belong_to_the_user_of_the_request_or_of_the_token(
     simple: httpx.Client, environment: pytest.MonkeyPatch
 ) -> None:

@@ -125,8 +125,8 @@ def predict(serving: Serving, requests: Sequence[PredictionRequest], *, keep_out
     return [outcomes[position] for position in range(len(requests))]
 
 
-def predict_again(serving: Serving, inputs: Sequence[Input]) -> list[Mapping[str, Any]]:
-    """Return the model's outputs for inputs that are stored already, and store nothing.
+def predict_again(serving: Serving, inputs: Sequence[Input]) -> list[WithOutputs]:
+    """Return the predictions and the model's outputs for inputs that are stored already, and store nothing.
 
     Raises
     ------
@@ -136,12 +136,12 @@ def predict_again(serving: Serving, inputs: Sequence[Input]) -> list[Mapping[str
     instances = decode(serving.model, inputs)
     with run_deadline.limited(RUN_SECONDS):
         answers = run_with_outputs(serving.model, instances)
-    outputs = []
+    predicted = []
     for answer in answers:
         if not isinstance(answer, WithOutputs):
             raise answer
-        outputs.append(answer.outputs)
-    return outputs
+        predicted.append(answer)
+    return predicted
 
 
 def _look_up(serving: Serving, request: PredictionRequest) -> _Asked | Replay | Refusal:
