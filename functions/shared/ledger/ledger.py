@@ -40,6 +40,7 @@ from functions.shared.ledger.records import (
     QueuedPrediction,
     Replay,
     StoredInput,
+    StoredOutput,
     Success,
     Sweep,
     Upload,
@@ -82,6 +83,18 @@ _PREDICTION_COLUMNS = _RESULT_COLUMNS | {
     "form": arrays.TEXT,
     "header_length": arrays.BIGINT,
     "declared_contenttype": arrays.TEXT,
+}
+_OUTPUT_COLUMNS = {
+    "of_prediction": arrays.UUIDS,
+    "output_id": arrays.UUIDS,
+    "output_name": arrays.TEXT,
+    "output_datatype": arrays.TEXT,
+    "output_shape": arrays.TEXT,
+    "output_size": arrays.BIGINT,
+    "output_sha256": arrays.BYTEA,
+    "output_content": arrays.BYTEA,
+    "output_uri": arrays.TEXT,
+    "output_user_id": arrays.TEXT,
 }
 _ATTEMPTS = 3
 _TOO_LONG = "The prediction was not finished in time."
@@ -244,7 +257,15 @@ class Ledger:
             nevertheless: the acknowledgement of the commit was lost twice.
         """
         counts = self._quotas.count_predictions
-        if len(predictions) == 1:
+        if any(prediction.large for prediction in predictions):
+            sql, sql_with_key = (
+                (statements.STORE_WITH_OUTPUTS_COUNTED, statements.STORE_WITH_OUTPUTS_COUNTED_WITH_KEY)
+                if counts
+                else (statements.STORE_WITH_OUTPUTS, statements.STORE_WITH_OUTPUTS_WITH_KEY)
+            )
+            parameters = _columns(_PREDICTION_COLUMNS, [_one_row(prediction) for prediction in predictions])
+            parameters |= _large_outputs(predictions)
+        elif len(predictions) == 1:
             (prediction,) = predictions
             sql, sql_with_key = (
                 (statements.STORE_ONE_COUNTED, statements.STORE_ONE_COUNTED_WITH_KEY)
@@ -371,6 +392,29 @@ class Ledger:
         """
         return _stored_input(self._one(statements.GET_INPUT, statements.GET_INPUT_IF_THEIRS, prediction_id, user_id))
 
+    def get_output(self, prediction_id: UUID, name: str, *, user_id: str | None = None) -> StoredOutput:
+        """Read an output of a prediction that is stored apart from its record.
+
+        Parameters
+        ----------
+        prediction_id, user_id
+            As in `get`.
+        name : str
+            The output's name in the record.
+
+        Raises
+        ------
+        RecordNotFoundError
+            If there is none, or the prediction does not exist, or belongs to another user.
+        """
+        sql, parameters = statements.GET_OUTPUT, dict[str, object](prediction_id=prediction_id, name=name)
+        if user_id is not None:
+            sql, parameters["user_id"] = statements.GET_OUTPUT_IF_THEIRS, user_id
+        rows = self._pool.run(sql, parameters)
+        if not rows:
+            raise RecordNotFoundError(f"no output {name!r} of prediction {prediction_id}")
+        return StoredOutput(*rows[0])
+
     def list(self, matching: PredictionFilter, *, limit: int, cursor: str | None = None) -> Page:
         """Read a page of predictions, newest first.
 
@@ -469,7 +513,12 @@ class Ledger:
             Those that already had an outcome, from another delivery of the same message. That outcome stays.
         """
         columns = _columns(_OUTCOME_COLUMNS, [_outcome_row(outcome) for outcome in outcomes])
-        rows = self._run_with_model(model, statements.COMPLETE, columns)
+        successes = [outcome for outcome in outcomes if isinstance(outcome, Success)]
+        sql = statements.COMPLETE
+        if any(outcome.large for outcome in successes):
+            sql = statements.COMPLETE_WITH_OUTPUTS
+            columns |= _large_outputs(successes)
+        rows = self._run_with_model(model, sql, columns)
         return tuple(row[0] for row in rows)
 
     def sweep(
@@ -547,13 +596,13 @@ class Ledger:
             raise UploadNotAnnouncedError(f"no upload {input_id}")
         return Upload(*rows[0])
 
-    def known_inputs(self, input_ids: Iterable[UUID]) -> set[UUID]:
-        """Return those of the given inputs that the ledger knows as objects."""
-        return {row[0] for row in self._pool.run(statements.KNOWN_INPUTS, {"input_ids": _uuids(input_ids)})}
+    def known_objects(self, ids: Iterable[UUID]) -> set[UUID]:
+        """Return those of the given ids of inputs and outputs that the ledger knows as objects."""
+        return {row[0] for row in self._pool.run(statements.KNOWN_OBJECTS, {"ids": _uuids(ids)})}
 
-    def inputs_as_objects(self, *, after: UUID = FIRST_ID, limit: int = 1000) -> Sequence[tuple[UUID, str]]:
-        """Return the ids and URIs of inputs that are objects, ordered by id, at most `limit` of them."""
-        rows = self._pool.run(statements.INPUTS_AS_OBJECTS, {"after": after, "count": limit})
+    def objects(self, *, after: UUID = FIRST_ID, limit: int = 1000) -> Sequence[tuple[UUID, str]]:
+        """Return the ids and URIs of inputs and outputs that are objects, ordered by id, at most `limit` of them."""
+        rows = self._pool.run(statements.OBJECTS, {"after": after, "count": limit})
         return [(row[0], row[1]) for row in rows]
 
     def count_inputs_in_database(self) -> tuple[int, int]:
@@ -751,6 +800,27 @@ def _outcome_row(outcome: Success | Failure) -> dict[str, object]:
     if isinstance(outcome, Failure):
         return {"prediction_id": outcome.prediction_id, "error": outcome.error}
     return _result_row(outcome)
+
+
+def _large_outputs(results: Iterable[NewPrediction | Success]) -> dict[str, object]:
+    """Convert the outputs that are stored apart to one array per column."""
+    outputs = [(result.prediction_id, one) for result in results for one in result.large]
+    rows = [
+        {
+            "of_prediction": prediction_id,
+            "output_id": one.output_id,
+            "output_name": one.name,
+            "output_datatype": one.datatype,
+            "output_shape": "{" + ",".join(map(str, one.shape)) + "}",  # an array of arrays would need equal lengths
+            "output_size": one.size,
+            "output_sha256": one.sha256,
+            "output_content": one.content if one.uri is None else None,
+            "output_uri": one.uri,
+            "output_user_id": one.user_id,
+        }
+        for prediction_id, one in outputs
+    ]
+    return _columns(_OUTPUT_COLUMNS, rows)
 
 
 def _columns(types: Mapping[str, ElementType], rows: Sequence[Mapping[str, object]]) -> dict[str, object]:

@@ -26,6 +26,7 @@ from functions.shared.prediction.errors import RefusedInputsError, UploadError
 from functions.shared.prediction.input_objects import InputObjects, new_input
 from functions.shared.prediction.instances import Answer, WithOutputs, decode, run, run_with_outputs
 from functions.shared.prediction.limits import RUN_SECONDS
+from functions.shared.prediction.output_objects import new_outputs, too_large_together
 from functions.shared.prediction.requests import Input, PredictionRequest
 from functions.shared.prediction.serving import Serving
 from functions.shared.prediction.uploads import fetch_uploads
@@ -182,9 +183,11 @@ def _outcome(
         stored = new_input(one, serving.inputs_bucket, user_id)
         if one.uri is None:
             new_inputs.append(stored)
-        predictions.append(_new_prediction(stored, answer, one, user_id, duration_ms))
+        predictions.append(_new_prediction(serving, stored, answer, one, user_id, duration_ms))
     if errors:
         return Refusal(RefusedInputsError(errors))
+    if (too_large := too_large_together(predictions)) is not None:
+        return Refusal(too_large)
     return Predicted(
         predictions=tuple(predictions),
         records=tuple(prediction.record(serving.identity) for prediction in predictions),
@@ -197,7 +200,7 @@ def _outcome(
 
 
 def _new_prediction(
-    stored: NewInput, answer: Prediction, one: Input, user_id: str, duration_ms: float
+    serving: Serving, stored: NewInput, answer: Prediction, one: Input, user_id: str, duration_ms: float
 ) -> NewPrediction:
     return NewPrediction(
         input=stored,
@@ -210,6 +213,7 @@ def _new_prediction(
         user_id=user_id,
         metadata=one.metadata,
         outputs=None if answer.outputs is None else dict(answer.outputs),
+        large=new_outputs(answer.large, serving.inputs_bucket, user_id) if answer.large else (),
     )
 
 
@@ -264,10 +268,13 @@ def _commit(serving: Serving, made: Sequence[Predicted]) -> Replay | None:
     predictions = [prediction for one in made for prediction in one.predictions]
     new_inputs = [new for one in made for new in one.new_inputs]
     replay = None
-    with InputObjects(serving.inputs_bucket, new_inputs, serving.ledger, predictions[0].prediction_id) as input_objects:
+    outputs = [output for prediction in predictions for output in prediction.large]
+    with InputObjects(
+        serving.inputs_bucket, new_inputs, serving.ledger, predictions[0].prediction_id, outputs
+    ) as objects:
         replay = serving.ledger.store(serving.identity, predictions, idempotency=made[0].idempotency)
         if replay is not None:
-            input_objects.remove()
+            objects.remove()
     if replay is None:
         logger.info_each(
             _lines(made),

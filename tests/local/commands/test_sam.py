@@ -65,7 +65,7 @@ def test_no_other_event_has_anything_made_for_it(ledger: Ledger, database_url: s
         if path.stem not in {"get_prediction", "get_input", "delete_prediction", "worker", "sweep"}:
             make_samples(database_url, event(path.stem))
     make_samples(database_url, {"Records": [{"body": "of my own"}], "pathParameters": {"prediction_id": QUEUED_ID}})
-    assert ledger.known_inputs([]) == set()
+    assert ledger.known_objects([]) == set()
     assert ledger.count_inputs_in_database() == (0, 0)
 
 
