@@ -56,7 +56,7 @@ def build() -> dict[str, Any]:
     document["components"]["schemas"] = dict(sorted(schemas.items()))
     document["components"]["securitySchemes"] = SECURITY_SCHEMES
     names = {
-        (route.path, method): route.name
+        (route.path_format, method): route.name
         for route in app.routes
         if isinstance(route, APIRoute)
         for method in route.methods or ()

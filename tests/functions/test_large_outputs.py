@@ -328,7 +328,8 @@ class TestRead:
     def test_every_type_comes_back_as_it_was(
         self, serve: Serve, dtype: str, datatype: str, values: Sequence[Any]
     ) -> None:
-        many = list(values) * 130_000
+        count = 30_000 if datatype == "INT64" else 130_000
+        many = list(values) * count
         api = serve(passing(dtype, ["N", "n"]))
 
         record = predict(api, {"x": many})
@@ -343,7 +344,7 @@ class TestRead:
         assert hashlib.sha256(got.content).hexdigest() == found["sha256"]
         if datatype == "BYTES":
             one = values[1].encode()
-            assert got.content == (bytes(4) + len(one).to_bytes(4, "little") + one) * 130_000
+            assert got.content == (bytes(4) + len(one).to_bytes(4, "little") + one) * count
         else:
             np.testing.assert_array_equal(array_of(got, np.dtype(dtype).newbyteorder("<").str), np.array(many, dtype))
 

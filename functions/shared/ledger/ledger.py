@@ -257,15 +257,7 @@ class Ledger:
             nevertheless: the acknowledgement of the commit was lost twice.
         """
         counts = self._quotas.count_predictions
-        if any(prediction.large for prediction in predictions):
-            sql, sql_with_key = (
-                (statements.STORE_WITH_OUTPUTS_COUNTED, statements.STORE_WITH_OUTPUTS_COUNTED_WITH_KEY)
-                if counts
-                else (statements.STORE_WITH_OUTPUTS, statements.STORE_WITH_OUTPUTS_WITH_KEY)
-            )
-            parameters = _columns(_PREDICTION_COLUMNS, [_one_row(prediction) for prediction in predictions])
-            parameters |= _large_outputs(predictions)
-        elif len(predictions) == 1:
+        if len(predictions) == 1 and not predictions[0].large:
             (prediction,) = predictions
             sql, sql_with_key = (
                 (statements.STORE_ONE_COUNTED, statements.STORE_ONE_COUNTED_WITH_KEY)
@@ -273,6 +265,14 @@ class Ledger:
                 else (statements.STORE_ONE, statements.STORE_ONE_WITH_KEY)
             )
             parameters = _one_row(prediction)
+        elif any(prediction.large for prediction in predictions):
+            sql, sql_with_key = (
+                (statements.STORE_WITH_OUTPUTS_COUNTED, statements.STORE_WITH_OUTPUTS_COUNTED_WITH_KEY)
+                if counts
+                else (statements.STORE_WITH_OUTPUTS, statements.STORE_WITH_OUTPUTS_WITH_KEY)
+            )
+            parameters = _columns(_PREDICTION_COLUMNS, [_one_row(prediction) for prediction in predictions])
+            parameters |= _large_outputs(predictions)
         else:
             sql, sql_with_key = (
                 (statements.STORE_MANY_COUNTED, statements.STORE_MANY_COUNTED_WITH_KEY)

@@ -10,7 +10,7 @@ from functions.shared.inference.prediction import LargeTensor
 from functions.shared.ledger.errors import LedgerUnavailableError
 from functions.shared.ledger.identifiers import new_id
 from functions.shared.ledger.ledger import Ledger
-from functions.shared.ledger.records import NewOutput, NewPrediction
+from functions.shared.ledger.records import NewOutput
 from functions.shared.object_storage.bucket import Bucket, key_of
 from functions.shared.prediction.input_objects import Objects
 
@@ -46,9 +46,9 @@ def new_outputs(large: Sequence[LargeTensor], bucket: Bucket | None, user_id: st
     return tuple(made)
 
 
-def too_large_together(predictions: Iterable[NewPrediction]) -> OutputTooLargeError | None:
-    """Return why predictions cannot be stored together, if their outputs are too large for that."""
-    size = sum(one.size for prediction in predictions for one in prediction.large)
+def too_large_together(large: Iterable[NewOutput]) -> OutputTooLargeError | None:
+    """Return why outputs cannot be stored at once, if they are too large for that."""
+    size = sum(one.size for one in large)
     if size <= MAX_STORED_BYTES:
         return None
     return OutputTooLargeError(

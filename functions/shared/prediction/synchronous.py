@@ -186,7 +186,8 @@ def _outcome(
         predictions.append(_new_prediction(serving, stored, answer, one, user_id, duration_ms))
     if errors:
         return Refusal(RefusedInputsError(errors))
-    if (too_large := too_large_together(predictions)) is not None:
+    large = [output for prediction in predictions for output in prediction.large]
+    if large and (too_large := too_large_together(large)) is not None:
         return Refusal(too_large)
     return Predicted(
         predictions=tuple(predictions),
