@@ -57,8 +57,8 @@ _BINARY: Final[dict[str, Any]] = {OCTET_STREAM: {"schema": {"type": "string", "f
 async def get_output(request: Request, prediction_id: PredictionId, name: OutputName) -> Response:
     """An output that the record refers to. `Accept` chooses its bytes or, where they fit, its values in JSON.
 
-    The bytes are little-endian and in row-major order, as in the Open Inference Protocol. Of an output that is too large
-    for one answer, `Range` gets one part after another.
+    The bytes are little-endian and in row-major order, as in the Open Inference Protocol. Of an output that is too
+    large for one answer, `Range` gets one part after another.
     """
     env = environment()
     accept = request.headers.get("accept")
@@ -88,7 +88,9 @@ def _in_json(request: Request, name: str, stored: StoredOutput, bucket: Bucket |
         data = values_of(stored, content_of(stored, compressed(stored, bucket)))
         content = to_json({"name": name, "shape": stored.shape, "datatype": stored.datatype, "data": data})
     if content is None or len(content) > MAX_RESPONSE_BYTES:
-        detail = f"This output is too large for an answer in JSON, of {MAX_RESPONSE_BYTES} bytes: accept {OCTET_STREAM}."
+        detail = (
+            f"This output is too large for an answer in JSON, of {MAX_RESPONSE_BYTES} bytes: accept {OCTET_STREAM}."
+        )
         raise Problem(HTTPStatus.NOT_ACCEPTABLE, detail)
     return Response(content, headers=headers, media_type=_JSON)
 

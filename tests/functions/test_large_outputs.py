@@ -93,8 +93,8 @@ def read(api: httpx.Client, prediction_id: str) -> dict[str, Any]:
     assert answer.status_code == 200
     assert len(answer.content) <= LARGEST_ANSWER
     record = {name: value for name, value in answer.json().items() if name not in ("inputs", "features", "image")}
-    on_the_list = [one for one in api.get("/predictions").json()["predictions"] if one["prediction_id"] == prediction_id]
-    assert on_the_list == [record]
+    page = api.get("/predictions").json()["predictions"]
+    assert [one for one in page if one["prediction_id"] == prediction_id] == [record]
     return record
 
 
@@ -526,9 +526,7 @@ class TestProtocol:
 class TestNeverStored:
     """What is too large to be stored is refused, at start where the file tells."""
 
-    def test_a_prediction_is_refused_before_anything_is_stored(
-        self, serve: Serve, stack: Stack, query: Query
-    ) -> None:
+    def test_a_prediction_is_refused_before_anything_is_stored(self, serve: Serve, stack: Stack, query: Query) -> None:
         api = serve(as_long_as_told(), batched=False)
         answer = api.post("/prediction", json={"inputs": {"length": [8 * MIBI + 1]}})
         assert answer.status_code == 413
@@ -559,7 +557,8 @@ class TestNeverStored:
         assert query("SELECT count(*) FROM predictions") == [[0]]
         assert stack.objects() == {}
 
-        queued = [predict(api, one, prefer="respond-async")["prediction_id"] for one in [{"length": [4 * MIBI + 1]}] * 2]
+        inputs = {"length": [4 * MIBI + 1]}
+        queued = [predict(api, inputs, prefer="respond-async")["prediction_id"] for _ in range(2)]
         assert stack.queue.deliver() == []
         assert [read(api, one)["status"] for one in queued] == ["succeeded"] * 2
 

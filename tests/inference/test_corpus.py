@@ -462,7 +462,8 @@ REFUSALS: dict[str, Refusal] = {
     "the raw output of a YOLO": Refusal(yolo, ("'output0' is [84, 8400]", "task", "tensors")),
     "an output that can never be stored": Refusal(
         partial(graphs.passing, "float32", ["N", 3, 2000, 2000]),
-        ("'y' is [3, 2000, 2000]", "33554432 bytes", "keep"), {"task": "regression"},
+        ("'y' is [3, 2000, 2000]", "33554432 bytes", "keep"),
+        {"task": "regression"},
     ),
     "the best of an embedding": Refusal(
         partial(dense, np.eye(3)), ("top_k", "embedding"), {"task": "embedding", "top_k": 2}
@@ -470,9 +471,7 @@ REFUSALS: dict[str, Refusal] = {
     "more of the best than there are": Refusal(
         partial(dense, np.eye(3), ("Softmax",)), ("top_k", "4", "'y'", "3 values"), {"top_k": 4}
     ),
-    "the best of a label": Refusal(
-        lambda: heads(best()), ("top_k", "label", "no scores"), {"top_k": 2}
-    ),
+    "the best of a label": Refusal(lambda: heads(best()), ("top_k", "label", "no scores"), {"top_k": 2}),
     "the best of no output": Refusal(bert, ("top_k", "answer"), {"task": "tensors", "top_k": 2}),
     "an output of bfloat16": Refusal(lambda: BFLOAT16_OUT, ("'y'", "bfloat16", "keep")),
     "a Softmax in a function of its own": Refusal(local_function, ("'scores' is [2]", "task")),

@@ -1,7 +1,6 @@
 """How large outputs may be, and telling at start which can never be answered or stored."""
 
 import math
-from collections.abc import Iterable
 from typing import Final
 
 from functions.shared.inference.answer_outputs import Answer, row_shape

@@ -4,8 +4,8 @@ from functions.shared.inference.answer_outputs import (
     SHARES,
     Answer,
     check_labels,
-    check_top_k,
     check_scores,
+    check_top_k,
     kept_outputs,
     row_width,
 )

@@ -77,14 +77,12 @@ def named_tensors(arrays: Mapping[str, NDArray[Any]]) -> tuple[dict[str, TensorV
         apart.add(name)
         room += sizes[name]
     large = {name: large_tensor(name, array) for name, array in arrays.items() if name in apart}
-    values = {
-        name: large[name].reference if name in apart else tensor_value(array) for name, array in arrays.items()
-    }
+    values = {name: large[name].reference if name in apart else tensor_value(array) for name, array in arrays.items()}
     return values, tuple(large.values())
 
 
 def json_size(array: NDArray[Any]) -> int:
-    """Return how many bytes of JSON a tensor takes at most. It depends on the shape and the type, unless it has texts."""
+    """Return how many bytes of JSON a tensor takes at most. It follows from shape and type, unless it has texts."""
     if array.dtype.kind in "OUS":
         texts = array.ravel().tolist()
         return sum(len(json.dumps(one, ensure_ascii=False).encode()) + 1 for one in texts)

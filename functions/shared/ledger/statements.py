@@ -332,10 +332,7 @@ WITH outcome AS (
 ), """
 # A worker has no quotas, and refuses nothing; but where a user's bytes are counted, it counts. It locks the users' rows
 # in their order, after those of the predictions, as what stores predictions does.
-_OUTPUTS_OF_OUTCOMES = (
-    "new_output AS ("
-    + _UNNEST_OUTPUTS
-    + """
+_OUTPUTS_OF_OUTCOMES = """
 ), usage AS (
     SELECT user_id FROM quota_usage
     WHERE user_id = ANY (ARRAY(SELECT user_id FROM new_output)) AND (SELECT count(*) FROM unfinished) >= 0
@@ -343,7 +340,7 @@ _OUTPUTS_OF_OUTCOMES = (
 ), output AS (
     INSERT INTO large_outputs (prediction_id, output_id, name, datatype, shape, size, sha256, content, uri, counted)
     SELECT prediction_id, output_id, name, datatype, shape::bigint[], size, sha256, content, uri,
-           user_id IN (SELECT user_id FROM usage)
+           nullif(user_id IN (SELECT user_id FROM usage), FALSE)
     FROM new_output WHERE prediction_id IN (SELECT prediction_id FROM unfinished)
     ON CONFLICT (prediction_id, name) DO NOTHING
     RETURNING output_id, size, counted
@@ -355,7 +352,6 @@ _OUTPUTS_OF_OUTCOMES = (
     ) more
     WHERE u.user_id = ANY (ARRAY(SELECT user_id FROM usage)) AND u.user_id = more.user_id
 ), """
-)
 _RECORDED = """
 recorded AS (
     UPDATE predictions p
@@ -377,7 +373,7 @@ SELECT prediction_id FROM outcome
 WHERE NOT EXISTS (SELECT FROM unfinished WHERE unfinished.prediction_id = outcome.prediction_id)
 """
 COMPLETE = _OUTCOME + _RECORDED
-COMPLETE_WITH_OUTPUTS = _OUTCOME + _OUTPUTS_OF_OUTCOMES + _RECORDED
+COMPLETE_WITH_OUTPUTS = _OUTCOME + "new_output AS (" + _UNNEST_OUTPUTS + _OUTPUTS_OF_OUTCOMES + _RECORDED
 
 SWEEP = """
 WITH late AS (
@@ -736,11 +732,13 @@ UPDATE deletions SET requested_by = NULL WHERE deletion_id = ANY (ARRAY(
 RETURNING 1
 """
 
-# Deletes the outputs of deleted predictions that were stored apart, and their inputs that no prediction has any more, and
-# notes which objects nothing names any more. An output is here and not where the prediction is deleted: a worker that had
-# the prediction locked then may have stored it meanwhile. Counted bytes are given back to their users, whose rows it locks first; one who has none left is forgotten. It
+# Deletes the inputs of deleted predictions that no prediction has any more, and notes which objects nothing names any
+# more. Counted bytes are given back to their users, whose rows it locks first; one who has none left is forgotten. It
 # sees the deletion of every prediction that it finds here, so whoever comes last finds no prediction left, and
 # the input goes. The copy that `get_prediction` lends of a large input has a name that is made from the input's.
+#
+# Outputs that are stored apart go here, too, and not with their predictions: a worker that had a prediction locked when
+# it was to be deleted may have stored them meanwhile. This statement sees them.
 _SETTLE = """
     ORDER BY deleted_id LIMIT :count FOR UPDATE
 ), usage AS (

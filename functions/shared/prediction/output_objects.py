@@ -14,8 +14,8 @@ from functions.shared.ledger.records import NewOutput
 from functions.shared.object_storage.bucket import Bucket, key_of
 from functions.shared.prediction.input_objects import Objects
 
-# Floats hardly get smaller at any level: those of a YOLO to 93 % in 0.1 s, at level 1 as at level 9. Masks and tokens get
-# to a hundredth at level 1 already.
+# Floats hardly get smaller at any level: those of a YOLO to 93 % in 0.1 s, at level 1 as at level 9. Masks get to a
+# hundredth at level 1 already (docs/decisions/large-outputs.md).
 _LEVEL: Final = 1
 _GZIP: Final = 31  # zlib's window bits: a gzip header, so that HTTP clients can read it as it is
 

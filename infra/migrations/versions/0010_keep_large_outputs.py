@@ -1,10 +1,10 @@
 """keep large outputs.
 
-An output that is too large for an answer is stored apart from the record of its prediction, in the same transaction. The
-record then has its shape, its size and its digest.
+An output that is too large for an answer is stored apart from the record of its prediction, in the same transaction.
+The record then has its shape, its size and its digest.
 
 Nothing refers to ``predictions``: a foreign key would cost every deletion of a prediction a look-up, although few have
-such an output. The statement that settles a deletion deletes them (``SETTLE`` in functions/shared/ledger/statements.py).
+such an output. What settles a deletion deletes them (``SETTLE`` in functions/shared/ledger/statements.py).
 
 The migration only expands the schema: functions of the previous version refuse such outputs, and store none.
 """
