@@ -36,13 +36,15 @@ _TENSOR_HEADERS: Final[dict[str, Any]] = {
     "Tensor-Shape": {"schema": {"type": "string"}, "description": "The lengths of its axes: `84, 8400`."},
 }
 _BINARY: Final[dict[str, Any]] = {OCTET_STREAM: {"schema": {"type": "string", "format": "binary"}}}
+_TENSOR: Final[dict[str, Any]] = {_JSON: {"schema": {"$ref": f"#/components/schemas/{NamedTensor.__name__}"}}}
 
 
 @router.get(
     "/prediction/{prediction_id}/output/{name:path}",
-    response_model=NamedTensor,
+    response_class=Response,
     responses={
-        200: {"description": "The output.", "headers": _TENSOR_HEADERS, "content": _BINARY},
+        # In this order: a client that does not say what it accepts gets the bytes.
+        200: {"description": "The output.", "headers": _TENSOR_HEADERS, "content": _BINARY | _TENSOR},
         206: {"description": "A part of the bytes, at most 4.4 MB.", "headers": _TENSOR_HEADERS, "content": _BINARY},
         304: {"description": "The output is the one of the `ETag` in `If-None-Match`."},
         307: {

@@ -272,7 +272,7 @@ class TestStored:
 
         def made_twice(*arguments: Any) -> Any:
             tried, outcomes = into(arguments[0], list(arguments[1]), *arguments[2:])
-            [outcome] = outcomes
+            outcome: Any = outcomes[0]
             other = outcome._replace(large=tuple(one._replace(uri=one.uri and f"{one.uri}0") for one in outcome.large))
             environment().serving.ledger.complete(environment().serving.identity, [other])
             return tried, outcomes
