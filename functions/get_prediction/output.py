@@ -35,7 +35,9 @@ _TENSOR_HEADERS: Final[dict[str, Any]] = {
     "Tensor-Datatype": {"schema": {"type": "string"}, "description": "As the Open Inference Protocol calls it."},
     "Tensor-Shape": {"schema": {"type": "string"}, "description": "The lengths of its axes: `84, 8400`."},
 }
-_BINARY: Final[dict[str, Any]] = {OCTET_STREAM: {"schema": {"type": "string", "format": "binary"}}}
+_BINARY: Final[dict[str, Any]] = {
+    OCTET_STREAM: {"schema": {"type": "string", "format": "binary", "contentMediaType": OCTET_STREAM}}
+}
 _TENSOR: Final[dict[str, Any]] = {_JSON: {"schema": {"$ref": f"#/components/schemas/{NamedTensor.__name__}"}}}
 
 
