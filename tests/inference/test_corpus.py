@@ -175,7 +175,8 @@ READINGS: dict[str, Reading] = {
         said={"task": "regression"},
     ),
     "the raw output of a YOLO": Reading(
-        yolo, "image", "regression", np.full((64, 64, 3), 255, np.uint8), said={"task": "regression"}
+        yolo, "image", "regression", np.full((64, 64, 3), 255, np.uint8), further={"output0": None},
+        said={"task": "regression"},
     ),
     # --- vectors ---
     "an embedding": Reading(
@@ -472,7 +473,7 @@ REFUSALS: dict[str, Refusal] = {
         partial(dense, np.eye(3), ("Softmax",)), ("top_k", "4", "'y'", "3 values"), {"top_k": 4}
     ),
     "the best of a label": Refusal(lambda: heads(best()), ("top_k", "label", "no scores"), {"top_k": 2}),
-    "the best of no output": Refusal(bert, ("top_k", "answer"), {"task": "tensors", "top_k": 2}),
+    "the best of no output": Refusal(partial(bert, "tokens"), ("top_k", "answer"), {"task": "tensors", "top_k": 2}),
     "an output of bfloat16": Refusal(lambda: BFLOAT16_OUT, ("'y'", "bfloat16", "keep")),
     "a Softmax in a function of its own": Refusal(local_function, ("'scores' is [2]", "task")),
     "no such output to keep": Refusal(partial(heads, age(), shares()), ("keep", "sex", "age"), {"keep": ["sex"]}),
@@ -512,8 +513,9 @@ def decoded(model: Model, given: Any) -> Instance:
 
 
 def further(prediction: Prediction) -> dict[str, Any] | None:
-    outputs = prediction.output["outputs"] if isinstance(prediction.output, dict) else prediction.outputs
-    return None if outputs is None else {name: value["data"] for name, value in outputs.items()}
+    named: Any = prediction.output.get("outputs") if isinstance(prediction.output, dict) else None
+    outputs = prediction.outputs if named is None else named
+    return None if outputs is None else {name: value.get("data") for name, value in outputs.items()}
 
 
 @pytest.mark.parametrize("reading", [pytest.param(reading, id=name) for name, reading in READINGS.items()])

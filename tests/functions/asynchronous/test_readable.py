@@ -76,6 +76,7 @@ def large_outputs(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A model whose output is as large as its image."""
     folder = package(tmp_path, pixels(["batch", 1, "height", "width"]), task="regression")
     environment.setenv("MODEL", str(folder))
+    environment.setenv("MAX_IMAGE_PIXELS", "50000000")
 
 
 def plain(side: int) -> bytes:
