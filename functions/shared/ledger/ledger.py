@@ -2,9 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from functools import lru_cache
 from typing import Any, Self
 from uuid import UUID
 
@@ -104,7 +103,8 @@ class Ledger:
         self._pool = pool
         self._key_seconds = idempotency_hours * 3600
         self._quotas = quotas
-        self._registered: set[ModelIdentity] = set()
+        self._counts = quotas.count_predictions
+        self._registered: dict[ModelIdentity, int] = {}
 
     @classmethod
     def at(
@@ -198,7 +198,7 @@ class Ledger:
                 "settings": model.settings,
             },
         )
-        self._registered.add(model)
+        self._registered[model] = model_id
         return model_id
 
     def served_provider(self, name: str, version: str, sha256: str) -> str | None:
@@ -243,27 +243,22 @@ class Ledger:
             If they cannot be stored. After a `LedgerUnavailableError` that is `in_doubt`, the predictions may be stored
             nevertheless: the acknowledgement of the commit was lost twice.
         """
-        counts = self._quotas.count_predictions
         if len(predictions) == 1:
             (prediction,) = predictions
             sql, sql_with_key = (
                 (statements.STORE_ONE_COUNTED, statements.STORE_ONE_COUNTED_WITH_KEY)
-                if counts
+                if self._counts
                 else (statements.STORE_ONE, statements.STORE_ONE_WITH_KEY)
             )
             parameters = _one_row(prediction)
         else:
             sql, sql_with_key = (
                 (statements.STORE_MANY_COUNTED, statements.STORE_MANY_COUNTED_WITH_KEY)
-                if counts
+                if self._counts
                 else (statements.STORE_MANY, statements.STORE_MANY_WITH_KEY)
             )
             parameters = _columns(_PREDICTION_COLUMNS, [_one_row(prediction) for prediction in predictions])
-
-        def write(sql: str, parameters: dict[str, object]) -> None:
-            self._run_with_model(model, sql, parameters)
-
-        return self._write_once(write, sql, sql_with_key, parameters, predictions, idempotency)
+        return self._write_once(model, sql, sql_with_key, parameters, predictions, idempotency)
 
     def enqueue(self, prediction: QueuedPrediction, *, idempotency: IdempotencyKey | None = None) -> Replay | None:
         """Commit an input and its prediction with the status ``queued``, for a worker to make.
@@ -292,9 +287,9 @@ class Ledger:
             "metadata": json_text(prediction.metadata),
         }
         sql, sql_with_key = statements.ENQUEUE, statements.ENQUEUE_WITH_KEY
-        if self._quotas.count_predictions:
+        if self._counts:
             sql, sql_with_key = statements.ENQUEUE_COUNTED, statements.ENQUEUE_COUNTED_WITH_KEY
-        return self._write_once(self._pool.run, sql, sql_with_key, parameters, [prediction], idempotency)
+        return self._write_once(None, sql, sql_with_key, parameters, [prediction], idempotency)
 
     def withdraw(self, prediction_id: UUID, *, idempotency: IdempotencyKey | None = None) -> bool:
         """Delete a prediction that `enqueue` committed, with its input and its key.
@@ -469,7 +464,7 @@ class Ledger:
             Those that already had an outcome, from another delivery of the same message. That outcome stays.
         """
         columns = _columns(_OUTCOME_COLUMNS, [_outcome_row(outcome) for outcome in outcomes])
-        rows = self._run_with_model(model, statements.COMPLETE, columns)
+        rows = self._run(model, statements.COMPLETE, columns)
         return tuple(row[0] for row in rows)
 
     def sweep(
@@ -609,9 +604,12 @@ class Ledger:
             raise RecordNotFoundError(f"no prediction {prediction_id}")
         return rows[0]
 
-    def _run_with_model(self, model: ModelIdentity, sql: str, parameters: dict[str, object]) -> Sequence[_Row]:
-        """Run a statement that refers to a model, and register the model first if necessary."""
-        parameters["model_id"] = _model_id(model) if model in self._registered else self.register(model)
+    def _run(self, model: ModelIdentity | None, sql: str, parameters: dict[str, object]) -> Sequence[_Row]:
+        """Run a statement. If it refers to a model, register the model first if necessary."""
+        if model is None:
+            return self._pool.run(sql, parameters)
+        model_id = self._registered.get(model)
+        parameters["model_id"] = self.register(model) if model_id is None else model_id
         try:
             return self._pool.run(sql, parameters)
         except StatementRefusedError as error:
@@ -623,7 +621,7 @@ class Ledger:
 
     def _write_once(
         self,
-        write: Callable[[str, dict[str, object]], object],
+        model: ModelIdentity | None,
         sql: str,
         sql_with_key: str,
         parameters: dict[str, object],
@@ -631,10 +629,10 @@ class Ledger:
         idempotency: IdempotencyKey | None,
     ) -> Replay | None:
         """Write, or return what the key has already written."""
-        if self._quotas.count_predictions:
+        if self._counts:
             parameters |= self._quotas.parameters()
         if idempotency is None:
-            self._insert(write, sql, parameters)
+            self._insert(model, sql, parameters)
             return None
         identifiers = [prediction.prediction_id for prediction in predictions]
         parameters |= _key_row(idempotency) | {
@@ -645,7 +643,7 @@ class Ledger:
         }
         for _ in range(_ATTEMPTS):
             try:
-                self._insert(write, sql_with_key, parameters)
+                self._insert(model, sql_with_key, parameters)
             except StatementRefusedError as error:
                 # The database reports this only after the other transaction has committed, so its row is readable now.
                 if (error.sqlstate, error.constraint) != _KEY_IN_USE:
@@ -661,9 +659,7 @@ class Ledger:
             # What had used the key was withdrawn or deleted meanwhile, so the key is free.
         raise LedgerUnavailableError("the requests that used this idempotency key were withdrawn again and again")
 
-    def _insert(
-        self, write: Callable[[str, dict[str, object]], object], sql: str, parameters: dict[str, object]
-    ) -> None:
+    def _insert(self, model: ModelIdentity | None, sql: str, parameters: dict[str, object]) -> None:
         """Write predictions with their inputs, once more if an input was deleted under our eyes: then it is new again.
 
         Raises
@@ -675,11 +671,11 @@ class Ledger:
         """
         try:
             try:
-                write(sql, parameters)
+                self._run(model, sql, parameters)
             except StatementRefusedError as error:
                 if (error.sqlstate, error.constraint) != _NO_INPUT:
                     raise
-                write(sql, parameters)
+                self._run(model, sql, parameters)
         except StatementRefusedError as error:
             self._quotas.require(error)
             if (error.sqlstate, error.constraint) != _NO_UPLOAD:
@@ -687,7 +683,6 @@ class Ledger:
             raise UploadNotAnnouncedError("the upload was deleted meanwhile") from error
 
 
-@lru_cache(maxsize=16)
 def _model_id(model: ModelIdentity) -> int:
     """Return the id of a model: 63 bits of a digest over its whole identity.
 

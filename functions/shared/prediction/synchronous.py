@@ -21,6 +21,7 @@ from functions.shared.inference.prediction import Prediction
 from functions.shared.ledger.errors import LedgerError, LedgerUnavailableError
 from functions.shared.ledger.records import IdempotencyKey, NewInput, NewPrediction, PredictionRecord, Replay
 from functions.shared.log import logger
+from functions.shared.object_storage.bucket import Bucket
 from functions.shared.object_storage.errors import ObjectStoreError
 from functions.shared.prediction.errors import RefusedInputsError, UploadError
 from functions.shared.prediction.input_objects import InputObjects, new_input
@@ -92,6 +93,8 @@ def predict(serving: Serving, requests: Sequence[PredictionRequest], *, keep_out
     list
         One outcome per request, in the same order.
     """
+    if len(requests) == 1:
+        return [_predict_alone(serving, requests[0], keep_outputs=keep_outputs)]
     outcomes: dict[int, Outcome] = {}
     asked: dict[int, _Asked] = {}
     for position, request in enumerate(requests):
@@ -123,6 +126,26 @@ def predict(serving: Serving, requests: Sequence[PredictionRequest], *, keep_out
     for position, some in instances.items():
         outcomes[position] = _outcome(serving, asked[position], islice(answers, len(some)), timing)
     return [outcomes[position] for position in range(len(requests))]
+
+
+def _predict_alone(serving: Serving, request: PredictionRequest, *, keep_outputs: bool) -> Outcome:
+    """Predict one request as `predict` does, without the sorting that several need."""
+    asked = _look_up(serving, request)
+    if not isinstance(asked, _Asked):
+        return asked
+    started = perf_counter()
+    try:
+        instances = decode(serving.model, asked.inputs)
+        decoded = perf_counter()
+        with run_deadline.limited(RUN_SECONDS):
+            answers: Iterable[Answer | WithOutputs] = (run_with_outputs if keep_outputs else run)(
+                serving.model, instances
+            )
+    except (RefusedInputsError, ModelTimeoutError, OutOfMemoryError) as error:
+        return Refusal(error)
+    inferred = perf_counter()
+    timing = _Timing((decoded - started) * 1000, (inferred - decoded) * 1000, len(instances))
+    return _outcome(serving, asked, answers, timing)
 
 
 def predict_again(serving: Serving, inputs: Sequence[Input]) -> list[WithOutputs]:
@@ -167,6 +190,7 @@ def _outcome(
     user_id = asked.request.user_id
     duration_ms = round((timing.decode_ms + timing.inference_ms) / timing.inputs, 3)
     predictions: list[NewPrediction] = []
+    records: list[PredictionRecord] = []
     new_inputs: list[NewInput] = []
     errors: dict[int, InputError] = {}
     kept: list[Mapping[str, Any]] = []
@@ -182,12 +206,14 @@ def _outcome(
         stored = new_input(one, serving.inputs_bucket, user_id)
         if one.uri is None:
             new_inputs.append(stored)
-        predictions.append(_new_prediction(stored, answer, one, user_id, duration_ms))
+        prediction = _new_prediction(stored, answer, one, user_id, duration_ms)
+        predictions.append(prediction)
+        records.append(prediction.record(serving.identity))
     if errors:
         return Refusal(RefusedInputsError(errors))
     return Predicted(
         predictions=tuple(predictions),
-        records=tuple(prediction.record(serving.identity) for prediction in predictions),
+        records=tuple(records),
         new_inputs=tuple(new_inputs),
         idempotency=asked.idempotency,
         decode_ms=round(timing.decode_ms, 3),
@@ -232,14 +258,23 @@ def store(serving: Serving, made: Sequence[Predicted]) -> list[Replay | Refusal 
         For each request, in the same order: None if it is stored; what its key stored, if a concurrent request was
         first; or why it is not stored.
     """
+    if len(made) == 1:
+        return [_store_alone(serving, made[0])]
     together = [position for position, one in enumerate(made) if one.idempotency is None]
     alone = [position for position, one in enumerate(made) if one.idempotency is not None]
     results: dict[int, Replay | Refusal | None] = {}
     if together:
         results |= _store_together(serving, made, together)
     for position in alone:
-        results |= _store_together(serving, made, [position])
+        results[position] = _store_alone(serving, made[position])
     return [results[position] for position in range(len(made))]
+
+
+def _store_alone(serving: Serving, made: Predicted) -> Replay | Refusal | None:
+    try:
+        return _commit(serving, [made])
+    except (LedgerError, ObjectStoreError) as error:
+        return Refusal(error)
 
 
 def _store_together(
@@ -262,15 +297,13 @@ def _store_together(
 def _commit(serving: Serving, made: Sequence[Predicted]) -> Replay | None:
     started = perf_counter()
     predictions = [prediction for one in made for prediction in one.predictions]
-    new_inputs = [new for one in made for new in one.new_inputs]
-    replay = None
-    with InputObjects(serving.inputs_bucket, new_inputs, serving.ledger, predictions[0].prediction_id) as input_objects:
+    if serving.inputs_bucket is None:
         replay = serving.ledger.store(serving.identity, predictions, idempotency=made[0].idempotency)
-        if replay is not None:
-            input_objects.remove()
+    else:
+        replay = _commit_with_objects(serving, serving.inputs_bucket, predictions, made)
     if replay is None:
         logger.info_each(
-            _lines(made),
+            [("predicted", _about(prediction)) for prediction in predictions],
             model=serving.identity.name,
             version=serving.identity.version,
             batch=len(predictions),
@@ -281,7 +314,18 @@ def _commit(serving: Serving, made: Sequence[Predicted]) -> Replay | None:
     return replay
 
 
-def _lines(made: Iterable[Predicted]) -> Iterator[tuple[str, dict[str, object]]]:
-    for one in made:
-        for prediction in one.predictions:
-            yield "predicted", {"prediction_id": str(prediction.prediction_id), "user_id": prediction.user_id}
+def _commit_with_objects(
+    serving: Serving, bucket: Bucket, predictions: Sequence[NewPrediction], made: Sequence[Predicted]
+) -> Replay | None:
+    """Put the objects of the inputs, then commit the rows that name them."""
+    new_inputs = [new for one in made for new in one.new_inputs]
+    replay = None
+    with InputObjects(bucket, new_inputs, serving.ledger, predictions[0].prediction_id) as input_objects:
+        replay = serving.ledger.store(serving.identity, predictions, idempotency=made[0].idempotency)
+        if replay is not None:
+            input_objects.remove()
+    return replay
+
+
+def _about(prediction: NewPrediction) -> dict[str, object]:
+    return {"prediction_id": str(prediction.prediction_id), "user_id": prediction.user_id}
