@@ -200,11 +200,16 @@ class ImageDecoder:
 def _pixels(image: Image.Image) -> NDArray[np.uint8]:
     """Return the samples of an image of 8 bits each, as ``[height, width]`` or ``[height, width, channels]``.
 
-    ``np.asarray`` returns the same and takes longer: it asks Pillow what the bytes mean.
+    ``np.asarray`` and ``Image.tobytes`` return the same and take longer: they ask Pillow what the bytes mean, and take
+    them in pieces.
     """
-    width, height = image.size
-    pixels = np.frombuffer(image.tobytes(), np.uint8)
-    return pixels.reshape(height, width) if image.mode == "L" else pixels.reshape(height, width, -1)
+    width, height = size = image.size
+    mode = image.mode
+    encoder = Image.core.raw_encoder(mode, mode)
+    encoder.setimage(image.im, (0, 0, *size))
+    _, _, samples = encoder.encode(width * height * len(mode))  # each letter of these modes is a sample of a byte
+    pixels = np.frombuffer(samples, np.uint8)
+    return pixels.reshape(height, width) if mode == "L" else pixels.reshape(height, width, -1)
 
 
 # Image.open would import and try several formats. Here the type is known, so the first image of a type imports one, and
