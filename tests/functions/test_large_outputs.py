@@ -246,8 +246,12 @@ class TestStored:
         def refuse(*_: object, **__: object) -> None:
             raise LedgerUnavailableError("the database is on fire")
 
+        def refused_each(_: Ledger, __: object, requests: Sequence[object]) -> list[LedgerUnavailableError]:
+            return [LedgerUnavailableError("the database is on fire") for _ in requests]
+
         with monkeypatch.context() as broken:
             broken.setattr(Ledger, "store", refuse)
+            broken.setattr(Ledger, "store_requests", refused_each)
             answer = api.post("/prediction", json={"inputs": {"x": FEATURES}})
         assert answer.status_code == 503
         assert stack.objects() == {}

@@ -197,7 +197,9 @@ def test_a_worker_looks_up_its_own_rows_however_many_are_queued(filled: Connecti
             sql, parameters = statements.COMPLETE, columns | {"error": array(["Why."] * 3), "model_id": 1}
             if statement == "complete with outputs":
                 sql = statements.COMPLETE_WITH_OUTPUTS
-                parameters |= dict.fromkeys(_OUTPUT_COLUMNS, array([])) | {"of_prediction": array(ids)}
+                one = {"output_size": 1, "output_sha256": "x" * 32, "output_shape": '"{1}"', "output_uri": "NULL"}
+                parameters |= {name: array([one.get(name, "output0")] * 3) for name in _OUTPUT_COLUMNS}
+                parameters |= {"of_prediction": array(ids), "output_id": array(ids)}
         plan = explain(filled, sql, parameters, mode)
     finally:
         simple("ROLLBACK")

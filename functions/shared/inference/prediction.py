@@ -53,7 +53,7 @@ class LargeTensor(NamedTuple):
         }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Prediction:
     """A prediction, ready for JSON: it has no NaN, infinity, negative zero or numpy type.
 

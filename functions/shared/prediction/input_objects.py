@@ -4,14 +4,14 @@ An object without a row only takes space, and `python -m infra.inputs reconcile`
 record whose input is lost. So an object is removed only if it is certain that no row names it.
 """
 
+import contextlib
 import hashlib
-from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from types import TracebackType
 from typing import Self
 from uuid import UUID
 
-from functions.shared.ledger.errors import LedgerError, LedgerUnavailableError, RecordNotFoundError
+from functions.shared.ledger.errors import LedgerError, LedgerUnavailableError
 from functions.shared.ledger.identifiers import new_id
 from functions.shared.ledger.ledger import Ledger
 from functions.shared.ledger.records import NewInput, NewOutput
@@ -54,7 +54,7 @@ def new_input(one: Input, bucket: Bucket | None, user_id: str) -> NewInput:
     )
 
 
-class Objects(ABC):
+class InputObjects:
     """A context manager around a commit, for the objects that the committed rows name.
 
     Entering puts the objects. An error of the ledger removes them, unless the rows may have been committed. If the
@@ -64,9 +64,13 @@ class Objects(ABC):
     ----------
     bucket
         The bucket for inputs; None if the ledger stores them itself.
-    inputs, outputs
-        What the rows will name. What has no URI is stored in its row. Do not pass a caller's uploads: an error would
-        remove them, and other predictions may use them.
+    inputs
+        The inputs that the rows will name. Inputs without a URI are stored in their rows. Do not pass a caller's
+        uploads: an error would remove them, and other predictions may use them.
+    ledger
+        The ledger that the rows are written to.
+    outputs
+        The outputs that the rows will name, with or without a URI.
 
     Raises
     ------
@@ -74,30 +78,45 @@ class Objects(ABC):
         On entering, if the objects cannot be put. Those already put are removed, as far as possible.
     """
 
-    def __init__(self, bucket: Bucket | None, inputs: Iterable[NewInput], outputs: Iterable[NewOutput]) -> None:
+    def __init__(
+        self,
+        bucket: Bucket | None,
+        inputs: Iterable[NewInput],
+        ledger: Ledger,
+        outputs: Iterable[NewOutput] = (),
+    ) -> None:
         self._bucket = bucket
-        self._objects: list[NewObject] = []
+        self._ledger = ledger
+        self._objects: dict[UUID, NewObject] = {}
         if bucket is not None:
-            self._objects = [
-                NewObject(bucket.key(new.uri), new.content, new.contenttype, hashlib.sha256(new.content).digest())
+            self._objects = {
+                new.input_id: NewObject(
+                    bucket.key(new.uri), new.content, new.contenttype, hashlib.sha256(new.content).digest()
+                )
                 for new in inputs
                 if new.uri is not None and new.content is not None
-            ]
-            self._objects += [
-                NewObject(bucket.key(new.uri), new.content, "application/gzip", hashlib.sha256(new.content).digest())
+            }
+            self._objects |= {
+                new.output_id: NewObject(
+                    bucket.key(new.uri), new.content, "application/gzip", hashlib.sha256(new.content).digest()
+                )
                 for new in outputs
                 if new.uri is not None
-            ]
+            }
 
     def __enter__(self) -> Self:
         """Put the objects."""
+        self.put()
+        return self
+
+    def put(self) -> None:
+        """Put the objects. Raises as entering does."""
         if self._bucket is not None and self._objects:
             try:
-                self._bucket.put(self._objects)
+                self._bucket.put(list(self._objects.values()))
             except ObjectStoreUnavailableError:
                 self.remove()  # S3 may have stored the object although its response was lost
                 raise
-        return self
 
     def __exit__(
         self, _type: type[BaseException] | None, error: BaseException | None, _traceback: TracebackType | None
@@ -105,59 +124,27 @@ class Objects(ABC):
         """Remove the objects after an error of the ledger, unless the rows may exist."""
         if not self._objects or not isinstance(error, LedgerError):
             return False
-        if not (isinstance(error, LedgerUnavailableError) and error.in_doubt):
-            self.remove()
-            return False
-        if self._is_stored():
-            return True
-        logger.warning("objects were kept because their rows may exist", objects=self._keys)
+        if isinstance(error, LedgerUnavailableError) and error.in_doubt:
+            return bool(self.find_rows(self._objects))
+        self.remove()
         return False
 
-    def remove(self, outputs: Iterable[NewOutput] | None = None) -> None:
-        """Remove the objects, or only those of the given outputs. Call this only if no row can name them."""
-        if self._bucket is None:
-            return
-        keys = self._keys if outputs is None else [self._bucket.key(one.uri) for one in outputs if one.uri is not None]
-        if keys and not self._bucket.remove_quietly(keys):
+    def remove(self, ids: Iterable[UUID] | None = None) -> None:
+        """Remove the objects, or only those of some inputs and outputs. Call this only if no row can name them."""
+        keys = self._keys(self._objects if ids is None else ids)
+        if self._bucket is not None and keys and not self._bucket.remove_quietly(keys):
             logger.warning("objects without a row could not be removed", objects=keys)
 
-    @property
-    def _keys(self) -> list[str]:
-        return [one.key for one in self._objects]
+    def find_rows(self, ids: Iterable[UUID]) -> set[UUID]:
+        """Return those of the inputs and outputs whose rows exist, after a commit in doubt. All objects are kept."""
+        asked = [one for one in ids if one in self._objects]
+        found: set[UUID] = set()
+        if asked:
+            with contextlib.suppress(LedgerUnavailableError):
+                found = self._ledger.known_objects(asked)
+        if unknown := self._keys(one for one in asked if one not in found):
+            logger.warning("objects were kept because their rows may exist", objects=unknown)
+        return found
 
-    @abstractmethod
-    def _is_stored(self) -> bool:
-        """Tell whether the rows exist. False also if the ledger cannot say."""
-
-
-class InputObjects(Objects):
-    """The objects of new predictions: their inputs, and their outputs that are stored apart.
-
-    Parameters
-    ----------
-    bucket, inputs, outputs
-        As in `Objects`.
-    ledger
-        The ledger that the rows are written to.
-    prediction_id
-        The prediction in one of the rows: used to ask whether the rows exist.
-    """
-
-    def __init__(
-        self,
-        bucket: Bucket | None,
-        inputs: Iterable[NewInput],
-        ledger: Ledger,
-        prediction_id: UUID,
-        outputs: Iterable[NewOutput] = (),
-    ) -> None:
-        super().__init__(bucket, inputs, outputs)
-        self._ledger = ledger
-        self._prediction_id = prediction_id
-
-    def _is_stored(self) -> bool:
-        try:
-            self._ledger.get_input(self._prediction_id)
-        except (LedgerUnavailableError, RecordNotFoundError):
-            return False
-        return True
+    def _keys(self, ids: Iterable[UUID]) -> list[str]:
+        return [self._objects[one].key for one in ids if one in self._objects]

@@ -7,12 +7,9 @@ from typing import Final
 from functions.shared.inference.errors import OutputTooLargeError
 from functions.shared.inference.output_size import MAX_STORED_BYTES
 from functions.shared.inference.prediction import LargeTensor
-from functions.shared.ledger.errors import LedgerUnavailableError
 from functions.shared.ledger.identifiers import new_id
-from functions.shared.ledger.ledger import Ledger
 from functions.shared.ledger.records import NewOutput
 from functions.shared.object_storage.bucket import Bucket, key_of
-from functions.shared.prediction.input_objects import Objects
 
 # Floats hardly get smaller at any level: those of a YOLO to 93 % in 0.1 s, at level 1 as at level 9. Masks get to a
 # hundredth at level 1 already (docs/decisions/large-outputs.md).
@@ -55,28 +52,3 @@ def too_large_together(large: Iterable[NewOutput]) -> OutputTooLargeError | None
         f"the model's outputs for these inputs are {size} bytes, and at most {MAX_STORED_BYTES} can be stored at once: "
         "send fewer inputs"
     )
-
-
-class OutputObjects(Objects):
-    """As `InputObjects`, for the outputs of predictions whose rows are there already.
-
-    Parameters
-    ----------
-    bucket
-        The bucket for inputs; None if the ledger stores them itself.
-    outputs
-        The outputs that the rows will name.
-    ledger
-        The ledger that the rows are written to.
-    """
-
-    def __init__(self, bucket: Bucket | None, outputs: Sequence[NewOutput], ledger: Ledger) -> None:
-        super().__init__(bucket, (), outputs)
-        self._outputs = [one for one in outputs if one.uri is not None]
-        self._ledger = ledger
-
-    def _is_stored(self) -> bool:
-        try:
-            return bool(self._ledger.known_objects(one.output_id for one in self._outputs))
-        except LedgerUnavailableError:
-            return False

@@ -22,8 +22,9 @@ from functions.shared.ledger.records import ClaimedPrediction, Failure, NewOutpu
 from functions.shared.log import logger
 from functions.shared.object_storage.bucket import PARALLEL, Bucket
 from functions.shared.object_storage.errors import ObjectMissingError, ObjectStoreUnavailableError
+from functions.shared.prediction.input_objects import InputObjects
 from functions.shared.prediction.instances import run
-from functions.shared.prediction.output_objects import OutputObjects, new_outputs
+from functions.shared.prediction.output_objects import new_outputs
 from functions.shared.prediction.pace import Pace
 from functions.shared.prediction.serving import Serving
 
@@ -300,9 +301,10 @@ def _complete(serving: Serving, outcomes: Sequence[Success | Failure]) -> set[UU
     outputs = _large(outcomes)
     decided_before: set[UUID] = set()
     try:
-        with OutputObjects(serving.inputs_bucket, outputs, serving.ledger) as objects:
+        with InputObjects(serving.inputs_bucket, (), serving.ledger, outputs) as objects:
             decided_before = set(serving.ledger.complete(serving.identity, outcomes))
-            objects.remove(_large(one for one in outcomes if one.prediction_id in decided_before))
+            unused = _large(one for one in outcomes if one.prediction_id in decided_before)
+            objects.remove(one.output_id for one in unused)
     except LedgerUnavailableError:
         raise
     except LedgerError as error:
