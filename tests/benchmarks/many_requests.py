@@ -120,8 +120,9 @@ def _round_trips(url: str, quotas: Quotas, *, keyed: bool) -> int:
         ledger.register(MODEL)
         before = proxy.flights
         store(ledger, requests(64, keyed=keyed))
-        ledger.close()
-        return proxy.flights - before
+        counted = proxy.flights - before
+        ledger.close()  # says good-bye, which is a flight too
+        return counted
 
 
 if __name__ == "__main__":
