@@ -187,7 +187,7 @@ _NOT_OVER = """
 _TAKE_KEYS = """
 ), idempotency_key AS (
     INSERT INTO idempotency_keys AS used (user_id, key, was_queued, digest, prediction_ids)
-    SELECT user_id, key, FALSE, digest, prediction_ids FROM asked ORDER BY user_id COLLATE "C", key COLLATE "C"
+    SELECT user_id, key, FALSE, digest, prediction_ids FROM asked ORDER BY user_id, key
     ON CONFLICT (user_id, key) DO UPDATE
     SET was_queued = excluded.was_queued, prediction_ids = excluded.prediction_ids, created_at = excluded.created_at,
         digest = excluded.digest
