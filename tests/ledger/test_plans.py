@@ -7,17 +7,12 @@ from typing import Any
 import pg8000.native
 import pytest
 
-from functions.shared.ledger import arrays, statements
-from functions.shared.ledger.arrays import Array
+from functions.shared.ledger import statements
 from functions.shared.ledger.connection import Connection
 from functions.shared.ledger.database_url import parse_database_url
 from functions.shared.ledger.driver import to_statement
 from functions.shared.ledger.identifiers import FIRST_ID, LAST_ID, first_id_at
-from functions.shared.ledger.ledger import _OUTCOME_COLUMNS, Ledger
-from functions.shared.ledger.pool import Pool
-from functions.shared.ledger.quotas import Quotas
-from functions.shared.ledger.records import IdempotencyKey, StoredRequest
-from tests.support.predictions import prediction
+from functions.shared.ledger.ledger import _OUTCOME_COLUMNS
 
 ROWS = 20_000
 LIMIT = 51
@@ -207,56 +202,3 @@ def test_a_worker_looks_up_its_own_rows_however_many_are_queued(filled: Connecti
         if node.get("Relation Name") in ("predictions", "inputs"):
             assert node["Node Type"] in ("Index Scan", "Index Only Scan", "ModifyTable"), node
             assert rows_seen(node) <= len(ids), node
-
-
-def text_of(value: object) -> object:
-    """Return a parameter as PostgreSQL writes it, arrays included."""
-    if not isinstance(value, Array):
-        return value
-    written = [
-        "NULL" if one is None else f"\\x{one.hex()}" if isinstance(one, bytes) else str(one) for one in value.values
-    ]
-    return array(one if one == "NULL" else '"' + one.replace("\\", "\\\\").replace('"', '\\"') + '"' for one in written)
-
-
-@pytest.mark.parametrize("mode", ["force_generic_plan", "force_custom_plan"])
-@pytest.mark.parametrize("statement", ["look up", "store", "store within quotas"])
-def test_keys_and_quotas_are_looked_up_however_many_there_are(filled: Connection, statement: str, mode: str) -> None:
-    most = None if statement == "store" else 2**40
-    ledger = Ledger(Pool(lambda _: filled), quotas=Quotas(most, most))
-    simple = filled._pg.run
-    simple("BEGIN")
-    try:
-        simple(
-            "INSERT INTO idempotency_keys (user_id, key, was_queued, digest, prediction_ids) "
-            "SELECT user_id, prediction_id::text, FALSE, sha256('x'), ARRAY[prediction_id] FROM predictions"
-        )
-        simple("INSERT INTO quota_usage SELECT prediction_id::text, now(), 1, 1 FROM predictions")
-        simple("ANALYZE idempotency_keys, quota_usage")
-        used = [
-            IdempotencyKey(user_id, name, bytes(32))
-            for user_id, name in simple("SELECT user_id, key FROM idempotency_keys LIMIT 3")
-        ]
-        if statement == "look up":
-            sql = statements.REPLAYS
-            parameters: dict[str, object] = {
-                "key_user_id": Array(arrays.TEXT, [one.user_id for one in used]),
-                "key": Array(arrays.TEXT, [one.key for one in used]),
-                "key_seconds": 3600.0,
-            }
-        else:
-            requests = [StoredRequest([prediction(user_id=one.user_id)], one) for one in used]
-            requests += [
-                StoredRequest([prediction(user_id=one.key)], one._replace(key=f"not {one.key}")) for one in used
-            ]
-            sql, parameters = ledger._statement_of(range(len(requests)), requests)
-            parameters["model_id"] = 1
-        plan = explain(filled, sql, {name: text_of(value) for name, value in parameters.items()}, mode)
-    finally:
-        simple("ROLLBACK")
-    large = ("idempotency_keys", "predictions", "inputs", "quota_usage")
-    scans = [node for node in plan if node.get("Relation Name") in large and node["Node Type"] != "ModifyTable"]
-    assert statement == "store" or scans
-    for node in scans:
-        assert node["Node Type"] in ("Index Scan", "Index Only Scan"), node
-        assert rows_seen(node) <= 6, node

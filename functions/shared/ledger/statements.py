@@ -171,7 +171,7 @@ over_quota AS (
         WINDOW so_far AS (PARTITION BY user_id ORDER BY request)
     ) compared
     WHERE reason IS NOT NULL
-      AND NOT EXISTS (SELECT FROM predictions p WHERE p.prediction_id = compared.prediction_id)
+      AND (SELECT p.prediction_id FROM predictions p WHERE p.prediction_id = compared.prediction_id) IS NULL
 ), """
 
 # A request whose key is taken is left out, and the others are stored. Where the key was taken by this very request,
