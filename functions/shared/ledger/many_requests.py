@@ -12,8 +12,8 @@ Told: TypeAlias = Replay | LedgerError | None
 _Found = TypeVar("_Found")
 
 MOST_BYTES: Final = 8 * 1024 * 1024
-"""Bytes of inputs and outputs in one statement, unless one request has more: PostgreSQL holds all of them in memory, several times
-over."""
+"""Bytes of inputs and outputs in one statement, unless one request has more: PostgreSQL holds all of them in memory,
+several times over."""
 
 
 def in_halves(
