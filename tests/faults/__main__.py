@@ -122,6 +122,8 @@ class _Run:
             if name not in self.skipped:
                 self.skipped.append(name)
             return
+        if system.server.process.poll() is not None:
+            raise RuntimeError(f"the server has ended during the fault {name!r}: {system.server.output}")
         account.healed()
         self._wait_for_success(clients, name)
         tally = account.tallies[name]

@@ -53,7 +53,7 @@ class Held(NamedTuple):
 
 
 def held(system: System) -> Held:
-    """Count what a server holds. Its clients must be silent."""
+    """Count what a server holds. Its clients must be silent, and the server must run."""
     connection = Connection(parse_database_url(system.database_url), longest=60)
     try:
         [[sessions]] = connection.run(_SESSIONS, {})
