@@ -245,7 +245,9 @@ def main() -> int:
     bad = {
         name: tally
         for name, tally in run.account.tallies.items()
-        if not tally.is_good() or (is_long and not tally.is_in_time())
+        if not tally.is_good()
+        or (tally.unhandled() and name not in faults.ENDING)
+        or (is_long and not tally.is_in_time())
     }
     for name, tally in run.account.tallies.items():
         late = f", {tally.without_retry_after} times 503 without Retry-After" if tally.without_retry_after else ""

@@ -49,7 +49,9 @@ class Held(NamedTuple):
 
     def beyond(self, before: "Held") -> dict[str, int]:
         """Return how much more of each thing this is than before, but for objects without a row."""
-        return {name: now - was for name, now, was in zip(self._fields, self, before, strict=True) if now > was}
+        more = {name: now - was for name, now, was in zip(self._fields, self, before, strict=True) if now > was}
+        more.pop("objects_without_a_row", None)
+        return more
 
 
 def held(system: System) -> Held:
