@@ -3,7 +3,7 @@
 ``reconcile`` compares the objects in INPUTS_BUCKET, inputs and large outputs, with the rows of the ledger at
 DATABASE_URL. An object without a row was left by a crash between put and commit, or is an upload that was never
 predicted. A row without its object has lost its input, or an output. ``--delete`` removes the objects without a row; no
-option removes a row.
+option removes a row. Run it after an outage, and once a month: only the erasure of a user finds such objects by itself.
 
 ``move`` moves inputs from the database to the bucket. It removes an input's bytes from the database only after it has
 read them back from the bucket. You can interrupt it and run it again: it skips what it has already moved.

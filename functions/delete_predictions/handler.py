@@ -49,7 +49,9 @@ def environment() -> Environment:
     settings = DeleteSettings.from_environment()
     start_logging(settings.log_level)
     ledger = DeletingLedger.configured(settings)
-    return Environment(settings.token_required, ledger, Deleter(ledger, settings.bucket_for_uploads))
+    return Environment(
+        settings.token_required, ledger, Deleter(ledger, settings.inputs_bucket, settings.bucket_for_uploads)
+    )
 
 
 @router.delete(

@@ -57,7 +57,7 @@ def environment() -> Environment:
     start_logging(settings.log_level)
     ledger = DeletingLedger.configured(settings, longest=LONGEST_CALL, idempotency_hours=settings.idempotency_hours)
     queue = PredictionQueue(settings.queue_url) if settings.queue_url else None
-    return Environment(settings, ledger, queue, Deleter(ledger, settings.bucket_for_uploads))
+    return Environment(settings, ledger, queue, Deleter(ledger, settings.inputs_bucket, settings.bucket_for_uploads))
 
 
 def handler(event: Event, context: LambdaContext) -> Swept:

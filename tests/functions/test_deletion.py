@@ -6,20 +6,27 @@ import io
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import boto3
 import httpx
 import pytest
+from botocore.exceptions import EndpointConnectionError
 from moto import mock_aws
+from moto.backends import get_backend
 from PIL import Image
 
 from functions.shared.ledger.deletions import DeletingLedger
+from functions.shared.ledger.identifiers import first_id_at, new_id
 from functions.shared.object_storage import bucket as bucket_module
+from functions.shared.object_storage.bucket import key_of
 from functions.shared.object_storage.errors import ObjectStoreUnavailableError
+from functions.shared.prediction.deletion import LONGEST_WITHOUT_A_ROW
 from tests.support.buckets import Bucket, make_bucket, put
 from tests.support.database import Query
 from tests.support.event_transport import Context, EventTransport
@@ -508,6 +515,219 @@ class TestMany:
         assert api.delete("/predictions?user_id=anna").json()["deleted"] == len(left) - 30
         assert len(stack.inputs.contents()) in (0, 30)
         assert traces(stack.dump(), "anna", []) == []
+
+
+@pytest.mark.parametrize("stack", ["bucket"], indirect=True)
+class TestObjectsWithoutARow:
+    """Objects whose rows, which come after them, did not come: an erasure finds them by the user's name."""
+
+    def test_an_erasure_removes_them_and_nobody_elses(self, api: httpx.Client, stack: Stack) -> None:
+        name = "anna/rome"
+        predict(api, image(), "bob")
+        bobs = set(stack.inputs.contents())
+        predict(api, image(), name)
+        lost = [orphan(stack, name) for _ in range(3)]
+        of_others = [orphan(stack, other) for other in ("anna", "anna/rome2", "anna/rome/x", "bob", "lent")]
+
+        assert api.delete("/predictions", params={"user_id": name}).json() == {"deleted": 1}
+
+        assert not {*lost} & {*stack.inputs.contents()}
+        assert {*stack.inputs.contents()} == bobs | {*of_others}
+        assert stack.pending() == 0
+        assert api.delete("/predictions", params={"user_id": "anna"}).json() == {"deleted": 0}
+        assert {*stack.inputs.contents()} == bobs | {*of_others[1:]}
+
+    def test_a_name_too_long_for_a_key_is_found_by_its_digest(self, api: httpx.Client, stack: Stack) -> None:
+        name = "\N{SNOWMAN}" * 200
+        before = stack.inputs.contents()
+        orphan(stack, name)
+        assert api.delete("/predictions", params={"user_id": name}).status_code == 200
+        assert stack.inputs.contents() == before
+
+    @pytest.mark.parametrize("mode", ["sync", "respond-async"])
+    def test_inputs_and_outputs_of_a_function_that_died_before_its_commit(
+        self, api: httpx.Client, stack: Stack, environment: pytest.MonkeyPatch, tmp_path: Path, mode: str
+    ) -> None:
+        environment.setenv("MODEL", str(package(tmp_path, pixels(["N", 1, 224, 224]), task="regression")))
+        kept = predict(api, image(), "bob")
+        before = stack.inputs.contents()
+        queued = [predict(api, image(), "anna", prefer="respond-async")] if mode == "respond-async" else []
+        with environment.context() as dying:
+            dying.setattr(bucket_module.Bucket, "put", then_die(bucket_module.Bucket.put))
+            with pytest.raises(Died):
+                stack.queue.deliver() if queued else predict(api, image(), "anna")
+        assert len(stack.inputs.contents()) == len(before) + 2
+        age(stack)
+
+        assert api.delete("/predictions?user_id=anna").json() == {"deleted": len(queued)}
+        assert stack.inputs.contents() == before
+        assert api.get(f"/prediction/{kept['prediction_id']}/output/y").status_code == 200
+
+    def test_a_young_one_may_still_get_its_row_so_the_erasure_waits(self, api: httpx.Client, stack: Stack) -> None:
+        old, young = orphan(stack, "anna-of-rome"), orphan(stack, "anna-of-rome", age=timedelta(0))
+
+        answer = api.delete("/predictions?user_id=anna-of-rome")
+
+        assert answer.status_code == 202
+        assert old not in stack.inputs.contents()
+        for _ in range(2):
+            sweep()
+            assert young in stack.inputs.contents()
+            assert api.get(answer.headers["location"]).json()["status"] == "running"
+        age(stack)
+        sweep()
+        assert api.get(answer.headers["location"]).json()["status"] == "finished"
+        assert traces(stack.dump(), "anna-of-rome", []) == []
+        assert stack.pending() == 0
+
+    def test_a_request_that_goes_on_meanwhile_keeps_its_object(
+        self, api: httpx.Client, stack: Stack, environment: pytest.MonkeyPatch
+    ) -> None:
+        content = image()
+        into = bucket_module.Bucket.put
+        asked: list[httpx.Response] = []
+
+        def interrupted(*arguments: Any) -> None:
+            into(*arguments)
+            asked.append(client().delete("/predictions?user_id=anna"))
+
+        with environment.context() as meanwhile:
+            meanwhile.setattr(bucket_module.Bucket, "put", interrupted)
+            record = predict(api, content, "anna")
+        assert [answer.status_code for answer in asked] == [202]
+        age(stack)
+        sweep()
+
+        assert api.get(asked[0].headers["location"]).json()["status"] == "finished"
+        assert api.get(f"/prediction/{record['prediction_id']}/input").content == content
+        assert api.delete("/predictions?user_id=anna").json() == {"deleted": 1}
+
+    def test_what_is_put_after_the_erasure_was_asked_for_is_not_meant(self, api: httpx.Client, stack: Stack) -> None:
+        later = orphan(stack, "anna", input_id=first_id_at(datetime.now(UTC) + timedelta(hours=1)))
+        assert api.delete("/predictions?user_id=anna").json() == {"deleted": 0}
+        assert later in stack.inputs.contents()
+
+    def test_an_upload_that_was_announced_before_and_not_predicted_waits_for_its_url(
+        self, api: httpx.Client, stack: Stack
+    ) -> None:
+        content = image()
+        upload(api, content, "anna-of-rome")
+        age(stack)
+        answer = api.delete("/predictions?user_id=anna-of-rome")
+        assert answer.status_code == 202
+        let_urls_expire(stack)
+        sweep()
+        assert api.get(answer.headers["location"]).json()["status"] == "finished"
+        assert traces(stack.dump(), "anna-of-rome", [content]) == []
+
+    @pytest.mark.parametrize("call", ["list_objects_v2", "delete_objects"])
+    def test_without_s3_the_sweep_finds_them_later(
+        self, api: httpx.Client, stack: Stack, environment: pytest.MonkeyPatch, call: str
+    ) -> None:
+        lost = orphan(stack, "anna-of-rome")
+        with environment.context() as broken:
+            broken.setattr(bucket_module.Bucket, "_call", refusing(bucket_module.Bucket._call, call))
+            answer = api.delete("/predictions?user_id=anna-of-rome")
+            assert answer.status_code == 202
+            with pytest.raises(ObjectStoreUnavailableError):
+                sweep()
+            assert lost in stack.inputs.contents()
+            assert api.get(answer.headers["location"]).json()["status"] == "running"
+        sweep()
+        assert api.get(answer.headers["location"]).json()["status"] == "finished"
+        assert traces(stack.dump(), "anna-of-rome", []) == []
+
+    def test_more_than_a_page_that_does_not_fit_into_one_request(
+        self, api: httpx.Client, stack: Stack, environment: pytest.MonkeyPatch
+    ) -> None:
+        before = stack.inputs.contents()
+        for _ in range(1500):
+            orphan(stack, "anna")
+        # One round for rows, and one page of the list.
+        remaining = iter([30_000] * 4 + [0] * 100)
+        with environment.context() as slow:
+            slow.setattr(Context, "get_remaining_time_in_millis", lambda _: next(remaining))
+            answer = api.delete("/predictions?user_id=anna")
+        assert answer.status_code == 202
+        left = len(stack.inputs.contents())
+        assert left == len(before) + 500
+        sweep()
+        assert stack.inputs.contents() == before
+        assert api.get(answer.headers["location"]).json()["status"] == "finished"
+
+    def test_a_finished_erasure_is_not_done_again(self, api: httpx.Client, stack: Stack) -> None:
+        assert api.delete("/predictions?user_id=anna").status_code == 200
+        lost = orphan(stack, "anna")
+        sweep()
+        assert lost in stack.inputs.contents()
+        assert api.delete("/predictions?user_id=anna").status_code == 200
+        assert lost not in stack.inputs.contents()
+
+    def test_a_deletion_by_time_does_not_list(self, api: httpx.Client, stack: Stack) -> None:
+        lost = orphan(stack, "anna")
+        until = {"until": "2100-01-01T00:00:00Z"}
+        for asked in (until, until | {"user_id": "anna"}):
+            assert api.delete("/predictions", params=asked).status_code == 200
+        assert [*stack.inputs.contents()] == [lost]
+
+
+class Died(BaseException):
+    """A function has ended: nothing of it runs any more."""
+
+
+def then_die(put: Any) -> Any:
+    def died(*arguments: Any) -> None:
+        put(*arguments)
+        raise Died
+
+    return died
+
+
+def refusing(into: Any, name: str) -> Any:
+    """Return the context of a call to S3 that does not reach it, if it is one of this name."""
+
+    @contextmanager
+    def call(bucket: bucket_module.Bucket) -> Iterator[Any]:
+        with into(bucket) as s3:
+            yield _Refusing(s3, name)
+
+    return call
+
+
+class _Refusing:
+    def __init__(self, s3: Any, name: str) -> None:
+        self._s3, self._name = s3, name
+
+    def __getattr__(self, name: str) -> Any:
+        if name == self._name:
+            raise EndpointConnectionError(endpoint_url="https://s3.example")
+        return getattr(self._s3, name)
+
+
+def orphan(
+    stack: Stack,
+    user_id: str,
+    *,
+    age: timedelta = 2 * LONGEST_WITHOUT_A_ROW,
+    input_id: UUID | None = None,
+) -> str:
+    """Put an object that no row names, and return its key."""
+    key = key_of(user_id, input_id or new_id())
+    stack.inputs.s3.put_object(Bucket=stack.inputs.name, Key=key, Body=image())
+    _objects(stack)[key].last_modified = datetime.now(UTC).replace(tzinfo=None) - age
+    return key
+
+
+def age(stack: Stack) -> None:
+    """Let every object be older than a request can live."""
+    for one in _objects(stack).values():
+        one.last_modified = datetime.now(UTC).replace(tzinfo=None) - 2 * LONGEST_WITHOUT_A_ROW
+
+
+def _objects(stack: Stack) -> Any:
+    """Return what moto has of each object, by its key. S3 itself says when an object was put, and no client can."""
+    [of_account] = get_backend("s3").values()
+    return of_account["aws"].buckets[stack.inputs.name].keys
 
 
 class TestWhoMay:

@@ -2,6 +2,7 @@
 
 import json
 import re
+from datetime import timedelta
 from fnmatch import fnmatchcase
 from typing import Any
 from urllib.parse import urlsplit
@@ -10,6 +11,7 @@ import pytest
 
 from functions.migrate.function_users import FUNCTION_USERS
 from functions.shared.api.scopes import RESOURCE_SERVER, Scope
+from functions.shared.prediction.deletion import LONGEST_WITHOUT_A_ROW
 from functions.shared.settings import (
     DeleteSettings,
     DescribeSettings,
@@ -740,7 +742,22 @@ class TestBuckets:
     def test_who_deletes_may_remove_objects_and_read_none(self, stack: Stack) -> None:
         for role in ("DeletePredictionsRole", "SweepRole"):
             used = {action for one in statements(stack, role) for action in actions(one) if action.startswith("s3:")}
-            assert used == {"s3:DeleteObject"}
+            assert used == {"s3:DeleteObject", "s3:ListBucket"}
+
+    def test_who_deletes_lists_the_bucket_whose_objects_come_before_their_rows(self, stack: Stack) -> None:
+        for function in ("DeletePredictionsFunction", "SweepFunction"):
+            assert environment(stack, function)["INPUTS_BUCKET"] == "<InputsBucket>"
+            [one] = [
+                one
+                for one in statements(stack, f"{function.removesuffix('Function')}Role")
+                if "s3:ListBucket" in actions(one)
+            ]
+            assert one["Resource"] == "<InputsBucket.Arn>"
+
+    def test_an_object_gets_its_row_before_it_is_taken_for_one_without(self, stack: Stack) -> None:
+        for function in set(there(stack)) & {"PredictFunction", "InferFunction", "WorkerFunction"}:
+            seconds = stack.resources[function]["Properties"]["Timeout"]
+            assert 2 * timedelta(seconds=seconds) <= LONGEST_WITHOUT_A_ROW
 
     @pytest.mark.parametrize(
         ("way", "rate"), [("aurora", "rate(1 hour)"), ("everything-else-different", "rate(1 day)")]

@@ -15,7 +15,7 @@ from botocore.awsrequest import AWSPreparedRequest
 from botocore.exceptions import EndpointConnectionError
 from moto import mock_aws
 
-from functions.shared.object_storage.bucket import Bucket, NewObject, input_id_of, key_of
+from functions.shared.object_storage.bucket import Bucket, NewObject, input_id_of, key_of, prefix_of
 from functions.shared.object_storage.errors import ObjectMissingError, ObjectStoreUnavailableError
 
 pytestmark = pytest.mark.slow
@@ -70,6 +70,18 @@ def test_a_batch_is_put_together(bucket: Bucket) -> None:
     assert {found.key for found in bucket.list()} == {one.key for one in batch}
 
 
+def test_a_list_of_some_has_only_theirs_and_goes_on_after_a_page(bucket: Bucket) -> None:
+    theirs = [key_of("anna%/ é", uuid4()) for _ in range(1001)]
+    for key in [*theirs, key_of("anna%/ é2", uuid4()), key_of("anna%", uuid4())]:
+        bucket._client.put_object(Bucket=BUCKET, Key=key, Body=b"")
+
+    pages = list(bucket.pages(prefix_of("anna%/ é")))
+
+    assert [len(page) for page in pages] == [1000, 1]
+    assert [found.key for page in pages for found in page] == sorted(theirs)
+    assert len(list(bucket.list())) == 1003
+
+
 def test_of_a_batch_that_fails_nothing_is_left(bucket: Bucket) -> None:
     good = [an_object(bytes([number])) for number in range(5)]
     bad = an_object(b"content", user_id="bad")
@@ -122,6 +134,15 @@ def test_a_store_that_cannot_be_reached_is_unavailable(monkeypatch: pytest.Monke
     with pytest.raises(ObjectStoreUnavailableError):
         bucket.get("inputs/anna/1")
     assert bucket.remove_quietly(["inputs/anna/1"]) is False
+
+
+def test_a_list_that_goes_on_after_nothing_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = _answer(b"<ListBucketResult><IsTruncated>true</IsTruncated></ListBucketResult>")
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{listener.getsockname()[1]}")
+        threading.Thread(target=_answer_each, args=(listener, answer, [len(answer)]), daemon=True).start()
+        with pytest.raises(ObjectStoreUnavailableError, match="cut"):
+            list(Bucket(BUCKET).pages())
 
 
 _DATE = b"Sat, 28 Nov 2026 16:03:52 GMT"

@@ -209,6 +209,19 @@ class DeletingLedger(Ledger):
                     raise
         raise LedgerUnavailableError("the inputs to delete were predicted again and again")
 
+    def ids_in_use(self, ids: Iterable[UUID]) -> set[UUID]:
+        """Return those of the given ids that an input, an output or an upload has."""
+        return {row[0] for row in self._pool.run(statements.IDS_IN_USE, {"ids": Array(arrays.UUIDS, list(ids))})}
+
+    def note_objects(self, deletion: Deletion, uris: Iterable[str]) -> None:
+        """Note objects to be removed that no row names, nor will name. The deletion is not finished before they are."""
+        parameters = {
+            "deletion_id": deletion.deletion_id,
+            "user_id": deletion.user_id,
+            "uris": Array(arrays.TEXT, list(uris)),
+        }
+        self._pool.run(statements.NOTE_OBJECTS, parameters)
+
     def deleted_objects(
         self, deletion: Deletion | None = None, *, after: str = "", limit: int = MOST_OBJECTS
     ) -> Sequence[DeletedObject]:

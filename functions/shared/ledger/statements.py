@@ -920,6 +920,21 @@ _END_OF_ERASED = """
 DELETED_OBJECTS = _OBJECTS + "uri > :after AND " + _DUE + _FIRST_OBJECTS
 DELETED_OBJECTS_OF_DELETION = _OBJECTS + _OF_DELETION + _DUE + _OR_OF_ERASED + _DUE + _END_OF_ERASED + _FIRST_OBJECTS
 
+# Ids that a row may still name an object by: an upload's row comes before its object, and an input's may get its URI
+# later (MOVE_INPUT).
+IDS_IN_USE = """
+SELECT input_id FROM inputs WHERE input_id = ANY (:ids::uuid[])
+UNION ALL
+SELECT output_id FROM large_outputs WHERE output_id = ANY (:ids::uuid[])
+UNION ALL
+SELECT input_id FROM uploads WHERE input_id = ANY (:ids::uuid[])
+"""
+NOTE_OBJECTS = """
+INSERT INTO deleted_objects (uri, deletion_id, user_id, writable_until)
+SELECT uri, :deletion_id::uuid, :user_id::text, now() FROM unnest(:uris::text[]) uri ORDER BY uri
+ON CONFLICT (uri) DO NOTHING
+"""
+
 OBJECTS_REMOVED = """
 WITH forgotten AS (DELETE FROM deleted_objects WHERE uri = ANY (:for_ever::text[]))
 UPDATE deleted_objects SET removed_at = now() WHERE uri = ANY (:for_now::text[]) AND removed_at IS NULL

@@ -45,12 +45,17 @@ _MOST_DELETES: Final = 1000  # keys that S3 takes in one DeleteObjects
 _MISSING: Final = frozenset({"404", "NoSuchKey", "NotFound"})
 
 
-def key_of(user_id: str, input_id: UUID) -> str:
-    """Return the key of a user's input."""
+def prefix_of(user_id: str) -> str:
+    """Return what the keys of a user's inputs and outputs begin with, and no other user's."""
     user = quote(user_id, safe="")
     if len(user) > _LONGEST_USER:
         user = f"~{hashlib.sha256(user_id.encode()).hexdigest()}"
-    return f"{PREFIX}{user}/{input_id}"
+    return f"{PREFIX}{user}/"
+
+
+def key_of(user_id: str, input_id: UUID) -> str:
+    """Return the key of a user's input."""
+    return f"{prefix_of(user_id)}{input_id}"
 
 
 def lent_key(input_id: UUID) -> str:
@@ -235,7 +240,10 @@ class Bucket:
                 raise ObjectStoreUnavailableError("S3 has not said that all objects are removed")
 
     def remove_quietly(self, keys: Sequence[str]) -> bool:
-        """Remove objects and return whether that worked. `python -m infra.inputs reconcile` finds what is left."""
+        """Remove objects and return whether that worked.
+
+        What is left, the erasure of its user finds, and `python -m infra.inputs reconcile`.
+        """
         try:
             self.remove(keys)
         except ObjectStoreUnavailableError:
@@ -243,19 +251,35 @@ class Bucket:
         return True
 
     def list(self) -> Iterator[StoredObject]:
-        """Yield every object that holds an input.
+        """Yield every object that holds an input or an output. Raises as `pages` does."""
+        for page in self.pages():
+            yield from page
+
+    def pages(self, prefix: str = PREFIX) -> Iterator[Sequence[StoredObject]]:
+        """Yield objects in the order of their keys, at most 1000 at a time. Each page is a call of its own.
+
+        Parameters
+        ----------
+        prefix
+            What their keys begin with.
 
         Raises
         ------
         ObjectStoreUnavailableError
             If they cannot be listed.
         """
-        with self._call() as client:
-            for page in client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=PREFIX):
-                if "IsTruncated" not in page:
-                    raise ObjectStoreUnavailableError("the list of objects was cut")
-                for found in page.get("Contents", ()):
-                    yield StoredObject(found["Key"], found["Size"], found["LastModified"])
+        after = prefix
+        while True:
+            with self._call() as client:
+                answer = client.list_objects_v2(Bucket=self.bucket, Prefix=prefix, StartAfter=after)
+            page = [StoredObject(one["Key"], one["Size"], one["LastModified"]) for one in answer.get("Contents", ())]
+            if "IsTruncated" not in answer or (answer["IsTruncated"] and not page):
+                raise ObjectStoreUnavailableError("the list of objects was cut")
+            if page:
+                yield page
+            if not answer["IsTruncated"]:
+                return
+            after = page[-1].key
 
     def presigned_get(self, key: str, *, contenttype: str, seconds: int, encoding: str | None = None) -> str:
         """Return a URL that reads an object and expires after some seconds. Needs no network.

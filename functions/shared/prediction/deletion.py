@@ -3,12 +3,15 @@
 Rows go first, a few in each transaction, which also notes the objects that go with them. The objects are removed
 afterwards. Whatever interrupts this leaves a deletion that is not finished, and the sweep carries on with it.
 
+An object is put before the row that names it (`input_objects.py`), so a function that ends in between leaves one that
+no row names. The erasure of a user lists the user's objects, and removes those, too.
+
 A message that is still in the queue does no harm: the worker finds no prediction for it, and acknowledges it.
 """
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple, TypeAlias
 from uuid import UUID
 
@@ -16,11 +19,14 @@ from functions.shared import wait_budget
 from functions.shared.ledger.deletions import DeletingLedger
 from functions.shared.ledger.records import DeletedObject, Deletion
 from functions.shared.log import logger
-from functions.shared.object_storage.bucket import LARGEST_UNLENT, LENT_PREFIX, Bucket, place_of
+from functions.shared.object_storage.bucket import LARGEST_UNLENT, LENT_PREFIX, Bucket, input_id_of, place_of, prefix_of
 from functions.shared.object_storage.errors import ObjectStoreUnavailableError
 
 TIME_FOR_A_STEP: Final = 15_000
 """Milliseconds that one step may take: a statement that runs into its time-out, or S3 that does not answer twice."""
+
+LONGEST_WITHOUT_A_ROW: Final = timedelta(minutes=5)
+"""How long after an object was put its row may still be committed. No function that puts objects runs that long."""
 
 RemainingTime: TypeAlias = Callable[[], int]
 """Returns the milliseconds that are left."""
@@ -40,12 +46,15 @@ class Deleter:
     ----------
     ledger
         The rows.
+    inputs_bucket
+        The name of the bucket for inputs; None if the ledger stores them itself.
     uploads_bucket
         The name of the bucket that callers upload to, and where large inputs are lent; None if there is none.
     """
 
-    def __init__(self, ledger: DeletingLedger, uploads_bucket: str | None) -> None:
+    def __init__(self, ledger: DeletingLedger, inputs_bucket: str | None, uploads_bucket: str | None) -> None:
         self._ledger = ledger
+        self._inputs = None if inputs_bucket is None else Bucket(inputs_bucket)
         self._lent_prefix = None if uploads_bucket is None else Bucket(uploads_bucket).uri(LENT_PREFIX)
         self._buckets: dict[str, Bucket] = {}
 
@@ -152,10 +161,40 @@ class Deleter:
                     unavailable = error  # the other rows can go all the same
         if unavailable is not None:
             raise unavailable
-        state = self._ledger.finish_deletion(deletion)
+        done = self._remove_unnamed(deletion, remaining_time)
+        state = self._ledger.finish_deletion(deletion) if done else self._ledger.deletion(deletion_id)
         count, finished = state.deleted - begun.deleted, state.finished_at is not None
         logger.info("deleted", deletion_id=str(deletion_id), deleted=count, finished=finished)
         return state
+
+    def _remove_unnamed(self, deletion: Deletion, remaining_time: RemainingTime) -> bool:
+        """Remove objects of a user who is erased that no row names, and return whether there are none any more.
+
+        The rows are gone by now. An object whose id is newer than the deletion is of a later request, and stays. One
+        that was put just now may be of a request that is still to commit: it stays, and the next sweep looks again.
+        """
+        if self._inputs is None or deletion.user_id is None or not deletion.erases_user:
+            return True
+        pages = self._inputs.pages(prefix_of(deletion.user_id))
+        none_may_come = True
+        while remaining_time() > TIME_FOR_A_STEP:
+            wait_budget.renew()
+            page = next(pages, ())
+            ids = {one: input_id for one in page if (input_id := input_id_of(one.key)) is not None}
+            asked = {one: input_id for one, input_id in ids.items() if input_id < deletion.deletion_id}
+            if asked:
+                # Put before this time, an object has its row by now if it gets one: so ask the ledger afterwards.
+                latest = datetime.now(UTC) - LONGEST_WITHOUT_A_ROW
+                in_use = self._ledger.ids_in_use(asked.values())
+                unnamed = [one for one, input_id in asked.items() if input_id not in in_use]
+                old = [self._inputs.uri(one.key) for one in unnamed if one.modified < latest]
+                none_may_come = none_may_come and len(old) == len(unnamed)
+                if old:
+                    self._ledger.note_objects(deletion, old)
+                    self._remove_objects(deletion)
+            if not page or len(asked) < len(ids):  # ids are in the order of time
+                return none_may_come
+        return False
 
     def _settle(self, deletion: Deletion | None) -> int:
         return self._ledger.settle(deletion, lent_prefix=self._lent_prefix, lent_above=LARGEST_UNLENT)

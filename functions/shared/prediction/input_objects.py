@@ -1,7 +1,8 @@
 """Inputs and outputs as objects: put before the rows that name them are committed, removed if the commit fails.
 
-An object without a row only takes space, and `python -m infra.inputs reconcile` finds it. A row without its object is a
-record whose input is lost. So an object is removed only if it is certain that no row names it.
+An object without a row only takes space: the erasure of its user finds it (`deletion.py`), and so does `python -m
+infra.inputs reconcile`. A row without its object is a record whose input is lost. So an object is removed only if it is
+certain that no row names it.
 """
 
 import contextlib
