@@ -580,9 +580,10 @@ class TestObjectsWithoutARow:
         assert traces(stack.dump(), "anna-of-rome", []) == []
         assert stack.pending() == 0
 
-    def test_a_request_that_goes_on_meanwhile_keeps_its_object(
-        self, api: httpx.Client, stack: Stack, environment: pytest.MonkeyPatch
+    def test_a_request_that_goes_on_meanwhile_keeps_its_objects(
+        self, api: httpx.Client, stack: Stack, environment: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
+        environment.setenv("MODEL", str(package(tmp_path, pixels(["N", 1, 224, 224]), task="regression")))
         content = image()
         into = bucket_module.Bucket.put
         asked: list[httpx.Response] = []
@@ -600,12 +601,24 @@ class TestObjectsWithoutARow:
 
         assert api.get(asked[0].headers["location"]).json()["status"] == "finished"
         assert api.get(f"/prediction/{record['prediction_id']}/input").content == content
+        assert api.get(f"/prediction/{record['prediction_id']}/output/y").status_code == 200
         assert api.delete("/predictions?user_id=anna").json() == {"deleted": 1}
+        assert stack.inputs.contents() == {}
 
     def test_what_is_put_after_the_erasure_was_asked_for_is_not_meant(self, api: httpx.Client, stack: Stack) -> None:
         later = orphan(stack, "anna", input_id=first_id_at(datetime.now(UTC) + timedelta(hours=1)))
         assert api.delete("/predictions?user_id=anna").json() == {"deleted": 0}
         assert later in stack.inputs.contents()
+
+    def test_an_upload_that_is_announced_meanwhile_keeps_its_object(self, api: httpx.Client, stack: Stack) -> None:
+        content = image()
+        input_id = upload(api, content, "anna")
+        age(stack)
+        # Its id was made before the erasure was asked for, and its row was committed afterwards.
+        stack.query("UPDATE uploads SET created_at = now() + interval '1 hour'")
+        assert api.delete("/predictions?user_id=anna").json() == {"deleted": 0}
+        record = predict_upload(api, input_id, "anna").json()
+        assert api.get(f"/prediction/{record['prediction_id']}/input").content == content
 
     def test_an_upload_that_was_announced_before_and_not_predicted_waits_for_its_url(
         self, api: httpx.Client, stack: Stack
