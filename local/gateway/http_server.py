@@ -13,6 +13,7 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 from pydantic_core import from_json
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from local.bearer import token_of
 from local.errors import CannotServeError
 from local.gateway import integration, sites
 from local.gateway.routing import Router
@@ -107,7 +108,7 @@ class HttpApi:
             return integration.NOT_FOUND
         claims = None
         if self._authorize is not None and match.needs_token:
-            token = _token(scope)
+            token = token_of(scope["headers"])
             if not token:
                 return integration.TOKEN_MISSING
             claims = self._authorize(token)
@@ -158,13 +159,6 @@ class HttpApi:
         finally:
             alarm.cancel()
         return integration.INTERNAL_SERVER_ERROR
-
-
-def _token(scope: integration.HttpScope) -> str:
-    """Return the token of a request, without the prefix `Bearer`; "" if there is none."""
-    value = b",".join(value for name, value in scope["headers"] if name == b"authorization").decode("latin-1").strip()
-    scheme, _, rest = value.partition(" ")
-    return rest.strip() if scheme.lower() == "bearer" else value
 
 
 async def _read_body(scope: integration.HttpScope, receive: Receive) -> bytes:

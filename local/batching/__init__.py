@@ -1,0 +1,1 @@
+"""The server that batches: takes HTTP itself, and predicts and stores together what arrives together."""
