@@ -1,1 +1,1 @@
-"""The server that batches: takes HTTP itself, and predicts and stores together what arrives together."""
+"""The server that batches: requests that arrive together are predicted together, and stored in one commit."""
