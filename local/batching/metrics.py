@@ -18,10 +18,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
+from functions.shared.ledger.records import ModelIdentity
 from local.errors import CannotServeError
 
 if TYPE_CHECKING:
-    from prometheus_client import Counter, Histogram
     from prometheus_client.metrics_core import Metric
 
 Stage = Literal["queue", "decode", "run", "store"]
@@ -53,10 +53,10 @@ class Metrics:
         """Count predictions whose rows are committed."""
 
     def refused(self, kind: str) -> None:
-        """Count a request that was refused before it was predicted, by what was wrong: `queue_full`, `token`, …"""
+        """Count a request that was refused, by what was wrong: `full`, `late`, `gone`, `token`, or the error's name."""
 
     def failed(self, kind: str) -> None:
-        """Count a request that failed although nothing was wrong with it, by what failed: `database`, `model`, …"""
+        """Count a request that failed although nothing was wrong with it, by the name of the error."""
 
     def batch(self, inputs: int) -> None:
         """Count a batch of so many inputs."""
@@ -65,13 +65,13 @@ class Metrics:
         """Count how many inputs wait in the queue when a batch is taken from it."""
 
     def seconds(self, stage: Stage, seconds: float) -> None:
-        """Add the time that a batch spent in a stage; for `queue`, the time of the request that waited longest."""
+        """Add the seconds that a batch spent in a stage; in the queue, those of the request that waited longest."""
 
-    def pool(self, connections: int, in_use: int) -> None:
-        """Set how many connections to the database this process has, and how many of them are in use."""
+    def pool(self, idle: int, in_use: int) -> None:
+        """Set how many connections to the database of this process are idle, and how many are in use."""
 
-    def model_info(self, *, name: str, version: str, sha256: str, provider: str) -> None:
-        """Say which model this process serves, and by which of ONNX Runtime's execution providers."""
+    def model_info(self, model: ModelIdentity) -> None:
+        """Say which model this process serves, and what runs it."""
 
 
 class _PrometheusMetrics(Metrics):
@@ -91,14 +91,15 @@ class _PrometheusMetrics(Metrics):
         )
         self._predicted = Counter("onnx_ledger_predictions", "Predictions that are committed.", registry=registry)
         self._refused = Counter(
-            "onnx_ledger_refusals", "Requests refused before they were predicted.", ("kind",), registry=registry
+            "onnx_ledger_refusals",
+            "Requests that were refused, by what was wrong with them.",
+            ("kind",),
+            registry=registry,
         )
         self._failed = Counter(
-            "onnx_ledger_failures", "Requests that failed, but not by a fault of theirs.", ("kind",), registry=registry
+            "onnx_ledger_failures", "Requests that failed, by what failed.", ("kind",), registry=registry
         )
-        self._batch = Histogram(
-            "onnx_ledger_batch_inputs", "Inputs of a batch.", buckets=_INPUTS, registry=registry
-        )
+        self._batch = Histogram("onnx_ledger_batch_inputs", "Inputs of a batch.", buckets=_INPUTS, registry=registry)
         self._queued = Histogram(
             "onnx_ledger_queued_inputs",
             "Inputs that wait in the queue when a batch is taken from it.",
@@ -163,12 +164,12 @@ class _PrometheusMetrics(Metrics):
     def seconds(self, stage: Stage, seconds: float) -> None:
         self._stages[stage].observe(seconds)
 
-    def pool(self, connections: int, in_use: int) -> None:
-        self._idle.set(connections - in_use)
+    def pool(self, idle: int, in_use: int) -> None:
+        self._idle.set(idle)
         self._in_use.set(in_use)
 
-    def model_info(self, *, name: str, version: str, sha256: str, provider: str) -> None:
-        self._model.labels(name, version, sha256, provider).set(1)
+    def model_info(self, model: ModelIdentity) -> None:
+        self._model.labels(model.name, model.version, model.sha256, model.provider).set(1)
 
 
 def of_this_process() -> Metrics:
@@ -177,7 +178,7 @@ def of_this_process() -> Metrics:
 
 
 @contextlib.contextmanager
-def exposed(host: str, port: int | None) -> Iterator[None]:
+def exposed(host: str, port: int) -> Iterator[None]:
     """Serve the numbers of all worker processes that are started within, at `GET /metrics`.
 
     Parameters
@@ -185,14 +186,14 @@ def exposed(host: str, port: int | None) -> Iterator[None]:
     host
         The address to listen on.
     port
-        The port; None serves nothing, and the workers count nothing.
+        The port; 0 serves nothing, and the workers count nothing.
 
     Raises
     ------
     CannotServeError
         If the address cannot be used, or the folder of the numbers cannot be written to.
     """
-    if port is None:
+    if not port:
         os.environ.pop(_FOLDER, None)
         yield
         return
@@ -257,19 +258,3 @@ def _is_alive(pid: int) -> bool:
     except PermissionError:
         return True
     return True
-
-
-def port_from(environment: dict[str, str] | os._Environ[str]) -> int | None:
-    """Return `METRICS_PORT`; None if it is not set.
-
-    Raises
-    ------
-    CannotServeError
-        If it is not a port.
-    """
-    text = environment.get("METRICS_PORT")
-    if not text:
-        return None
-    if not (text.isascii() and text.isdecimal() and 1 <= int(text) <= 65535):  # noqa: PLR2004
-        raise CannotServeError(f"METRICS_PORT={text!r}: it must be a whole number from 1 to 65535, or empty for none")
-    return int(text)

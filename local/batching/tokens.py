@@ -9,16 +9,13 @@ The server imports this module only with `AUTH=on`.
 """
 
 import asyncio
-import os
 import time
 from base64 import urlsafe_b64decode
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from hashlib import sha256
 from http import HTTPStatus
-from ipaddress import ip_address
 from pathlib import Path
-from typing import Any, Final, NamedTuple, Self
+from typing import Any, Final, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 import httpx
@@ -30,7 +27,8 @@ from pydantic_core import from_json
 
 from functions.shared.api.problems import Problem
 from functions.shared.log import logger
-from local.errors import CannotServeError
+from local.batching.settings import TokenSettings, is_safe
+from local.http.bearer import token_of
 
 Claims = dict[str, str]
 """The claims of a token, each as the text that API Gateway makes of it. Tokens are remembered: change nothing in it."""
@@ -84,76 +82,6 @@ def problem(error: InvalidTokenError | KeysUnavailableError) -> Problem:
         f"The token is not valid: {error}. Send a valid one as Authorization: Bearer …",
         headers={"WWW-Authenticate": 'Bearer error="invalid_token"'},
     )
-
-
-@dataclass(frozen=True)
-class TokenSettings:
-    """Whose tokens are accepted. A field's name in capitals is its environment variable."""
-
-    issuer: str
-    """The OpenID Connect issuer, exactly as the claim `iss` has it."""
-
-    audience: tuple[str, ...]
-    """The audiences that are accepted; in the variable, separated by commas. A token's `aud`, or its `client_id` where
-    it has no `aud` (as Cognito's access tokens), must be one of them."""
-
-    jwks_url: str | None = None
-    """Where the issuer's keys are: an `https` URL, or `file:///…`. Without it, the issuer's discovery document says."""
-
-    clock_skew_seconds: int = 60
-    """How far the issuer's clock may be from this machine's."""
-
-    @classmethod
-    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self | None:
-        """Read the settings; None with `AUTH=off`. An empty variable counts as not set.
-
-        Raises
-        ------
-        CannotServeError
-            If a variable is missing or has a value that is not allowed. The message names the variable.
-        """
-        auth = environment.get("AUTH") or "off"
-        if auth not in {"off", "on"}:
-            raise CannotServeError(f"AUTH={auth!r}: it must be off or on")
-        if auth == "off":
-            return None
-        issuer = environment.get("ISSUER") or ""
-        if not _is_safe(issuer):
-            raise CannotServeError(
-                f"ISSUER={issuer!r}: with AUTH=on it must be the issuer of the tokens, as https://login.example.com; "
-                "http is for an address of this machine only"
-            )
-        audience = tuple(name for text in (environment.get("AUDIENCE") or "").split(",") if (name := text.strip()))
-        if not audience:
-            raise CannotServeError("AUDIENCE: with AUTH=on it must name the audiences of the tokens, as onnx-ledger")
-        jwks_url = environment.get("JWKS_URL") or None
-        if jwks_url is not None and not (_is_safe(jwks_url) or jwks_url.startswith("file:///")):
-            raise CannotServeError(
-                f"JWKS_URL={jwks_url!r}: it must be where the issuer's keys are, as https://login.example.com/jwks or "
-                "file:///etc/keys/jwks.json; http is for an address of this machine only"
-            )
-        skew = environment.get("CLOCK_SKEW_SECONDS") or str(cls.clock_skew_seconds)
-        if not (skew.isascii() and skew.isdecimal() and int(skew) <= _LARGEST_SKEW):
-            raise CannotServeError(f"CLOCK_SKEW_SECONDS={skew!r}: it must be a whole number from 0 to {_LARGEST_SKEW}")
-        return cls(issuer, audience, jwks_url, int(skew))
-
-
-_LARGEST_SKEW = 600  # seconds; a clock that is further off should be set
-
-
-def _is_safe(url: str) -> bool:
-    """Return whether what a URL answers is what its host sent: by TLS, or because it does not leave this machine."""
-    try:
-        parts = urlsplit(url)
-        name = parts.hostname
-    except ValueError:
-        return False
-    if not name or parts.scheme != "http":
-        return bool(name) and parts.scheme == "https"
-    try:
-        return ip_address(name).is_loopback
-    except ValueError:
-        return name == "localhost"
 
 
 class _PublishedKey(NamedTuple):
@@ -217,6 +145,24 @@ class Verifier:
         self._failed = False  # whether the last attempt to fetch the keys failed
         self._fetching: asyncio.Task[None] | None = None
         self._tls = httpx.create_ssl_context()  # reading the authorities takes 20 ms, so not with each fetch
+
+    async def accept(self, scope: dict[str, Any]) -> None:
+        """Put the claims of a request's token into the event in its ASGI scope, as API Gateway's authorizer does.
+
+        Raises
+        ------
+        Problem
+            401, if there is no valid token; 503, if nobody can tell at the moment.
+        """
+        token = token_of(scope["headers"])
+        if not token:
+            detail = "Send a valid token as Authorization: Bearer …"
+            raise Problem(HTTPStatus.UNAUTHORIZED, detail, headers={"WWW-Authenticate": "Bearer"})
+        try:
+            claims = await self.claims(token)
+        except (InvalidTokenError, KeysUnavailableError) as error:
+            raise problem(error) from error
+        scope["aws.event"]["requestContext"]["authorizer"] = {"jwt": {"claims": claims, "scopes": None}}
 
     async def claims(self, token: str) -> Claims:
         """Return the claims of a token.
@@ -293,9 +239,7 @@ class Verifier:
 
     def _find(self, algorithm: str, kid: object) -> _PublishedKey | None:
         """Return the only key that may have signed a token; None if there is none, or if it may be one of several."""
-        found = [
-            one for one in self._keys if (kid is None or one.kid == kid) and _signs(one.key, algorithm)
-        ]
+        found = [one for one in self._keys if (kid is None or one.kid == kid) and _signs(one.key, algorithm)]
         return found[0] if len(found) == 1 else None
 
     def _remember(self, digest: bytes, verified: _Verified) -> Claims:
@@ -344,7 +288,7 @@ class Verifier:
         if not isinstance(found, dict) or found.get("issuer") != self._settings.issuer:
             raise ValueError("the discovery document is not that of ISSUER")
         url = found.get("jwks_uri")
-        if not isinstance(url, str) or not _is_safe(url):
+        if not isinstance(url, str) or not is_safe(url):
             raise ValueError("the discovery document names no jwks_uri with https")
         return url
 

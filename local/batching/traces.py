@@ -8,49 +8,49 @@ of its own, with a link to each of its requests, as OpenTelemetry has it for wor
 spans"), and below it one for each stage.
 """
 
-import contextlib
 import os
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Final
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from local.errors import CannotServeError
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import SpanExporter
-    from opentelemetry.trace import Span
+    from opentelemetry.trace import Span, Tracer
 
 _NAME: Final = "onnx-ledger"
 _ENDPOINTS: Final = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 _SERVER_ERROR = 500
+_SPAN: Final = "onnx_ledger.span"
+"""Where an ASGI scope has the span of its request."""
 
 
-class RequestSpan:
-    """The span of a request. This class records nothing: it is the one where traces are off."""
-
-    def end(self, route: str, status: int) -> None:
-        """End the span with the route, as `POST /prediction`, and the status that was answered."""
-
-
-class BatchSpan:
+class Batch:
     """The span of a batch. This class records nothing: it is the one where traces are off."""
 
-    def stage(self, name: str) -> contextlib.AbstractContextManager[object]:
-        """Return a span below the batch's for the time within: `decode`, `run` or `store`."""
-        return _NO_STAGE
+    def __enter__(self) -> Self:
+        """Begin to use it."""
+        return self
 
-    def end(self) -> None:
+    def __exit__(self, *_: object) -> None:
         """End the span."""
+
+    def stages(self, *stages: tuple[str, float]) -> None:
+        """Record stages that have just ended, one after the other: each one's name, and how many seconds it took."""
 
 
 class Traces:
     """Makes spans. This class makes none that record anything: it is the one where traces are off."""
 
-    def request(self, method: str, path: str, headers: Iterable[tuple[bytes, bytes]]) -> RequestSpan:
-        """Begin the span of a request, below the caller's if the ASGI scope's headers name it."""
-        return _NO_REQUEST
+    def begin(self, scope: dict[str, Any]) -> None:
+        """Begin the span of a request, below the caller's if the headers of the ASGI scope name it."""
 
-    def batch(self, requests: Sequence[RequestSpan], inputs: int) -> BatchSpan:
+    def end(self, scope: dict[str, Any], route: str, status: int) -> None:
+        """End it with the route, as `POST /prediction`, and the status that was answered."""
+
+    def batch(self, scopes: Iterable[dict[str, Any]], inputs: int) -> Batch:  # noqa: ARG002 - as above
         """Begin the span of a batch of so many inputs, with links to its requests. Any thread may use it."""
         return _NO_BATCH
 
@@ -58,27 +58,37 @@ class Traces:
         """Export what is left. Call it at the end of the process."""
 
 
-_NO_STAGE: Final = contextlib.nullcontext()
-_NO_REQUEST: Final = RequestSpan()
-_NO_BATCH: Final = BatchSpan()
+_NO_BATCH: Final = Batch()
 
 
 def of_this_process(environment: Mapping[str, str] = os.environ) -> Traces:
-    """Return what a worker process traces with. Call it once in each process, after it was forked.
+    """Return what a worker process traces with. Call it once in each process, after it was started.
 
     Raises
     ------
     CannotServeError
-        If the exporter that the variables ask for is not installed, or cannot be set up.
+        As in `exporters`.
+    """
+    found = exporters(environment)
+    return _exporting([make() for make in found]) if found else Traces()
+
+
+def exporters(environment: Mapping[str, str] = os.environ) -> list[Callable[[], "SpanExporter"]]:
+    """Return what makes the exporters that the variables ask for; nothing if traces are off.
+
+    Raises
+    ------
+    CannotServeError
+        If one is not installed.
     """
     if environment.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
-        return Traces()
+        return []
     asked = environment.get("OTEL_TRACES_EXPORTER") or ("otlp" if any(map(environment.get, _ENDPOINTS)) else "none")
     names = [name for text in asked.split(",") if (name := text.strip()) and name != "none"]
-    return _exporting([_exporter(name, environment) for name in names]) if names else Traces()
+    return [_exporter(name, environment) for name in names]
 
 
-def _exporter(name: str, environment: Mapping[str, str]) -> "SpanExporter":
+def _exporter(name: str, environment: Mapping[str, str]) -> Callable[[], "SpanExporter"]:
     """Return an exporter by the name that it has in `OTEL_TRACES_EXPORTER`, as a package announces it."""
     from importlib.metadata import entry_points
 
@@ -95,7 +105,7 @@ def _exporter(name: str, environment: Mapping[str, str]) -> "SpanExporter":
             f"OTEL_TRACES_EXPORTER: there is no exporter {name}: use one of {', '.join(sorted(found))}, or install its "
             "package"
         )
-    exporter: SpanExporter = found[name].load()()
+    exporter: Callable[[], SpanExporter] = found[name].load()
     return exporter
 
 
@@ -125,65 +135,67 @@ class RecordedTraces(Traces):
 
     def __init__(self, provider: "TracerProvider") -> None:
         from opentelemetry import propagate, trace
-        from opentelemetry.trace import SpanKind
+        from opentelemetry.context import Context
 
         self._provider = provider
         self._tracer = provider.get_tracer(_NAME)
         self._extract = propagate.extract  # by OTEL_PROPAGATORS
         self._wanted = {name.encode() for name in propagate.get_global_textmap().fields}
         self._trace = trace
-        self._server = SpanKind.SERVER
+        self._server = trace.SpanKind.SERVER
+        self._no_parent = Context()  # the current span of a thread is another request's
 
-    def request(self, method: str, path: str, headers: Iterable[tuple[bytes, bytes]]) -> RequestSpan:
-        carrier = {name.decode(): value.decode("latin-1") for name, value in headers if name in self._wanted}
-        return _RecordedRequest(
-            self._tracer.start_span(
-                method,
-                self._extract(carrier) if carrier else None,
-                self._server,
-                {"http.request.method": method, "url.path": path},
-            )
+    def begin(self, scope: dict[str, Any]) -> None:
+        """As in `Traces`."""
+        wanted = self._wanted
+        carrier = {name.decode(): value.decode("latin-1") for name, value in scope["headers"] if name in wanted}
+        scope[_SPAN] = self._tracer.start_span(
+            scope["method"],
+            self._extract(carrier) if carrier else self._no_parent,
+            self._server,
+            {"http.request.method": scope["method"], "url.path": scope["path"]},
         )
 
-    def batch(self, requests: Sequence[RequestSpan], inputs: int) -> BatchSpan:
-        links = [
-            self._trace.Link(request.span.get_span_context())
-            for request in requests
-            if isinstance(request, _RecordedRequest)
-        ]
-        context = self._trace.Context()  # no parent: the current span of this thread is another's
-        span = self._tracer.start_span("batch", context, attributes={"onnx_ledger.inputs": inputs}, links=links)
-        return _RecordedBatch(self, span)
+    def end(self, scope: dict[str, Any], route: str, status: int) -> None:
+        """As in `Traces`."""
+        span: Span = scope[_SPAN]
+        span.update_name(route)
+        span.set_attributes({"http.route": route.partition(" ")[2], "http.response.status_code": status})
+        if status >= _SERVER_ERROR:
+            span.set_status(self._trace.StatusCode.ERROR)
+        span.end()
 
-    def below(self, span: "Span", name: str) -> contextlib.AbstractContextManager[object]:
-        """Return a span below another for the time within."""
-        return self._tracer.start_as_current_span(name, self._trace.set_span_in_context(span))
+    def batch(self, scopes: Iterable[dict[str, Any]], inputs: int) -> Batch:
+        """As in `Traces`."""
+        links = [self._trace.Link(scope[_SPAN].get_span_context()) for scope in scopes]
+        attributes = {"onnx_ledger.inputs": inputs}
+        return _RecordedBatch(
+            self._tracer, self._tracer.start_span("batch", self._no_parent, attributes=attributes, links=links)
+        )
 
     def shut_down(self) -> None:
+        """As in `Traces`."""
         self._provider.shutdown()
 
 
-class _RecordedRequest(RequestSpan):
-    def __init__(self, span: "Span") -> None:
-        self.span = span
+class _RecordedBatch(Batch):
+    def __init__(self, tracer: "Tracer", span: "Span") -> None:
+        from opentelemetry.trace import set_span_in_context
 
-    def end(self, route: str, status: int) -> None:
-        from opentelemetry.trace import StatusCode
-
-        self.span.update_name(route)
-        self.span.set_attributes({"http.route": route.partition(" ")[2], "http.response.status_code": status})
-        if status >= _SERVER_ERROR:
-            self.span.set_status(StatusCode.ERROR)
-        self.span.end()
-
-
-class _RecordedBatch(BatchSpan):
-    def __init__(self, traces: RecordedTraces, span: "Span") -> None:
-        self._traces = traces
+        self._tracer = tracer
         self._span = span
+        self._context = set_span_in_context(span)
 
-    def stage(self, name: str) -> contextlib.AbstractContextManager[object]:
-        return self._traces.below(self._span, name)
-
-    def end(self) -> None:
+    def __exit__(self, *_: object) -> None:
         self._span.end()
+
+    def stages(self, *stages: tuple[str, float]) -> None:
+        begins = time.time_ns() - sum(_nanoseconds(seconds) for _, seconds in stages)
+        for name, seconds in stages:
+            span = self._tracer.start_span(name, self._context, start_time=begins)
+            begins += _nanoseconds(seconds)
+            span.end(begins)
+
+
+def _nanoseconds(seconds: float) -> int:
+    return int(seconds * 1e9)

@@ -155,6 +155,11 @@ class Ledger:
         database_url = resolve_database_url(settings.database_url, settings.database_secret_arn)
         return cls.at(database_url, longest=longest, idempotency_hours=idempotency_hours, quotas=quotas)
 
+    @property
+    def connections(self) -> tuple[int, int]:
+        """As in `Pool`."""
+        return self._pool.connections
+
     def close(self) -> None:
         """Close the idle connections, as before a snapshot. The ledger stays usable and opens new ones."""
         self._pool.close()

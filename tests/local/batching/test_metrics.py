@@ -12,17 +12,18 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from local.batching.metrics import Metrics, exposed, of_this_process, port_from
+from local.batching.metrics import Metrics, exposed, of_this_process
 from local.errors import CannotServeError
 from tests.support.repository import ROOT
 
 pytestmark = pytest.mark.server
 
 COUNTING = """
+from functions.shared.ledger.records import ModelIdentity
 from local.batching.metrics import of_this_process
 counted = of_this_process()
-counted.model_info(name="mnist", version="1", sha256="ab", provider="CPUExecutionProvider")
-counted.pool(3, 1)
+counted.model_info(ModelIdentity("mnist", "1", "ab", None, "classification", "CPUExecutionProvider", {}))
+counted.pool(2, 1)
 for _ in range(2):
     counted.answered("POST /prediction", 201, 0.003)
 counted.answered("POST /prediction", 503, 0.001)
@@ -144,7 +145,7 @@ def test_a_folder_that_is_made_for_a_run_is_removed_after_it(port: int) -> None:
 
 def test_without_a_port_nothing_is_counted_and_nothing_imported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", "/nowhere")
-    with exposed("127.0.0.1", None):
+    with exposed("127.0.0.1", 0):
         assert type(of_this_process()) is Metrics
         count("\nimport sys\nassert not [name for name in sys.modules if name.startswith('prometheus')]")
 
@@ -160,11 +161,3 @@ def test_a_port_that_cannot_be_used_is_named(port: int, tmp_path: Path, monkeypa
     monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path / "file"))
     with pytest.raises(CannotServeError, match="METRICS_PORT needs it"), exposed("127.0.0.1", port):
         pass
-
-
-def test_metrics_port_is_a_port_or_empty() -> None:
-    assert port_from({}) is port_from({"METRICS_PORT": ""}) is None
-    assert port_from({"METRICS_PORT": "8002"}) == 8002
-    for wrong in ("0", "65536", "-1", "on", "8002.0", "٣"):
-        with pytest.raises(CannotServeError, match="METRICS_PORT"):
-            port_from({"METRICS_PORT": wrong})

@@ -1,4 +1,4 @@
-"""The server that batches verifies tokens itself: by the issuer's keys, wherever they are, and whether it answers or not."""
+"""The server that batches verifies tokens itself: by the issuer's keys, whether it answers or not."""
 
 import asyncio
 import json
@@ -11,7 +11,8 @@ import pytest
 from joserfc.jwk import ECKey, RSAKey
 
 from local.batching import tokens
-from local.batching.tokens import InvalidTokenError, KeysUnavailableError, TokenSettings, Verifier, problem
+from local.batching.settings import TokenSettings
+from local.batching.tokens import InvalidTokenError, KeysUnavailableError, Verifier, problem
 from local.errors import CannotServeError
 from local.gateway.issuer import AUDIENCE, ISSUER, make_issuer
 from tests.support.tokens import FORGERIES, OTHER_KEY, IssuerServer, claims, signed
@@ -166,7 +167,16 @@ def test_a_discovery_document_of_another_or_that_leads_astray_gives_no_keys(
 
 @pytest.mark.parametrize(
     "document",
-    [b"", b"[]", b"{}", b'{"keys": []}', b'{"keys": {}}', b"\xff", b'{"keys": [' + b"{}," * 100 + b"{}]}", b" " * 300_000],
+    [
+        b"",
+        b"[]",
+        b"{}",
+        b'{"keys": []}',
+        b'{"keys": {}}',
+        b"\xff",
+        b'{"keys": [' + b"{}," * 100 + b"{}]}",
+        b" " * 300_000,
+    ],
     ids=range(8),
 )
 def test_what_is_no_key_set_or_too_large_gives_no_keys(run: Run, document: bytes) -> None:

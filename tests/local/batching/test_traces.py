@@ -5,6 +5,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
@@ -35,6 +36,11 @@ def traces(exported: InMemorySpanExporter) -> Iterator[RecordedTraces]:
     traces.shut_down()
 
 
+def request(method: str, path: str, headers: list[tuple[bytes, bytes]]) -> dict[str, Any]:
+    """A request's ASGI scope."""
+    return {"method": method, "path": path, "headers": headers}
+
+
 def spans(exported: InMemorySpanExporter) -> dict[str, ReadableSpan]:
     return {span.name: span for span in exported.get_finished_spans()}
 
@@ -42,7 +48,9 @@ def spans(exported: InMemorySpanExporter) -> dict[str, ReadableSpan]:
 def test_the_span_of_a_request_continues_the_callers_trace(
     traces: RecordedTraces, exported: InMemorySpanExporter
 ) -> None:
-    traces.request("GET", "/prediction/019ab5a4", HEADERS).end("GET /prediction/{prediction_id}", 200)
+    scope = request("GET", "/prediction/019ab5a4", HEADERS)
+    traces.begin(scope)
+    traces.end(scope, "GET /prediction/{prediction_id}", 200)
 
     span = spans(exported)["GET /prediction/{prediction_id}"]
 
@@ -61,35 +69,41 @@ def test_the_span_of_a_request_continues_the_callers_trace(
 def test_without_a_valid_traceparent_a_request_begins_a_trace(
     traces: RecordedTraces, exported: InMemorySpanExporter, value: bytes | None
 ) -> None:
-    traces.request("GET", "/", [] if value is None else [(b"traceparent", value)]).end("GET /", 200)
+    scope = request("GET", "/", [] if value is None else [(b"traceparent", value)])
+    traces.begin(scope)
+    traces.end(scope, "GET /", 200)
     assert spans(exported)["GET /"].parent is None
 
 
-@pytest.mark.parametrize(("status", "code"), [(201, StatusCode.UNSET), (422, StatusCode.UNSET), (503, StatusCode.ERROR)])
+@pytest.mark.parametrize(
+    ("status", "code"), [(201, StatusCode.UNSET), (422, StatusCode.UNSET), (503, StatusCode.ERROR)]
+)
 def test_an_error_of_the_server_is_one_of_its_span(
     traces: RecordedTraces, exported: InMemorySpanExporter, status: int, code: StatusCode
 ) -> None:
-    traces.request("POST", "/prediction", []).end("POST /prediction", status)
+    scope = request("POST", "/prediction", [])
+    traces.begin(scope)
+    traces.end(scope, "POST /prediction", status)
     assert spans(exported)["POST /prediction"].status.status_code is code
 
 
 def test_the_span_of_a_batch_links_its_requests_and_has_the_stages_below(
     traces: RecordedTraces, exported: InMemorySpanExporter
 ) -> None:
-    first, second = traces.request("POST", "/prediction", HEADERS), traces.request("POST", "/predictions", [])
+    first, second = request("POST", "/prediction", HEADERS), request("POST", "/predictions", [])
+    for scope in (first, second):
+        traces.begin(scope)
 
     def work() -> None:
-        batch = traces.batch([first, second], 5)
-        for stage in ("decode", "run", "store"):
-            with batch.stage(stage):
-                pass
-        batch.end()
+        with traces.batch([first, second], 5) as batch:
+            batch.stages(("decode", 0.25), ("run", 0.5))
+            batch.stages(("store", 0.125))
 
     thread = threading.Thread(target=work)
     thread.start()
     thread.join()
-    first.end("POST /prediction", 201)
-    second.end("POST /predictions", 201)
+    for scope in (first, second):
+        traces.end(scope, f"POST {scope['path']}", 201)
 
     found = spans(exported)
     batch = found["batch"]
@@ -97,24 +111,25 @@ def test_the_span_of_a_batch_links_its_requests_and_has_the_stages_below(
     linked = {link.context.span_id for link in batch.links}
     assert linked == {found[name].context.span_id for name in ("POST /prediction", "POST /predictions")}
     assert dict(batch.attributes or {}) == {"onnx_ledger.inputs": 5}
-    for stage in ("decode", "run", "store"):
-        parent = found[stage].parent
-        assert parent is not None
-        assert parent.span_id == batch.context.span_id
+    for stage, seconds in (("decode", 0.25), ("run", 0.5), ("store", 0.125)):
+        span = found[stage]
+        assert span.parent is not None
+        assert span.parent.span_id == batch.context.span_id
+        assert (span.end_time or 0) - (span.start_time or 0) == seconds * 1e9
+    assert found["decode"].end_time == found["run"].start_time
 
 
-USE = """
+USE = f"""
 import sys
 from local.batching.traces import of_this_process
 traces = of_this_process()
-span = traces.request("GET", "/", [(b"traceparent", b"00-%s-%s-01")])
-batch = traces.batch([span], 1)
-with batch.stage("decode"):
-    pass
-batch.end()
-span.end("GET /", 200)
+scope = {{"method": "GET", "path": "/", "headers": [(b"traceparent", b"00-{TRACE}-{PARENT}-01")]}}
+traces.begin(scope)
+with traces.batch([scope], 1) as batch:
+    batch.stages(("decode", 0.001))
+traces.end(scope, "GET /", 200)
 traces.shut_down()
-""" % (TRACE, PARENT)
+"""
 
 
 def run_with(**variables: str) -> str:
