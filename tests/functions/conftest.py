@@ -38,7 +38,8 @@ OF_BOTH_SERVERS = frozenset(
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run the tests of the contract against both servers."""
-    if "api" in metafunc.fixturenames and metafunc.module.__name__ in OF_BOTH_SERVERS:
+    of_lambda = metafunc.definition.get_closest_marker("of_lambda")
+    if "api" in metafunc.fixturenames and metafunc.module.__name__ in OF_BOTH_SERVERS and not of_lambda:
         metafunc.parametrize("server", ["lambda", "batching"], indirect=True)
 
 
