@@ -114,7 +114,8 @@ class _Routes(NamedTuple):
 
 
 def _endpoints() -> FastAPI:
-    functions = (predict, upload, list_predictions, get_prediction, delete_predictions, describe, health, pages, infer)
+    """Return the endpoints of all functions but `infer`, whose paths are answered to other methods as by `describe`."""
+    functions = (predict, upload, list_predictions, get_prediction, delete_predictions, describe, health, pages)
     return answer_in_protocol(create_app(*(function.router for function in functions), describe.open_inference))
 
 
@@ -148,6 +149,7 @@ class Application:
         self._handlers = app.exception_handlers
         self._app = Endpoints(app)
         self._fixed = frozenset(path for route in app.routes if "{" not in (path := getattr(route, "path", "{")))
+        self._infer = Endpoints(answer_in_protocol(create_app(infer.router)))
         self._blocking = 0
         self._ids = 0
         self._id_prefix = os.urandom(8).hex()
@@ -305,7 +307,8 @@ class Application:
         if is_head:
             scope["method"] = "GET"
         with wait_budget.limited():
-            result = Exchange(body).run(self._app, scope)
+            is_infer = scope["method"] == "POST" and scope["path"].startswith("/v1/models/")
+            result = Exchange(body).run(self._infer if is_infer else self._app, scope)
         response = Response(b"", result["status"])
         response.raw_headers = [(name, value) for name, value in result["headers"]]
         response.body = b"" if is_head else result["body"]

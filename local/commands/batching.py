@@ -78,6 +78,7 @@ async def start_batching(
         )
     cleanup.push_async_callback(in_thread, process.stop)
     running = asyncio.create_task(_ended(process, log))
+    cleanup.callback(running.cancel)
     asking = asyncio.create_task(_answers(listener))
     try:
         await unless_stopped(stop, _first(running, asking))
