@@ -79,6 +79,19 @@ class Route(NamedTuple):
     keep_outputs: bool
 
 
+class Answer(Protocol):
+    """Where the answer to a request goes: a future, or what stands for it. It belongs to the event loop."""
+
+    def done(self) -> bool:
+        """Tell whether there is an answer."""
+
+    def cancelled(self) -> bool:
+        """Tell whether nobody waits for it."""
+
+    def set_result(self, response: Response, /) -> None:
+        """Answer."""
+
+
 class Job:
     """A request that waits for its answer.
 
@@ -89,7 +102,7 @@ class Job:
     arrived, deadline
         When it arrived, and when it is too late to begin, on the monotonic clock.
     answer
-        The future of its answer, which belongs to the event loop.
+        Where its answer goes.
     begun
         Whether it is at work, and may be stored.
     """
@@ -104,7 +117,7 @@ class Job:
         request_id: str,
         arrived: float,
         deadline: float,
-        answer: "asyncio.Future[Response]",
+        answer: Answer,
     ) -> None:
         self.route = route
         self.scope = scope

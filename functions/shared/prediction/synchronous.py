@@ -299,7 +299,7 @@ def _commit_each_with_objects(
 
 def _lines(made: Iterable[Predicted]) -> Iterator[tuple[str, dict[str, object]]]:
     for one in made:
-        of_request = {} if one.request_id is None else {"function_request_id": one.request_id}
+        of_request: dict[str, object] = {} if one.request_id is None else {"function_request_id": one.request_id}
         for prediction in one.predictions:
             about = {"prediction_id": str(prediction.prediction_id), "user_id": prediction.user_id}
             yield "predicted", about | of_request
