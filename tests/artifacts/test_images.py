@@ -21,9 +21,13 @@ import yaml
 from functions.shared.ledger.ledger import Ledger
 from local.services.postgres import EmbeddedPostgres
 from tests.support.ports import free_port
+from tests.support.readme import commands
 from tests.support.repository import DIGIT, ROOT
 
 KINDS = {"cpu": "onnx-ledger-test", "gpu": "onnx-ledger-gpu-test"}
+COMPOSE_FILE = "local/server/compose.yaml"
+COMPOSE = yaml.safe_load((ROOT / COMPOSE_FILE).read_text("utf-8"))
+MIGRATE = COMPOSE["services"]["migrate"]["command"]
 _START_TIMEOUT = 120.0  # seconds
 _STOP_SECONDS = 10
 
@@ -128,10 +132,6 @@ def server(image: str, database: str) -> Iterator[Server]:
         yield server
 
 
-COMPOSE = yaml.safe_load((ROOT / "local/server/compose.yaml").read_text("utf-8"))
-MIGRATE = COMPOSE["services"]["migrate"]["command"]
-
-
 def test_a_stop_finishes_what_was_taken_and_nothing_is_lost(server: Server, database: str) -> None:
     answered: list[UUID] = [server.predict()]
     stopping = Event()
@@ -181,5 +181,12 @@ def test_the_image_for_gpus_serves_on_the_cpu_as_well(database: str) -> None:
         server.predict()
 
 
-def test_compose_file_is_one() -> None:
-    docker("compose", "-f", "local/server/compose.yaml", "config", "--quiet")
+def test_the_readmes_lines_are_those_that_are_tried_here() -> None:
+    images, compose, *_ = commands("Serve it from a container or a GPU")
+    build_line, migrate_line, run_line = (line.split() for line in images.splitlines())
+    assert build_line == ["docker", "build", "-f", "local/Dockerfile.cpu", "-t", "onnx-ledger", "."]
+    migrate = MIGRATE[: MIGRATE.index("--or-newer")]
+    assert migrate_line == ["docker", "run", "--rm", "--env", "DATABASE_URL", "onnx-ledger", *migrate]
+    assert run_line == ["docker", "run", "--env", "DATABASE_URL", "--publish", "3000:3000", "onnx-ledger"]
+    assert compose.split() == ["docker", "compose", "-f", COMPOSE_FILE, "up", "--build"]
+    docker("compose", "-f", COMPOSE_FILE, "config", "--quiet")
