@@ -246,11 +246,7 @@ class Verifier:
 
     def _remember(self, digest: bytes, verified: _Verified) -> Claims:
         if len(self._verified) >= MOST_TOKENS:
-            now = time.time()
-            for old in [one for one, entry in self._verified.items() if entry.until <= now]:
-                del self._verified[old]
-            while len(self._verified) >= MOST_TOKENS:
-                del self._verified[next(iter(self._verified))]  # the one that was verified first
+            del self._verified[next(iter(self._verified))]  # the one that was verified first
         self._verified[digest] = verified
         return verified.claims
 

@@ -67,7 +67,7 @@ def read(url: str) -> Samples:
     }
 
 
-def of(samples: Samples, name: str, **labels: str) -> float | None:
+def of(samples: Samples, name: str, /, **labels: str) -> float | None:
     return samples.get((name, frozenset(labels.items())))
 
 

@@ -59,7 +59,7 @@ class Watched:
             for sample in family.samples
         }
 
-    def counted(self, name: str, **labels: str) -> float:
+    def counted(self, name: str, /, **labels: str) -> float:
         return self.metrics().get((name, frozenset(labels.items())), 0)
 
 
@@ -84,7 +84,7 @@ def test_predictions_refusals_and_batches_are_counted_whatever_process_answers(w
 
     found = watched.metrics()
 
-    def of(name: str, **labels: str) -> float | None:
+    def of(name: str, /, **labels: str) -> float | None:
         return found.get((name, frozenset(labels.items())))
 
     assert of("onnx_ledger_predictions_total") == 24
