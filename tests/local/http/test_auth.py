@@ -132,7 +132,9 @@ def test_the_function_of_an_open_route_is_told_nothing(closed: httpx.Client, iss
 def test_a_body_is_not_waited_for_from_a_client_without_a_token(closed_server: LocalServer, path: str) -> None:
     url = httpx.URL(closed_server.address)
     with socket.create_connection((url.host, url.port), timeout=10) as client:
-        client.sendall(f"POST {path} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 9\r\nexpect: 100-continue\r\n\r\n".encode())
+        client.sendall(
+            f"POST {path} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 9\r\nexpect: 100-continue\r\n\r\n".encode()
+        )
         received = b""
         while chunk := client.recv(65536):  # until the server closes: the client may send the body or not
             received += chunk
