@@ -58,11 +58,14 @@ _V2: Final = re.compile(r"/v2/models/(?P<name>[^/]+)(?:/versions/(?P<version>[^/
 _V1: Final = re.compile(r"/v1/models/(?P<name>[^/]+):predict")
 
 
-_OPEN: Final = re.compile(r"/|/health|/openapi\.json|/docs(/.*)?|/v2|/v2/health/.*")
+OPEN: Final = re.compile(r"/|/health|/openapi\.json|/docs(/.*)?|/v2|/v2/health/.*")
 """Paths that need no token: they tell nothing of users. As in template.yaml."""
 
 _TEMPLATE: Final = "onnx_ledger.template"
 """Where a request's scope has the path of its route, if FastAPI does not find it."""
+
+_READ: Final = "onnx_ledger.read"
+"""What is in a request's scope once its body is asked for."""
 
 _CLIENT_GONE: Final = 499
 """What is counted in place of a status if nobody was there to read it, as nginx does."""
@@ -190,6 +193,10 @@ class Application:
             return
         self._watched(scope, response.status_code, arrived)
         headers = [*response.raw_headers, (b"x-request-id", request_id.encode())]
+        if _READ not in scope and any(name == b"expect" for name, _ in scope["headers"]):
+            # The client was not told to send the body. If the connection stayed open, client and server could disagree
+            # about where the next request begins.
+            headers.append((b"connection", b"close"))
         await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
         await send({"type": "http.response.body", "body": response.body})
 
@@ -296,7 +303,7 @@ class Application:
         if path.endswith("/"):
             scope["path"] = path = path.rstrip("/") or "/"
         scope["aws.event"] = {"requestContext": {}}
-        if self._verifier is not None and scope["method"] != "OPTIONS" and not _OPEN.fullmatch(path):
+        if self._verifier is not None and scope["method"] != "OPTIONS" and not OPEN.fullmatch(path):
             try:
                 await self._verifier.accept(scope)
             except Problem as problem:
@@ -402,6 +409,7 @@ async def _read(scope: dict[str, Any], receive: Receive, limit: int) -> bytes:
     for name, value in scope["headers"]:
         if name == b"content-length" and int(value) > limit:  # the server has checked that it is a number
             raise _too_large(f"The body is {int(value)} bytes long; at most {limit} are allowed.")
+    scope[_READ] = True
     message = await receive()
     body: bytes = message.get("body", b"")
     if message.get("more_body"):
