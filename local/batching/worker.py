@@ -70,7 +70,7 @@ def _verifier(settings: TokenSettings | None) -> Verifier | None:
 def _write_lines_whole() -> None:
     """Write to the log what is written at once in one piece: otherwise lines of several processes get mixed up."""
     if sys.stdout is not None:
-        sys.stdout = open(sys.stdout.fileno(), "w", _LOG_BUFFER, encoding="utf-8", closefd=False)  # noqa: PTH123, SIM115 - it is no path, and stays open
+        sys.stdout = open(sys.stdout.fileno(), "w", _LOG_BUFFER, encoding="utf-8", closefd=False)  # noqa: SIM115 - it is no path, and stays open
 
 
 def _end_with(parent: Any) -> None:  # noqa: ANN401 - multiprocessing does not name its type
