@@ -25,7 +25,7 @@ from functions.shared.prediction.requests import PredictionRequest
 from functions.shared.prediction.serving import Serving
 from functions.shared.prediction.synchronous import Predicted, store
 from functions.shared.prediction.synchronous import predict as predict_requests
-from functions.shared.queue.predictions import PredictionQueue
+from functions.shared.queue.predictions import SqsQueue
 from functions.shared.settings import PredictSettings
 
 router = APIRouter(tags=["predictions"], route_class=DirectRoute)
@@ -47,7 +47,7 @@ def environment() -> Environment:
     serving = Serving.start(
         settings,
         uploads_bucket=Bucket(settings.bucket_for_uploads) if settings.bucket_for_uploads else None,
-        queue=PredictionQueue(settings.queue_url) if settings.queue_url else None,
+        queue=SqsQueue(settings.queue_url) if settings.queue_url else None,
         max_upload_bytes=settings.max_upload_bytes,
         idempotency_hours=settings.idempotency_hours,
         quotas=settings.quotas,
