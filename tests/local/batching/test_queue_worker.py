@@ -184,8 +184,14 @@ def test_what_a_killed_worker_was_at_is_predicted_once_its_lease_is_up(
     made = queue(serving, *[DIGIT_BYTES] * 200)
     victim = start_child()
 
+    def is_idle() -> bool:
+        """Whether the database has done all that it was asked."""
+        active = "SELECT 1 FROM pg_stat_activity WHERE state = 'active' AND pid <> pg_backend_pid() AND datname = "
+        return not query(active + "current_database()")
+
     def is_stopped_amid_a_batch() -> bool:
         victim.process.send_signal(signal.SIGSTOP)
+        assert soon(is_idle, PATIENCE)
         if statuses(query)["processing"]:
             return True
         victim.process.send_signal(signal.SIGCONT)
