@@ -1,1 +1,1 @@
-"""A server that takes HTTP itself, and predicts and commits together what arrives while it is at work."""
+"""The server that batches: requests that arrive together are predicted together, and stored in one commit."""
