@@ -51,23 +51,35 @@ def query(database_url: str) -> Iterator[Query]:
     connection.close()
 
 
-def serving_of(url: str, model: Path = ROOT / "model_artifacts" / "mnist") -> Serving:
-    return Serving.start(WorkerSettings.from_environment({"DATABASE_URL": url, "MODEL": str(model)}))
+Serve = Callable[..., Serving]
 
 
 @pytest.fixture
-def serving(database_url: str) -> Iterator[Serving]:
-    made = serving_of(database_url)
-    yield made
-    made.ledger.close()
+def serve() -> Iterator[Serve]:
+    """Return a function that loads a model, with a ledger that is closed after the test."""
+    made: list[Serving] = []
+
+    def start(url: str, model: Path = ROOT / "model_artifacts" / "mnist") -> Serving:
+        made.append(Serving.start(WorkerSettings.from_environment({"DATABASE_URL": url, "MODEL": str(model)})))
+        return made[-1]
+
+    yield start
+    for one in made:
+        one.ledger.close()
+
+
+@pytest.fixture
+def serving(serve: Serve, database_url: str) -> Serving:
+    return serve(database_url)
 
 
 StartWorker = Callable[..., QueueWorker]
 
 
 @pytest.fixture
-def start_worker() -> Iterator[StartWorker]:
+def start_worker(serve: Serve) -> Iterator[StartWorker]:
     """Return a function that starts a worker in this process, which is stopped after the test."""
+    assert serve is not None  # the workers are stopped before their ledgers are closed
     workers: list[QueueWorker] = []
 
     def start(serving: Serving, *rest: Any, **options: Any) -> QueueWorker:
@@ -258,10 +270,10 @@ def test_an_input_that_a_batch_fails_on_is_tried_alone_and_then_given_up(
 
 
 def test_what_another_model_was_asked_for_fails_and_says_so(
-    serving: Serving, start_worker: StartWorker, query: Query, database_url: str
+    serve: Serve, serving: Serving, start_worker: StartWorker, query: Query, database_url: str
 ) -> None:
     (made,) = queue(serving, DIGIT_BYTES)
-    start_worker(serving_of(database_url, ROOT / "model_artifacts" / "diabetes"))
+    start_worker(serve(database_url, ROOT / "model_artifacts" / "diabetes"))
     assert soon(all_are(query, "failed"), PATIENCE)
     assert "takes features" in str(record(serving, made).error)
 
@@ -284,9 +296,9 @@ def test_a_worker_that_sleeps_in_this_process_is_woken_at_once(
 
 
 def test_workers_elsewhere_are_woken_at_once(
-    serving: Serving, start_worker: StartWorker, query: Query, database_url: str
+    serve: Serve, serving: Serving, start_worker: StartWorker, query: Query, database_url: str
 ) -> None:
-    elsewhere = serving_of(database_url)
+    elsewhere = serve(database_url)
     worker = start_worker(elsewhere)
     for _ in range(3):
         assert soon(lambda: is_asleep(worker), PATIENCE)
@@ -295,7 +307,12 @@ def test_workers_elsewhere_are_woken_at_once(
 
 
 def test_a_worker_that_is_busy_leaves_it_to_another(
-    serving: Serving, start_worker: StartWorker, query: Query, database_url: str, monkeypatch: pytest.MonkeyPatch
+    serve: Serve,
+    serving: Serving,
+    start_worker: StartWorker,
+    query: Query,
+    database_url: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     at_work, go_on = threading.Event(), threading.Event()
     decode = Model.decode_image
@@ -311,7 +328,7 @@ def test_a_worker_that_is_busy_leaves_it_to_another(
     assert soon(lambda: is_asleep(worker), PATIENCE)
     (slow,) = queue(serving, DIGIT_BYTES + b"slow", worker=worker)
     assert at_work.wait(PATIENCE)
-    other = start_worker(serving_of(database_url))
+    other = start_worker(serve(database_url))
     assert soon(lambda: is_asleep(other), PATIENCE)
 
     (quick,) = queue(serving, DIGIT_BYTES, worker=worker)
@@ -340,19 +357,18 @@ def test_a_worker_whose_ear_was_cut_off_hears_again(serving: Serving, start_work
 
 @pytest.mark.skipif(PGBOUNCER is None, reason="needs the pgbouncer command (apt-get install pgbouncer)")
 def test_behind_a_pooler_in_transaction_mode_a_worker_looks_itself(
-    start_worker: StartWorker, query: Query, database_url: str
+    serve: Serve, start_worker: StartWorker, query: Query, database_url: str
 ) -> None:
     with TemporaryDirectory() as folder, PgBouncer(database_url, Path(folder)):
         database = urlsplit(database_url).path
         url = f"postgresql://anna@{database}?host={quote(folder)}&port={PORT}&pooler=transaction"
-        pooled = serving_of(url)
+        pooled = serve(url)
         worker = start_worker(pooled, poll_seconds=0.2)
         for _ in range(3):
             queue(pooled, DIGIT_BYTES)
             assert soon(all_are(query, "succeeded"), PATIENCE)
         assert query("SELECT 1 FROM pg_stat_activity WHERE query LIKE 'LISTEN%' AND pid <> pg_backend_pid()") == []
         worker.stop(10)
-        pooled.ledger.close()
 
 
 def test_what_no_worker_was_woken_for_is_found_by_the_poll(
@@ -364,12 +380,12 @@ def test_what_no_worker_was_woken_for_is_found_by_the_poll(
     assert soon(all_are(query, "succeeded"), PATIENCE)
 
 
-def test_a_database_that_goes_away_and_comes_back_loses_nothing(start_worker: StartWorker) -> None:
+def test_a_database_that_goes_away_and_comes_back_loses_nothing(serve: Serve, start_worker: StartWorker) -> None:
     with TemporaryDirectory() as folder:
         postgres = EmbeddedPostgres(Path(folder), durable=False)
         with postgres:
             upgrade(postgres.url)
-            serving = serving_of(postgres.url)
+            serving = serve(postgres.url)
             worker = start_worker(serving)
             (before,) = queue(serving, DIGIT_BYTES, worker=worker)
             assert soon(lambda: record(serving, before).status == "succeeded", PATIENCE)
@@ -379,14 +395,13 @@ def test_a_database_that_goes_away_and_comes_back_loses_nothing(start_worker: St
             made = queue(serving, DIGIT_BYTES, DIGIT_BYTES, worker=worker)
             assert soon(lambda: {record(serving, one).status for one in made} == {"succeeded"}, PATIENCE)
             worker.stop(10)
-            serving.ledger.close()
 
 
 def test_what_a_worker_was_at_when_the_database_went_away_is_predicted_when_it_is_back(
-    serving: Serving, start_worker: StartWorker, query: Query, database_url: str
+    serve: Serve, serving: Serving, start_worker: StartWorker, query: Query, database_url: str
 ) -> None:
     with TemporaryDirectory() as folder, Proxy(parse_database_url(database_url), Path(folder)) as proxy:
-        proxied = serving_of(proxy.url)
+        proxied = serve(proxy.url)
         made = queue(serving, DIGIT_BYTES, DIGIT_BYTES)
         proxied.ledger.register(proxied.identity)
         # The worker listens, claims, and cannot record what it has predicted, neither the first time nor the second.
@@ -395,7 +410,6 @@ def test_what_a_worker_was_at_when_the_database_went_away_is_predicted_when_it_i
         assert soon(all_are(query, "succeeded"), PATIENCE)
         assert {record(serving, one).label for one in made} == {"7"}
         worker.stop(10)
-        proxied.ledger.close()
 
 
 # --- stopping --------------------------------------------------------------------------------------------------------
@@ -415,9 +429,9 @@ def test_stopping_finishes_what_is_claimed_and_leaves_the_rest_queued(
 
 
 def test_stopping_gives_back_what_takes_too_long(
-    start_worker: StartWorker, query: Query, database_url: str, tmp_path: Path
+    serve: Serve, start_worker: StartWorker, query: Query, database_url: str, tmp_path: Path
 ) -> None:
-    slow = serving_of(database_url, package(tmp_path / "slow", looping()))
+    slow = serve(database_url, package(tmp_path / "slow", looping()))
     (made,) = queue(slow, HOURS)
     worker = start_worker(slow, time_seconds=20.0)
     assert soon(all_are(query, "processing"), PATIENCE)
@@ -425,11 +439,9 @@ def test_stopping_gives_back_what_takes_too_long(
     worker.stop(0.5)
 
     assert query("SELECT status, attempts FROM predictions") == [["queued", None]]
-    other = start_worker(serving_of(database_url))  # of another model, which takes no features
+    start_worker(serve(database_url))  # of another model, which takes no features
     assert soon(all_are(query, "failed"), PATIENCE)
-    assert "takes images" in str(record(slow, made).error)
-    other.stop(10)
-    slow.ledger.close()
+    assert "takes image" in str(record(slow, made).error)
 
 
 def test_a_stopped_worker_claims_nothing_more(serving: Serving, start_worker: StartWorker, query: Query) -> None:
