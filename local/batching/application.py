@@ -40,7 +40,7 @@ from functions.shared.prediction.sweeping import Sweeper
 from functions.shared.queue.predictions import PredictionQueue
 from functions.shared.settings import SettingsError, SweepSettings
 from functions.upload import handler as upload
-from local.batching.batcher import Batcher, Job, Limits, Route, full
+from local.batching.batcher import Batcher, Job, Limits, Route, full, stopped
 from local.batching.metrics import Metrics
 from local.batching.queue_worker import LedgerQueue, QueueWorker
 from local.batching.settings import BatchingSettings
@@ -284,8 +284,12 @@ class Application:
         except Problem as problem:
             return await self._refuse(scope, problem)
         answer: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
-        self._batcher.put(Job(route, scope, body, request_id, arrived, deadline, answer))
-        return await answer
+        job = Job(route, scope, body, request_id, arrived, deadline, answer)
+        self._batcher.put(job)
+        try:
+            return await answer
+        except asyncio.CancelledError:  # the server stops, and does not wait any longer
+            return await self._refuse(scope, stopped(begun=job.begun))
 
     def _route(self, scope: dict[str, Any]) -> Route | None:
         path: str = scope["path"]
