@@ -204,6 +204,10 @@ class Batcher:
         """Tell whether another request may wait."""
         return len(self._waiting) < self._limits.queued and self._queued_bytes < MAX_QUEUED_BYTES
 
+    def has_waiting(self) -> bool:
+        """Tell whether a request waits. Any thread may ask."""
+        return bool(self._waiting)
+
     def put(self, job: Job) -> None:
         """Add a request to the queue."""
         with self._wake:

@@ -39,7 +39,7 @@ def configuration(settings: BatchingSettings) -> uvicorn.Config:
         forwarded_allow_ips=settings.forwarded_allow_ips,
         server_header=False,
         timeout_keep_alive=KEEP_ALIVE,
-        timeout_graceful_shutdown=settings.stop_seconds,
+        timeout_graceful_shutdown=max(1, settings.stop_seconds - settings.stop_seconds_of_queue),
         timeout_worker_healthcheck=60,
     )
 
