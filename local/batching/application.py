@@ -214,8 +214,9 @@ class Application:
         if scope["method"] != "POST" or (route := self._hot.get(scope["path"])) is None:
             return None
         most = self._env.limits.body_bytes
+        queues = self._env.serving.queue is not None
         for name, value in scope["headers"]:
-            if (name == b"content-length" and int(value) > most) or (name == b"prefer" and self._queues):
+            if (name == b"content-length" and int(value) > most) or (name == b"prefer" and queues):
                 return None
         if not self._batcher.has_room():
             return None
@@ -278,7 +279,6 @@ class Application:
             If a setting is wrong, or the model cannot be served.
         """
         self._env = predict.environment()
-        self._queues = self._env.serving.queue is not None
         self._env.serving.warm_up()
         self._metrics.model_info(self._env.serving.identity)
         self._routes = _Routes.of(self._env)
