@@ -9,8 +9,9 @@ import contextvars
 import os
 import re
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from http import HTTPStatus
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -28,17 +29,20 @@ from functions.predict import asked as predict_asked
 from functions.predict import handler as predict
 from functions.shared import wait_budget
 from functions.shared.api.app import Application as Endpoints
-from functions.shared.api.app import Exchange, answer_error, create_app
+from functions.shared.api.app import Exchange, answer_error, create_app, without_waiting
 from functions.shared.api.open_inference import answer_in_protocol
 from functions.shared.api.preferences import prefers_async
 from functions.shared.api.problems import Problem
 from functions.shared.inference.errors import InferenceError
 from functions.shared.ledger.errors import LedgerError
 from functions.shared.log import logger
-from functions.shared.settings import SettingsError
+from functions.shared.prediction.sweeping import Sweeper
+from functions.shared.queue.predictions import PredictionQueue
+from functions.shared.settings import SettingsError, SweepSettings
 from functions.upload import handler as upload
-from local.batching.batcher import Batcher, Job, Limits, Route, full, stopped
+from local.batching.batcher import Answer, Batcher, Job, Limits, Route, full, stopped
 from local.batching.metrics import Metrics
+from local.batching.queue_worker import LedgerQueue, QueueWorker
 from local.batching.settings import BatchingSettings
 from local.batching.traces import Traces
 
@@ -70,13 +74,15 @@ _READ: Final = "onnx_ledger.read"
 _CLIENT_GONE: Final = 499
 """What is counted in place of a status if nobody was there to read it, as nginx does."""
 
+_SOME_REQUEST: Final[dict[str, Any]] = {"type": "http", "method": "POST", "path": "/prediction", "headers": []}
+
 _METHODS: Final = frozenset(("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"))
 
 
 class Verifier(Protocol):
     """What verifies tokens: `local.batching.tokens.Verifier`, which is loaded only where tokens are needed."""
 
-    async def accept(self, scope: dict[str, Any]) -> None:
+    def accept(self, scope: dict[str, Any]) -> Coroutine[Any, Any, None]:
         """Put what the token of a request says into its event. Raises `Problem` if there is no valid one."""
 
 
@@ -94,6 +100,24 @@ class _Context:
     def get_remaining_time_in_millis(self) -> int:
         """Return how long the request may still take."""
         return max(0, int((self._deadline - time.monotonic()) * 1000))
+
+
+class Ticket(NamedTuple):
+    """What a request was admitted with that goes straight into the queue.
+
+    Attributes
+    ----------
+    route, scope, request_id, arrived
+        The request.
+    most_bytes
+        The largest body that it may have.
+    """
+
+    route: Route
+    scope: dict[str, Any]
+    request_id: str
+    arrived: float
+    most_bytes: int
 
 
 class _Routes(NamedTuple):
@@ -153,6 +177,8 @@ class Application:
         self._app = Endpoints(app)
         self._fixed = frozenset(path for route in app.routes if "{" not in (path := getattr(route, "path", "{")))
         self._infer = Endpoints(answer_in_protocol(create_app(infer.router)))
+        self._unanswered: set[Answer] = set()
+        self._queue_worker: QueueWorker | None = None
         self._blocking = 0
         self._ids = 0
         self._id_prefix = os.urandom(8).hex()
@@ -163,8 +189,7 @@ class Application:
             await self._live(receive, send)
             return
         arrived = time.monotonic()
-        self._ids += 1
-        request_id = f"{self._id_prefix}-{self._ids:08x}"
+        request_id = self._new_id()
         self._traces.begin(scope)
         try:
             response = await self._respond(scope, receive, request_id, arrived)
@@ -179,6 +204,40 @@ class Application:
             headers.append((b"connection", b"close"))
         await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
         await send({"type": "http.response.body", "body": response.body})
+
+    def _new_id(self) -> str:
+        self._ids += 1
+        return f"{self._id_prefix}-{self._ids:08x}"
+
+    def admit(self, scope: dict[str, Any]) -> Ticket | None:
+        """Admit a request to the queue by its head; None if it has to be answered by this application as a whole."""
+        if scope["method"] != "POST" or (route := self._hot.get(scope["path"])) is None:
+            return None
+        most = self._env.limits.body_bytes
+        queues = self._env.serving.queue is not None
+        for name, value in scope["headers"]:
+            if (name == b"content-length" and int(value) > most) or (name == b"prefer" and queues):
+                return None
+        if not self._batcher.has_room():
+            return None
+        if self._sites is not None and self._sites.refusal("POST", scope["headers"]) is not None:
+            return None
+        scope["aws.event"] = {"requestContext": {}}
+        if self._verifier is not None and not _at_once(self._verifier.accept(scope)):
+            return None
+        self._traces.begin(scope)
+        return Ticket(route, scope, self._new_id(), time.monotonic(), most)
+
+    def put(self, scope: dict[str, Any], body: bytes, ticket: Ticket, answer: Answer) -> None:
+        """Put an admitted request into the queue."""
+        self._unanswered.add(answer)
+        deadline = ticket.arrived + self._settings.request_seconds
+        self._batcher.put(Job(ticket.route, scope, body, ticket.request_id, ticket.arrived, deadline, answer))
+
+    def left(self, ticket: Ticket, answer: Answer, status: int) -> None:
+        """Note that an admitted request is answered."""
+        self._unanswered.discard(answer)
+        self._watched(ticket.scope, status, ticket.arrived)
 
     def _watched(self, scope: dict[str, Any], status: int, arrived: float) -> None:
         route = self._name_of(scope)
@@ -197,12 +256,18 @@ class Application:
         await receive()
         try:
             self.start()
+            self._start_queue_worker()
         except (SettingsError, InferenceError, LedgerError) as error:
             await send({"type": "lifespan.startup.failed", "message": f"{type(error).__name__}: {error}"})
             return
         await send({"type": "lifespan.startup.complete"})
         await receive()
+        if self._queue_worker is not None:
+            await asyncio.to_thread(self._queue_worker.stop, self._settings.stop_seconds_of_queue)
         self.stop()
+        for answer in list(self._unanswered):  # their time to be finished is over
+            answer.set_result(await self._refuse(_SOME_REQUEST, stopped(begun=True)))
+        await asyncio.sleep(0)  # lets the connections send what was just written
         await send({"type": "lifespan.shutdown.complete"})
 
     def start(self) -> None:
@@ -231,6 +296,20 @@ class Application:
             traces=self._traces,
         )
 
+    def _start_queue_worker(self) -> None:
+        """Make the table of predictions the queue, unless SQS is it."""
+        serving = self._env.serving
+        if serving.queue is not None:
+            return
+        sweeper = Sweeper.configured(SweepSettings.from_environment(), None)
+        worker = QueueWorker(
+            serving, sweeper, is_busy=self._batcher.has_waiting, time_seconds=self._settings.queue_seconds
+        )
+        queue = LedgerQueue(serving.ledger, worker)
+        self._env = self._env._replace(serving=serving._replace(queue=queue))
+        self._queue_worker = worker
+        worker.start()
+
     def stop(self) -> None:
         """Let the threads end."""
         self._batcher.close()
@@ -255,8 +334,10 @@ class Application:
                 return await self._refuse(scope, problem)
         deadline = arrived + self._settings.request_seconds
         route = self._route(scope) if scope["method"] == "POST" else None
-        if route is not None and route is self._routes.one and self._env.serving.queue is not None:
-            route = None if prefers_async(Request(scope)) else route
+        queue = self._env.serving.queue
+        if queue is not None and route is self._routes.one and prefers_async(Request(scope)):
+            queue_one = partial(self._queue_one, queue)
+            return await self._answer_in_thread(scope, receive, request_id, deadline, queue_one)
         if route is None:
             return await self._answer_in_thread(scope, receive, request_id, deadline)
         if not self._batcher.has_room():
@@ -290,7 +371,12 @@ class Application:
         return None
 
     async def _answer_in_thread(
-        self, scope: dict[str, Any], receive: Receive, request_id: str, deadline: float
+        self,
+        scope: dict[str, Any],
+        receive: Receive,
+        request_id: str,
+        deadline: float,
+        answer: Callable[[dict[str, Any], bytes, str], Response] | None = None,
     ) -> Response:
         probe = scope["path"] in _PROBES
         if not probe and self._blocking >= _MOST_BLOCKING:
@@ -306,7 +392,7 @@ class Application:
         try:
             threads = self._probing if probe else self._threads
             return await asyncio.get_running_loop().run_in_executor(
-                threads, run, self._answer_blocking, scope, body, request_id
+                threads, run, answer or self._answer_blocking, scope, body, request_id
             )
         finally:
             self._blocking -= 1
@@ -325,8 +411,30 @@ class Application:
         response.body = b"" if is_head else result["body"]
         return response
 
+    def _queue_one(self, queue: PredictionQueue, scope: dict[str, Any], body: bytes, request_id: str) -> Response:
+        """Store an input, queue its prediction, and answer."""
+        logger.request_id = request_id
+        request = Request(scope)
+        with wait_budget.limited():
+            try:
+                return predict_asked.queue_one(self._env, queue, predict_asked.ask_one(self._env, request, body))
+            except Exception as error:  # noqa: BLE001 - the application's handlers answer every one
+                return without_waiting(answer_error(self._handlers, request, error))
+
     async def _refuse(self, scope: dict[str, Any], problem: Problem) -> Response:
         return await answer_error(self._handlers, Request(scope), problem)
+
+
+def _at_once(running: Coroutine[Any, Any, None]) -> bool:
+    """Run a coroutine if it need not wait. Tell whether it has ended well."""
+    try:
+        running.send(None)
+    except StopIteration:
+        return True
+    except Problem:
+        return False
+    running.close()
+    return False
 
 
 async def _read(scope: dict[str, Any], receive: Receive, limit: int) -> bytes:

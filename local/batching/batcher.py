@@ -80,6 +80,19 @@ class Route(NamedTuple):
     keep_outputs: bool
 
 
+class Answer(Protocol):
+    """Where the answer to a request goes: a future, or what stands for it. It belongs to the event loop."""
+
+    def done(self) -> bool:
+        """Tell whether there is an answer."""
+
+    def cancelled(self) -> bool:
+        """Tell whether nobody waits for it."""
+
+    def set_result(self, response: Response, /) -> None:
+        """Answer."""
+
+
 class Job:
     """A request that waits for its answer.
 
@@ -90,7 +103,7 @@ class Job:
     arrived, deadline
         When it arrived, and when it is too late to begin, on the monotonic clock.
     answer
-        The future of its answer, which belongs to the event loop.
+        Where its answer goes.
     begun
         Whether it is at work, and may be stored.
     """
@@ -105,7 +118,7 @@ class Job:
         request_id: str,
         arrived: float,
         deadline: float,
-        answer: "asyncio.Future[Response]",
+        answer: Answer,
     ) -> None:
         self.route = route
         self.scope = scope
@@ -190,6 +203,10 @@ class Batcher:
     def has_room(self) -> bool:
         """Tell whether another request may wait."""
         return len(self._waiting) < self._limits.queued and self._queued_bytes < MAX_QUEUED_BYTES
+
+    def has_waiting(self) -> bool:
+        """Tell whether a request waits. Any thread may ask."""
+        return bool(self._waiting)
 
     def put(self, job: Job) -> None:
         """Add a request to the queue."""
