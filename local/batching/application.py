@@ -9,7 +9,7 @@ import contextvars
 import os
 import re
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from http import HTTPStatus
@@ -40,7 +40,7 @@ from functions.shared.prediction.sweeping import Sweeper
 from functions.shared.queue.predictions import PredictionQueue
 from functions.shared.settings import SettingsError, SweepSettings
 from functions.upload import handler as upload
-from local.batching.batcher import Batcher, Job, Limits, Route, full, stopped
+from local.batching.batcher import Answer, Batcher, Job, Limits, Route, full, stopped
 from local.batching.metrics import Metrics
 from local.batching.queue_worker import LedgerQueue, QueueWorker
 from local.batching.settings import BatchingSettings
@@ -62,14 +62,19 @@ _V2: Final = re.compile(r"/v2/models/(?P<name>[^/]+)(?:/versions/(?P<version>[^/
 _V1: Final = re.compile(r"/v1/models/(?P<name>[^/]+):predict")
 
 
-_OPEN: Final = re.compile(r"/|/health|/openapi\.json|/docs(/.*)?|/v2|/v2/health/.*")
+OPEN: Final = re.compile(r"/|/health|/openapi\.json|/docs(/.*)?|/v2|/v2/health/.*")
 """Paths that need no token: they tell nothing of users. As in template.yaml."""
 
 _TEMPLATE: Final = "onnx_ledger.template"
 """Where a request's scope has the path of its route, if FastAPI does not find it."""
 
+_READ: Final = "onnx_ledger.read"
+"""What is in a request's scope once its body is asked for."""
+
 _CLIENT_GONE: Final = 499
 """What is counted in place of a status if nobody was there to read it, as nginx does."""
+
+_SOME_REQUEST: Final[dict[str, Any]] = {"type": "http", "method": "POST", "path": "/prediction", "headers": []}
 
 _METHODS: Final = frozenset(("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"))
 
@@ -77,7 +82,7 @@ _METHODS: Final = frozenset(("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST"
 class Verifier(Protocol):
     """What verifies tokens: `local.batching.tokens.Verifier`, which is loaded only where tokens are needed."""
 
-    async def accept(self, scope: dict[str, Any]) -> None:
+    def accept(self, scope: dict[str, Any]) -> Coroutine[Any, Any, None]:
         """Put what the token of a request says into its event. Raises `Problem` if there is no valid one."""
 
 
@@ -95,6 +100,24 @@ class _Context:
     def get_remaining_time_in_millis(self) -> int:
         """Return how long the request may still take."""
         return max(0, int((self._deadline - time.monotonic()) * 1000))
+
+
+class Ticket(NamedTuple):
+    """What a request was admitted with that goes straight into the queue.
+
+    Attributes
+    ----------
+    route, scope, request_id, arrived
+        The request.
+    most_bytes
+        The largest body that it may have.
+    """
+
+    route: Route
+    scope: dict[str, Any]
+    request_id: str
+    arrived: float
+    most_bytes: int
 
 
 class _Routes(NamedTuple):
@@ -154,6 +177,7 @@ class Application:
         self._app = Endpoints(app)
         self._fixed = frozenset(path for route in app.routes if "{" not in (path := getattr(route, "path", "{")))
         self._infer = Endpoints(answer_in_protocol(create_app(infer.router)))
+        self._unanswered: set[Answer] = set()
         self._queue_worker: QueueWorker | None = None
         self._blocking = 0
         self._ids = 0
@@ -165,8 +189,7 @@ class Application:
             await self._live(receive, send)
             return
         arrived = time.monotonic()
-        self._ids += 1
-        request_id = f"{self._id_prefix}-{self._ids:08x}"
+        request_id = self._new_id()
         self._traces.begin(scope)
         try:
             response = await self._respond(scope, receive, request_id, arrived)
@@ -175,8 +198,46 @@ class Application:
             return
         self._watched(scope, response.status_code, arrived)
         headers = [*response.raw_headers, (b"x-request-id", request_id.encode())]
+        if _READ not in scope and any(name == b"expect" for name, _ in scope["headers"]):
+            # The client was not told to send the body. If the connection stayed open, client and server could disagree
+            # about where the next request begins.
+            headers.append((b"connection", b"close"))
         await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
         await send({"type": "http.response.body", "body": response.body})
+
+    def _new_id(self) -> str:
+        self._ids += 1
+        return f"{self._id_prefix}-{self._ids:08x}"
+
+    def admit(self, scope: dict[str, Any]) -> Ticket | None:
+        """Admit a request to the queue by its head; None if it has to be answered by this application as a whole."""
+        if scope["method"] != "POST" or (route := self._hot.get(scope["path"])) is None:
+            return None
+        most = self._env.limits.body_bytes
+        queues = self._env.serving.queue is not None
+        for name, value in scope["headers"]:
+            if (name == b"content-length" and int(value) > most) or (name == b"prefer" and queues):
+                return None
+        if not self._batcher.has_room():
+            return None
+        if self._sites is not None and self._sites.refusal("POST", scope["headers"]) is not None:
+            return None
+        scope["aws.event"] = {"requestContext": {}}
+        if self._verifier is not None and not _at_once(self._verifier.accept(scope)):
+            return None
+        self._traces.begin(scope)
+        return Ticket(route, scope, self._new_id(), time.monotonic(), most)
+
+    def put(self, scope: dict[str, Any], body: bytes, ticket: Ticket, answer: Answer) -> None:
+        """Put an admitted request into the queue."""
+        self._unanswered.add(answer)
+        deadline = ticket.arrived + self._settings.request_seconds
+        self._batcher.put(Job(ticket.route, scope, body, ticket.request_id, ticket.arrived, deadline, answer))
+
+    def left(self, ticket: Ticket, answer: Answer, status: int) -> None:
+        """Note that an admitted request is answered."""
+        self._unanswered.discard(answer)
+        self._watched(ticket.scope, status, ticket.arrived)
 
     def _watched(self, scope: dict[str, Any], status: int, arrived: float) -> None:
         route = self._name_of(scope)
@@ -204,6 +265,9 @@ class Application:
         if self._queue_worker is not None:
             await asyncio.to_thread(self._queue_worker.stop, self._settings.stop_seconds_of_queue)
         self.stop()
+        for answer in list(self._unanswered):  # their time to be finished is over
+            answer.set_result(await self._refuse(_SOME_REQUEST, stopped(begun=True)))
+        await asyncio.sleep(0)  # lets the connections send what was just written
         await send({"type": "lifespan.shutdown.complete"})
 
     def start(self) -> None:
@@ -269,7 +333,7 @@ class Application:
         if path.endswith("/"):
             scope["path"] = path = path.rstrip("/") or "/"
         scope["aws.event"] = {"requestContext": {}}
-        if self._verifier is not None and scope["method"] != "OPTIONS" and not _OPEN.fullmatch(path):
+        if self._verifier is not None and scope["method"] != "OPTIONS" and not OPEN.fullmatch(path):
             try:
                 await self._verifier.accept(scope)
             except Problem as problem:
@@ -369,6 +433,18 @@ class Application:
         return await answer_error(self._handlers, Request(scope), problem)
 
 
+def _at_once(running: Coroutine[Any, Any, None]) -> bool:
+    """Run a coroutine if it need not wait. Tell whether it has ended well."""
+    try:
+        running.send(None)
+    except StopIteration:
+        return True
+    except Problem:
+        return False
+    running.close()
+    return False
+
+
 async def _read(scope: dict[str, Any], receive: Receive, limit: int) -> bytes:
     """Return the body.
 
@@ -380,6 +456,7 @@ async def _read(scope: dict[str, Any], receive: Receive, limit: int) -> bytes:
     for name, value in scope["headers"]:
         if name == b"content-length" and int(value) > limit:  # the server has checked that it is a number
             raise _too_large(f"The body is {int(value)} bytes long; at most {limit} are allowed.")
+    scope[_READ] = True
     message = await receive()
     body: bytes = message.get("body", b"")
     if message.get("more_body"):

@@ -23,6 +23,7 @@ from functions.shared.api.problems import Problem
 from functions.shared.inference.errors import ModelTimeoutError, OutOfMemoryError
 from functions.shared.ledger.records import Replay
 from functions.shared.log import logger
+from functions.shared.prediction.errors import RefusedInputsError
 from functions.shared.prediction.requests import PredictionRequest, UploadReference
 from functions.shared.prediction.serving import Serving
 from functions.shared.prediction.synchronous import Outcome, Predicted, Refusal, predict, store
@@ -79,6 +80,19 @@ class Route(NamedTuple):
     keep_outputs: bool
 
 
+class Answer(Protocol):
+    """Where the answer to a request goes: a future, or what stands for it. It belongs to the event loop."""
+
+    def done(self) -> bool:
+        """Tell whether there is an answer."""
+
+    def cancelled(self) -> bool:
+        """Tell whether nobody waits for it."""
+
+    def set_result(self, response: Response, /) -> None:
+        """Answer."""
+
+
 class Job:
     """A request that waits for its answer.
 
@@ -89,7 +103,7 @@ class Job:
     arrived, deadline
         When it arrived, and when it is too late to begin, on the monotonic clock.
     answer
-        The future of its answer, which belongs to the event loop.
+        Where its answer goes.
     begun
         Whether it is at work, and may be stored.
     """
@@ -104,7 +118,7 @@ class Job:
         request_id: str,
         arrived: float,
         deadline: float,
-        answer: "asyncio.Future[Response]",
+        answer: Answer,
     ) -> None:
         self.route = route
         self.scope = scope
@@ -313,7 +327,7 @@ class Batcher:
                 elif isinstance(outcome, Exception):
                     answered.append((job, self._fail(job, outcome)))
                 else:
-                    answered.append((job, one.nothing_stored(outcome)))
+                    answered.append((job, self._nothing_stored(job, one, outcome)))
             except Exception as error:  # noqa: BLE001 - the application's handlers answer every one
                 answered.append((job, self._fail(job, error)))
         if not made:
@@ -328,13 +342,10 @@ class Batcher:
         self._took(batch, ("store", time.monotonic() - began))
         stored = 0
         for (job, one, outcome, response), other in zip(made, results, strict=True):
-            if other is not None:
-                try:
-                    response = one.nothing_stored(other)
-                except Exception as error:  # noqa: BLE001 - the application's handlers answer every one
-                    response = self._fail(job, error)
-            else:
+            if other is None:
                 stored += len(outcome.predictions)
+            else:
+                response = self._nothing_stored(job, one, other)
             answered.append((job, response))
         self._metrics.predicted(stored)
         return answered
@@ -367,10 +378,19 @@ class Batcher:
         job, _ = both
         return too_late() if job.deadline <= time.monotonic() else self._predict([both])[0]
 
-    def _fail(self, job: Job, error: Exception) -> Response:
-        """Answer an error, and count it."""
+    def _nothing_stored(self, job: Job, asked: Asked, outcome: Replay | Refusal) -> Response:
+        try:
+            return asked.nothing_stored(outcome)
+        except Exception as error:  # noqa: BLE001 - the application's handlers answer every one
+            return self._fail(job, error, because=outcome.error if isinstance(outcome, Refusal) else error)
+
+    def _fail(self, job: Job, error: Exception, *, because: Exception | None = None) -> Response:
+        """Answer an error, and count it by its cause."""
         response = self._refuse(job, error)
-        kind = error.status.phrase if isinstance(error, Problem) else type(error).__name__.removesuffix("Error")
+        cause = because or error
+        if isinstance(cause, RefusedInputsError):
+            cause = next(iter(cause.errors.values()))
+        kind = cause.status.phrase if isinstance(cause, Problem) else type(cause).__name__.removesuffix("Error")
         count = self._metrics.failed if response.status_code >= _SERVER_ERROR else self._metrics.refused
         count(kind)
         return response

@@ -3,6 +3,7 @@
 import logging
 import multiprocessing
 import os
+import sys
 import threading
 from typing import Any
 
@@ -11,23 +12,14 @@ import uvicorn
 from functions.shared.log import log_through
 from local.batching import metrics, traces
 from local.batching.application import Application, Verifier
-from local.batching.batcher import CLIENT_GONE
+from local.batching.direct import BatchingProtocol
 from local.batching.settings import BatchingSettings, TokenSettings
-from local.http.protocol import Protocol
+
+_LOG_BUFFER = 1024 * 1024  # bytes; a batch writes a line of 300 bytes for each prediction
 
 KEEP_ALIVE = 75
 """Seconds that an idle connection stays open: longer than load balancers keep theirs. If the server closed it first, a
 client's next request could be lost."""
-
-
-class BatchingProtocol(Protocol):
-    """The protocol of the server of this machine, which notes whose client has hung up."""
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Note it in the scope of the request, so that it is not predicted if it was not begun."""
-        if self.cycle is not None and not self.cycle.response_complete:
-            self.cycle.scope[CLIENT_GONE] = True  # type: ignore[typeddict-unknown-key]  # ASGI admits others
-        super().connection_lost(exc)
 
 
 def configuration(settings: BatchingSettings) -> uvicorn.Config:
@@ -56,6 +48,7 @@ def application() -> Application:
     """Make the application of this process, which ends with its parent."""
     if (parent := multiprocessing.parent_process()) is not None:
         threading.Thread(target=_end_with, args=(parent,), name="parent", daemon=True).start()
+    _write_lines_whole()
     log_through("uvicorn.error", logging.WARNING)
     settings = BatchingSettings.from_environment()
     return Application(
@@ -72,6 +65,12 @@ def _verifier(settings: TokenSettings | None) -> Verifier | None:
     from local.batching import tokens  # with httpx and joserfc this takes a while, which only AUTH=on has to pay
 
     return tokens.Verifier(settings)
+
+
+def _write_lines_whole() -> None:
+    """Write to the log what is written at once in one piece: otherwise lines of several processes get mixed up."""
+    if sys.stdout is not None:
+        sys.stdout = open(sys.stdout.fileno(), "w", _LOG_BUFFER, encoding="utf-8", closefd=False)  # noqa: SIM115 - it is no path, and stays open
 
 
 def _end_with(parent: Any) -> None:  # noqa: ANN401 - multiprocessing does not name its type
