@@ -22,7 +22,16 @@ from tests.faults.account import LONGEST_503, Account, Tally, unfinished
 from tests.faults.clients import Clients
 from tests.faults.faults import LONG, SHORT, Fault, Scale
 from tests.faults.pictures import make_pictures
-from tests.faults.systems import CLIENTS, System, embedded, encrypted, pooled, proxied
+from tests.faults.systems import (
+    CLIENTS,
+    System,
+    batching,
+    embedded,
+    encrypted,
+    pooled,
+    proxied,
+    proxied_batching,
+)
 
 _STEADY = 0.7  # seconds without a fault, before each
 _RECOVERY = 30.0  # seconds in which every client has to succeed after a fault
@@ -33,6 +42,8 @@ SYSTEMS: Sequence[tuple[str, Callable[[], contextlib.AbstractContextManager[Syst
     ("a database and S3 behind proxies", proxied, faults.PROXIED),
     ("a database behind TLS", encrypted, faults.ENCRYPTED),
     ("a database behind PgBouncer", pooled, faults.POOLED),
+    ("the batching server, a database behind a proxy", proxied_batching, faults.PROXIED_BATCHING),
+    ("the batching server", batching, faults.BATCHING),
     ("the embedded database", embedded, faults.EMBEDDED),
 )
 
@@ -68,7 +79,7 @@ class _Run:
                 self._one_system(system, chosen, self._requests if start is systems[-1][1] else 0)
 
     def _one_system(self, system: System, chosen: Mapping[str, Fault], requests: int) -> None:
-        account = self.account
+        account = system.account = self.account
         clients = Clients(system.server.address, account, CLIENTS)
         try:
             once = False

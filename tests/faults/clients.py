@@ -16,8 +16,14 @@ _PATIENCE = 60.0  # seconds; the gateway answers in 30
 _IMPATIENCE = 0.02  # seconds, of a client that hangs up
 _PAUSE = 0.05  # seconds between two tries: far less than Retry-After asks for, to be many
 _ASYNCHRONOUS, _READS, _HANGS_UP, _GIVES_UP = 0.15, 0.15, 0.03, 0.1  # shares of all requests
+_NOTHING_STORED = "nothing was stored"  # what a problem document says where that is certain
 
 _numbers = itertools.count()
+
+
+def next_key() -> str:
+    """Return a key that no other request has."""
+    return f"key-{next(_numbers)}"
 
 
 class Clients:
@@ -57,7 +63,7 @@ class Clients:
                     self._read(number, client, chance.choice(known[-50:]))
                     continue
                 sent = Sent(
-                    key=f"key-{next(_numbers)}",
+                    key=next_key(),
                     picture=chance.randrange(len(self._account.pictures)),
                     asynchronous=chance.random() < _ASYNCHRONOUS,
                     fault=self._account.fault,
@@ -87,6 +93,8 @@ class Clients:
                     timeout=timeout,
                 ),
             )
+            if answer is None or _NOTHING_STORED not in answer.text.lower():
+                sent.may_be_stored = True
             if answer is None or answer.status_code >= 500:
                 if self._stop.is_set() or chance.random() < _GIVES_UP:
                     return
