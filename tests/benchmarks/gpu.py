@@ -22,7 +22,7 @@ from functions.shared.inference.model import Instance, Model
 from functions.shared.inference.package import ModelPackage
 from local.services.postgres import EmbeddedPostgres
 from tests.benchmarks import generator
-from tests.benchmarks.measure import Row, machine
+from tests.benchmarks.measure import Row, interleave, machine, medians
 from tests.benchmarks.networks import photographs, resnet50
 from tests.benchmarks.report import print_table, table, write_results
 from tests.benchmarks.requests import write_requests
@@ -119,6 +119,32 @@ def batches(form: Form, folder: Path) -> list[Row]:
     return [Row(what, round(per_second[best] / per_second[1], 2), 1, at_most=False, parts=parts)]
 
 
+def binding(form: Form, folder: Path) -> list[Row]:
+    """Measure I/O binding, with buffers that stay on the device, over `run`, which moves each array there and back."""
+    size = max(form.batches)
+    device = "cuda" if form.provider == _CUDA else "cpu"
+    model = Model.load(ModelPackage.load(folder / "resnet50"), providers=form.provider)
+    instances = [model.decode_image(file) for file in photographs(size)]
+    session, [name] = model._session, model._input_names
+    feed = model._feed(instances, size)
+    outputs = [one.name for one in session.get_outputs()]
+    kept = onnxruntime.OrtValue.ortvalue_from_numpy(feed[name], device, 0)
+    bound = session.io_binding()
+    bound.bind_ortvalue_input(name, kept)
+    for output in outputs:
+        bound.bind_output(output, device)
+
+    def run_bound() -> None:
+        kept.update_inplace(feed[name])
+        session.run_with_iobinding(bound)
+        bound.copy_outputs_to_cpu()
+
+    with_binding, without = medians(interleave(form.seconds, run_bound, lambda: session.run(outputs, feed), least=4))
+    parts = {"bound_ms": with_binding, "run_ms": without}
+    what = f"a ResNet-50-sized network on {form.provider}, batches of {size}: time with I/O binding over without"
+    return [Row(what, round(with_binding / without, 3), 1.05, parts=parts)]
+
+
 def _images_per_second(model: Model, instances: Sequence[Instance], seconds: float) -> float:
     model.predict(instances)  # the first run of each size chooses its kernels
     durations: list[float] = []
@@ -181,7 +207,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="onnx-ledger-bench-") as name:
         folder = Path(name)
         resnet50(folder / "resnet50")
-        rows = [*batches(form, folder), *served(form, folder, gpu)]
+        rows = [*batches(form, folder), *binding(form, folder), *served(form, folder, gpu)]
     print_table(rows)
     if gpu:
         write_results("gpu", {"machine": described, "rows": [row.to_json() for row in rows]})

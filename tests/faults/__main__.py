@@ -24,6 +24,8 @@ from tests.faults.faults import LONG, SHORT, Fault, Scale
 from tests.faults.pictures import make_pictures
 from tests.faults.systems import (
     CLIENTS,
+    QUEUED,
+    STOP_SECONDS,
     System,
     batching,
     embedded,
@@ -152,18 +154,24 @@ def _document(run: _Run, command: str, seconds: float) -> str:
     return f"""\
 # What becomes of predictions when everything fails
 
-`make test-faults` runs the local server with the real functions. {CLIENTS} clients send pictures, each under an
+`make test-faults` runs the servers with the real functions. {CLIENTS} clients send pictures, each under an
 `Idempotency-Key` of its own, synchronously and asynchronously, and repeat what failed under the same key. Meanwhile
 parts of the system are killed, frozen, filled up or cut off. At the end every answer is compared with the database:
 
 - **lost**: answered with `2xx`, and not stored, or queued and never predicted.
 - **doubled**: stored more than once under one key.
-- **wrong**: stored or answered with another picture, or with an output that the model does not give for it.
+- **wrong**: stored or answered with another picture, or with an output that the model does not give for it; or stored
+  although every answer said that nothing was.
 - **given up**: queued, and `failed` in the end, as its record says, because no delivery of its message succeeded. The
   deliveries of a message take a minute here, and half an hour with the times of `template.yaml`.
 - **stored** may exceed **answered**: a client that gives up, or is cut off, does not hear what was committed.
 - **slowest 503** must be under {LONGEST_503:g} s, which the long form demands, and each has `Retry-After`.
 - **first success after**: from the end of the fault to the first answer to a request that was sent after it.
+
+The faults whose name begins with `batching` are those of `SERVER=batching`. At most {QUEUED} requests wait in each of its
+two processes, so that it is soon overloaded: it then refuses with `503`. Clients that stall within a head or a body, or
+hang up, keep nobody else from being answered. SIGTERM stops it within {STOP_SECONDS} s, and then its database: it answers
+what it has taken, and takes nothing more.
 
 PgBouncer runs with `server_login_retry = 1`: by default it refuses its clients for 15 seconds after PostgreSQL has come
 back. It takes no `statement_timeout` from its clients, so a lock leaves it open whether the statement took effect, and

@@ -4,6 +4,7 @@ import base64
 import itertools
 import json
 import random
+import re
 import threading
 import time
 from uuid import UUID
@@ -16,7 +17,9 @@ _PATIENCE = 60.0  # seconds; the gateway answers in 30
 _IMPATIENCE = 0.02  # seconds, of a client that hangs up
 _PAUSE = 0.05  # seconds between two tries: far less than Retry-After asks for, to be many
 _ASYNCHRONOUS, _READS, _HANGS_UP, _GIVES_UP = 0.15, 0.15, 0.03, 0.1  # shares of all requests
-_NOTHING_STORED = "nothing was stored"  # what a problem document says where that is certain
+_NOTHING_STORED = re.compile(
+    "nothing was (predicted or )?stored", re.IGNORECASE
+)  # a problem that is sure of it says so
 
 _numbers = itertools.count()
 
@@ -93,7 +96,7 @@ class Clients:
                     timeout=timeout,
                 ),
             )
-            if answer is None or _NOTHING_STORED not in answer.text.lower():
+            if answer is None or not _NOTHING_STORED.search(answer.text):
                 sent.may_be_stored = True
             if answer is None or answer.status_code >= 500:
                 if self._stop.is_set() or chance.random() < _GIVES_UP:
