@@ -168,10 +168,10 @@ parts of the system are killed, frozen, filled up or cut off. At the end every a
 - **slowest 503** must be under {LONGEST_503:g} s, which the long form demands, and each has `Retry-After`.
 - **first success after**: from the end of the fault to the first answer to a request that was sent after it.
 
-The faults whose name begins with `batching` are those of `SERVER=batching`. At most {QUEUED} requests wait in each of its
-two processes, so that it is soon overloaded: it then refuses with `503`. Clients that stall within a head or a body, or
-hang up, keep nobody else from being answered. SIGTERM stops it within {STOP_SECONDS} s, and then its database: it answers
-what it has taken, and takes nothing more.
+The faults whose name begins with `batching` are those of `SERVER=batching`. At most {QUEUED} requests wait in each of
+its two processes, so that it is soon overloaded: it then refuses with `503`. Clients that stall within a head or a
+body, or hang up, keep nobody else from being answered. SIGTERM stops it within {STOP_SECONDS} s, and then its database:
+it answers what it has taken, and takes nothing more.
 
 PgBouncer runs with `server_login_retry = 1`: by default it refuses its clients for 15 seconds after PostgreSQL has come
 back. It takes no `statement_timeout` from its clients, so a lock leaves it open whether the statement took effect, and
