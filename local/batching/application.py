@@ -1,0 +1,284 @@
+"""The ASGI application: all routes of the contract in one process.
+
+Requests that predict wait for each other in the batcher. Every other endpoint blocks, and runs in a thread, just as it
+runs on Lambda.
+"""
+
+import asyncio
+import contextvars
+import os
+import re
+import time
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from http import HTTPStatus
+from typing import Any, Final, NamedTuple
+
+from fastapi import FastAPI, Request, Response
+
+from functions.delete_predictions import handler as delete_predictions
+from functions.describe import handler as describe
+from functions.describe import health, pages
+from functions.get_prediction import handler as get_prediction
+from functions.infer import asked as infer_asked
+from functions.infer import handler as infer
+from functions.infer.received import Limits as InferLimits
+from functions.list_predictions import handler as list_predictions
+from functions.predict import asked as predict_asked
+from functions.predict import handler as predict
+from functions.shared import wait_budget
+from functions.shared.api.app import Application as Endpoints
+from functions.shared.api.app import Exchange, answer_error, create_app
+from functions.shared.api.open_inference import answer_in_protocol
+from functions.shared.api.preferences import prefers_async
+from functions.shared.api.problems import Problem
+from functions.shared.inference.errors import InferenceError
+from functions.shared.ledger.errors import LedgerError
+from functions.shared.log import logger
+from functions.shared.settings import SettingsError
+from functions.upload import handler as upload
+from local.batching.batcher import Batcher, Job, Limits, Observer, Route, Unobserved, full
+from local.batching.settings import BatchingSettings
+
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+_THREADS: Final = 4
+"""Endpoints at work side by side: as many as a pool of the ledger has connections."""
+
+_MOST_BLOCKING: Final = 256
+"""Requests that may wait for one of these threads."""
+
+_PROBES: Final = frozenset(("/health", "/v2/health/live", "/v2/health/ready"))
+"""Paths that a thread of their own answers: a busy server must not look like a dead one."""
+
+_V2: Final = re.compile(r"/v2/models/(?P<name>[^/]+)(?:/versions/(?P<version>[^/]+))?/infer")
+_V1: Final = re.compile(r"/v1/models/(?P<name>[^/]+):predict")
+
+
+class _ClientGoneError(Exception):
+    """The client has closed the connection before its request was complete."""
+
+
+class _Context:
+    """What an endpoint reads of Lambda's context object."""
+
+    def __init__(self, request_id: str, deadline: float) -> None:
+        self.aws_request_id = request_id
+        self._deadline = deadline
+
+    def get_remaining_time_in_millis(self) -> int:
+        """Return how long the request may still take."""
+        return max(0, int((self._deadline - time.monotonic()) * 1000))
+
+
+class _Routes(NamedTuple):
+    """The routes that predict."""
+
+    one: Route
+    several: Route
+    v1: Route
+    v2: Route
+
+    @classmethod
+    def of(cls, env: predict_asked.Environment) -> "_Routes":
+        limits = InferLimits(env.limits.body_bytes, env.limits.inputs)
+        infer_env = infer_asked.Environment(env.token_required, limits, env.serving)
+        return cls(
+            Route(lambda request, body: predict_asked.ask_one(env, request, body), keep_outputs=False),
+            Route(lambda request, body: predict_asked.ask_several(env, request, body), keep_outputs=False),
+            Route(lambda request, body: infer_asked.ask_v1(infer_env, request, body), keep_outputs=True),
+            Route(lambda request, body: infer_asked.ask_v2(infer_env, request, body), keep_outputs=True),
+        )
+
+
+def _endpoints() -> FastAPI:
+    functions = (predict, upload, list_predictions, get_prediction, delete_predictions, describe, health, pages, infer)
+    return answer_in_protocol(create_app(*(function.router for function in functions), describe.open_inference))
+
+
+class Application:
+    """Answers HTTP requests (ASGI specification, "HTTP & WebSocket", version 2.3). Start it with the lifespan protocol.
+
+    Parameters
+    ----------
+    settings
+        The server's settings. The functions read their own from the environment.
+    observer
+        What watches the batches.
+    """
+
+    def __init__(self, settings: BatchingSettings, observer: Observer | None = None) -> None:
+        self._settings = settings
+        self._observer = observer or Unobserved()
+        self._sites = settings.sites()
+        app = _endpoints()
+        self._handlers = app.exception_handlers
+        self._app = Endpoints(app)
+        self._blocking = 0
+        self._ids = 0
+        self._id_prefix = os.urandom(8).hex()
+
+    async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        """Answer one request, or start and stop."""
+        if scope["type"] == "lifespan":
+            await self._live(receive, send)
+            return
+        arrived = time.monotonic()
+        self._ids += 1
+        request_id = f"{self._id_prefix}-{self._ids:08x}"
+        try:
+            response = await self._respond(scope, receive, request_id, arrived)
+        except _ClientGoneError:
+            return
+        headers = [*response.raw_headers, (b"x-request-id", request_id.encode())]
+        await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
+        await send({"type": "http.response.body", "body": response.body})
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        """Start before the first request, and stop after the last (ASGI specification, "Lifespan")."""
+        await receive()
+        try:
+            self.start()
+        except (SettingsError, InferenceError, LedgerError) as error:
+            await send({"type": "lifespan.startup.failed", "message": f"{type(error).__name__}: {error}"})
+            return
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        self.stop()
+        await send({"type": "lifespan.shutdown.complete"})
+
+    def start(self) -> None:
+        """Load the model, and start the threads. Call it in the event loop.
+
+        Raises
+        ------
+        SettingsError, InferenceError, LedgerError
+            If a setting is wrong, or the model cannot be served.
+        """
+        self._env = predict.environment()
+        self._env.serving.warm_up()
+        self._routes = _Routes.of(self._env)
+        self._hot = {"/prediction": self._routes.one, "/predictions": self._routes.several}
+        self._threads = ThreadPoolExecutor(_THREADS, "endpoint")
+        self._probing = ThreadPoolExecutor(1, "probe")
+        settings = self._settings
+        self._batcher = Batcher(
+            self._env.serving,
+            self._handlers,
+            Limits(settings.max_batch_inputs, settings.max_queued_inputs, settings.batch_wait_ms / 1000),
+            threads=settings.batch_threads,
+            divert=self._threads.submit,
+            observer=self._observer,
+        )
+
+    def stop(self) -> None:
+        """Let the threads end."""
+        self._batcher.close()
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._probing.shutdown(wait=False, cancel_futures=True)
+
+    async def _respond(self, scope: dict[str, Any], receive: Receive, request_id: str, arrived: float) -> Response:
+        if self._sites is not None and (refusal := self._sites.refusal(scope["method"], scope["headers"])) is not None:
+            status, _, detail = refusal
+            return await self._refuse(scope, Problem(HTTPStatus(status), detail))
+        path = scope["path"]
+        if path.endswith("/"):
+            scope["path"] = path = path.rstrip("/") or "/"
+        scope["aws.event"] = {"requestContext": {}}
+        deadline = arrived + self._settings.request_seconds
+        route = self._route(scope) if scope["method"] == "POST" else None
+        if route is not None and route is self._routes.one and self._env.serving.queue is not None:
+            route = None if prefers_async(Request(scope)) else route
+        if route is None:
+            return await self._answer_in_thread(scope, receive, request_id, deadline)
+        if not self._batcher.has_room():
+            self._observer.refused("full")
+            return await self._refuse(scope, full())
+        try:
+            body = await _read(scope, receive, self._env.limits.body_bytes)
+        except Problem as problem:
+            return await self._refuse(scope, problem)
+        answer: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
+        self._batcher.put(Job(route, scope, body, request_id, arrived, deadline, answer))
+        return await answer
+
+    def _route(self, scope: dict[str, Any]) -> Route | None:
+        path: str = scope["path"]
+        route = self._hot.get(path)
+        if route is not None:
+            return route
+        for pattern, other in ((_V2, self._routes.v2), (_V1, self._routes.v1)):
+            if found := pattern.fullmatch(path):
+                scope["path_params"] = {name: value for name, value in found.groupdict().items() if value is not None}
+                return other
+        return None
+
+    async def _answer_in_thread(
+        self, scope: dict[str, Any], receive: Receive, request_id: str, deadline: float
+    ) -> Response:
+        probe = scope["path"] in _PROBES
+        if not probe and self._blocking >= _MOST_BLOCKING:
+            self._observer.refused("full")
+            return await self._refuse(scope, full())
+        try:
+            body = await _read(scope, receive, self._env.limits.body_bytes)
+        except Problem as problem:
+            return await self._refuse(scope, problem)
+        scope["aws.context"] = _Context(request_id, deadline)
+        run = contextvars.copy_context().run
+        self._blocking += 1
+        try:
+            threads = self._probing if probe else self._threads
+            return await asyncio.get_running_loop().run_in_executor(
+                threads, run, self._answer_blocking, scope, body, request_id
+            )
+        finally:
+            self._blocking -= 1
+
+    def _answer_blocking(self, scope: dict[str, Any], body: bytes, request_id: str) -> Response:
+        """Call an endpoint as Lambda's handler does."""
+        logger.request_id = request_id
+        is_head = scope["method"] == "HEAD"
+        if is_head:
+            scope["method"] = "GET"
+        with wait_budget.limited():
+            result = Exchange(body).run(self._app, scope)
+        response = Response(b"", result["status"])
+        response.raw_headers = [(name, value) for name, value in result["headers"]]
+        response.body = b"" if is_head else result["body"]
+        return response
+
+    async def _refuse(self, scope: dict[str, Any], problem: Problem) -> Response:
+        return await answer_error(self._handlers, Request(scope), problem)
+
+
+async def _read(scope: dict[str, Any], receive: Receive, limit: int) -> bytes:
+    """Return the body.
+
+    Raises
+    ------
+    Problem
+        413, if it is larger than the limit.
+    """
+    for name, value in scope["headers"]:
+        if name == b"content-length" and int(value) > limit:  # the server has checked that it is a number
+            raise _too_large(f"The body is {int(value)} bytes long; at most {limit} are allowed.")
+    message = await receive()
+    body: bytes = message.get("body", b"")
+    if message.get("more_body"):
+        parts, size = [body], len(body)
+        while message.get("more_body"):
+            message = await receive()
+            parts.append(message.get("body", b""))
+            size += len(parts[-1])
+            if size > limit:
+                raise _too_large(f"The body is longer than the {limit} bytes that are allowed.")
+        body = b"".join(parts)
+    if message["type"] == "http.disconnect":
+        raise _ClientGoneError
+    return body
+
+
+def _too_large(detail: str) -> Problem:
+    return Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail)

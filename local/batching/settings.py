@@ -1,0 +1,113 @@
+"""The settings of the server that batches, read from environment variables once."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Self
+
+from local.http.sites import LOOPBACK, Sites
+from local.settings import cores, names, switch, whole_number
+
+_GPUS: Final = ("/dev/nvidiactl", "/dev/dxg")  # NVIDIA's driver, natively and in WSL
+_MOST: Final = 1_000_000
+_MOST_SECONDS: Final = 3600
+_MOST_WORKERS: Final = 256
+
+
+def default_workers(environment: Mapping[str, str]) -> int:
+    """Return how many processes keep this machine busy: one a core, or one where a GPU runs the model."""
+    return 1 if _runs_on_gpu(environment) else cores()
+
+
+def _runs_on_gpu(environment: Mapping[str, str]) -> bool:
+    wanted = environment.get("EXECUTION_PROVIDERS") or "auto"
+    if wanted.strip() != "auto":
+        return "CUDA" in wanted or "Tensorrt" in wanted
+    if not any(Path(device).exists() for device in _GPUS):
+        return False
+    import onnxruntime  # it takes a while, and only a machine with a GPU has to ask it
+
+    return "CUDAExecutionProvider" in onnxruntime.get_available_providers()
+
+
+@dataclass(frozen=True)
+class BatchingSettings:
+    """The settings of `python -m local.batching`. A field's name in capitals is its environment variable.
+
+    The functions have further ones: `DATABASE_URL`, `MODEL`, `AUTH` and so on.
+    """
+
+    host: str = "127.0.0.1"
+    """Address to listen on."""
+
+    port: int = 3000
+    """Port to listen on; 0 is any free port."""
+
+    allowed_hosts: tuple[str, ...] = ()
+    """Names that the server is reached by: in the variable, separated by commas."""
+
+    workers: int = 1
+    """Processes that share the port."""
+
+    batch_threads: int = 2
+    """Batches that one process has at work side by side."""
+
+    max_batch_inputs: int = 256
+    """The most requests in a batch, and inputs in a request."""
+
+    batch_wait_ms: int = 0
+    """Milliseconds that a batch waits for more requests."""
+
+    max_queued_inputs: int = 1024
+    """The most requests of a process that wait. Further ones are refused with 503."""
+
+    request_seconds: int = 30
+    """Seconds after which a request is refused that has not been begun."""
+
+    stop_seconds: int = 20
+    """Seconds for the requests in flight after the server was asked to stop."""
+
+    forwarded_allow_ips: str = "127.0.0.1"
+    """Proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed: addresses or networks, or `*`."""
+
+    auth: bool = False
+    """Whether requests need a token; `on` or `off`."""
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
+        """Read the settings. An empty variable counts as not set.
+
+        Raises
+        ------
+        CannotServeError
+            If a variable has a value that is not allowed. The message names the variable.
+        """
+
+        def number(name: str, default: int, least: int, most: int) -> int:
+            return whole_number(environment, name, default, least=least, most=most)
+
+        return cls(
+            host=environment.get("HOST") or cls.host,
+            port=number("PORT", cls.port, 0, 65535),
+            allowed_hosts=names(environment, "ALLOWED_HOSTS"),
+            workers=number("WORKERS", default_workers(environment), 1, _MOST_WORKERS),
+            batch_threads=number("BATCH_THREADS", cls.batch_threads, 1, 64),
+            max_batch_inputs=number("MAX_BATCH_INPUTS", cls.max_batch_inputs, 1, _MOST),
+            batch_wait_ms=number("BATCH_WAIT_MS", cls.batch_wait_ms, 0, 10_000),
+            max_queued_inputs=number("MAX_QUEUED_INPUTS", cls.max_queued_inputs, 1, _MOST),
+            request_seconds=number("REQUEST_SECONDS", cls.request_seconds, 1, _MOST_SECONDS),
+            stop_seconds=number("STOP_SECONDS", cls.stop_seconds, 1, _MOST_SECONDS),
+            forwarded_allow_ips=environment.get("FORWARDED_ALLOW_IPS") or cls.forwarded_allow_ips,
+            auth=switch(environment, "AUTH"),
+        )
+
+    def sites(self) -> Sites | None:
+        """Return the check of `Host` and `Origin`; None where it makes no sense.
+
+        A token keeps other sites' pages out. Without tokens, a server on loopback knows all its names, as does one
+        whose names are in `ALLOWED_HOSTS`. Any other server is called by names that it cannot know.
+        """
+        if self.auth:
+            return None
+        return Sites(self.host, self.allowed_hosts, any_name=not self.allowed_hosts and self.host not in LOOPBACK)

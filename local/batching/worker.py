@@ -1,0 +1,65 @@
+"""One process of the server: what uvicorn runs in each."""
+
+import logging
+import multiprocessing
+import os
+import threading
+from typing import Any
+
+import uvicorn
+
+from functions.shared.log import log_through
+from local.batching.application import Application
+from local.batching.batcher import CLIENT_GONE
+from local.batching.settings import BatchingSettings
+from local.http.protocol import Protocol
+
+KEEP_ALIVE = 75
+"""Seconds that an idle connection stays open: longer than load balancers keep theirs. If the server closed it first, a
+client's next request could be lost."""
+
+
+class BatchingProtocol(Protocol):
+    """The protocol of the server of this machine, which notes whose client has hung up."""
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Note it in the scope of the request, so that it is not predicted if it was not begun."""
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.scope[CLIENT_GONE] = True  # type: ignore[typeddict-unknown-key]  # ASGI admits others
+        super().connection_lost(exc)
+
+
+def configuration(settings: BatchingSettings) -> uvicorn.Config:
+    """Return how uvicorn runs each process."""
+    return uvicorn.Config(
+        "local.batching.worker:application",
+        factory=True,
+        workers=settings.workers,
+        loop="uvloop",
+        http=BatchingProtocol,
+        ws="none",
+        interface="asgi3",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        proxy_headers=True,
+        forwarded_allow_ips=settings.forwarded_allow_ips,
+        server_header=False,
+        timeout_keep_alive=KEEP_ALIVE,
+        timeout_graceful_shutdown=settings.stop_seconds,
+        timeout_worker_healthcheck=60,
+    )
+
+
+def application() -> Application:
+    """Make the application of this process, which ends with its parent."""
+    if (parent := multiprocessing.parent_process()) is not None:
+        threading.Thread(target=_end_with, args=(parent,), name="parent", daemon=True).start()
+    log_through("uvicorn.error", logging.WARNING)
+    return Application(BatchingSettings.from_environment())
+
+
+def _end_with(parent: Any) -> None:  # noqa: ANN401 - multiprocessing does not name its type
+    """End this process when its parent was killed: nobody else would."""
+    parent.join()
+    os._exit(1)
