@@ -67,6 +67,7 @@ def main(arguments: list[str]) -> None:
     compile_group("deploy", Path("requirements/deploy.txt"), *arguments)
     compile_group("audit", Path("requirements/audit.txt"), *arguments, python="3.13")
     compile_group("runtime", Path("requirements/runtime.txt"), *arguments, python="3.13")
+    compile_group("batching", Path("requirements/batching.txt"), *within, python="3.13")
     # onnxruntime-gpu replaces onnxruntime: both install the same module, so only one may be in the file.
     without = ("--no-emit-package", "onnxruntime")
     for group in ("gpu", "gpu_benchmark"):

@@ -23,9 +23,6 @@ _LEVELS: Final = {
 LOGS_THROUGH_LOGGING: Final = "functions.shared.inference"
 """The package that logs through Python's `logging`, because it does not know this log."""
 
-# Of a thread or a task: a server that takes many requests at once shares one log.
-_request_id: Final[ContextVar[str | None]] = ContextVar("request_id", default=None)
-
 _encode_any: Final = json.JSONEncoder(default=str, separators=(",", ":")).encode
 
 
@@ -49,15 +46,17 @@ class StructuredLog:
 
     def __init__(self, service: str = "onnx-ledger", level: str = "INFO") -> None:
         self.configure(service, level)
+        # Each thread and each task of an event loop has its own: a server that takes many requests at once has one log.
+        self._request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 
     @property
     def request_id(self) -> str | None:
         """The id of the request that this thread, or this task of an event loop, is at work on."""
-        return _request_id.get()
+        return self._request_id.get()
 
     @request_id.setter
     def request_id(self, request_id: str | None) -> None:
-        _request_id.set(request_id)
+        self._request_id.set(request_id)
 
     def configure(self, service: str, level: str) -> None:
         """Change the service and the level. Parameters and errors as in `StructuredLog`."""
@@ -111,7 +110,7 @@ class StructuredLog:
             "timestamp": datetime.now(UTC).isoformat(timespec="milliseconds"),
             "service": self._service,
         }
-        if (request_id := _request_id.get()) is not None:
+        if (request_id := self._request_id.get()) is not None:
             stamp["function_request_id"] = request_id
         if trace := os.environ.get("_X_AMZN_TRACE_ID"):  # AWS, "Using Lambda environment variables"
             stamp["xray_trace_id"] = trace

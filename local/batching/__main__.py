@@ -12,7 +12,9 @@ from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
 from functions.shared.log import log_through, start_logging
+from local.batching.metrics import exposed
 from local.batching.settings import BatchingSettings
+from local.batching.traces import exporters
 from local.batching.worker import configuration
 from local.errors import CannotServeError
 from local.http.listening import listen
@@ -25,16 +27,22 @@ def main() -> int:
     chosen = parser.parse_args()
     try:
         settings = BatchingSettings.from_environment()
+        exporters()  # so that one that is not there stops this process, and not each of its own
         listener = listen(settings.host, settings.port) if chosen.fd is None else socket.socket(fileno=chosen.fd)
+        with listener, exposed(settings.host, settings.metrics_port):
+            return serve(settings, listener)
     except CannotServeError as error:
         print(f"onnx-ledger: {error}", file=sys.stderr)
         return 1
+
+
+def serve(settings: BatchingSettings, listener: socket.socket) -> int:
+    """Start the processes, and return the exit status once they have ended."""
     start_logging("INFO")
     log_through("uvicorn.error", logging.INFO)
-    with listener:
-        listener.setblocking(False)
-        supervisor = Multiprocess(configuration(settings), sockets=[listener])
-        supervisor.run()
+    listener.setblocking(False)
+    supervisor = Multiprocess(configuration(settings), sockets=[listener])
+    supervisor.run()
     return 1 if any(process.exitcode == STARTUP_FAILURE for process in supervisor.processes) else 0
 
 

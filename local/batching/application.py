@@ -12,7 +12,7 @@ import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
 from fastapi import FastAPI, Request, Response
 
@@ -37,8 +37,10 @@ from functions.shared.ledger.errors import LedgerError
 from functions.shared.log import logger
 from functions.shared.settings import SettingsError
 from functions.upload import handler as upload
-from local.batching.batcher import Batcher, Job, Limits, Observer, Route, Unobserved, full
+from local.batching.batcher import Batcher, Job, Limits, Route, full
+from local.batching.metrics import Metrics
 from local.batching.settings import BatchingSettings
+from local.batching.traces import Traces
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
@@ -54,6 +56,25 @@ _PROBES: Final = frozenset(("/health", "/v2/health/live", "/v2/health/ready"))
 
 _V2: Final = re.compile(r"/v2/models/(?P<name>[^/]+)(?:/versions/(?P<version>[^/]+))?/infer")
 _V1: Final = re.compile(r"/v1/models/(?P<name>[^/]+):predict")
+
+
+_OPEN: Final = re.compile(r"/|/health|/openapi\.json|/docs(/.*)?|/v2|/v2/health/.*")
+"""Paths that need no token: they tell nothing of users. As in template.yaml."""
+
+_TEMPLATE: Final = "onnx_ledger.template"
+"""Where a request's scope has the path of its route, if FastAPI does not find it."""
+
+_CLIENT_GONE: Final = 499
+"""What is counted in place of a status if nobody was there to read it, as nginx does."""
+
+_METHODS: Final = frozenset(("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"))
+
+
+class Verifier(Protocol):
+    """What verifies tokens: `local.batching.tokens.Verifier`, which is loaded only where tokens are needed."""
+
+    async def accept(self, scope: dict[str, Any]) -> None:
+        """Put what the token of a request says into its event. Raises `Problem` if there is no valid one."""
 
 
 class _ClientGoneError(Exception):
@@ -93,7 +114,8 @@ class _Routes(NamedTuple):
 
 
 def _endpoints() -> FastAPI:
-    functions = (predict, upload, list_predictions, get_prediction, delete_predictions, describe, health, pages, infer)
+    """Return the endpoints of all functions but `infer`, whose paths are answered to other methods as by `describe`."""
+    functions = (predict, upload, list_predictions, get_prediction, delete_predictions, describe, health, pages)
     return answer_in_protocol(create_app(*(function.router for function in functions), describe.open_inference))
 
 
@@ -104,17 +126,30 @@ class Application:
     ----------
     settings
         The server's settings. The functions read their own from the environment.
-    observer
-        What watches the batches.
+    verifier
+        What verifies tokens; None if requests need none.
+    metrics, traces
+        What is counted and traced.
     """
 
-    def __init__(self, settings: BatchingSettings, observer: Observer | None = None) -> None:
+    def __init__(
+        self,
+        settings: BatchingSettings,
+        *,
+        verifier: Verifier | None = None,
+        metrics: Metrics | None = None,
+        traces: Traces | None = None,
+    ) -> None:
         self._settings = settings
-        self._observer = observer or Unobserved()
+        self._verifier = verifier
+        self._metrics = metrics or Metrics()
+        self._traces = traces or Traces()
         self._sites = settings.sites()
         app = _endpoints()
         self._handlers = app.exception_handlers
         self._app = Endpoints(app)
+        self._fixed = frozenset(path for route in app.routes if "{" not in (path := getattr(route, "path", "{")))
+        self._infer = Endpoints(answer_in_protocol(create_app(infer.router)))
         self._blocking = 0
         self._ids = 0
         self._id_prefix = os.urandom(8).hex()
@@ -127,13 +162,28 @@ class Application:
         arrived = time.monotonic()
         self._ids += 1
         request_id = f"{self._id_prefix}-{self._ids:08x}"
+        self._traces.begin(scope)
         try:
             response = await self._respond(scope, receive, request_id, arrived)
         except _ClientGoneError:
+            self._watched(scope, _CLIENT_GONE, arrived)
             return
+        self._watched(scope, response.status_code, arrived)
         headers = [*response.raw_headers, (b"x-request-id", request_id.encode())]
         await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
         await send({"type": "http.response.body", "body": response.body})
+
+    def _watched(self, scope: dict[str, Any], status: int, arrived: float) -> None:
+        route = self._name_of(scope)
+        self._metrics.answered(route, status, time.monotonic() - arrived)
+        self._traces.end(scope, route, status)
+
+    def _name_of(self, scope: dict[str, Any]) -> str:
+        """Return the route of a request, as `GET /prediction/{prediction_id}`: one of a few, whatever is asked for."""
+        path = scope["path"]
+        if path not in self._fixed:
+            path = scope.get(_TEMPLATE) or getattr(scope.get("route"), "path", "*")
+        return f"{scope['method'] if scope['method'] in _METHODS else '*'} {path}"
 
     async def _live(self, receive: Receive, send: Send) -> None:
         """Start before the first request, and stop after the last (ASGI specification, "Lifespan")."""
@@ -158,6 +208,7 @@ class Application:
         """
         self._env = predict.environment()
         self._env.serving.warm_up()
+        self._metrics.model_info(self._env.serving.identity)
         self._routes = _Routes.of(self._env)
         self._hot = {"/prediction": self._routes.one, "/predictions": self._routes.several}
         self._threads = ThreadPoolExecutor(_THREADS, "endpoint")
@@ -169,7 +220,8 @@ class Application:
             Limits(settings.max_batch_inputs, settings.max_queued_inputs, settings.batch_wait_ms / 1000),
             threads=settings.batch_threads,
             divert=self._threads.submit,
-            observer=self._observer,
+            metrics=self._metrics,
+            traces=self._traces,
         )
 
     def stop(self) -> None:
@@ -177,6 +229,7 @@ class Application:
         self._batcher.close()
         self._threads.shutdown(wait=False, cancel_futures=True)
         self._probing.shutdown(wait=False, cancel_futures=True)
+        self._traces.shut_down()
 
     async def _respond(self, scope: dict[str, Any], receive: Receive, request_id: str, arrived: float) -> Response:
         if self._sites is not None and (refusal := self._sites.refusal(scope["method"], scope["headers"])) is not None:
@@ -186,6 +239,13 @@ class Application:
         if path.endswith("/"):
             scope["path"] = path = path.rstrip("/") or "/"
         scope["aws.event"] = {"requestContext": {}}
+        if self._verifier is not None and scope["method"] != "OPTIONS" and not _OPEN.fullmatch(path):
+            try:
+                await self._verifier.accept(scope)
+            except Problem as problem:
+                count = self._metrics.refused if problem.status is HTTPStatus.UNAUTHORIZED else self._metrics.failed
+                count("token")
+                return await self._refuse(scope, problem)
         deadline = arrived + self._settings.request_seconds
         route = self._route(scope) if scope["method"] == "POST" else None
         if route is not None and route is self._routes.one and self._env.serving.queue is not None:
@@ -193,7 +253,7 @@ class Application:
         if route is None:
             return await self._answer_in_thread(scope, receive, request_id, deadline)
         if not self._batcher.has_room():
-            self._observer.refused("full")
+            self._metrics.refused("full")
             return await self._refuse(scope, full())
         try:
             body = await _read(scope, receive, self._env.limits.body_bytes)
@@ -208,8 +268,12 @@ class Application:
         route = self._hot.get(path)
         if route is not None:
             return route
-        for pattern, other in ((_V2, self._routes.v2), (_V1, self._routes.v1)):
+        for pattern, other, template in (
+            (_V2, self._routes.v2, "/v2/models/{name}/infer"),
+            (_V1, self._routes.v1, "/v1/models/{name}:predict"),
+        ):
             if found := pattern.fullmatch(path):
+                scope[_TEMPLATE] = template
                 scope["path_params"] = {name: value for name, value in found.groupdict().items() if value is not None}
                 return other
         return None
@@ -219,7 +283,7 @@ class Application:
     ) -> Response:
         probe = scope["path"] in _PROBES
         if not probe and self._blocking >= _MOST_BLOCKING:
-            self._observer.refused("full")
+            self._metrics.refused("full")
             return await self._refuse(scope, full())
         try:
             body = await _read(scope, receive, self._env.limits.body_bytes)
@@ -243,7 +307,8 @@ class Application:
         if is_head:
             scope["method"] = "GET"
         with wait_budget.limited():
-            result = Exchange(body).run(self._app, scope)
+            is_infer = scope["method"] == "POST" and scope["path"].startswith("/v1/models/")
+            result = Exchange(body).run(self._infer if is_infer else self._app, scope)
         response = Response(b"", result["status"])
         response.raw_headers = [(name, value) for name, value in result["headers"]]
         response.body = b"" if is_head else result["body"]

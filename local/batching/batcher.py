@@ -25,6 +25,8 @@ from functions.shared.log import logger
 from functions.shared.prediction.requests import PredictionRequest, UploadReference
 from functions.shared.prediction.serving import Serving
 from functions.shared.prediction.synchronous import Outcome, Predicted, Refusal, predict, store
+from local.batching.metrics import Metrics, Stage
+from local.batching.traces import Batch, Traces
 
 RETRY_AFTER_SECONDS: Final = 1
 """Seconds after which a caller whom the queue had no room for may try again: a batch takes less."""
@@ -37,6 +39,8 @@ CLIENT_GONE: Final = "onnx_ledger.client_gone"
 
 _LOOKS_EVERY: Final = 0.25
 """Seconds between two looks for requests whose time has passed in the queue."""
+
+_SERVER_ERROR: Final = 500
 
 _LONG_BATCH: Final = 1.0
 """Seconds above which a batch is not made larger. More at once would make callers wait, and gain nothing."""
@@ -109,38 +113,6 @@ class Job:
         return self.answer.cancelled() or CLIENT_GONE in self.scope
 
 
-class Observer(Protocol):
-    """What watches the batches."""
-
-    def batch(self, inputs: int) -> None:
-        """Record that a batch of so many requests begins."""
-
-    def queued(self, length: int) -> None:
-        """Record how many requests wait."""
-
-    def refused(self, kind: str) -> None:
-        """Record a request that was not begun: `full`, `late` or `gone`."""
-
-    def seconds(self, stage: str, seconds: float) -> None:
-        """Record how long a stage took: `queue`, `predict` or `store`."""
-
-
-class Unobserved:
-    """Watches nothing."""
-
-    def batch(self, inputs: int) -> None:
-        """Do nothing."""
-
-    def queued(self, length: int) -> None:
-        """Do nothing."""
-
-    def refused(self, kind: str) -> None:
-        """Do nothing."""
-
-    def seconds(self, stage: str, seconds: float) -> None:
-        """Do nothing."""
-
-
 class Limits(NamedTuple):
     """The limits of the queue.
 
@@ -174,8 +146,8 @@ class Batcher:
         How many batches may be at work at a time.
     divert
         Runs a function elsewhere: a request whose input is in a bucket must not hold up the others.
-    observer
-        What watches the batches.
+    metrics, traces
+        What is counted and traced.
     """
 
     def __init__(
@@ -186,13 +158,15 @@ class Batcher:
         *,
         threads: int,
         divert: Callable[[Callable[[], None]], object],
-        observer: Observer,
+        metrics: Metrics,
+        traces: Traces,
     ) -> None:
         self._serving = serving
         self._handlers = handlers
         self._limits = limits
         self._divert = divert
-        self._observer = observer
+        self._metrics = metrics
+        self._traces = traces
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[Job] = deque()
         self._queued_bytes = 0
@@ -235,7 +209,7 @@ class Batcher:
                 self._queued_bytes -= len(late[-1].body)
             left = bool(self._waiting)
         for job in late:
-            self._observer.refused("late")
+            self._metrics.refused("late")
             _settle(job, self._refuse(job, too_late()))
         self._looking = self._loop.call_later(_LOOKS_EVERY, self._drop_late) if left else None
 
@@ -257,7 +231,7 @@ class Batcher:
                 self._wake.wait_for(lambda: len(self._waiting) >= self._most, self._limits.batch_wait)
             jobs = [self._waiting.popleft() for _ in range(min(len(self._waiting), self._most))]
             self._queued_bytes -= sum(len(job.body) for job in jobs)
-            self._observer.queued(len(self._waiting))
+            self._metrics.queued(len(self._waiting))
         return jobs
 
     def _answer(self, jobs: Sequence[Job]) -> None:
@@ -265,23 +239,22 @@ class Batcher:
         began = time.monotonic()
         answered: list[tuple[Job, Response]] = []
         asked: list[tuple[Job, Asked]] = []
+        self._metrics.seconds("queue", began - jobs[0].arrived)
         for job in jobs:
             if job.hung_up() or job.deadline <= began:
-                self._observer.refused("gone" if job.hung_up() else "late")
+                self._metrics.refused("gone" if job.hung_up() else "late")
                 answered.append((job, self._refuse(job, too_late())))
                 continue
-            self._observer.seconds("queue", began - job.arrived)
             try:
                 one = job.route.ask(Request(job.scope), job.body)
             except Exception as error:  # noqa: BLE001 - the application's handlers answer every one
-                answered.append((job, self._refuse(job, error)))
+                answered.append((job, self._fail(job, error)))
                 continue
             if any(isinstance(given, UploadReference) for given in one.request.inputs):
                 self._divert(partial(self._answer_alone, job, one))
             else:
                 asked.append((job, one))
         if asked:
-            self._observer.batch(len(asked))
             answered += self._predict_and_store(asked)
             self._adapt(len(asked), time.monotonic() - began)
         self._hand_out(answered)
@@ -298,6 +271,13 @@ class Batcher:
             self._most = min(self._limits.batch, self._most * 2)
 
     def _predict_and_store(self, asked: Sequence[tuple[Job, Asked]]) -> list[tuple[Job, Response]]:
+        inputs = sum(len(one.request.inputs) for _, one in asked)
+        self._metrics.batch(inputs)
+        self._metrics.pool(*self._serving.ledger.connections)
+        with self._traces.batch((job.scope for job, _ in asked), inputs) as batch:
+            return self._make(asked, batch)
+
+    def _make(self, asked: Sequence[tuple[Job, Asked]], batch: Batch) -> list[tuple[Job, Response]]:
         answered: list[tuple[Job, Response]] = []
         made: list[tuple[Job, Asked, Predicted, Response]] = []
         for (job, one), outcome in zip(asked, self._predict(asked), strict=True):
@@ -305,29 +285,39 @@ class Batcher:
                 if isinstance(outcome, Predicted):
                     made.append((job, one, outcome, one.predicted(outcome)))
                 elif isinstance(outcome, Exception):
-                    answered.append((job, self._refuse(job, outcome)))
+                    answered.append((job, self._fail(job, outcome)))
                 else:
                     answered.append((job, one.nothing_stored(outcome)))
             except Exception as error:  # noqa: BLE001 - the application's handlers answer every one
-                answered.append((job, self._refuse(job, error)))
+                answered.append((job, self._fail(job, error)))
         if not made:
             return answered
-        self._observer.seconds("decode", made[0][2].decode_ms / 1000)
-        self._observer.seconds("run", made[0][2].inference_ms / 1000)
+        first = made[0][2]
+        self._took(batch, ("decode", first.decode_ms / 1000), ("run", first.inference_ms / 1000))
         began = time.monotonic()
         try:
             results = store(self._serving, [outcome for _, _, outcome, _ in made])
         except Exception as error:  # noqa: BLE001 - as above: each is told that it may be stored
-            return answered + [(job, self._refuse(job, error)) for job, _, _, _ in made]
-        self._observer.seconds("store", time.monotonic() - began)
-        for (job, one, _, response), other in zip(made, results, strict=True):
+            return answered + [(job, self._fail(job, error)) for job, _, _, _ in made]
+        self._took(batch, ("store", time.monotonic() - began))
+        stored = 0
+        for (job, one, outcome, response), other in zip(made, results, strict=True):
             if other is not None:
                 try:
                     response = one.nothing_stored(other)
                 except Exception as error:  # noqa: BLE001 - the application's handlers answer every one
-                    response = self._refuse(job, error)
+                    response = self._fail(job, error)
+            else:
+                stored += len(outcome.predictions)
             answered.append((job, response))
+        self._metrics.predicted(stored)
         return answered
+
+    def _took(self, batch: Batch, *stages: tuple[Stage, float]) -> None:
+        """Count and trace stages that have just ended, one after the other."""
+        for stage, seconds in stages:
+            self._metrics.seconds(stage, seconds)
+        batch.stages(*stages)
 
     def _predict(self, asked: Sequence[tuple[Job, Asked]]) -> list[Outcome | Exception]:
         """Predict together. What fails for want of time or memory, or unexpectedly, is tried alone.
@@ -350,6 +340,14 @@ class Batcher:
     def _predict_alone(self, both: tuple[Job, Asked]) -> Outcome | Exception:
         job, _ = both
         return too_late() if job.deadline <= time.monotonic() else self._predict([both])[0]
+
+    def _fail(self, job: Job, error: Exception) -> Response:
+        """Answer an error, and count it."""
+        response = self._refuse(job, error)
+        kind = error.status.phrase if isinstance(error, Problem) else type(error).__name__.removesuffix("Error")
+        count = self._metrics.failed if response.status_code >= _SERVER_ERROR else self._metrics.refused
+        count(kind)
+        return response
 
     def _refuse(self, job: Job, error: Exception) -> Response:
         logger.request_id = job.request_id

@@ -3,9 +3,12 @@
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Final, Self
+from urllib.parse import urlsplit
 
+from local.errors import CannotServeError
 from local.http.sites import LOOPBACK, Sites
 from local.settings import cores, names, switch, whole_number
 
@@ -13,6 +16,7 @@ _GPUS: Final = ("/dev/nvidiactl", "/dev/dxg")  # NVIDIA's driver, natively and i
 _MOST: Final = 1_000_000
 _MOST_SECONDS: Final = 3600
 _MOST_WORKERS: Final = 256
+_LARGEST_SKEW: Final = 600  # seconds; a clock that is further off should be set
 
 
 def default_workers(environment: Mapping[str, str]) -> int:
@@ -29,6 +33,68 @@ def _runs_on_gpu(environment: Mapping[str, str]) -> bool:
     import onnxruntime  # it takes a while, and only a machine with a GPU has to ask it
 
     return "CUDAExecutionProvider" in onnxruntime.get_available_providers()
+
+
+@dataclass(frozen=True)
+class TokenSettings:
+    """Whose tokens are accepted. A field's name in capitals is its environment variable."""
+
+    issuer: str
+    """The OpenID Connect issuer, exactly as the claim `iss` has it."""
+
+    audience: tuple[str, ...]
+    """The audiences that are accepted; in the variable, separated by commas. A token's `aud`, or its `client_id` where
+    it has no `aud` (as Cognito's access tokens), must be one of them."""
+
+    jwks_url: str | None = None
+    """Where the issuer's keys are: an `https` URL, or `file:///…`. Without it, the issuer's discovery document says."""
+
+    clock_skew_seconds: int = 60
+    """How far the issuer's clock may be from this machine's."""
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self | None:
+        """Read the settings; None with `AUTH=off`. An empty variable counts as not set.
+
+        Raises
+        ------
+        CannotServeError
+            If a variable is missing or has a value that is not allowed. The message names the variable.
+        """
+        if not switch(environment, "AUTH"):
+            return None
+        issuer = environment.get("ISSUER") or ""
+        if not is_safe(issuer):
+            raise CannotServeError(
+                f"ISSUER={issuer!r}: with AUTH=on it must be the issuer of the tokens, as https://login.example.com; "
+                "http is for an address of this machine only"
+            )
+        audience = names(environment, "AUDIENCE")
+        if not audience:
+            raise CannotServeError("AUDIENCE: with AUTH=on it must name the audiences of the tokens, as onnx-ledger")
+        jwks_url = environment.get("JWKS_URL") or None
+        if jwks_url is not None and not (is_safe(jwks_url) or jwks_url.startswith("file:///")):
+            raise CannotServeError(
+                f"JWKS_URL={jwks_url!r}: it must be where the issuer's keys are, as https://login.example.com/jwks or "
+                "file:///etc/keys/jwks.json; http is for an address of this machine only"
+            )
+        skew = whole_number(environment, "CLOCK_SKEW_SECONDS", cls.clock_skew_seconds, least=0, most=_LARGEST_SKEW)
+        return cls(issuer, audience, jwks_url, skew)
+
+
+def is_safe(url: str) -> bool:
+    """Return whether what a URL answers is what its host sent: by TLS, or because it does not leave this machine."""
+    try:
+        parts = urlsplit(url)
+        name = parts.hostname
+    except ValueError:
+        return False
+    if not name or parts.scheme != "http":
+        return bool(name) and parts.scheme == "https"
+    try:
+        return ip_address(name).is_loopback
+    except ValueError:
+        return name == "localhost"
 
 
 @dataclass(frozen=True)
@@ -71,8 +137,11 @@ class BatchingSettings:
     forwarded_allow_ips: str = "127.0.0.1"
     """Proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed: addresses or networks, or `*`."""
 
-    auth: bool = False
-    """Whether requests need a token; `on` or `off`."""
+    metrics_port: int = 0
+    """Port to listen on for `GET /metrics`; 0 counts nothing and listens on none."""
+
+    tokens: TokenSettings | None = None
+    """Whose tokens requests need; None with `AUTH=off`, and they need none."""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
@@ -99,7 +168,8 @@ class BatchingSettings:
             request_seconds=number("REQUEST_SECONDS", cls.request_seconds, 1, _MOST_SECONDS),
             stop_seconds=number("STOP_SECONDS", cls.stop_seconds, 1, _MOST_SECONDS),
             forwarded_allow_ips=environment.get("FORWARDED_ALLOW_IPS") or cls.forwarded_allow_ips,
-            auth=switch(environment, "AUTH"),
+            metrics_port=number("METRICS_PORT", cls.metrics_port, 0, 65535),
+            tokens=TokenSettings.from_environment(environment),
         )
 
     def sites(self) -> Sites | None:
@@ -108,6 +178,6 @@ class BatchingSettings:
         A token keeps other sites' pages out. Without tokens, a server on loopback knows all its names, as does one
         whose names are in `ALLOWED_HOSTS`. Any other server is called by names that it cannot know.
         """
-        if self.auth:
+        if self.tokens is not None:
             return None
         return Sites(self.host, self.allowed_hosts, any_name=not self.allowed_hosts and self.host not in LOOPBACK)

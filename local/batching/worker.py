@@ -9,9 +9,10 @@ from typing import Any
 import uvicorn
 
 from functions.shared.log import log_through
-from local.batching.application import Application
+from local.batching import metrics, traces
+from local.batching.application import Application, Verifier
 from local.batching.batcher import CLIENT_GONE
-from local.batching.settings import BatchingSettings
+from local.batching.settings import BatchingSettings, TokenSettings
 from local.http.protocol import Protocol
 
 KEEP_ALIVE = 75
@@ -56,7 +57,21 @@ def application() -> Application:
     if (parent := multiprocessing.parent_process()) is not None:
         threading.Thread(target=_end_with, args=(parent,), name="parent", daemon=True).start()
     log_through("uvicorn.error", logging.WARNING)
-    return Application(BatchingSettings.from_environment())
+    settings = BatchingSettings.from_environment()
+    return Application(
+        settings,
+        verifier=_verifier(settings.tokens),
+        metrics=metrics.of_this_process(),
+        traces=traces.of_this_process(),
+    )
+
+
+def _verifier(settings: TokenSettings | None) -> Verifier | None:
+    if settings is None:
+        return None
+    from local.batching import tokens  # with httpx and joserfc this takes a while, which only AUTH=on has to pay
+
+    return tokens.Verifier(settings)
 
 
 def _end_with(parent: Any) -> None:  # noqa: ANN401 - multiprocessing does not name its type

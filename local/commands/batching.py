@@ -23,7 +23,11 @@ _NOT_THEIRS = frozenset(("QUEUE_URL",))  # the database is the queue
 
 
 async def start_batching(
-    listener: socket.socket, dependencies: Dependencies, cleanup: contextlib.AsyncExitStack, stop: asyncio.Event
+    listener: socket.socket,
+    home: Path,
+    dependencies: Dependencies,
+    cleanup: contextlib.AsyncExitStack,
+    stop: asyncio.Event,
 ) -> "asyncio.Task[None]":
     """Start the server, and wait until it answers.
 
@@ -31,6 +35,8 @@ async def start_batching(
     ----------
     listener
         The socket to serve on.
+    home
+        The home folder, which has the key of the local issuer.
     dependencies
         What the server needs, started.
     cleanup
@@ -55,6 +61,8 @@ async def start_batching(
         "AWS_REGION": region,
         "AWS_DEFAULT_REGION": region,
     }
+    if environment["AUTH"] == "on" and not environment.get("ISSUER"):
+        environment |= _local_issuer(home)
     settings = BatchingSettings.from_environment(environment)
     log = dependencies.configuration.log
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -70,12 +78,20 @@ async def start_batching(
         )
     cleanup.push_async_callback(in_thread, process.stop)
     running = asyncio.create_task(_ended(process, log))
+    cleanup.callback(running.cancel)
     asking = asyncio.create_task(_answers(listener))
     try:
         await unless_stopped(stop, _first(running, asking))
     finally:
         asking.cancel()
     return running
+
+
+def _local_issuer(home: Path) -> dict[str, str]:
+    """Return the settings for tokens that `python -m local token` prints."""
+    from local.gateway.issuer import AUDIENCE, ISSUER, make_issuer  # this takes 0.2 s, which only AUTH=on has to pay
+
+    return {"ISSUER": ISSUER, "AUDIENCE": AUDIENCE, "JWKS_URL": make_issuer(home).publish(home)}
 
 
 async def _first(running: "asyncio.Task[None]", asking: "asyncio.Task[None]") -> None:

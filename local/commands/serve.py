@@ -63,7 +63,10 @@ async def _serve(settings: Settings, listener: socket.socket, began: float) -> N
             dependencies = await prepare(settings, [*functions, *triggered], cleanup, stop, to_stdout)
             port: int = listener.getsockname()[1]
             if settings.batches:
-                tasks, queue_lost = [await start_batching(listener, dependencies, cleanup, stop)], asyncio.Event()
+                tasks, queue_lost = (
+                    [await start_batching(listener, settings.ledger_home, dependencies, cleanup, stop)],
+                    asyncio.Event(),
+                )
             else:
                 tasks, queue_lost = await _start_functions(settings, declared, listener, dependencies, cleanup, stop)
             _print_welcome(settings, port, dependencies, time.monotonic() - began)

@@ -13,6 +13,7 @@ from pydantic_core import from_json
 from local.gateway import integration
 from local.gateway.routing import Router
 from local.http import sites
+from local.http.bearer import token_of
 from local.http.protocol import Protocol
 from local.runtime.invocation import (
     LARGEST_PAYLOAD,
@@ -105,7 +106,7 @@ class HttpApi:
             return integration.NOT_FOUND
         claims = None
         if self._authorize is not None and match.needs_token:
-            token = _token(scope)
+            token = token_of(scope["headers"])
             if not token:
                 return integration.TOKEN_MISSING
             claims = self._authorize(token)
@@ -156,13 +157,6 @@ class HttpApi:
         finally:
             alarm.cancel()
         return integration.INTERNAL_SERVER_ERROR
-
-
-def _token(scope: integration.HttpScope) -> str:
-    """Return the token of a request, without the prefix `Bearer`; "" if there is none."""
-    value = b",".join(value for name, value in scope["headers"] if name == b"authorization").decode("latin-1").strip()
-    scheme, _, rest = value.partition(" ")
-    return rest.strip() if scheme.lower() == "bearer" else value
 
 
 async def _read_body(scope: integration.HttpScope, receive: Receive) -> bytes:

@@ -27,7 +27,7 @@ class Digits:
         options.intra_op_num_threads = 1
         self.session = onnxruntime.InferenceSession(os.environ["MODEL"], options, providers=["CPUExecutionProvider"])
 
-    @bentoml.api(batchable=True, max_batch_size=BATCH, max_latency_ms=1000)  # type: ignore[untyped-decorator]
+    @bentoml.api(batchable=True, max_batch_size=BATCH, max_latency_ms=60_000)  # type: ignore[untyped-decorator]
     def prediction(self, images: list[PIL.Image.Image]) -> list[dict[str, Any]]:
         """Predict a batch."""
         resampling = PIL.Image.Resampling.BICUBIC

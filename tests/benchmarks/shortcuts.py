@@ -31,7 +31,7 @@ from python_multipart import FormParser
 from python_multipart.multipart import File
 
 from functions.predict.multipart import parse_form
-from functions.shared.api.app import DirectRoute, Application, create_app, create_handler
+from functions.shared.api.app import Application, DirectRoute, create_app, create_handler
 from functions.shared.inference.plain_png import read_plain_png
 from functions.shared.ledger import arrays
 from functions.shared.ledger.arrays import Array, ElementType

@@ -1,6 +1,5 @@
 """What a user may store is counted by the statement that stores, so that it is neither exceeded nor miscounted."""
 
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
@@ -25,13 +24,7 @@ With = Callable[..., DeletingLedger]
 """Returns a ledger with quotas."""
 
 
-@pytest.fixture(autouse=True)
-def within_one_hour() -> None:
-    """Wait for the next hour if this one ends soon: its count would begin anew in the middle of a test."""
-    now = datetime.now(UTC)
-    left = 3600 - (now.minute * 60 + now.second)
-    if left < 10:
-        time.sleep(left + 1)
+pytestmark = pytest.mark.usefixtures("within_one_hour")
 
 
 @pytest.fixture

@@ -2,9 +2,12 @@
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
+from itertools import groupby
+from operator import itemgetter
 from typing import Any, Self
 from uuid import UUID
 
@@ -15,6 +18,7 @@ from functions.shared.ledger.cursor import decode_cursor, encode_cursor
 from functions.shared.ledger.database_url import parse_database_url
 from functions.shared.ledger.errors import (
     IdempotencyConflictError,
+    LedgerError,
     LedgerUnavailableError,
     RecordNotFoundError,
     StatementRefusedError,
@@ -23,6 +27,7 @@ from functions.shared.ledger.errors import (
 from functions.shared.ledger.identifiers import FIRST_ID, LAST_ID, created_at, first_id_at
 from functions.shared.ledger.json_text import json_text, jsonb_text
 from functions.shared.ledger.login import LONGEST_WAIT
+from functions.shared.ledger.many_requests import Told, answer_of_repetition, first_of_each_key, in_halves
 from functions.shared.ledger.pool import SIZE, Pool
 from functions.shared.ledger.quotas import NO_QUOTAS, Quotas
 from functions.shared.ledger.records import (
@@ -40,6 +45,7 @@ from functions.shared.ledger.records import (
     QueuedPrediction,
     Replay,
     StoredInput,
+    StoredRequest,
     Success,
     Sweep,
     Upload,
@@ -84,6 +90,8 @@ _PREDICTION_COLUMNS = _RESULT_COLUMNS | {
     "declared_contenttype": arrays.TEXT,
 }
 _ATTEMPTS = 3
+_OTHER_REQUEST = "this idempotency key was used for another request"
+_WITHDRAWN = "the requests that used this idempotency key were withdrawn again and again"
 _TOO_LONG = "The prediction was not finished in time."
 
 
@@ -154,6 +162,11 @@ class Ledger:
         """Return the ledger for a function's settings. Raises as `resolve_database_url` and `at` do."""
         database_url = resolve_database_url(settings.database_url, settings.database_secret_arn)
         return cls.at(database_url, longest=longest, idempotency_hours=idempotency_hours, quotas=quotas)
+
+    @property
+    def connections(self) -> tuple[int, int]:
+        """As in `Pool`."""
+        return self._pool.connections
 
     def close(self) -> None:
         """Close the idle connections, as before a snapshot. The ledger stays usable and opens new ones."""
@@ -243,27 +256,58 @@ class Ledger:
             If they cannot be stored. After a `LedgerUnavailableError` that is `in_doubt`, the predictions may be stored
             nevertheless: the acknowledgement of the commit was lost twice.
         """
-        counts = self._quotas.count_predictions
-        if len(predictions) == 1:
-            (prediction,) = predictions
-            sql, sql_with_key = (
-                (statements.STORE_ONE_COUNTED, statements.STORE_ONE_COUNTED_WITH_KEY)
-                if counts
-                else (statements.STORE_ONE, statements.STORE_ONE_WITH_KEY)
-            )
-            parameters = _one_row(prediction)
-        else:
-            sql, sql_with_key = (
-                (statements.STORE_MANY_COUNTED, statements.STORE_MANY_COUNTED_WITH_KEY)
-                if counts
-                else (statements.STORE_MANY, statements.STORE_MANY_WITH_KEY)
-            )
-            parameters = _columns(_PREDICTION_COLUMNS, [_one_row(prediction) for prediction in predictions])
+        if len(predictions) > 1:
+            [told] = self.store_requests(model, [StoredRequest(predictions, idempotency)])
+            if isinstance(told, LedgerError):
+                raise told
+            return told
+        (prediction,) = predictions
+        sql, sql_with_key = (
+            (statements.STORE_ONE_COUNTED, statements.STORE_ONE_COUNTED_WITH_KEY)
+            if self._quotas.count_predictions
+            else (statements.STORE_ONE, statements.STORE_ONE_WITH_KEY)
+        )
 
-        def write(sql: str, parameters: dict[str, object]) -> None:
-            self._run_with_model(model, sql, parameters)
+        def write(sql: str, parameters: dict[str, object]) -> Sequence[_Row]:
+            return self._run_with_model(model, sql, parameters)
 
-        return self._write_once(write, sql, sql_with_key, parameters, predictions, idempotency)
+        return self._write_once(write, sql, sql_with_key, _one_row(prediction), [prediction], idempotency)
+
+    def store_requests(
+        self, model: ModelIdentity, requests: Sequence[StoredRequest]
+    ) -> list[Replay | LedgerError | None]:
+        """Commit the predictions of many requests together, in one statement and one round trip.
+
+        Each request is stored all or not at all, whatever becomes of the others. Those whose key or quota does not
+        admit them are left out by the statement itself. If the database refuses the statement, because of a value for
+        instance, it is sent again in halves, until the request that it refuses is alone.
+
+        Parameters
+        ----------
+        model : ModelIdentity
+            The model that made the predictions.
+        requests : Sequence of StoredRequest
+            Requests of any users. Of those with the same key, the first comes first.
+
+        Returns
+        -------
+        list of Replay or LedgerError or None
+            For each request, in the same order, what `store` would have returned or raised. Requests that have failed
+            together may share an error.
+        """
+        told: dict[int, Told] = {}
+        left = dict(enumerate(requests))
+        vanished: Counter[int] = Counter()
+        while left:
+            first, repeated = first_of_each_key(left)
+            told |= in_halves(lambda some: self._store_some(model, requests, some, vanished), first)
+            for number, earlier in repeated.items():
+                if earlier in told:
+                    answer = answer_of_repetition(model, requests[number], requests[earlier], told[earlier])
+                    if answer is not None:
+                        told[number] = answer
+            left = {number: request for number, request in left.items() if number not in told}
+        return [told[number] for number in range(len(requests))]
 
     def enqueue(self, prediction: QueuedPrediction, *, idempotency: IdempotencyKey | None = None) -> Replay | None:
         """Commit an input and its prediction with the status ``queued``, for a worker to make.
@@ -337,6 +381,22 @@ class Ledger:
         """
         replay = self._stored_under(idempotency)
         return None if replay is None else self._kept(replay, idempotency)
+
+    def replays(self, keys: Sequence[IdempotencyKey]) -> list[Replay | LedgerError | None]:
+        """Look up what many keys have stored, in one round trip, and one more for each prediction that is still queued.
+
+        Parameters
+        ----------
+        keys : Sequence of IdempotencyKey
+            The keys, of any users.
+
+        Returns
+        -------
+        list of Replay or LedgerError or None
+            For each key, in the same order, what `replay` would have returned or raised.
+        """
+        told = in_halves(lambda some: self._stored_under_some(keys, some), range(len(keys)))
+        return [told.get(number) for number in range(len(keys))]
 
     def get(self, prediction_id: UUID, *, user_id: str | None = None) -> tuple[PredictionRecord, StoredInput]:
         """Read one prediction and its input.
@@ -589,7 +649,7 @@ class Ledger:
         if not rows:
             return None
         if rows[0][0] != idempotency.digest:
-            raise IdempotencyConflictError("this idempotency key was used for another request")
+            raise IdempotencyConflictError(_OTHER_REQUEST)
         return Replay(records=tuple(PredictionRecord(*row[2:]) for row in rows), was_queued=rows[0][1])
 
     def _kept(self, replay: Replay, idempotency: IdempotencyKey) -> Replay | None:
@@ -599,6 +659,26 @@ class Ledger:
             return replay
         kept = self._pool.run(statements.KEEP_KEY, _key_row(idempotency) | {"prediction_id": first.prediction_id})
         return replay if kept else None
+
+    def _stored_under_some(self, keys: Sequence[IdempotencyKey], some: Sequence[int]) -> dict[int, Told]:
+        """Look up what some of the keys have stored. Those that have stored nothing are told nothing."""
+        if len(some) == 1:
+            return {some[0]: self.replay(keys[some[0]])}
+        asked = _key_columns(keys[number] for number in some)
+        rows = self._pool.run(statements.REPLAYS, asked | {"key_seconds": self._key_seconds})
+        told: dict[int, Told] = {}
+        for position, found in groupby(rows, itemgetter(0)):
+            number = some[position - 1]
+            (_, digest, was_queued, *first), *others = found
+            if digest != keys[number].digest:
+                told[number] = IdempotencyConflictError(_OTHER_REQUEST)
+                continue
+            records = (PredictionRecord(*first), *(PredictionRecord(*row[3:]) for row in others))
+            try:
+                told[number] = self._kept(Replay(records, was_queued), keys[number])
+            except LedgerError as error:
+                told[number] = error
+        return told
 
     def _one(self, sql: str, sql_if_theirs: str, prediction_id: UUID, user_id: str | None) -> _Row:
         parameters: dict[str, object] = {"prediction_id": prediction_id}
@@ -621,9 +701,75 @@ class Ledger:
         self.register(model)
         return self._pool.run(sql, parameters)
 
+    def _store_some(
+        self,
+        model: ModelIdentity,
+        requests: Sequence[StoredRequest],
+        some: Sequence[int],
+        vanished: Counter[int],
+    ) -> dict[int, Told]:
+        """Store some of the requests in one statement. Those that must be tried again are told nothing.
+
+        `vanished` counts for each request how often its key was in use, and then free.
+        """
+        asked = [requests[number] for number in some]
+        if len(asked) == 1 and len(asked[0].predictions) == 1:
+            return {some[0]: self.store(model, asked[0].predictions, idempotency=asked[0].idempotency)}
+        sql, parameters = self._statement_of(some, asked)
+        rows = self._insert(lambda sql, parameters: self._run_with_model(model, sql, parameters), sql, parameters)
+        told: dict[int, Told] = dict.fromkeys(some)
+        left_out = {number: reason for reason, number in rows if number is not None}
+        if not left_out:
+            return told
+        keys = {number: key for number in left_out if (key := requests[number].idempotency) is not None}
+        found = dict(zip(keys, self.replays(list(keys.values())), strict=True))
+        for number, reason in left_out.items():
+            answer = found.get(number)
+            if isinstance(answer, LedgerUnavailableError):
+                answer.in_doubt = True  # the first attempt of this request may have taken the key
+            if answer is not None:
+                told[number] = None if _is_own(answer, requests[number]) else answer
+            elif reason is None and vanished[number] + 1 == _ATTEMPTS:
+                told[number] = LedgerUnavailableError(_WITHDRAWN)
+            elif reason in (None, statements.TOGETHER):
+                vanished[number] += reason is None
+                del told[number]
+            else:
+                told[number] = self._quotas.exceeded(reason)
+        return told
+
+    def _statement_of(self, numbers: Sequence[int], asked: Sequence[StoredRequest]) -> tuple[str, dict[str, object]]:
+        """Return the statement that stores requests, which it calls by these numbers, and its parameters."""
+        parameters = _columns(
+            _PREDICTION_COLUMNS, [_one_row(prediction) for request in asked for prediction in request.predictions]
+        )
+        parameters["request"] = Array(
+            arrays.BIGINT, [number for number, one in zip(numbers, asked, strict=True) for _ in one.predictions]
+        )
+        counts = self._quotas.count_predictions
+        if counts:
+            parameters |= self._quotas.parameters()
+        keyed = [
+            (number, idempotency, one.predictions)
+            for number, one in zip(numbers, asked, strict=True)
+            if (idempotency := one.idempotency) is not None
+        ]
+        if not keyed:
+            return statements.STORE_MANY_COUNTED if counts else statements.STORE_MANY, parameters
+        parameters |= _key_columns(idempotency for _, idempotency, _ in keyed) | {
+            "key_request": Array(arrays.BIGINT, [number for number, _, _ in keyed]),
+            "digest": Array(arrays.BYTEA, [idempotency.digest for _, idempotency, _ in keyed]),
+            "key_stores": Array(
+                arrays.TEXT,
+                [f"{{{','.join(str(one.prediction_id) for one in predictions)}}}" for _, _, predictions in keyed],
+            ),
+            "key_seconds": self._key_seconds,
+        }
+        return statements.STORE_MANY_COUNTED_WITH_KEYS if counts else statements.STORE_MANY_WITH_KEYS, parameters
+
     def _write_once(
         self,
-        write: Callable[[str, dict[str, object]], object],
+        write: Callable[[str, dict[str, object]], Sequence[_Row]],
         sql: str,
         sql_with_key: str,
         parameters: dict[str, object],
@@ -652,18 +798,22 @@ class Ledger:
                     raise
             else:
                 return None
-            stored = self._stored_under(idempotency)
+            try:
+                stored = self._stored_under(idempotency)
+            except LedgerUnavailableError as error:
+                error.in_doubt = True  # our own first attempt may have taken the key
+                raise
             if stored is not None and [record.prediction_id for record in stored.records] == identifiers:
                 return None  # our own first attempt, whose acknowledgement was lost: not a replay
             replay = None if stored is None else self._kept(stored, idempotency)
             if replay is not None:
                 return replay
             # What had used the key was withdrawn or deleted meanwhile, so the key is free.
-        raise LedgerUnavailableError("the requests that used this idempotency key were withdrawn again and again")
+        raise LedgerUnavailableError(_WITHDRAWN)
 
     def _insert(
-        self, write: Callable[[str, dict[str, object]], object], sql: str, parameters: dict[str, object]
-    ) -> None:
+        self, write: Callable[[str, dict[str, object]], Sequence[_Row]], sql: str, parameters: dict[str, object]
+    ) -> Sequence[_Row]:
         """Write predictions with their inputs, once more if an input was deleted under our eyes: then it is new again.
 
         Raises
@@ -675,11 +825,11 @@ class Ledger:
         """
         try:
             try:
-                write(sql, parameters)
+                return write(sql, parameters)
             except StatementRefusedError as error:
                 if (error.sqlstate, error.constraint) != _NO_INPUT:
                     raise
-                write(sql, parameters)
+                return write(sql, parameters)
         except StatementRefusedError as error:
             self._quotas.require(error)
             if (error.sqlstate, error.constraint) != _NO_UPLOAD:
@@ -700,6 +850,16 @@ def _model_id(model: ModelIdentity) -> int:
 
 def _key_row(idempotency: IdempotencyKey) -> dict[str, object]:
     return {"key_user_id": idempotency.user_id, "key": idempotency.key}
+
+
+def _key_columns(keys: Iterable[IdempotencyKey]) -> dict[str, object]:
+    users, names, _ = zip(*keys, strict=True)
+    return {"key_user_id": Array(arrays.TEXT, users), "key": Array(arrays.TEXT, names)}
+
+
+def _is_own(replay: Replay | LedgerError, request: StoredRequest) -> bool:
+    """Whether a key holds what this request has stored itself, by an attempt whose acknowledgement was lost."""
+    return isinstance(replay, Replay) and replay.records[0].prediction_id == request.predictions[0].prediction_id
 
 
 def _uuids(identifiers: Iterable[UUID]) -> Array:

@@ -128,6 +128,11 @@ class Pool:
             error.in_doubt = error.in_doubt or in_doubt  # the first attempt may have been committed
             raise
 
+    @property
+    def connections(self) -> tuple[int, int]:
+        """How many connections are open and idle, and how many are in use, about now."""
+        return len(self._idle), self._size - self._free.qsize()
+
     def close(self) -> None:
         """Close the idle connections. The pool stays usable and opens new ones."""
         while self._idle:

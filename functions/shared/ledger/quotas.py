@@ -83,8 +83,11 @@ class Quotas(NamedTuple):
         """
         if refused.sqlstate != _CHECK_VIOLATION or refused.constraint not in self._fields:
             return
-        limit = getattr(self, refused.constraint)
-        raise QuotaExceededError(refused.constraint, limit, _retry_after(refused.constraint)) from refused
+        raise self.exceeded(refused.constraint) from refused
+
+    def exceeded(self, quota: str) -> QuotaExceededError:
+        """Return the error of one who would have more than the quota of this name allows."""
+        return QuotaExceededError(quota, getattr(self, quota), _retry_after(quota))
 
 
 NO_QUOTAS: Final = Quotas()

@@ -4,7 +4,7 @@ Records are named tuples unless a default needs a factory: Python defines ten na
 dataclass, and every cold start defines them all.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final, Literal, NamedTuple
@@ -327,6 +327,21 @@ class IdempotencyKey(NamedTuple):
     user_id: str
     key: str
     digest: bytes
+
+
+class StoredRequest(NamedTuple):
+    """The predictions of one request, to be stored all or not at all.
+
+    Attributes
+    ----------
+    predictions : Sequence of NewPrediction
+        At least one.
+    idempotency : IdempotencyKey or None
+        If given, nothing is stored when this key has already stored something.
+    """
+
+    predictions: Sequence[NewPrediction]
+    idempotency: IdempotencyKey | None = None
 
 
 class Replay(NamedTuple):

@@ -69,9 +69,8 @@ _ONE = "1, coalesce((SELECT size FROM input), 0) FROM prediction"
 _MANY = """count(*), coalesce(sum(size), 0) FROM (
         SELECT p.user_id, CASE row_number() OVER (PARTITION BY p.input_id) WHEN 1 THEN i.size END AS size
         FROM prediction p LEFT JOIN input i ON i.input_id = p.input_id
-    ) stored"""
+    ) stored GROUP BY user_id ORDER BY user_id"""
 _IF_KEY_WAS_FREE = " WHERE (SELECT count(*) FROM idempotency_key) = 1"
-_BY_USER = " GROUP BY user_id ORDER BY user_id"
 # The clock of the database may be set back: the count then stays with the later hour, unless that is far off.
 _ADD_UP = """
     ON CONFLICT (user_id) DO UPDATE
@@ -105,31 +104,30 @@ _COUNT_ONE = _ONE_COUNTED_INPUT + _ONE_PREDICTION + _COUNT + _ONE
 STORE_ONE_COUNTED = "WITH" + _COUNT_ONE + _ADD_UP + _CHECK
 STORE_ONE_COUNTED_WITH_KEY = _WITH_COUNTED_KEY + _COUNT_ONE + _IF_KEY_WAS_FREE + _ADD_UP + _CHECK
 
-# One array parameter per column carries any number of rows. likely_class is sent as bigint, so that PostgreSQL checks
-# whether the value fits into the column.
-_NEW_ROWS = """
-new_row AS (
+# One array parameter per column carries any number of rows. `request` says which of the requests a row is of.
+# likely_class is sent as bigint, so that PostgreSQL checks whether the value fits into the column.
+_NEW_ROWS = """new_row AS (
     SELECT * FROM unnest(
         :prediction_id::uuid[], :input_id::uuid[], :created_at::timestamptz[], :duration_ms::double precision[],
         :confidence::double precision[], :likely_class::bigint[], :user_id::text[], :label::text[],
         :predicted_value::jsonb[], :output::jsonb[], :metadata::json[], :size::bigint[], :sha256::bytea[],
         :contenttype::text[], :filename::text[], :features::json[], :content::bytea[], :uri::text[],
-        :upload_id::uuid[], :outputs::jsonb[], :form::text[], :header_length::bigint[], :declared_contenttype::text[]
+        :upload_id::uuid[], :outputs::jsonb[], :form::text[], :header_length::bigint[], :declared_contenttype::text[],
+        :request::bigint[]
     ) AS new_row (
         prediction_id, input_id, created_at, duration_ms, confidence, likely_class, user_id, label, predicted_value,
         output, metadata, size, sha256, contenttype, filename, features, content, uri, upload_id, outputs, form,
-        header_length, declared_contenttype
-    )
+        header_length, declared_contenttype, request
+    )"""
+_END = """
 ), """
 _ROWS = """)
     SELECT input_id, size, sha256, contenttype, filename, features, content, uri, upload_id, form, header_length,
            declared_contenttype"""
 _FROM_NEW_ROWS = """
     FROM new_row"""
-_MANY_INPUTS = _NEW_ROWS + _INTO_INPUTS + _ROWS + _FROM_NEW_ROWS + _UNLESS_THERE + ")"
-_MANY_COUNTED_INPUTS = (
-    _NEW_ROWS + _INTO_INPUTS + _COUNTED + _ROWS + _TRUE + _FROM_NEW_ROWS + _UNLESS_THERE + _THEN_PREDICTION
-)
+_MANY_INPUTS = _INTO_INPUTS + _ROWS + _FROM_NEW_ROWS + _UNLESS_THERE + ")"
+_MANY_COUNTED_INPUTS = _INTO_INPUTS + _COUNTED + _ROWS + _TRUE + _FROM_NEW_ROWS + _UNLESS_THERE + _THEN_PREDICTION
 
 _MANY_PREDICTIONS = """
 INSERT INTO predictions (prediction_id, input_id, model_id, created_at, duration_ms, confidence, likely_class,
@@ -139,12 +137,100 @@ SELECT prediction_id, input_id, :model_id, created_at, duration_ms, confidence, 
 FROM new_row
 ON CONFLICT (prediction_id) DO NOTHING
 """
+_AND_PREDICTIONS = ", prediction AS (" + _MANY_PREDICTIONS + ")"
 
-STORE_MANY = "WITH" + _MANY_INPUTS + _MANY_PREDICTIONS
-STORE_MANY_WITH_KEY = _WITH_KEY + _MANY_INPUTS + _MANY_PREDICTIONS
-_COUNT_MANY = _MANY_COUNTED_INPUTS + _MANY_PREDICTIONS + _COUNT + _MANY
-STORE_MANY_COUNTED = "WITH" + _COUNT_MANY + _BY_USER + _ADD_UP + _CHECK
-STORE_MANY_COUNTED_WITH_KEY = _WITH_COUNTED_KEY + _COUNT_MANY + _IF_KEY_WAS_FREE + _BY_USER + _ADD_UP + _CHECK
+# A request that would take its user over a quota is left out, and its key stays free. `over_quota` compares with what
+# was committed before this statement began. The check at its end compares with all there is: of two statements at the
+# same time that are for the last place, the later fails as a whole. What may have been counted before is left to that
+# check: the sizes of uploads, and requests that are sent again. TOGETHER says that the request would have had room if
+# it were not for those before it, some of which may not be stored either.
+TOGETHER = "together"
+_OVER_QUOTA = """
+over_quota AS (
+    SELECT request, reason FROM (
+        SELECT request, prediction_id, CASE
+                WHEN had.predictions + wanted.predictions > :quota_predictions_per_hour THEN 'predictions_per_hour'
+                WHEN had.stored_bytes + wanted.stored_bytes > :quota_stored_bytes THEN 'stored_bytes'
+                WHEN had.predictions + sum(wanted.predictions) OVER so_far > :quota_predictions_per_hour
+                  OR had.stored_bytes + sum(wanted.stored_bytes) OVER so_far > :quota_stored_bytes THEN 'together'
+            END AS reason
+        FROM (
+            SELECT request, user_id, count(*) AS predictions, (array_agg(prediction_id))[1] AS prediction_id,
+                   coalesce(sum(size) FILTER (WHERE upload_id IS NULL), 0) AS stored_bytes
+            FROM unnest(:request::bigint[], :user_id::text[], :prediction_id::uuid[], :size::bigint[],
+                        :upload_id::uuid[]) AS new_row (request, user_id, prediction_id, size, upload_id)
+            GROUP BY request, user_id
+        ) wanted
+        CROSS JOIN LATERAL (
+            SELECT coalesce(sum(u.predictions) FILTER (
+                       WHERE hour BETWEEN this_hour AND this_hour + interval '1 hour'), 0) AS predictions,
+                   coalesce(sum(u.stored_bytes), 0) AS stored_bytes
+            FROM quota_usage u CROSS JOIN date_trunc('hour', now(), 'UTC') this_hour
+            WHERE u.user_id = wanted.user_id
+        ) had
+        WINDOW so_far AS (PARTITION BY user_id ORDER BY request)
+    ) compared
+    WHERE reason IS NOT NULL
+      AND NOT EXISTS (SELECT FROM predictions p WHERE p.prediction_id = compared.prediction_id)
+), """
+
+# A request whose key is taken is left out, and the others are stored. Where the key was taken by this very request,
+# whose acknowledgement was lost, it is left out too. Keys are locked in their order: otherwise two servers could
+# deadlock.
+_KEYS = """
+asked AS (
+    SELECT request, user_id, key, digest, prediction_ids::uuid[] AS prediction_ids
+    FROM unnest(:key_request::bigint[], :key_user_id::text[], :key::text[], :digest::bytea[], :key_stores::text[])
+        AS asked (request, user_id, key, digest, prediction_ids)"""
+_NOT_OVER = """
+    WHERE request NOT IN (SELECT request FROM over_quota)"""
+_TAKE_KEYS = """
+), idempotency_key AS (
+    INSERT INTO idempotency_keys AS used (user_id, key, was_queued, digest, prediction_ids)
+    SELECT user_id, key, FALSE, digest, prediction_ids FROM asked ORDER BY user_id COLLATE "C", key COLLATE "C"
+    ON CONFLICT (user_id, key) DO UPDATE
+    SET was_queued = excluded.was_queued, prediction_ids = excluded.prediction_ids, created_at = excluded.created_at,
+        digest = excluded.digest
+    WHERE used.created_at < now() - make_interval(secs => :key_seconds)
+    RETURNING prediction_ids[1] AS prediction_id
+), """
+_LEFT_OUT = """left_out AS ("""
+_BY_QUOTA = """
+    SELECT reason, request FROM over_quota"""
+_AND = """
+    UNION ALL"""
+_BY_KEY = """
+    SELECT NULL AS reason, request FROM asked
+    WHERE prediction_ids[1] NOT IN (SELECT prediction_id FROM idempotency_key)"""
+_THAT_STAY = """
+    WHERE request NOT IN (SELECT request FROM left_out)"""
+_ROWS_THAT_STAY = _END + _NEW_ROWS + _THAT_STAY
+_SAY_WHAT_IS_LEFT_OUT = """
+SELECT reason, request FROM left_out"""
+_CHECK_AND = """
+END AS within_quotas), NULL FROM used
+UNION ALL"""
+
+# They return what is left out: the name of a quota, TOGETHER, or NULL where the key is taken; and the number of the
+# request. Rows without a number say nothing.
+STORE_MANY = "WITH " + _NEW_ROWS + _END + _MANY_INPUTS + _MANY_PREDICTIONS
+_STORE_OTHERS = _ROWS_THAT_STAY + _END + _MANY_INPUTS + _AND_PREDICTIONS + _SAY_WHAT_IS_LEFT_OUT
+STORE_MANY_WITH_KEYS = "WITH" + _KEYS + _TAKE_KEYS + _LEFT_OUT + _BY_KEY + _STORE_OTHERS
+_COUNT_OTHERS = (
+    _ROWS_THAT_STAY
+    + _END
+    + _MANY_COUNTED_INPUTS
+    + _MANY_PREDICTIONS
+    + _COUNT
+    + _MANY
+    + _ADD_UP
+    + _CHECK_AND
+    + _SAY_WHAT_IS_LEFT_OUT
+)
+STORE_MANY_COUNTED = "WITH" + _OVER_QUOTA + _LEFT_OUT + _BY_QUOTA + _COUNT_OTHERS
+STORE_MANY_COUNTED_WITH_KEYS = (
+    "WITH" + _OVER_QUOTA + _KEYS + _NOT_OVER + _TAKE_KEYS + _LEFT_OUT + _BY_QUOTA + _AND + _BY_KEY + _COUNT_OTHERS
+)
 
 _QUEUED_PREDICTION = """
 INSERT INTO predictions (prediction_id, input_id, created_at, status_since, status, user_id, metadata)
@@ -189,6 +275,23 @@ WHERE k.user_id = :key_user_id AND k.key = :key AND k.created_at >= now() - make
 ORDER BY stored.position
 """
 )
+
+# OFFSET 0 as in CLAIM: each row is looked up by its key.
+_OF_KEYS = """
+FROM unnest(:key_user_id::text[], :key::text[]) WITH ORDINALITY AS asked (user_id, key, position)
+CROSS JOIN LATERAL (
+    SELECT * FROM idempotency_keys used
+    WHERE used.user_id = asked.user_id AND used.key = asked.key
+      AND used.created_at >= now() - make_interval(secs => :key_seconds)
+    OFFSET 0
+) k
+CROSS JOIN LATERAL unnest(k.prediction_ids) WITH ORDINALITY AS stored (prediction_id, position)
+CROSS JOIN LATERAL (SELECT * FROM predictions WHERE predictions.prediction_id = stored.prediction_id OFFSET 0) p
+CROSS JOIN LATERAL (SELECT * FROM inputs WHERE inputs.input_id = p.input_id OFFSET 0) i
+LEFT JOIN LATERAL (SELECT * FROM models WHERE models.model_id = p.model_id OFFSET 0) m ON TRUE
+ORDER BY asked.position, stored.position
+"""
+REPLAYS = "SELECT asked.position, k.digest, k.was_queued, " + _RECORD + _OF_KEYS
 
 GET = (
     "SELECT "

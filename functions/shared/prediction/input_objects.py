@@ -4,13 +4,14 @@ An object without a row only takes space, and `python -m infra.inputs reconcile`
 record whose input is lost. So an object is removed only if it is certain that no row names it.
 """
 
+import contextlib
 import hashlib
 from collections.abc import Iterable
 from types import TracebackType
 from typing import Self
 from uuid import UUID
 
-from functions.shared.ledger.errors import LedgerError, LedgerUnavailableError, RecordNotFoundError
+from functions.shared.ledger.errors import LedgerError, LedgerUnavailableError
 from functions.shared.ledger.identifiers import new_id
 from functions.shared.ledger.ledger import Ledger
 from functions.shared.ledger.records import NewInput
@@ -68,8 +69,6 @@ class InputObjects:
         uploads: an error would remove them, and other predictions may use them.
     ledger
         The ledger that the rows are written to.
-    prediction_id
-        The prediction in one of the rows: used to ask whether the rows exist.
 
     Raises
     ------
@@ -77,27 +76,32 @@ class InputObjects:
         On entering, if the objects cannot be put. Those already put are removed, as far as possible.
     """
 
-    def __init__(self, bucket: Bucket | None, inputs: Iterable[NewInput], ledger: Ledger, prediction_id: UUID) -> None:
+    def __init__(self, bucket: Bucket | None, inputs: Iterable[NewInput], ledger: Ledger) -> None:
         self._bucket = bucket
         self._ledger = ledger
-        self._prediction_id = prediction_id
-        self._objects: list[NewObject] = []
+        self._objects: dict[UUID, NewObject] = {}
         if bucket is not None:
-            self._objects = [
-                NewObject(bucket.key(new.uri), new.content, new.contenttype, hashlib.sha256(new.content).digest())
+            self._objects = {
+                new.input_id: NewObject(
+                    bucket.key(new.uri), new.content, new.contenttype, hashlib.sha256(new.content).digest()
+                )
                 for new in inputs
                 if new.uri is not None and new.content is not None
-            ]
+            }
 
     def __enter__(self) -> Self:
         """Put the objects."""
+        self.put()
+        return self
+
+    def put(self) -> None:
+        """Put the objects. Raises as entering does."""
         if self._bucket is not None and self._objects:
             try:
-                self._bucket.put(self._objects)
+                self._bucket.put(list(self._objects.values()))
             except ObjectStoreUnavailableError:
                 self.remove()  # S3 may have stored the object although its response was lost
                 raise
-        return self
 
     def __exit__(
         self, _type: type[BaseException] | None, error: BaseException | None, _traceback: TracebackType | None
@@ -105,26 +109,27 @@ class InputObjects:
         """Remove the objects after an error of the ledger, unless the rows may exist."""
         if not self._objects or not isinstance(error, LedgerError):
             return False
-        if not (isinstance(error, LedgerUnavailableError) and error.in_doubt):
-            self.remove()
-            return False
-        if self._is_stored():
-            return True
-        logger.warning("objects were kept because their rows may exist", objects=self._keys)
+        if isinstance(error, LedgerUnavailableError) and error.in_doubt:
+            return bool(self.find_rows(self._objects))
+        self.remove()
         return False
 
-    def remove(self) -> None:
-        """Remove the objects. Call this only if no row can name them."""
-        if self._bucket is not None and self._objects and not self._bucket.remove_quietly(self._keys):
-            logger.warning("objects without a row could not be removed", objects=self._keys)
+    def remove(self, input_ids: Iterable[UUID] | None = None) -> None:
+        """Remove the objects, or only those of some inputs. Call this only if no row can name them."""
+        keys = self._keys(self._objects if input_ids is None else input_ids)
+        if self._bucket is not None and keys and not self._bucket.remove_quietly(keys):
+            logger.warning("objects without a row could not be removed", objects=keys)
 
-    @property
-    def _keys(self) -> list[str]:
-        return [one.key for one in self._objects]
+    def find_rows(self, input_ids: Iterable[UUID]) -> set[UUID]:
+        """Return those of the inputs whose rows exist, after a commit that is in doubt. All objects are kept."""
+        ids = [one for one in input_ids if one in self._objects]
+        found: set[UUID] = set()
+        if ids:
+            with contextlib.suppress(LedgerUnavailableError):
+                found = self._ledger.known_inputs(ids)
+        if unknown := self._keys(one for one in ids if one not in found):
+            logger.warning("objects were kept because their rows may exist", objects=unknown)
+        return found
 
-    def _is_stored(self) -> bool:
-        try:
-            self._ledger.get_input(self._prediction_id)
-        except (LedgerUnavailableError, RecordNotFoundError):
-            return False
-        return True
+    def _keys(self, input_ids: Iterable[UUID]) -> list[str]:
+        return [self._objects[one].key for one in input_ids if one in self._objects]

@@ -61,7 +61,8 @@ def decode(model: Model, inputs: Sequence[Input]) -> list[Instance]:
 def run(model: Model, instances: Sequence[Instance]) -> list[Answer]:
     """Run the model on the instances of any number of requests together.
 
-    A bad instance does not affect the others: if the model fails on one, the rest runs again without it.
+    A bad instance does not affect the others: if the model fails on one, the rest runs again without it. If the model
+    does not say which one it is, they run again in halves.
 
     Raises
     ------
@@ -95,7 +96,8 @@ def _run(
     except ModelRunError as error:
         if len(instances) == 1:
             return [error]
-        return [answer for one in instances for answer in _run(predict, [one])]
+        middle = len(instances) // 2
+        return [answer for half in (instances[:middle], instances[middle:]) for answer in _run(predict, half)]
     except MemoryError as error:
         raise OutOfMemoryError("there is not enough memory to predict") from error
     others = [position for position in range(len(instances)) if position not in answers]

@@ -51,7 +51,7 @@ def enqueue(serving: Serving, queue: PredictionQueue, request: PredictionRequest
     new_inputs = [prediction.input] if one.uri is None else []
     started = perf_counter()
     replay = None
-    with InputObjects(serving.inputs_bucket, new_inputs, serving.ledger, prediction.prediction_id) as input_objects:
+    with InputObjects(serving.inputs_bucket, new_inputs, serving.ledger) as input_objects:
         replay = serving.ledger.enqueue(prediction, idempotency=idempotency)
         if replay is not None:
             input_objects.remove()

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from time import perf_counter
 from typing import Any, NamedTuple, TypeAlias
+from uuid import UUID
 
 from functions.shared.inference import run_deadline
 from functions.shared.inference.errors import (
@@ -19,7 +20,14 @@ from functions.shared.inference.errors import (
 )
 from functions.shared.inference.prediction import Prediction
 from functions.shared.ledger.errors import LedgerError, LedgerUnavailableError
-from functions.shared.ledger.records import IdempotencyKey, NewInput, NewPrediction, PredictionRecord, Replay
+from functions.shared.ledger.records import (
+    IdempotencyKey,
+    NewInput,
+    NewPrediction,
+    PredictionRecord,
+    Replay,
+    StoredRequest,
+)
 from functions.shared.log import logger
 from functions.shared.object_storage.errors import ObjectStoreError
 from functions.shared.prediction.errors import RefusedInputsError, UploadError
@@ -94,8 +102,7 @@ def predict(serving: Serving, requests: Sequence[PredictionRequest], *, keep_out
     """
     outcomes: dict[int, Outcome] = {}
     asked: dict[int, _Asked] = {}
-    for position, request in enumerate(requests):
-        found = _look_up(serving, request)
+    for position, found in enumerate(_look_up(serving, requests)):
         if isinstance(found, _Asked):
             asked[position] = found
         else:
@@ -144,15 +151,21 @@ def predict_again(serving: Serving, inputs: Sequence[Input]) -> list[WithOutputs
     return predicted
 
 
-def _look_up(serving: Serving, request: PredictionRequest) -> _Asked | Replay | Refusal:
-    """Return the request with its uploads, ready to predict; or what its key has already stored."""
-    idempotency = request.idempotency()
-    try:
-        if idempotency is not None and (replay := serving.ledger.replay(idempotency)):
-            return replay
-        return _Asked(request, idempotency, fetch_uploads(serving, request.inputs, request.user_id))
-    except (UploadError, LedgerError, ObjectStoreError) as error:
-        return Refusal(error)
+def _look_up(serving: Serving, requests: Sequence[PredictionRequest]) -> Iterator[_Asked | Replay | Refusal]:
+    """Yield each request with its uploads, ready to predict; or what its key has already stored."""
+    keys = [request.idempotency() for request in requests]
+    stored = iter(serving.ledger.replays([key for key in keys if key is not None]))
+    for request, key in zip(requests, keys, strict=True):
+        found = None if key is None else next(stored)
+        if isinstance(found, LedgerError):
+            yield Refusal(found)
+        elif found is not None:
+            yield found
+        else:
+            try:
+                yield _Asked(request, key, fetch_uploads(serving, request.inputs, request.user_id))
+            except (UploadError, LedgerError, ObjectStoreError) as error:
+                yield Refusal(error)
 
 
 class _Timing(NamedTuple):
@@ -214,10 +227,9 @@ def _new_prediction(
 
 
 def store(serving: Serving, made: Sequence[Predicted]) -> list[Replay | Refusal | None]:
-    """Commit predictions with their inputs.
+    """Commit predictions with their inputs, those of all requests together.
 
-    Requests without an idempotency key share one commit. If the database refuses a value in it, each request is
-    committed separately, so that a bad value affects only its own request.
+    A value that the database refuses, a key that is taken and a user over a quota affect their own request only.
 
     Parameters
     ----------
@@ -232,53 +244,53 @@ def store(serving: Serving, made: Sequence[Predicted]) -> list[Replay | Refusal 
         For each request, in the same order: None if it is stored; what its key stored, if a concurrent request was
         first; or why it is not stored.
     """
-    together = [position for position, one in enumerate(made) if one.idempotency is None]
-    alone = [position for position, one in enumerate(made) if one.idempotency is not None]
-    results: dict[int, Replay | Refusal | None] = {}
-    if together:
-        results |= _store_together(serving, made, together)
-    for position in alone:
-        results |= _store_together(serving, made, [position])
-    return [results[position] for position in range(len(made))]
-
-
-def _store_together(
-    serving: Serving, made: Sequence[Predicted], positions: Sequence[int]
-) -> dict[int, Replay | Refusal | None]:
-    try:
-        return dict.fromkeys(positions, _commit(serving, [made[position] for position in positions]))
-    except LedgerError as error:
-        if len(positions) > 1 and not isinstance(error, LedgerUnavailableError):
-            return {
-                position: result
-                for one in positions
-                for position, result in _store_together(serving, made, [one]).items()
-            }
-        return dict.fromkeys(positions, Refusal(error))
-    except ObjectStoreError as error:
-        return dict.fromkeys(positions, Refusal(error))
-
-
-def _commit(serving: Serving, made: Sequence[Predicted]) -> Replay | None:
     started = perf_counter()
-    predictions = [prediction for one in made for prediction in one.predictions]
-    new_inputs = [new for one in made for new in one.new_inputs]
-    replay = None
-    with InputObjects(serving.inputs_bucket, new_inputs, serving.ledger, predictions[0].prediction_id) as input_objects:
-        replay = serving.ledger.store(serving.identity, predictions, idempotency=made[0].idempotency)
-        if replay is not None:
-            input_objects.remove()
-    if replay is None:
+    told = _commit_each(serving, made) if serving.inputs_bucket is None else _commit_each_with_objects(serving, made)
+    stored = [one for one, answer in zip(made, told, strict=True) if answer is None]
+    if stored:
         logger.info_each(
-            _lines(made),
+            _lines(stored),
             model=serving.identity.name,
             version=serving.identity.version,
-            batch=len(predictions),
-            decode_ms=made[0].decode_ms,
-            inference_ms=made[0].inference_ms,
+            batch=sum(len(one.predictions) for one in stored),
+            decode_ms=stored[0].decode_ms,
+            inference_ms=stored[0].inference_ms,
             store_ms=round((perf_counter() - started) * 1000, 3),
         )
-    return replay
+    return [Refusal(answer) if isinstance(answer, Exception) else answer for answer in told]
+
+
+def _commit_each(serving: Serving, made: Iterable[Predicted]) -> Sequence[Replay | LedgerError | None]:
+    requests = [StoredRequest(one.predictions, one.idempotency) for one in made]
+    return serving.ledger.store_requests(serving.identity, requests)
+
+
+def _commit_each_with_objects(
+    serving: Serving, made: Sequence[Predicted]
+) -> Sequence[Replay | LedgerError | ObjectStoreError | None]:
+    """Put the inputs' objects first. Those of requests that are not stored are removed, unless their rows may exist."""
+    objects = InputObjects(serving.inputs_bucket, [new for one in made for new in one.new_inputs], serving.ledger)
+    try:
+        objects.put()
+    except ObjectStoreError as error:
+        named = [any(new.uri is not None for new in one.new_inputs) for one in made]
+        others = iter(
+            _commit_each(serving, [one for one, has_object in zip(made, named, strict=True) if not has_object])
+        )
+        return [error if has_object else next(others) for has_object in named]
+    told = list(_commit_each(serving, made))
+    doubtful: list[UUID] = []
+    unnamed: list[UUID] = []
+    for one, answer in zip(made, told, strict=True):
+        if answer is not None:
+            in_doubt = isinstance(answer, LedgerUnavailableError) and answer.in_doubt
+            (doubtful if in_doubt else unnamed).extend(new.input_id for new in one.new_inputs)
+    objects.remove(unnamed)
+    found = objects.find_rows(doubtful)
+    return [
+        None if any(new.input_id in found for new in one.new_inputs) else answer
+        for one, answer in zip(made, told, strict=True)
+    ]
 
 
 def _lines(made: Iterable[Predicted]) -> Iterator[tuple[str, dict[str, object]]]:
