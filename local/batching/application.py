@@ -9,7 +9,7 @@ import contextvars
 import os
 import re
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 from typing import Any, Final, NamedTuple, Protocol
@@ -37,7 +37,7 @@ from functions.shared.ledger.errors import LedgerError
 from functions.shared.log import logger
 from functions.shared.settings import SettingsError
 from functions.upload import handler as upload
-from local.batching.batcher import Batcher, Job, Limits, Route, full
+from local.batching.batcher import Answer, Batcher, Job, Limits, Route, full, stopped
 from local.batching.metrics import Metrics
 from local.batching.settings import BatchingSettings
 from local.batching.traces import Traces
@@ -67,13 +67,15 @@ _TEMPLATE: Final = "onnx_ledger.template"
 _CLIENT_GONE: Final = 499
 """What is counted in place of a status if nobody was there to read it, as nginx does."""
 
+_SOME_REQUEST: Final[dict[str, Any]] = {"type": "http", "method": "POST", "path": "/prediction", "headers": []}
+
 _METHODS: Final = frozenset(("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"))
 
 
 class Verifier(Protocol):
     """What verifies tokens: `local.batching.tokens.Verifier`, which is loaded only where tokens are needed."""
 
-    async def accept(self, scope: dict[str, Any]) -> None:
+    def accept(self, scope: dict[str, Any]) -> Coroutine[Any, Any, None]:
         """Put what the token of a request says into its event. Raises `Problem` if there is no valid one."""
 
 
@@ -91,6 +93,24 @@ class _Context:
     def get_remaining_time_in_millis(self) -> int:
         """Return how long the request may still take."""
         return max(0, int((self._deadline - time.monotonic()) * 1000))
+
+
+class Ticket(NamedTuple):
+    """What a request was admitted with that goes straight into the queue.
+
+    Attributes
+    ----------
+    route, scope, request_id, arrived
+        The request.
+    most_bytes
+        The largest body that it may have.
+    """
+
+    route: Route
+    scope: dict[str, Any]
+    request_id: str
+    arrived: float
+    most_bytes: int
 
 
 class _Routes(NamedTuple):
@@ -150,6 +170,7 @@ class Application:
         self._app = Endpoints(app)
         self._fixed = frozenset(path for route in app.routes if "{" not in (path := getattr(route, "path", "{")))
         self._infer = Endpoints(answer_in_protocol(create_app(infer.router)))
+        self._unanswered: set[Answer] = set()
         self._blocking = 0
         self._ids = 0
         self._id_prefix = os.urandom(8).hex()
@@ -160,8 +181,7 @@ class Application:
             await self._live(receive, send)
             return
         arrived = time.monotonic()
-        self._ids += 1
-        request_id = f"{self._id_prefix}-{self._ids:08x}"
+        request_id = self._new_id()
         self._traces.begin(scope)
         try:
             response = await self._respond(scope, receive, request_id, arrived)
@@ -172,6 +192,39 @@ class Application:
         headers = [*response.raw_headers, (b"x-request-id", request_id.encode())]
         await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
         await send({"type": "http.response.body", "body": response.body})
+
+    def _new_id(self) -> str:
+        self._ids += 1
+        return f"{self._id_prefix}-{self._ids:08x}"
+
+    def admit(self, scope: dict[str, Any]) -> Ticket | None:
+        """Admit a request to the queue by its head; None if it has to be answered by this application as a whole."""
+        if scope["method"] != "POST" or (route := self._hot.get(scope["path"])) is None:
+            return None
+        most = self._env.limits.body_bytes
+        for name, value in scope["headers"]:
+            if (name == b"content-length" and int(value) > most) or (name == b"prefer" and self._queues):
+                return None
+        if not self._batcher.has_room():
+            return None
+        if self._sites is not None and self._sites.refusal("POST", scope["headers"]) is not None:
+            return None
+        scope["aws.event"] = {"requestContext": {}}
+        if self._verifier is not None and not _at_once(self._verifier.accept(scope)):
+            return None
+        self._traces.begin(scope)
+        return Ticket(route, scope, self._new_id(), time.monotonic(), most)
+
+    def put(self, scope: dict[str, Any], body: bytes, ticket: Ticket, answer: Answer) -> None:
+        """Put an admitted request into the queue."""
+        self._unanswered.add(answer)
+        deadline = ticket.arrived + self._settings.request_seconds
+        self._batcher.put(Job(ticket.route, scope, body, ticket.request_id, ticket.arrived, deadline, answer))
+
+    def left(self, ticket: Ticket, answer: Answer, status: int) -> None:
+        """Note that an admitted request is answered."""
+        self._unanswered.discard(answer)
+        self._watched(ticket.scope, status, ticket.arrived)
 
     def _watched(self, scope: dict[str, Any], status: int, arrived: float) -> None:
         route = self._name_of(scope)
@@ -196,6 +249,9 @@ class Application:
         await send({"type": "lifespan.startup.complete"})
         await receive()
         self.stop()
+        for answer in list(self._unanswered):  # their time to be finished is over
+            answer.set_result(await self._refuse(_SOME_REQUEST, stopped(begun=True)))
+        await asyncio.sleep(0)  # lets the connections send what was just written
         await send({"type": "lifespan.shutdown.complete"})
 
     def start(self) -> None:
@@ -207,6 +263,7 @@ class Application:
             If a setting is wrong, or the model cannot be served.
         """
         self._env = predict.environment()
+        self._queues = self._env.serving.queue is not None
         self._env.serving.warm_up()
         self._metrics.model_info(self._env.serving.identity)
         self._routes = _Routes.of(self._env)
@@ -260,8 +317,12 @@ class Application:
         except Problem as problem:
             return await self._refuse(scope, problem)
         answer: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
-        self._batcher.put(Job(route, scope, body, request_id, arrived, deadline, answer))
-        return await answer
+        job = Job(route, scope, body, request_id, arrived, deadline, answer)
+        self._batcher.put(job)
+        try:
+            return await answer
+        except asyncio.CancelledError:  # the server stops, and does not wait any longer
+            return await self._refuse(scope, stopped(begun=job.begun))
 
     def _route(self, scope: dict[str, Any]) -> Route | None:
         path: str = scope["path"]
@@ -316,6 +377,18 @@ class Application:
 
     async def _refuse(self, scope: dict[str, Any], problem: Problem) -> Response:
         return await answer_error(self._handlers, Request(scope), problem)
+
+
+def _at_once(running: Coroutine[Any, Any, None]) -> bool:
+    """Run a coroutine if it need not wait. Tell whether it has ended well."""
+    try:
+        running.send(None)
+    except StopIteration:
+        return True
+    except Problem:
+        return False
+    running.close()
+    return False
 
 
 async def _read(scope: dict[str, Any], receive: Receive, limit: int) -> bytes:

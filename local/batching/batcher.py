@@ -6,6 +6,7 @@ reads. docs/decisions/batching-server.md has a picture.
 """
 
 import asyncio
+import contextlib
 import threading
 import time
 from collections import deque
@@ -36,6 +37,9 @@ MAX_QUEUED_BYTES: Final = 256 * 1024 * 1024
 
 CLIENT_GONE: Final = "onnx_ledger.client_gone"
 """The key that the server puts into the scope of a request whose client has hung up."""
+
+_BATCH_BYTES: Final = 8 * 1024 * 1024
+"""Bytes of bodies above which a batch takes no more: a commit must be over before the ledger gives it up."""
 
 _LOOKS_EVERY: Final = 0.25
 """Seconds between two looks for requests whose time has passed in the queue."""
@@ -75,6 +79,19 @@ class Route(NamedTuple):
     keep_outputs: bool
 
 
+class Answer(Protocol):
+    """Where the answer to a request goes: a future, or what stands for it. It belongs to the event loop."""
+
+    def done(self) -> bool:
+        """Tell whether there is an answer."""
+
+    def cancelled(self) -> bool:
+        """Tell whether nobody waits for it."""
+
+    def set_result(self, response: Response, /) -> None:
+        """Answer."""
+
+
 class Job:
     """A request that waits for its answer.
 
@@ -85,10 +102,12 @@ class Job:
     arrived, deadline
         When it arrived, and when it is too late to begin, on the monotonic clock.
     answer
-        The future of its answer, which belongs to the event loop.
+        Where its answer goes.
+    begun
+        Whether it is at work, and may be stored.
     """
 
-    __slots__ = ("answer", "arrived", "body", "deadline", "request_id", "route", "scope")
+    __slots__ = ("answer", "arrived", "begun", "body", "deadline", "request_id", "route", "scope")
 
     def __init__(
         self,
@@ -98,7 +117,7 @@ class Job:
         request_id: str,
         arrived: float,
         deadline: float,
-        answer: "asyncio.Future[Response]",
+        answer: Answer,
     ) -> None:
         self.route = route
         self.scope = scope
@@ -107,6 +126,7 @@ class Job:
         self.arrived = arrived
         self.deadline = deadline
         self.answer = answer
+        self.begun = False
 
     def hung_up(self) -> bool:
         """Tell whether the client has hung up, or whoever waited for the answer has given up."""
@@ -215,8 +235,15 @@ class Batcher:
 
     def _run(self) -> None:
         while jobs := self._take():
+            self._guard(jobs, partial(self._answer, jobs))
+
+    def _guard(self, jobs: Sequence[Job], answer: Callable[[], None]) -> None:
+        """Answer requests within the time that failing calls may take, whatever happens: no client waits for ever."""
+        try:
             with wait_budget.limited():
-                self._answer(jobs)
+                answer()
+        except Exception as error:  # noqa: BLE001 - the application's handlers answer every one
+            self._hand_out([(job, self._fail(job, error)) for job in jobs])
 
     def _take(self) -> list[Job]:
         """Wait for requests, and return those of the next batch; none once the batcher is closed."""
@@ -229,8 +256,14 @@ class Batcher:
                 self._idle -= 1
             if self._limits.batch_wait and len(self._waiting) < self._most:
                 self._wake.wait_for(lambda: len(self._waiting) >= self._most, self._limits.batch_wait)
-            jobs = [self._waiting.popleft() for _ in range(min(len(self._waiting), self._most))]
-            self._queued_bytes -= sum(len(job.body) for job in jobs)
+            jobs: list[Job] = []
+            size = 0
+            while self._waiting and len(jobs) < self._most and size <= _BATCH_BYTES:
+                jobs.append(self._waiting.popleft())
+                size += len(jobs[-1].body)
+            self._queued_bytes -= size
+            if self._waiting and self._idle:
+                self._wake.notify()
             self._metrics.queued(len(self._waiting))
         return jobs
 
@@ -245,23 +278,25 @@ class Batcher:
                 self._metrics.refused("gone" if job.hung_up() else "late")
                 answered.append((job, self._refuse(job, too_late())))
                 continue
+            job.begun = True
+            logger.request_id = job.request_id
             try:
                 one = job.route.ask(Request(job.scope), job.body)
             except Exception as error:  # noqa: BLE001 - the application's handlers answer every one
                 answered.append((job, self._fail(job, error)))
                 continue
             if any(isinstance(given, UploadReference) for given in one.request.inputs):
-                self._divert(partial(self._answer_alone, job, one))
+                self._divert(partial(self._guard, [job], partial(self._answer_alone, job, one)))
             else:
                 asked.append((job, one))
+        logger.request_id = None
         if asked:
             answered += self._predict_and_store(asked)
             self._adapt(len(asked), time.monotonic() - began)
         self._hand_out(answered)
 
     def _answer_alone(self, job: Job, asked: Asked) -> None:
-        with wait_budget.limited():
-            self._hand_out(self._predict_and_store([(job, asked)]))
+        self._hand_out(self._predict_and_store([(job, asked)]))
 
     def _adapt(self, count: int, seconds: float) -> None:
         """Make batches smaller if they take long, so that a slow model's first answers do not wait for its last."""
@@ -324,7 +359,7 @@ class Batcher:
 
         Another request of the batch may be to blame for that.
         """
-        requests = [one.request for _, one in asked]
+        requests = [one.request._replace(request_id=job.request_id) for job, one in asked]
         keep_outputs = any(job.route.keep_outputs for job, _ in asked)
         try:
             outcomes: list[Outcome | Exception] = [*predict(self._serving, requests, keep_outputs=keep_outputs)]
@@ -357,7 +392,8 @@ class Batcher:
             logger.request_id = None
 
     def _hand_out(self, answered: Sequence[tuple[Job, Response]]) -> None:
-        self._loop.call_soon_threadsafe(_settle_all, answered)
+        with contextlib.suppress(RuntimeError):  # the loop is closed, and nobody waits any more
+            self._loop.call_soon_threadsafe(_settle_all, answered)
 
 
 def _may_do_alone(outcome: Outcome | Exception) -> bool:
@@ -378,14 +414,22 @@ def _settle(job: Job, response: Response) -> None:
 
 def too_late() -> Problem:
     """Return the problem of a request that was not begun in time."""
-    return _unavailable("did not come to this request in time: nothing was predicted or stored")
+    return _unavailable("is busy and did not come to this request in time: nothing was predicted or stored")
+
+
+def stopped(*, begun: bool) -> Problem:
+    """Return the problem of a request that was not answered before the server stopped."""
+    if begun:
+        what = "stops before this request is answered, which may or may not be stored: an Idempotency-Key makes it safe"
+        return _unavailable(f"{what} to repeat it")
+    return _unavailable("stops: nothing was predicted or stored")
 
 
 def full() -> Problem:
     """Return the problem of a request that the queue has no room for."""
-    return _unavailable("has no room for this request: nothing was predicted or stored")
+    return _unavailable("is busy and has no room for this request: nothing was predicted or stored")
 
 
 def _unavailable(what: str) -> Problem:
-    detail = f"The server is busy and {what}. Try again in {RETRY_AFTER_SECONDS} second."
+    detail = f"The server {what}. Try again in {RETRY_AFTER_SECONDS} second."
     return Problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers={"Retry-After": str(RETRY_AFTER_SECONDS)})

@@ -11,23 +11,12 @@ import uvicorn
 from functions.shared.log import log_through
 from local.batching import metrics, traces
 from local.batching.application import Application, Verifier
-from local.batching.batcher import CLIENT_GONE
+from local.batching.direct import BatchingProtocol
 from local.batching.settings import BatchingSettings, TokenSettings
-from local.http.protocol import Protocol
 
 KEEP_ALIVE = 75
 """Seconds that an idle connection stays open: longer than load balancers keep theirs. If the server closed it first, a
 client's next request could be lost."""
-
-
-class BatchingProtocol(Protocol):
-    """The protocol of the server of this machine, which notes whose client has hung up."""
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Note it in the scope of the request, so that it is not predicted if it was not begun."""
-        if self.cycle is not None and not self.cycle.response_complete:
-            self.cycle.scope[CLIENT_GONE] = True  # type: ignore[typeddict-unknown-key]  # ASGI admits others
-        super().connection_lost(exc)
 
 
 def configuration(settings: BatchingSettings) -> uvicorn.Config:

@@ -9,13 +9,14 @@ import httpx
 import pytest
 
 from functions.shared.settings import PredictSettings
-from tests.support.local_server import Serve
+from tests.support.local_server import Serve, both_servers
 from tests.support.readme import ADDRESS, README, commands, run
 from tests.support.repository import DIGIT, ROOT
 
 pytestmark = pytest.mark.server
 
 
+@both_servers
 def test_the_commands_of_the_first_ten_minutes_work_as_they_stand(serve: Serve) -> None:
     first, *others = commands("Try it")
     assert first.strip() == "make serve"
@@ -29,6 +30,7 @@ def test_the_commands_of_the_first_ten_minutes_work_as_they_stand(serve: Serve) 
     assert outputs[2].endswith("the same bytes\n")
 
 
+@both_servers
 def test_the_lines_that_the_server_prints_work_when_pasted(serve: Serve) -> None:
     server = serve().start()
 
@@ -50,6 +52,7 @@ def test_a_model_of_ones_own_is_checked_and_served_as_the_readme_says(serve: Ser
     assert isinstance(record["predicted_value"], float)
 
 
+@both_servers
 def test_the_request_of_the_open_inference_protocol_works_as_it_stands(serve: Serve) -> None:
     [call] = commands("Open Inference Protocol")
     server = serve().start()

@@ -16,6 +16,9 @@ Result = TypeVar("Result")
 
 _PATIENCE = 60.0  # seconds
 
+_ENVIRONMENT: dict[str, str] = {}
+"""No variable for the server: the functions read their own, such as `AUTH`, and no token is verified here."""
+
 _running: "WeakSet[BatchingTransport]" = WeakSet()
 
 
@@ -80,7 +83,7 @@ class BatchingTransport(httpx.BaseTransport):
         self._loop.close()
 
     async def _start(self) -> Application:
-        application = Application(replace(BatchingSettings.from_environment(), **self._settings))
+        application = Application(replace(BatchingSettings.from_environment(_ENVIRONMENT), **self._settings))
         application.start()
         return application
 

@@ -62,6 +62,8 @@ class Predicted(NamedTuple):
         Duration of decoding and of running the model, for all requests that were predicted together.
     outputs
         The outputs of the model that each prediction was made from, by name, if they were to be kept.
+    request_id
+        As in `PredictionRequest`.
     """
 
     predictions: tuple[NewPrediction, ...]
@@ -71,6 +73,7 @@ class Predicted(NamedTuple):
     decode_ms: float
     inference_ms: float
     outputs: tuple[Mapping[str, Any], ...] = ()
+    request_id: str | None = None
 
 
 Outcome: TypeAlias = Predicted | Replay | Refusal
@@ -206,6 +209,7 @@ def _outcome(
         decode_ms=round(timing.decode_ms, 3),
         inference_ms=round(timing.inference_ms, 3),
         outputs=tuple(kept),
+        request_id=asked.request.request_id,
     )
 
 
@@ -295,5 +299,7 @@ def _commit_each_with_objects(
 
 def _lines(made: Iterable[Predicted]) -> Iterator[tuple[str, dict[str, object]]]:
     for one in made:
+        of_request: dict[str, object] = {} if one.request_id is None else {"function_request_id": one.request_id}
         for prediction in one.predictions:
-            yield "predicted", {"prediction_id": str(prediction.prediction_id), "user_id": prediction.user_id}
+            about = {"prediction_id": str(prediction.prediction_id), "user_id": prediction.user_id}
+            yield "predicted", about | of_request
