@@ -65,6 +65,7 @@ lint: $(VENV)/lint.installed  ## Check style, types, layers, the template and th
 	@$(BIN)/cfn-lint template.yaml infra/*.yaml
 	@$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	@$(BIN)/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
+	@$(BIN)/kubernetes-validate --strict --quiet local/server/kubernetes.yaml
 	@$(BIN)/check-jsonschema --builtin-schema vendor.github-issue-forms .github/ISSUE_TEMPLATE/*.yml
 	@$(BIN)/python -m infra.openapi --check
 

@@ -12,6 +12,7 @@ from functions.delete_predictions.representations import (
     STILL_DELETING,
     Deleted,
     DeletionState,
+    find_deletion,
     not_removed_yet,
     outcome,
 )
@@ -19,13 +20,11 @@ from functions.shared.api.app import create_app, create_handler
 from functions.shared.api.auth import caller, require_own
 from functions.shared.api.documentation import problems, with_scope
 from functions.shared.api.negotiation import require_accepts
-from functions.shared.api.problems import Problem
 from functions.shared.api.query_fields import require_clear
 from functions.shared.api.scopes import Scope
 from functions.shared.execution_environment import on_lambda
 from functions.shared.ledger.deletions import DeletingLedger
-from functions.shared.ledger.errors import RecordNotFoundError
-from functions.shared.log import logger, start_logging
+from functions.shared.log import start_logging
 from functions.shared.object_storage.errors import ObjectStoreUnavailableError
 from functions.shared.prediction.deletion import Deleter
 from functions.shared.settings import DeleteSettings
@@ -71,7 +70,6 @@ async def delete_prediction(request: Request, prediction_id: PredictionId) -> Re
     try:
         env.deleter.delete(prediction_id, user_id=own, requested_by=asking.user_id)
     except ObjectStoreUnavailableError as error:
-        logger.error("an object could not be removed yet", deletion_id=str(prediction_id), reason=str(error))
         raise not_removed_yet() from error
     return Response(status_code=HTTPStatus.NO_CONTENT)
 
@@ -114,12 +112,7 @@ async def get_deletion(request: Request, deletion_id: DeletionId) -> Response:
     require_accepts(request.headers.get("accept"))
     env = environment()
     caller(request, required=env.token_required)
-    try:
-        deletion = env.ledger.deletion(deletion_id)
-    except RecordNotFoundError:
-        deletion = None
-    if deletion is None or deletion.is_of_one:
-        raise Problem(HTTPStatus.NOT_FOUND, "There is no deletion with this id.")
+    deletion = find_deletion(env.ledger, deletion_id)
     return Response(DeletionState.of(deletion).model_dump_json(exclude_none=True), media_type="application/json")
 
 

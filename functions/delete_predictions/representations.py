@@ -9,6 +9,8 @@ from fastapi import Response
 from pydantic import BaseModel, Field
 
 from functions.shared.api.problems import Problem
+from functions.shared.ledger.deletions import DeletingLedger
+from functions.shared.ledger.errors import RecordNotFoundError
 from functions.shared.ledger.records import Deletion
 
 RETRY_AFTER_SECONDS: Final = 60
@@ -57,6 +59,23 @@ def outcome(deletion: Deletion) -> Response:
     headers = {"Location": f"/deletion/{deletion.deletion_id}", "Retry-After": str(RETRY_AFTER_SECONDS)}
     content = DeletionState.of(deletion).model_dump_json(exclude_none=True)
     return Response(content, HTTPStatus.ACCEPTED, headers, "application/json")
+
+
+def find_deletion(ledger: DeletingLedger, deletion_id: UUID) -> Deletion:
+    """Return a deletion that was answered with 202.
+
+    Raises
+    ------
+    Problem
+        404, if there is none with this id, or it is the deletion of one record, which has that record's id.
+    """
+    try:
+        deletion = ledger.deletion(deletion_id)
+    except RecordNotFoundError:
+        deletion = None
+    if deletion is None or deletion.is_of_one:
+        raise Problem(HTTPStatus.NOT_FOUND, "There is no deletion with this id.")
+    return deletion
 
 
 def not_removed_yet() -> Problem:

@@ -5,15 +5,17 @@ from typing import NamedTuple
 
 from fastapi import Request, Response
 
-from functions.predict.answers import Represent, nothing_stored, one_record, several_records
+from functions.predict.answers import Represent, accepted, nothing_stored, one_record, several_records
 from functions.predict.request_body import Limits, Receive, receive_one, receive_several
 from functions.shared.api.auth import caller, owner
 from functions.shared.api.idempotency import idempotency_key
 from functions.shared.api.negotiation import require_accepts
 from functions.shared.ledger.records import Replay
+from functions.shared.prediction.queued import enqueue
 from functions.shared.prediction.requests import PredictionRequest
 from functions.shared.prediction.serving import Serving
 from functions.shared.prediction.synchronous import Predicted, Refusal
+from functions.shared.queue.predictions import PredictionQueue
 
 
 class Environment(NamedTuple):
@@ -64,6 +66,14 @@ def ask_one(env: Environment, request: Request, body: bytes) -> Asked:
 def ask_several(env: Environment, request: Request, body: bytes) -> Asked:
     """Return what a request to `POST /predictions` asks for. Errors as in `ask_one`."""
     return _ask(env, request, body, receive_several, several_records)
+
+
+def queue_one(env: Environment, queue: PredictionQueue, asked: Asked) -> Response:
+    """Store the input of a request to `POST /prediction`, queue its prediction, and return the answer.
+
+    Raises as `functions.shared.prediction.queued.enqueue` does.
+    """
+    return accepted(enqueue(env.serving, queue, asked.request), asked.represent)
 
 
 def _ask(env: Environment, request: Request, body: bytes, receive: Receive, represent: Represent) -> Asked:

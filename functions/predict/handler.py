@@ -5,8 +5,7 @@ from http import HTTPStatus
 
 from fastapi import APIRouter, Request, Response
 
-from functions.predict.answers import accepted, one_record
-from functions.predict.asked import Asked, Environment, ask_one, ask_several
+from functions.predict.asked import Asked, Environment, ask_one, ask_several, queue_one
 from functions.predict.documentation import IDEMPOTENCY, LOCATION, MANY_INPUTS, ONE_INPUT, PREFER
 from functions.predict.request_body import Limits, whole_body
 from functions.shared.api.app import DirectRoute, create_app, create_handler
@@ -16,11 +15,10 @@ from functions.shared.api.representations import Accepted, Prediction, Predictio
 from functions.shared.execution_environment import on_lambda
 from functions.shared.log import start_logging
 from functions.shared.object_storage.bucket import Bucket
-from functions.shared.prediction.queued import enqueue
 from functions.shared.prediction.serving import Serving
 from functions.shared.prediction.synchronous import Predicted, store
 from functions.shared.prediction.synchronous import predict as predict_requests
-from functions.shared.queue.predictions import PredictionQueue
+from functions.shared.queue.predictions import SqsQueue
 from functions.shared.settings import PredictSettings
 
 router = APIRouter(tags=["predictions"], route_class=DirectRoute)
@@ -34,7 +32,7 @@ def environment() -> Environment:
     serving = Serving.start(
         settings,
         uploads_bucket=Bucket(settings.bucket_for_uploads) if settings.bucket_for_uploads else None,
-        queue=PredictionQueue(settings.queue_url) if settings.queue_url else None,
+        queue=SqsQueue(settings.queue_url) if settings.queue_url else None,
         max_upload_bytes=settings.max_upload_bytes,
         idempotency_hours=settings.idempotency_hours,
         quotas=settings.quotas,
@@ -61,7 +59,7 @@ async def predict(request: Request) -> Response:
     env = environment()
     asked = ask_one(env, request, await whole_body(request))
     if env.serving.queue is not None and prefers_async(request):
-        return accepted(enqueue(env.serving, env.serving.queue, asked.request), one_record)
+        return queue_one(env, env.serving.queue, asked)
     return _predict(env, asked)
 
 

@@ -7,7 +7,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Final
@@ -72,9 +72,12 @@ class StructuredLog:
         if self._least <= logging.INFO:
             self._write("INFO", message, fields)
 
-    def info_each(self, lines: Iterable[tuple[str, Mapping[str, object]]], **shared: object) -> None:
+    def info_each(self, lines: Sequence[tuple[str, Mapping[str, object]]], **shared: object) -> None:
         """Write a line for each message and its fields, as `info` does, but encode the shared fields once."""
-        if self._least <= logging.INFO:
+        if len(lines) == 1:
+            [(message, fields)] = lines
+            self.info(message, **fields, **shared)
+        elif self._least <= logging.INFO:
             # Replace the closing brace of each line with the members that all lines share.
             end = f",{_json({**shared, **self._stamp()})[1:]}\n"
             own = [_json({"level": "INFO", "message": message, **fields}) for message, fields in lines]

@@ -11,6 +11,7 @@ import re
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from http import HTTPStatus
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -28,17 +29,20 @@ from functions.predict import asked as predict_asked
 from functions.predict import handler as predict
 from functions.shared import wait_budget
 from functions.shared.api.app import Application as Endpoints
-from functions.shared.api.app import Exchange, answer_error, create_app
+from functions.shared.api.app import Exchange, answer_error, create_app, without_waiting
 from functions.shared.api.open_inference import answer_in_protocol
 from functions.shared.api.preferences import prefers_async
 from functions.shared.api.problems import Problem
 from functions.shared.inference.errors import InferenceError
 from functions.shared.ledger.errors import LedgerError
 from functions.shared.log import logger
-from functions.shared.settings import SettingsError
+from functions.shared.prediction.sweeping import Sweeper
+from functions.shared.queue.predictions import PredictionQueue
+from functions.shared.settings import SettingsError, SweepSettings
 from functions.upload import handler as upload
 from local.batching.batcher import Answer, Batcher, Job, Limits, Route, full, stopped
 from local.batching.metrics import Metrics
+from local.batching.queue_worker import LedgerQueue, QueueWorker
 from local.batching.settings import BatchingSettings
 from local.batching.traces import Traces
 
@@ -58,11 +62,14 @@ _V2: Final = re.compile(r"/v2/models/(?P<name>[^/]+)(?:/versions/(?P<version>[^/
 _V1: Final = re.compile(r"/v1/models/(?P<name>[^/]+):predict")
 
 
-_OPEN: Final = re.compile(r"/|/health|/openapi\.json|/docs(/.*)?|/v2|/v2/health/.*")
+OPEN: Final = re.compile(r"/|/health|/openapi\.json|/docs(/.*)?|/v2|/v2/health/.*")
 """Paths that need no token: they tell nothing of users. As in template.yaml."""
 
 _TEMPLATE: Final = "onnx_ledger.template"
 """Where a request's scope has the path of its route, if FastAPI does not find it."""
+
+_READ: Final = "onnx_ledger.read"
+"""What is in a request's scope once its body is asked for."""
 
 _CLIENT_GONE: Final = 499
 """What is counted in place of a status if nobody was there to read it, as nginx does."""
@@ -171,6 +178,7 @@ class Application:
         self._fixed = frozenset(path for route in app.routes if "{" not in (path := getattr(route, "path", "{")))
         self._infer = Endpoints(answer_in_protocol(create_app(infer.router)))
         self._unanswered: set[Answer] = set()
+        self._queue_worker: QueueWorker | None = None
         self._blocking = 0
         self._ids = 0
         self._id_prefix = os.urandom(8).hex()
@@ -190,6 +198,10 @@ class Application:
             return
         self._watched(scope, response.status_code, arrived)
         headers = [*response.raw_headers, (b"x-request-id", request_id.encode())]
+        if _READ not in scope and any(name == b"expect" for name, _ in scope["headers"]):
+            # The client was not told to send the body. If the connection stayed open, client and server could disagree
+            # about where the next request begins.
+            headers.append((b"connection", b"close"))
         await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
         await send({"type": "http.response.body", "body": response.body})
 
@@ -202,8 +214,9 @@ class Application:
         if scope["method"] != "POST" or (route := self._hot.get(scope["path"])) is None:
             return None
         most = self._env.limits.body_bytes
+        queues = self._env.serving.queue is not None
         for name, value in scope["headers"]:
-            if (name == b"content-length" and int(value) > most) or (name == b"prefer" and self._queues):
+            if (name == b"content-length" and int(value) > most) or (name == b"prefer" and queues):
                 return None
         if not self._batcher.has_room():
             return None
@@ -243,11 +256,14 @@ class Application:
         await receive()
         try:
             self.start()
+            self._start_queue_worker()
         except (SettingsError, InferenceError, LedgerError) as error:
             await send({"type": "lifespan.startup.failed", "message": f"{type(error).__name__}: {error}"})
             return
         await send({"type": "lifespan.startup.complete"})
         await receive()
+        if self._queue_worker is not None:
+            await asyncio.to_thread(self._queue_worker.stop, self._settings.stop_seconds_of_queue)
         self.stop()
         for answer in list(self._unanswered):  # their time to be finished is over
             answer.set_result(await self._refuse(_SOME_REQUEST, stopped(begun=True)))
@@ -263,7 +279,6 @@ class Application:
             If a setting is wrong, or the model cannot be served.
         """
         self._env = predict.environment()
-        self._queues = self._env.serving.queue is not None
         self._env.serving.warm_up()
         self._metrics.model_info(self._env.serving.identity)
         self._routes = _Routes.of(self._env)
@@ -281,6 +296,20 @@ class Application:
             traces=self._traces,
         )
 
+    def _start_queue_worker(self) -> None:
+        """Make the table of predictions the queue, unless SQS is it."""
+        serving = self._env.serving
+        if serving.queue is not None:
+            return
+        sweeper = Sweeper.configured(SweepSettings.from_environment(), None)
+        worker = QueueWorker(
+            serving, sweeper, is_busy=self._batcher.has_waiting, time_seconds=self._settings.queue_seconds
+        )
+        queue = LedgerQueue(serving.ledger, worker)
+        self._env = self._env._replace(serving=serving._replace(queue=queue))
+        self._queue_worker = worker
+        worker.start()
+
     def stop(self) -> None:
         """Let the threads end."""
         self._batcher.close()
@@ -296,7 +325,7 @@ class Application:
         if path.endswith("/"):
             scope["path"] = path = path.rstrip("/") or "/"
         scope["aws.event"] = {"requestContext": {}}
-        if self._verifier is not None and scope["method"] != "OPTIONS" and not _OPEN.fullmatch(path):
+        if self._verifier is not None and scope["method"] != "OPTIONS" and not OPEN.fullmatch(path):
             try:
                 await self._verifier.accept(scope)
             except Problem as problem:
@@ -305,8 +334,10 @@ class Application:
                 return await self._refuse(scope, problem)
         deadline = arrived + self._settings.request_seconds
         route = self._route(scope) if scope["method"] == "POST" else None
-        if route is not None and route is self._routes.one and self._env.serving.queue is not None:
-            route = None if prefers_async(Request(scope)) else route
+        queue = self._env.serving.queue
+        if queue is not None and route is self._routes.one and prefers_async(Request(scope)):
+            queue_one = partial(self._queue_one, queue)
+            return await self._answer_in_thread(scope, receive, request_id, deadline, queue_one)
         if route is None:
             return await self._answer_in_thread(scope, receive, request_id, deadline)
         if not self._batcher.has_room():
@@ -340,7 +371,12 @@ class Application:
         return None
 
     async def _answer_in_thread(
-        self, scope: dict[str, Any], receive: Receive, request_id: str, deadline: float
+        self,
+        scope: dict[str, Any],
+        receive: Receive,
+        request_id: str,
+        deadline: float,
+        answer: Callable[[dict[str, Any], bytes, str], Response] | None = None,
     ) -> Response:
         probe = scope["path"] in _PROBES
         if not probe and self._blocking >= _MOST_BLOCKING:
@@ -356,7 +392,7 @@ class Application:
         try:
             threads = self._probing if probe else self._threads
             return await asyncio.get_running_loop().run_in_executor(
-                threads, run, self._answer_blocking, scope, body, request_id
+                threads, run, answer or self._answer_blocking, scope, body, request_id
             )
         finally:
             self._blocking -= 1
@@ -374,6 +410,16 @@ class Application:
         response.raw_headers = [(name, value) for name, value in result["headers"]]
         response.body = b"" if is_head else result["body"]
         return response
+
+    def _queue_one(self, queue: PredictionQueue, scope: dict[str, Any], body: bytes, request_id: str) -> Response:
+        """Store an input, queue its prediction, and answer."""
+        logger.request_id = request_id
+        request = Request(scope)
+        with wait_budget.limited():
+            try:
+                return predict_asked.queue_one(self._env, queue, predict_asked.ask_one(self._env, request, body))
+            except Exception as error:  # noqa: BLE001 - the application's handlers answer every one
+                return without_waiting(answer_error(self._handlers, request, error))
 
     async def _refuse(self, scope: dict[str, Any], problem: Problem) -> Response:
         return await answer_error(self._handlers, Request(scope), problem)
@@ -402,6 +448,7 @@ async def _read(scope: dict[str, Any], receive: Receive, limit: int) -> bytes:
     for name, value in scope["headers"]:
         if name == b"content-length" and int(value) > limit:  # the server has checked that it is a number
             raise _too_large(f"The body is {int(value)} bytes long; at most {limit} are allowed.")
+    scope[_READ] = True
     message = await receive()
     body: bytes = message.get("body", b"")
     if message.get("more_body"):

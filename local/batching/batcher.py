@@ -23,6 +23,7 @@ from functions.shared.api.problems import Problem
 from functions.shared.inference.errors import ModelTimeoutError, OutOfMemoryError
 from functions.shared.ledger.records import Replay
 from functions.shared.log import logger
+from functions.shared.prediction.errors import RefusedInputsError
 from functions.shared.prediction.requests import PredictionRequest, UploadReference
 from functions.shared.prediction.serving import Serving
 from functions.shared.prediction.synchronous import Outcome, Predicted, Refusal, predict, store
@@ -203,6 +204,10 @@ class Batcher:
         """Tell whether another request may wait."""
         return len(self._waiting) < self._limits.queued and self._queued_bytes < MAX_QUEUED_BYTES
 
+    def has_waiting(self) -> bool:
+        """Tell whether a request waits. Any thread may ask."""
+        return bool(self._waiting)
+
     def put(self, job: Job) -> None:
         """Add a request to the queue."""
         with self._wake:
@@ -322,7 +327,7 @@ class Batcher:
                 elif isinstance(outcome, Exception):
                     answered.append((job, self._fail(job, outcome)))
                 else:
-                    answered.append((job, one.nothing_stored(outcome)))
+                    answered.append((job, self._nothing_stored(job, one, outcome)))
             except Exception as error:  # noqa: BLE001 - the application's handlers answer every one
                 answered.append((job, self._fail(job, error)))
         if not made:
@@ -337,13 +342,10 @@ class Batcher:
         self._took(batch, ("store", time.monotonic() - began))
         stored = 0
         for (job, one, outcome, response), other in zip(made, results, strict=True):
-            if other is not None:
-                try:
-                    response = one.nothing_stored(other)
-                except Exception as error:  # noqa: BLE001 - the application's handlers answer every one
-                    response = self._fail(job, error)
-            else:
+            if other is None:
                 stored += len(outcome.predictions)
+            else:
+                response = self._nothing_stored(job, one, other)
             answered.append((job, response))
         self._metrics.predicted(stored)
         return answered
@@ -376,10 +378,19 @@ class Batcher:
         job, _ = both
         return too_late() if job.deadline <= time.monotonic() else self._predict([both])[0]
 
-    def _fail(self, job: Job, error: Exception) -> Response:
-        """Answer an error, and count it."""
+    def _nothing_stored(self, job: Job, asked: Asked, outcome: Replay | Refusal) -> Response:
+        try:
+            return asked.nothing_stored(outcome)
+        except Exception as error:  # noqa: BLE001 - the application's handlers answer every one
+            return self._fail(job, error, because=outcome.error if isinstance(outcome, Refusal) else error)
+
+    def _fail(self, job: Job, error: Exception, *, because: Exception | None = None) -> Response:
+        """Answer an error, and count it by its cause."""
         response = self._refuse(job, error)
-        kind = error.status.phrase if isinstance(error, Problem) else type(error).__name__.removesuffix("Error")
+        cause = because or error
+        if isinstance(cause, RefusedInputsError):
+            cause = next(iter(cause.errors.values()))
+        kind = cause.status.phrase if isinstance(cause, Problem) else type(cause).__name__.removesuffix("Error")
         count = self._metrics.failed if response.status_code >= _SERVER_ERROR else self._metrics.refused
         count(kind)
         return response

@@ -92,7 +92,10 @@ class BatchingProtocol(Protocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: "ASGI3Application") -> None:
         application = _innermost(app)
-        ticket = None if cycle.waiting_for_100_continue else application.admit(cast("dict[str, Any]", cycle.scope))
+        ticket = None
+        # A request that asks for another protocol is complete for the parser before its body.
+        if not (cycle.waiting_for_100_continue or self.parser.should_upgrade()):
+            ticket = application.admit(cast("dict[str, Any]", cycle.scope))
         if ticket is None:
             super()._start_asgi_task(cycle, app)
         elif not cycle.more_body:  # it has waited for the answer to the request before it

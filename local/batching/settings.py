@@ -131,6 +131,10 @@ class BatchingSettings:
     request_seconds: int = 30
     """Seconds after which a request is refused that has not been begun."""
 
+    queue_seconds: int = 60
+    """Seconds that a process may take for the queued predictions that it has claimed. Those of one that was killed are
+    claimed by another after that. Where functions on Lambda share the ledger, it is to be 60."""
+
     stop_seconds: int = 20
     """Seconds for the requests in flight after the server was asked to stop."""
 
@@ -166,11 +170,17 @@ class BatchingSettings:
             batch_wait_ms=number("BATCH_WAIT_MS", cls.batch_wait_ms, 0, 10_000),
             max_queued_inputs=number("MAX_QUEUED_INPUTS", cls.max_queued_inputs, 1, _MOST),
             request_seconds=number("REQUEST_SECONDS", cls.request_seconds, 1, _MOST_SECONDS),
+            queue_seconds=number("QUEUE_SECONDS", cls.queue_seconds, 1, _MOST_SECONDS),
             stop_seconds=number("STOP_SECONDS", cls.stop_seconds, 1, _MOST_SECONDS),
             forwarded_allow_ips=environment.get("FORWARDED_ALLOW_IPS") or cls.forwarded_allow_ips,
             metrics_port=number("METRICS_PORT", cls.metrics_port, 0, 65535),
             tokens=TokenSettings.from_environment(environment),
         )
+
+    @property
+    def stop_seconds_of_queue(self) -> int:
+        """Those of `stop_seconds` that are left to the queue's worker, once the requests are answered."""
+        return min(3, self.stop_seconds // 2)
 
     def sites(self) -> Sites | None:
         """Return the check of `Host` and `Origin`; None where it makes no sense.

@@ -97,7 +97,7 @@ class _Verified(NamedTuple):
 
 
 class _Registry(JWSRegistry):
-    """joserfc's checks of a token's header: any header may stand there, but one that is `crit` must be understood."""
+    """joserfc's checks of a token's header, in which others than it knows may stand."""
 
     max_header_length = 4_096
     max_payload_length = LARGEST_TOKEN
@@ -195,6 +195,8 @@ class Verifier:
         algorithm, kid, kind = header.get("alg"), header.get("kid"), header.get("typ")
         if algorithm not in ALGORITHMS:
             raise InvalidTokenError(f"it must be signed with one of {', '.join(ALGORITHMS)}")
+        if "crit" in header:
+            raise InvalidTokenError("its header has crit, and nothing that it may demand is understood here")
         if kind is not None and str(kind).lower().removeprefix("application/") not in _KINDS:
             raise InvalidTokenError("it is for another purpose than a request, by its typ")
         # Before the key is looked for, so that no token of another issuer makes this server ask for keys.
@@ -244,11 +246,7 @@ class Verifier:
 
     def _remember(self, digest: bytes, verified: _Verified) -> Claims:
         if len(self._verified) >= MOST_TOKENS:
-            now = time.time()
-            for old in [one for one, entry in self._verified.items() if entry.until <= now]:
-                del self._verified[old]
-            while len(self._verified) >= MOST_TOKENS:
-                del self._verified[next(iter(self._verified))]  # the one that was verified first
+            del self._verified[next(iter(self._verified))]  # the one that was verified first
         self._verified[digest] = verified
         return verified.claims
 

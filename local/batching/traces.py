@@ -153,7 +153,12 @@ class RecordedTraces(Traces):
             scope["method"],
             self._extract(carrier) if carrier else self._no_parent,
             self._server,
-            {"http.request.method": scope["method"], "url.path": scope["path"]},
+            {
+                "http.request.method": scope["method"],
+                "url.path": scope["path"],
+                "url.scheme": scope["scheme"],
+                "client.address": scope["client"][0] if scope["client"] else "",
+            },
         )
 
     def end(self, scope: dict[str, Any], route: str, status: int) -> None:

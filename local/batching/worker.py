@@ -3,6 +3,7 @@
 import logging
 import multiprocessing
 import os
+import sys
 import threading
 from typing import Any
 
@@ -13,6 +14,8 @@ from local.batching import metrics, traces
 from local.batching.application import Application, Verifier
 from local.batching.direct import BatchingProtocol
 from local.batching.settings import BatchingSettings, TokenSettings
+
+_LOG_BUFFER = 1024 * 1024  # bytes; a batch writes a line of 300 bytes for each prediction
 
 KEEP_ALIVE = 75
 """Seconds that an idle connection stays open: longer than load balancers keep theirs. If the server closed it first, a
@@ -36,7 +39,7 @@ def configuration(settings: BatchingSettings) -> uvicorn.Config:
         forwarded_allow_ips=settings.forwarded_allow_ips,
         server_header=False,
         timeout_keep_alive=KEEP_ALIVE,
-        timeout_graceful_shutdown=settings.stop_seconds,
+        timeout_graceful_shutdown=max(1, settings.stop_seconds - settings.stop_seconds_of_queue),
         timeout_worker_healthcheck=60,
     )
 
@@ -45,6 +48,7 @@ def application() -> Application:
     """Make the application of this process, which ends with its parent."""
     if (parent := multiprocessing.parent_process()) is not None:
         threading.Thread(target=_end_with, args=(parent,), name="parent", daemon=True).start()
+    _write_lines_whole()
     log_through("uvicorn.error", logging.WARNING)
     settings = BatchingSettings.from_environment()
     return Application(
@@ -61,6 +65,12 @@ def _verifier(settings: TokenSettings | None) -> Verifier | None:
     from local.batching import tokens  # with httpx and joserfc this takes a while, which only AUTH=on has to pay
 
     return tokens.Verifier(settings)
+
+
+def _write_lines_whole() -> None:
+    """Write to the log what is written at once in one piece: otherwise lines of several processes get mixed up."""
+    if sys.stdout is not None:
+        sys.stdout = open(sys.stdout.fileno(), "w", _LOG_BUFFER, encoding="utf-8", closefd=False)  # noqa: SIM115 - it is no path, and stays open
 
 
 def _end_with(parent: Any) -> None:  # noqa: ANN401 - multiprocessing does not name its type

@@ -10,6 +10,7 @@ import pytest
 
 from functions.shared.settings import PredictSettings
 from tests.support.local_server import Serve, both_servers
+from tests.support.ports import free_port
 from tests.support.readme import ADDRESS, README, commands, run
 from tests.support.repository import DIGIT, ROOT
 
@@ -90,6 +91,24 @@ def test_the_ledger_answers_the_queries_of_the_readme_whether_the_server_runs_or
     ask(export)
     with (tmp_path / "predictions.csv").open(newline="") as file:
         assert [row["model_name"] for row in csv.DictReader(file)] == ["mnist", "diabetes"]
+
+
+def test_the_metrics_are_where_the_readme_says(serve: Serve) -> None:
+    *_, make_serve, ask = commands("Serve it from a container or a GPU")
+    found = re.fullmatch(r"make serve SERVER=batching METRICS_PORT=(\d+)", make_serve.strip())
+    assert found
+    port = str(free_port())
+    server = serve(SERVER="batching", METRICS_PORT=port, WORKERS="1").start()
+    httpx.post(f"{server.address}/prediction", files={"file": DIGIT.read_bytes()}, timeout=30)
+
+    counted = run(ask.replace(found[1], port), server.address)
+
+    assert "onnx_ledger_predictions_total 1.0" in counted
+    section = re.split("^## ", README.partition("\n## Serve it from a container or a GPU\n")[2], flags=re.MULTILINE)[0]
+    named = set(re.findall(r"`(onnx_ledger_\w+)`", section))
+    in_the_answer = set(re.findall(r"^# TYPE (\w+) ", counted, re.MULTILINE))
+    # Nothing has been refused or has failed.
+    assert named - {"onnx_ledger_refusals_total", "onnx_ledger_failures_total"} == in_the_answer
 
 
 def test_an_error_of_a_function_is_a_problem_and_one_of_the_gateway_is_a_message(serve: Serve) -> None:

@@ -1,5 +1,6 @@
 """Requests are predicted and stored together, without HTTP, and each is told its own outcome."""
 
+import json
 from collections.abc import Iterator
 from uuid import UUID
 
@@ -18,7 +19,7 @@ from functions.shared.ledger.records import Replay
 from functions.shared.prediction.errors import RefusedInputsError
 from functions.shared.prediction.requests import Input, PredictionRequest
 from functions.shared.prediction.serving import Serving
-from functions.shared.prediction.synchronous import Predicted, Refusal, predict, store
+from functions.shared.prediction.synchronous import Outcome, Predicted, Refusal, predict, store
 from functions.shared.settings import WorkerSettings
 from tests.support.repository import DIGIT, ROOT
 
@@ -155,6 +156,55 @@ def test_each_request_is_told_when_the_database_is_away(loaded: Serving, digit: 
     assert isinstance(result, Refusal)
     assert isinstance(result.error, LedgerUnavailableError)
     assert not result.error.in_doubt
+
+
+def told(outcome: Outcome) -> object:
+    """Return what a request is told, without what differs from one run to the next."""
+    if isinstance(outcome, Predicted):
+        return [(record.label, record.output, record.user_id) for record in outcome.records]
+    if isinstance(outcome, Replay):
+        return outcome
+    error = outcome.error
+    return type(error), str(error), list(error.errors) if isinstance(error, RefusedInputsError) else None
+
+
+def test_a_request_alone_is_told_what_it_is_told_among_others(serving: Serving, digit: bytes) -> None:
+    assert store(serving, predicted(serving, asking(digit, key="k"))) == [None]
+    requests = {
+        "good": asking(digit),
+        "of several inputs": asking(digit, digit, user="bob"),
+        "bad": asking(b"no image"),
+        "bad in part": asking(digit, b"no image", digit),
+        "repeated": asking(digit, key="k"),
+        "in conflict": asking(digit + b" ", key="k"),
+    }
+
+    together = predict(serving, list(requests.values()))
+
+    for (name, request), among_others in zip(requests.items(), together, strict=True):
+        [alone] = predict(serving, [request])
+        assert told(alone) == told(among_others), name
+
+
+def test_a_request_that_is_stored_alone_is_told_who_was_first(
+    serving: Serving, digit: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second = predicted(serving, asking(digit, key="k"), asking(digit, key="k"))
+    [other] = predicted(serving, asking(digit + b" ", key="k"))
+    [unstorable] = predicted(serving, asking(digit)._replace(user_id="a\x00b"))
+
+    assert store(serving, [first]) == [None]
+    [line] = capsys.readouterr().out.splitlines()
+    assert json.loads(line)["prediction_id"] == str(first.records[0].prediction_id)
+
+    [replay], [conflict], [refusal] = (store(serving, [one]) for one in (second, other, unstorable))
+    assert isinstance(replay, Replay)
+    assert replay.records == first.records
+    assert isinstance(conflict, Refusal)
+    assert isinstance(conflict.error, IdempotencyConflictError)
+    assert isinstance(refusal, Refusal)
+    assert isinstance(refusal.error, UnstorableValueError)
+    assert capsys.readouterr().out == ""
 
 
 def test_there_may_be_nothing_to_do(serving: Serving) -> None:

@@ -195,15 +195,13 @@ def create_handler(app: FastAPI) -> Handler:
 
     def handler(event: Event, context: LambdaContext) -> dict[str, Any]:
         logger.request_id = context.aws_request_id
-        with wait_budget.limited():
-            return answer(event, context)
-
-    def answer(event: Event, context: LambdaContext) -> dict[str, Any]:
         request = event["requestContext"]["http"]
-        if request["method"] != "HEAD":
-            return adapter(event, context)
         # HEAD is GET without the body (RFC 9110, section 9.3.2), so the same route answers it.
-        request["method"] = "GET"
-        return {**adapter(event, context), "body": "", "isBase64Encoded": False}
+        is_head = request["method"] == "HEAD"
+        if is_head:
+            request["method"] = "GET"
+        with wait_budget.limited():
+            answer = adapter(event, context)
+        return {**answer, "body": "", "isBase64Encoded": False} if is_head else answer
 
     return handler

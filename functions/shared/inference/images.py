@@ -28,6 +28,7 @@ from functions.shared.inference.errors import image_too_large, undecodable_image
 from functions.shared.inference.image_fit import fitter
 from functions.shared.inference.image_input import ImageInput
 from functions.shared.inference.jpeg_frame import read_jpeg_frame
+from functions.shared.inference.pillow_core import to_array
 from functions.shared.inference.plain_png import read_plain_png
 from functions.shared.inference.tiff_layout import read_tiff_layout
 
@@ -134,7 +135,7 @@ class ImageDecoder:
                 image = self._fit(image)
         except _DAMAGED as error:
             raise undecodable_image("the image is damaged or cut off") from error
-        return self._to_tensor(_pixels(image))
+        return self._to_tensor(to_array(image))
 
     def check(self, data: bytes) -> None:
         """Refuse what `decode` would refuse for its header. This decodes no pixel, so damage behind it does not show.
@@ -148,7 +149,7 @@ class ImageDecoder:
 
     def black(self, height: int, width: int) -> NDArray[Any]:
         """Return the tensor of a black, opaque image, in the shape and dtype of `decode`."""
-        return self._to_tensor(_pixels(Image.new(self._mode, (width, height), "black")))
+        return self._to_tensor(to_array(Image.new(self._mode, (width, height), "black")))
 
     def _read(self, data: bytes, budget: DecodingBudget) -> tuple[Image.Image, Image.Transpose | None]:
         """Decode the pixels, and tell how they are turned."""
@@ -195,16 +196,6 @@ class ImageDecoder:
             planes = zip(self._tables, self._order, strict=True)
             values = np.stack([table.take(pixels[:, :, source]) for table, source in planes], axis=2)
         return (values.transpose(2, 0, 1) if self._layout == "NCHW" else values)[np.newaxis]
-
-
-def _pixels(image: Image.Image) -> NDArray[np.uint8]:
-    """Return the samples of an image of 8 bits each, as ``[height, width]`` or ``[height, width, channels]``.
-
-    ``np.asarray`` returns the same and takes longer: it asks Pillow what the bytes mean.
-    """
-    width, height = image.size
-    pixels = np.frombuffer(image.tobytes(), np.uint8)
-    return pixels.reshape(height, width) if image.mode == "L" else pixels.reshape(height, width, -1)
 
 
 # Image.open would import and try several formats. Here the type is known, so the first image of a type imports one, and

@@ -76,7 +76,7 @@ _RUN_FAILURES: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Instance:
     """One input, decoded.
 

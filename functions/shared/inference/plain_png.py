@@ -13,6 +13,8 @@ from zlib import crc32
 
 from PIL import Image
 
+from functions.shared.inference.pillow_core import from_png_pixels
+
 # Signature; length and type of the first chunk; width, height, bit depth, colour type; the methods of compression,
 # filtering and interlacing; CRC.
 _HEADER: Final = struct.Struct(">8sI4sIIBBBBBI")
@@ -52,10 +54,7 @@ def read_plain_png(data: bytes, check_size: Callable[[int, int], None]) -> Image
     if pixels is None:
         return None
     check_size(width, height)
-    try:
-        return Image.frombytes(mode, (width, height), pixels, "zip", mode)
-    except ValueError:
-        return None
+    return from_png_pixels(pixels, mode, (width, height))
 
 
 def _pixels(data: bytes) -> bytes | None:

@@ -12,7 +12,7 @@ TensorValue: TypeAlias = dict[str, Any]
 """A tensor in the JSON of the Open Inference Protocol: `shape`, `datatype`, and `data`, flat and in row-major order."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Prediction:
     """A prediction, ready for JSON: it has no NaN, infinity, negative zero or numpy type.
 

@@ -3,9 +3,8 @@
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from functools import lru_cache
 from itertools import groupby
 from operator import itemgetter
 from typing import Any, Self
@@ -59,6 +58,10 @@ _NO_UPLOAD = ("23503", "inputs_upload_id_fkey")
 _KEY_IN_USE = ("23514", "idempotency_keys_digest_check")
 IDEMPOTENCY_HOURS = 24.0
 """Hours after which an idempotency key is free again."""
+CLAIM_BYTES = 32_000_000
+"""Bytes of inputs that a worker reads at a time."""
+CLAIM_WINDOW = 4096
+"""How many of the oldest unfinished predictions a worker looks at, and so how many may be claimed at a time."""
 _RECORD_COLUMNS = 18
 _Row = list[Any]
 _RESULT_COLUMNS = {
@@ -112,7 +115,8 @@ class Ledger:
         self._pool = pool
         self._key_seconds = idempotency_hours * 3600
         self._quotas = quotas
-        self._registered: set[ModelIdentity] = set()
+        self._counts = quotas.count_predictions
+        self._registered: dict[ModelIdentity, int] = {}
 
     @classmethod
     def at(
@@ -211,7 +215,7 @@ class Ledger:
                 "settings": model.settings,
             },
         )
-        self._registered.add(model)
+        self._registered[model] = model_id
         return model_id
 
     def served_provider(self, name: str, version: str, sha256: str) -> str | None:
@@ -264,14 +268,10 @@ class Ledger:
         (prediction,) = predictions
         sql, sql_with_key = (
             (statements.STORE_ONE_COUNTED, statements.STORE_ONE_COUNTED_WITH_KEY)
-            if self._quotas.count_predictions
+            if self._counts
             else (statements.STORE_ONE, statements.STORE_ONE_WITH_KEY)
         )
-
-        def write(sql: str, parameters: dict[str, object]) -> Sequence[_Row]:
-            return self._run_with_model(model, sql, parameters)
-
-        return self._write_once(write, sql, sql_with_key, _one_row(prediction), [prediction], idempotency)
+        return self._write_once(model, sql, sql_with_key, _one_row(prediction), [prediction], idempotency)
 
     def store_requests(
         self, model: ModelIdentity, requests: Sequence[StoredRequest]
@@ -336,9 +336,9 @@ class Ledger:
             "metadata": json_text(prediction.metadata),
         }
         sql, sql_with_key = statements.ENQUEUE, statements.ENQUEUE_WITH_KEY
-        if self._quotas.count_predictions:
+        if self._counts:
             sql, sql_with_key = statements.ENQUEUE_COUNTED, statements.ENQUEUE_COUNTED_WITH_KEY
-        return self._write_once(self._pool.run, sql, sql_with_key, parameters, [prediction], idempotency)
+        return self._write_once(None, sql, sql_with_key, parameters, [prediction], idempotency)
 
     def withdraw(self, prediction_id: UUID, *, idempotency: IdempotencyKey | None = None) -> bool:
         """Delete a prediction that `enqueue` committed, with its input and its key.
@@ -497,6 +497,76 @@ class Ledger:
             done=tuple(wanted[row[0] - 1] for row in rows if not row[1] and row[2] not in ("queued", "processing")),
         )
 
+    def claim_oldest(
+        self, *, limit: int, lease_seconds: float, again: bool = False, most_bytes: int = CLAIM_BYTES
+    ) -> tuple[ClaimedPrediction, ...]:
+        """Claim the oldest queued predictions, where no queue names them, and count the attempt.
+
+        Parameters
+        ----------
+        limit : int
+            The maximum number of predictions.
+        lease_seconds : float
+            Time that a worker has to finish. The lease doubles with each attempt: so long is the next one away.
+        again : bool
+            Whether to claim those that were claimed before, and whose lease is up; otherwise those that never were.
+        most_bytes : int
+            The maximum size of their inputs together. One is claimed whatever its size.
+
+        Returns
+        -------
+        tuple of ClaimedPrediction
+            Oldest first; empty if there is nothing to claim.
+        """
+        sql = statements.CLAIM_AGAIN if again else statements.CLAIM_OLDEST
+        parameters = {"count": limit, "bytes": most_bytes, "window": CLAIM_WINDOW, "lease_seconds": lease_seconds}
+        return tuple(ClaimedPrediction(*row) for row in self._pool.run(sql, parameters))
+
+    def release(self, claimed: Sequence[ClaimedPrediction], *, counted: bool) -> tuple[UUID, ...]:
+        """Queue claimed predictions again.
+
+        Parameters
+        ----------
+        claimed : Sequence of ClaimedPrediction
+            Of one call of `claim_oldest`, at least one.
+        counted : bool
+            Whether that was an attempt. If not, they are as if they had not been claimed.
+
+        Returns
+        -------
+        tuple of UUID
+            Those that are queued again. The others have an outcome, or another worker has taken them over.
+        """
+        identifiers = _uuids(one.prediction_id for one in claimed)
+        parameters = {"prediction_ids": identifiers, "since": claimed[0].since, "counted": counted}
+        return tuple(row[0] for row in self._pool.run(statements.RELEASE, parameters))
+
+    def notify(self) -> None:
+        """Wake the workers that listen (`listener`). They find what is queued; the notification says no more."""
+        self._pool.run(statements.NOTIFY, {})
+
+    def connect(self) -> Connection:
+        """Open a connection of the caller's own, beside the pool, as one that listens needs.
+
+        Raises
+        ------
+        LedgerUnavailableError
+            If the database cannot be reached.
+        """
+        return self._pool.open()
+
+    def begin_task(self, task: str, *, period: float) -> bool:
+        """Tell whether a periodic task is to begin here and now: it began nowhere for `period` seconds.
+
+        Parameters
+        ----------
+        task : str
+            Its name.
+        period : float
+            Seconds from one beginning to the next.
+        """
+        return bool(self._pool.run(statements.BEGIN_TASK, {"task": task, "period": period}))
+
     def least_recently_claimed(self, prediction_ids: Iterable[UUID]) -> tuple[UUID, ...]:
         """Order predictions by when they were claimed, or queued if they were not claimed yet.
 
@@ -529,7 +599,7 @@ class Ledger:
             Those that already had an outcome, from another delivery of the same message. That outcome stays.
         """
         columns = _columns(_OUTCOME_COLUMNS, [_outcome_row(outcome) for outcome in outcomes])
-        rows = self._run_with_model(model, statements.COMPLETE, columns)
+        rows = self._run(model, statements.COMPLETE, columns)
         return tuple(row[0] for row in rows)
 
     def sweep(
@@ -689,9 +759,12 @@ class Ledger:
             raise RecordNotFoundError(f"no prediction {prediction_id}")
         return rows[0]
 
-    def _run_with_model(self, model: ModelIdentity, sql: str, parameters: dict[str, object]) -> Sequence[_Row]:
-        """Run a statement that refers to a model, and register the model first if necessary."""
-        parameters["model_id"] = _model_id(model) if model in self._registered else self.register(model)
+    def _run(self, model: ModelIdentity | None, sql: str, parameters: dict[str, object]) -> Sequence[_Row]:
+        """Run a statement. If it refers to a model, register the model first if necessary."""
+        if model is None:
+            return self._pool.run(sql, parameters)
+        model_id = self._registered.get(model)
+        parameters["model_id"] = self.register(model) if model_id is None else model_id
         try:
             return self._pool.run(sql, parameters)
         except StatementRefusedError as error:
@@ -716,7 +789,7 @@ class Ledger:
         if len(asked) == 1 and len(asked[0].predictions) == 1:
             return {some[0]: self.store(model, asked[0].predictions, idempotency=asked[0].idempotency)}
         sql, parameters = self._statement_of(some, asked)
-        rows = self._insert(lambda sql, parameters: self._run_with_model(model, sql, parameters), sql, parameters)
+        rows = self._insert(model, sql, parameters)
         told: dict[int, Told] = dict.fromkeys(some)
         left_out = {number: reason for reason, number in rows if number is not None}
         if not left_out:
@@ -746,8 +819,7 @@ class Ledger:
         parameters["request"] = Array(
             arrays.BIGINT, [number for number, one in zip(numbers, asked, strict=True) for _ in one.predictions]
         )
-        counts = self._quotas.count_predictions
-        if counts:
+        if self._counts:
             parameters |= self._quotas.parameters()
         keyed = [
             (number, idempotency, one.predictions)
@@ -755,7 +827,7 @@ class Ledger:
             if (idempotency := one.idempotency) is not None
         ]
         if not keyed:
-            return statements.STORE_MANY_COUNTED if counts else statements.STORE_MANY, parameters
+            return statements.STORE_MANY_COUNTED if self._counts else statements.STORE_MANY, parameters
         parameters |= _key_columns(idempotency for _, idempotency, _ in keyed) | {
             "key_request": Array(arrays.BIGINT, [number for number, _, _ in keyed]),
             "digest": Array(arrays.BYTEA, [idempotency.digest for _, idempotency, _ in keyed]),
@@ -765,11 +837,11 @@ class Ledger:
             ),
             "key_seconds": self._key_seconds,
         }
-        return statements.STORE_MANY_COUNTED_WITH_KEYS if counts else statements.STORE_MANY_WITH_KEYS, parameters
+        return statements.STORE_MANY_COUNTED_WITH_KEYS if self._counts else statements.STORE_MANY_WITH_KEYS, parameters
 
     def _write_once(
         self,
-        write: Callable[[str, dict[str, object]], Sequence[_Row]],
+        model: ModelIdentity | None,
         sql: str,
         sql_with_key: str,
         parameters: dict[str, object],
@@ -777,10 +849,10 @@ class Ledger:
         idempotency: IdempotencyKey | None,
     ) -> Replay | None:
         """Write, or return what the key has already written."""
-        if self._quotas.count_predictions:
+        if self._counts:
             parameters |= self._quotas.parameters()
         if idempotency is None:
-            self._insert(write, sql, parameters)
+            self._insert(model, sql, parameters)
             return None
         identifiers = [prediction.prediction_id for prediction in predictions]
         parameters |= _key_row(idempotency) | {
@@ -791,7 +863,7 @@ class Ledger:
         }
         for _ in range(_ATTEMPTS):
             try:
-                self._insert(write, sql_with_key, parameters)
+                self._insert(model, sql_with_key, parameters)
             except StatementRefusedError as error:
                 # The database reports this only after the other transaction has committed, so its row is readable now.
                 if (error.sqlstate, error.constraint) != _KEY_IN_USE:
@@ -811,9 +883,7 @@ class Ledger:
             # What had used the key was withdrawn or deleted meanwhile, so the key is free.
         raise LedgerUnavailableError(_WITHDRAWN)
 
-    def _insert(
-        self, write: Callable[[str, dict[str, object]], Sequence[_Row]], sql: str, parameters: dict[str, object]
-    ) -> Sequence[_Row]:
+    def _insert(self, model: ModelIdentity | None, sql: str, parameters: dict[str, object]) -> Sequence[_Row]:
         """Write predictions with their inputs, once more if an input was deleted under our eyes: then it is new again.
 
         Raises
@@ -825,11 +895,11 @@ class Ledger:
         """
         try:
             try:
-                return write(sql, parameters)
+                return self._run(model, sql, parameters)
             except StatementRefusedError as error:
                 if (error.sqlstate, error.constraint) != _NO_INPUT:
                     raise
-                return write(sql, parameters)
+                return self._run(model, sql, parameters)
         except StatementRefusedError as error:
             self._quotas.require(error)
             if (error.sqlstate, error.constraint) != _NO_UPLOAD:
@@ -837,7 +907,6 @@ class Ledger:
             raise UploadNotAnnouncedError("the upload was deleted meanwhile") from error
 
 
-@lru_cache(maxsize=16)
 def _model_id(model: ModelIdentity) -> int:
     """Return the id of a model: 63 bits of a digest over its whole identity.
 

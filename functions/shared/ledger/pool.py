@@ -84,6 +84,16 @@ class Pool:
         finally:
             self._take_back(connection)
 
+    def open(self) -> Connection:
+        """Open a connection that the pool neither counts nor keeps; whoever asked for it closes it.
+
+        Raises
+        ------
+        LedgerUnavailableError
+            If there is no way in.
+        """
+        return self._connect(time.monotonic() + self._longest)
+
     def run(self, sql: str, parameters: Mapping[str, object], *, keep: bool = True) -> list[list[Any]]:
         """Run one statement, and repeat it on a new connection if it is interrupted and time is left.
 

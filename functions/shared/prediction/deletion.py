@@ -70,7 +70,11 @@ class Deleter:
         deletion = self._ledger.deletion(prediction_id)
         while self._settle(deletion):
             pass
-        self._remove_objects(deletion)
+        try:
+            self._remove_objects(deletion)
+        except ObjectStoreUnavailableError as error:
+            logger.error("an object could not be removed yet", deletion_id=str(prediction_id), reason=str(error))
+            raise
         deletion = self._ledger.finish_deletion(deletion)
         logger.info("deleted", deletion_id=str(prediction_id), deleted=1, finished=deletion.finished_at is not None)
 

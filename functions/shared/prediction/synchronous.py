@@ -103,6 +103,8 @@ def predict(serving: Serving, requests: Sequence[PredictionRequest], *, keep_out
     list
         One outcome per request, in the same order.
     """
+    if len(requests) == 1:
+        return [_predict_alone(serving, requests[0], keep_outputs=keep_outputs)]
     outcomes: dict[int, Outcome] = {}
     asked: dict[int, _Asked] = {}
     for position, found in enumerate(_look_up(serving, requests)):
@@ -133,6 +135,30 @@ def predict(serving: Serving, requests: Sequence[PredictionRequest], *, keep_out
     for position, some in instances.items():
         outcomes[position] = _outcome(serving, asked[position], islice(answers, len(some)), timing)
     return [outcomes[position] for position in range(len(requests))]
+
+
+def _predict_alone(serving: Serving, request: PredictionRequest, *, keep_outputs: bool) -> Outcome:
+    """Predict one request as `predict` does, without the sorting that several need."""
+    key = request.idempotency()
+    try:
+        if key is not None and (replay := serving.ledger.replay(key)):
+            return replay
+        inputs = fetch_uploads(serving, request.inputs, request.user_id)
+    except (UploadError, LedgerError, ObjectStoreError) as error:
+        return Refusal(error)
+    started = perf_counter()
+    try:
+        instances = decode(serving.model, inputs)
+        decoded = perf_counter()
+        with run_deadline.limited(RUN_SECONDS):
+            answers: Iterable[Answer | WithOutputs] = (run_with_outputs if keep_outputs else run)(
+                serving.model, instances
+            )
+    except (RefusedInputsError, ModelTimeoutError, OutOfMemoryError) as error:
+        return Refusal(error)
+    inferred = perf_counter()
+    timing = _Timing((decoded - started) * 1000, (inferred - decoded) * 1000, len(instances))
+    return _outcome(serving, _Asked(request, key, inputs), answers, timing)
 
 
 def predict_again(serving: Serving, inputs: Sequence[Input]) -> list[WithOutputs]:
@@ -183,6 +209,7 @@ def _outcome(
     user_id = asked.request.user_id
     duration_ms = round((timing.decode_ms + timing.inference_ms) / timing.inputs, 3)
     predictions: list[NewPrediction] = []
+    records: list[PredictionRecord] = []
     new_inputs: list[NewInput] = []
     errors: dict[int, InputError] = {}
     kept: list[Mapping[str, Any]] = []
@@ -198,12 +225,14 @@ def _outcome(
         stored = new_input(one, serving.inputs_bucket, user_id)
         if one.uri is None:
             new_inputs.append(stored)
-        predictions.append(_new_prediction(stored, answer, one, user_id, duration_ms))
+        prediction = _new_prediction(stored, answer, one, user_id, duration_ms)
+        predictions.append(prediction)
+        records.append(prediction.record(serving.identity))
     if errors:
         return Refusal(RefusedInputsError(errors))
     return Predicted(
         predictions=tuple(predictions),
-        records=tuple(prediction.record(serving.identity) for prediction in predictions),
+        records=tuple(records),
         new_inputs=tuple(new_inputs),
         idempotency=asked.idempotency,
         decode_ms=round(timing.decode_ms, 3),
@@ -248,20 +277,44 @@ def store(serving: Serving, made: Sequence[Predicted]) -> list[Replay | Refusal 
         For each request, in the same order: None if it is stored; what its key stored, if a concurrent request was
         first; or why it is not stored.
     """
+    if len(made) == 1 and serving.inputs_bucket is None:
+        return [_store_alone(serving, made[0])]
     started = perf_counter()
     told = _commit_each(serving, made) if serving.inputs_bucket is None else _commit_each_with_objects(serving, made)
-    stored = [one for one, answer in zip(made, told, strict=True) if answer is None]
-    if stored:
+    _log(serving, [one for one, answer in zip(made, told, strict=True) if answer is None], started)
+    return [Refusal(answer) if isinstance(answer, Exception) else answer for answer in told]
+
+
+def _store_alone(serving: Serving, made: Predicted) -> Replay | Refusal | None:
+    started = perf_counter()
+    try:
+        replay = serving.ledger.store(serving.identity, made.predictions, idempotency=made.idempotency)
+    except LedgerError as error:
+        return Refusal(error)
+    if replay is None:
+        _log(serving, [made], started)
+    return replay
+
+
+def _log(serving: Serving, stored: Sequence[Predicted], started: float) -> None:
+    lines = [("predicted", _about(one, prediction)) for one in stored for prediction in one.predictions]
+    if lines:
         logger.info_each(
-            _lines(stored),
+            lines,
             model=serving.identity.name,
             version=serving.identity.version,
-            batch=sum(len(one.predictions) for one in stored),
+            batch=len(lines),
             decode_ms=stored[0].decode_ms,
             inference_ms=stored[0].inference_ms,
             store_ms=round((perf_counter() - started) * 1000, 3),
         )
-    return [Refusal(answer) if isinstance(answer, Exception) else answer for answer in told]
+
+
+def _about(made: Predicted, prediction: NewPrediction) -> dict[str, object]:
+    about: dict[str, object] = {"prediction_id": str(prediction.prediction_id), "user_id": prediction.user_id}
+    if made.request_id is not None:
+        about["function_request_id"] = made.request_id
+    return about
 
 
 def _commit_each(serving: Serving, made: Iterable[Predicted]) -> Sequence[Replay | LedgerError | None]:
@@ -295,11 +348,3 @@ def _commit_each_with_objects(
         None if any(new.input_id in found for new in one.new_inputs) else answer
         for one, answer in zip(made, told, strict=True)
     ]
-
-
-def _lines(made: Iterable[Predicted]) -> Iterator[tuple[str, dict[str, object]]]:
-    for one in made:
-        of_request: dict[str, object] = {} if one.request_id is None else {"function_request_id": one.request_id}
-        for prediction in one.predictions:
-            about = {"prediction_id": str(prediction.prediction_id), "user_id": prediction.user_id}
-            yield "predicted", about | of_request

@@ -9,6 +9,7 @@ import pytest
 from functions.shared.ledger.connection import Connection
 from functions.shared.ledger.database_url import parse_database_url
 from tests.support.batching_transport import BatchingTransport
+from tests.support.collector import Collector
 from tests.support.database import Query
 from tests.support.event_transport import forget_environment
 from tests.support.repository import DIGIT, ROOT
@@ -56,3 +57,10 @@ def query(database_url: str) -> Iterator[Query]:
 def digit() -> bytes:
     """The sample image that the repository ships, a 7."""
     return DIGIT.read_bytes()
+
+
+@pytest.fixture
+def collector() -> Iterator[Collector]:
+    """A receiver of traces."""
+    with Collector() as collector:
+        yield collector

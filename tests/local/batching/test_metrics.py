@@ -14,6 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from local.batching.metrics import Metrics, exposed, of_this_process
 from local.errors import CannotServeError
+from tests.support.ports import free_port
 from tests.support.repository import ROOT
 
 pytestmark = pytest.mark.server
@@ -41,8 +42,7 @@ Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 @pytest.fixture
 def port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return int(free.getsockname()[1])
+    return free_port()
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def read(url: str) -> Samples:
     }
 
 
-def of(samples: Samples, name: str, **labels: str) -> float | None:
+def of(samples: Samples, name: str, /, **labels: str) -> float | None:
     return samples.get((name, frozenset(labels.items())))
 
 

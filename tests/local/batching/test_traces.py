@@ -4,11 +4,9 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -16,6 +14,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 
 from local.batching.traces import RecordedTraces, Traces, of_this_process
 from local.errors import CannotServeError
+from tests.support.collector import Collector
 from tests.support.repository import ROOT
 
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
@@ -38,7 +37,7 @@ def traces(exported: InMemorySpanExporter) -> Iterator[RecordedTraces]:
 
 def request(method: str, path: str, headers: list[tuple[bytes, bytes]]) -> dict[str, Any]:
     """A request's ASGI scope."""
-    return {"method": method, "path": path, "headers": headers}
+    return {"method": method, "path": path, "headers": headers, "scheme": "https", "client": ("192.0.2.7", 50000)}
 
 
 def spans(exported: InMemorySpanExporter) -> dict[str, ReadableSpan]:
@@ -60,6 +59,8 @@ def test_the_span_of_a_request_continues_the_callers_trace(
     assert dict(span.attributes or {}) == {
         "http.request.method": "GET",
         "url.path": "/prediction/019ab5a4",
+        "url.scheme": "https",
+        "client.address": "192.0.2.7",
         "http.route": "/prediction/{prediction_id}",
         "http.response.status_code": 200,
     }
@@ -123,7 +124,8 @@ USE = f"""
 import sys
 from local.batching.traces import of_this_process
 traces = of_this_process()
-scope = {{"method": "GET", "path": "/", "headers": [(b"traceparent", b"00-{TRACE}-{PARENT}-01")]}}
+headers = [(b"traceparent", b"00-{TRACE}-{PARENT}-01")]
+scope = {{"method": "GET", "path": "/", "headers": headers, "scheme": "http", "client": None}}
 traces.begin(scope)
 with traces.batch([scope], 1) as batch:
     batch.stages(("decode", 0.001))
@@ -167,40 +169,19 @@ def test_an_exporter_that_is_not_there_is_named() -> None:
             of_this_process(variables)
 
 
-@pytest.fixture
-def collector() -> Iterator[tuple[str, list[ExportTraceServiceRequest]]]:
-    """The endpoint of an OTLP receiver, and what it has received."""
-    received: list[ExportTraceServiceRequest] = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["content-length"]))
-            received.append(ExportTraceServiceRequest.FromString(body))
-            self.send_response(200)
-            self.send_header("content-length", "0")
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None:
-            """Say nothing."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_address[1]}", received
-        server.shutdown()
-
-
 @pytest.mark.server
 def test_spans_are_exported_to_the_endpoint_before_the_process_ends(
-    collector: tuple[str, list[ExportTraceServiceRequest]],
+    collector: Collector,
 ) -> None:
-    endpoint, received = collector
-    run_with(OTEL_EXPORTER_OTLP_ENDPOINT=endpoint, OTEL_RESOURCE_ATTRIBUTES="deployment.environment.name=test")
+    run_with(
+        OTEL_EXPORTER_OTLP_ENDPOINT=collector.endpoint, OTEL_RESOURCE_ATTRIBUTES="deployment.environment.name=test"
+    )
 
-    [request] = received
+    [request] = collector.received
     [resource] = request.resource_spans
-    attributes = {one.key: one.value.string_value for one in resource.resource.attributes}
-    assert attributes["service.name"] == "onnx-ledger"
-    assert attributes["deployment.environment.name"] == "test"
+    found = {one.key: one.value.string_value for one in resource.resource.attributes}
+    assert found["service.name"] == "onnx-ledger"
+    assert found["deployment.environment.name"] == "test"
     [scope] = resource.scope_spans
     assert {span.name for span in scope.spans} == {"GET /", "batch", "decode"}
     assert TRACE in {span.trace_id.hex() for span in scope.spans}
@@ -208,12 +189,11 @@ def test_spans_are_exported_to_the_endpoint_before_the_process_ends(
 
 @pytest.mark.server
 def test_service_name_and_sampler_are_those_of_the_variables(
-    collector: tuple[str, list[ExportTraceServiceRequest]],
+    collector: Collector,
 ) -> None:
-    endpoint, received = collector
-    run_with(OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=f"{endpoint}/v1/traces", OTEL_SERVICE_NAME="digits")
-    [request] = received
+    run_with(OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=f"{collector.endpoint}/v1/traces", OTEL_SERVICE_NAME="digits")
+    [request] = collector.received
     names = {one.key: one.value.string_value for one in request.resource_spans[0].resource.attributes}
     assert names["service.name"] == "digits"
-    run_with(OTEL_EXPORTER_OTLP_ENDPOINT=endpoint, OTEL_TRACES_SAMPLER="always_off")
-    assert len(received) == 1
+    run_with(OTEL_EXPORTER_OTLP_ENDPOINT=collector.endpoint, OTEL_TRACES_SAMPLER="always_off")
+    assert len(collector.received) == 1
