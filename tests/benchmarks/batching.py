@@ -10,7 +10,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -34,6 +34,7 @@ from tests.benchmarks.networks import mobilenet, photographs
 from tests.benchmarks.report import RESULTS, print_table, read_results, table, write_results
 from tests.benchmarks.requests import read_requests, write_requests
 from tests.benchmarks.servers import (
+    Server,
     batching_server,
     bentoml_app,
     by_hand_app,
@@ -41,6 +42,7 @@ from tests.benchmarks.servers import (
     lacks,
     litserve_app,
     plain_app,
+    processor_seconds,
     stored_predictions,
 )
 
@@ -65,10 +67,21 @@ _ALL_OUTPUTS: Final = """
 class System(NamedTuple):
     """A server that runs, and the requests that it takes."""
 
-    address: str
+    server: Server
     requests: Path
-    database_url: str | None = None
+    database: EmbeddedPostgres | None = None
     """Where it stores its predictions; None if it stores nothing."""
+
+    def stored(self) -> int:
+        """Return how many predictions it has stored."""
+        return 0 if self.database is None else stored_predictions(self.database.url)
+
+    def processor_seconds(self) -> float:
+        """Return the processor time that the server and its database have used."""
+        pids = [self.server.process.pid]
+        if self.database is not None and self.database.pid is not None:
+            pids.append(self.database.pid)
+        return processor_seconds(pids)
 
 
 def rows(progress: Progress) -> list[Row]:
@@ -86,10 +99,10 @@ def compared(progress: Progress) -> list[Row]:
         images = digits()
         requests = write_requests(folder / "digits", images)
         progress("starting the servers")
-        url = _database(running, folder / "ours")
-        systems = {"ours": System(running.enter_context(batching_server(folder, url)).address, requests, url)}
-        url = _database(running, folder / "by_hand")
-        systems["by_hand"] = System(running.enter_context(by_hand_app(folder, url)), requests, url)
+        database = _database(running, folder / "ours")
+        systems = {"ours": System(running.enter_context(batching_server(folder, database.url)), requests, database)}
+        other = _database(running, folder / "by_hand")
+        systems["by_hand"] = System(running.enter_context(by_hand_app(folder, other.url)), requests, other)
         if _has("litserve", progress):
             systems["litserve"] = System(running.enter_context(litserve_app(folder)), requests)
         if _has("bentoml", progress):
@@ -101,7 +114,7 @@ def compared(progress: Progress) -> list[Row]:
         measured = {
             connections: _in_turn(systems, connections, ROUNDS, SECONDS, progress) for connections in CONNECTIONS
         }
-        _check_outputs(systems["ours"].database_url, images)
+        _check_outputs(database.url, images)
     rows = [_over_by_hand(measured, connections, target) for connections, target in ((64, 3.5), (8, 1.4), (1, 1.1))]
     rows.append(_p99_over_by_hand(measured[MOST]))
     rows += [
@@ -127,8 +140,8 @@ def _over_plain(ours: Load, progress: Progress) -> list[Row]:
     with contextlib.ExitStack() as running:
         folder = _folder(running)
         requests = write_requests(folder / "digits", digits())
-        url = _database(running, folder / "plain")
-        system = {"plain": System(running.enter_context(plain_app(folder, url)), requests, url)}
+        database = _database(running, folder / "plain")
+        system = {"plain": System(running.enter_context(plain_app(folder, database.url)), requests, database)}
         _first_answer(system["plain"])
         loads = {number: _in_turn(system, number, 1, SECONDS, progress)["plain"][0] for number in PLAIN_CONNECTIONS}
     best = max(loads, key=lambda number: loads[number].per_second)
@@ -143,28 +156,28 @@ def extras(progress: Progress) -> list[Row]:
         folder = _folder(running)
         images = digits()
         tokens, bearer = _issuer(folder)
-        url = _database(running, folder / "ours")
+        database = _database(running, folder / "ours")
         plain = write_requests(folder / "plain", images)
         keys = write_requests(folder / "keys", images, keys=True)
         token = write_requests(folder / "token", images, headers=bearer)
         both = write_requests(folder / "both", images, headers=bearer, keys=True)
 
-        def server(**settings: str) -> str:
-            return running.enter_context(batching_server(folder, url, **settings)).address
+        def server(**settings: str) -> Server:
+            return running.enter_context(batching_server(folder, database.url, **settings))
 
         own = server()
         with_metrics = {"METRICS_PORT": str(free_port())}
         systems = {
-            "without": System(own, plain, url),
-            "keys": System(own, keys, url),
-            "metrics": System(server(**with_metrics), plain, url),
-            "auth": System(server(**tokens), token, url),
-            "all": System(server(**tokens, METRICS_PORT=str(free_port())), both, url),
+            "without": System(own, plain, database),
+            "keys": System(own, keys, database),
+            "metrics": System(server(**with_metrics), plain, database),
+            "auth": System(server(**tokens), token, database),
+            "all": System(server(**tokens, METRICS_PORT=str(free_port())), both, database),
         }
         for system in systems.values():
             _first_answer(system)
         measured = _in_turn(systems, MOST, ROUNDS, SECONDS, progress)
-        _check_outputs(url, images)
+        _check_outputs(database.url, images)
     names = {
         "auth": "AUTH=on",
         "keys": "an Idempotency-Key on each request",
@@ -190,13 +203,12 @@ def heavy(progress: Progress) -> list[Row]:
         folder = _folder(running)
         model = mobilenet(folder / "mobilenet")
         requests = write_requests(folder / "photographs", photographs(8))
-        url = _database(running, folder / "ours")
+        database = _database(running, folder / "ours")
         systems = {}
         for name, limit in (("batches", {}), ("one_at_a_time", {"MAX_BATCH_INPUTS": "1"})):
             settings = {"MODEL": str(model), "WORKERS": "1", **limit}
-            systems[name] = System(
-                running.enter_context(batching_server(folder, url, **settings)).address, requests, url
-            )
+            server = running.enter_context(batching_server(folder, database.url, **settings))
+            systems[name] = System(server, requests, database)
             _first_answer(systems[name])
         measured = _in_turn(systems, 32, ROUNDS, max(SECONDS, 4), progress)
     what = "a MobileNet-sized network, one process, 32 connections: images/s in batches over one at a time"
@@ -208,9 +220,9 @@ def memory(progress: Progress) -> list[Row]:
     with contextlib.ExitStack() as running:
         folder = _folder(running)
         requests = write_requests(folder / "digits", digits(), keys=True)
-        url = _database(running, folder / "ours")
-        server = running.enter_context(batching_server(folder, url))
-        system = System(server.address, requests, url)
+        database = _database(running, folder / "ours")
+        server = running.enter_context(batching_server(folder, database.url))
+        system = System(server, requests, database)
         _first_answer(system)
         answered, resident = 0, {}
         for wanted in (FEW, MANY):
@@ -231,18 +243,18 @@ def overload(progress: Progress) -> list[Row]:
         folder = _folder(running)
         images = digits()
         requests = write_requests(folder / "digits", images)
-        url = _database(running, folder / "ours")
-        address = running.enter_context(batching_server(folder, url, **settings)).address
-        system = System(address, requests, url)
+        database = _database(running, folder / "ours")
+        server = running.enter_context(batching_server(folder, database.url, **settings))
+        system = System(server, requests, database)
         _first_answer(system)
-        before = stored_predictions(url)
+        before = system.stored()
         can_take = _load(system, MOST, SECONDS).per_second
-        already = stored_predictions(url)
+        already = system.stored()
         total: dict[str, float] = {}
         statuses: dict[str, int] = {}
         stored = sent = 0
         while sent < MANY:
-            one = generator.own(address, requests, 8 * queued, 10, pause=0.03)
+            one = generator.own(server.address, requests, 8 * queued, 10, pause=0.03)
             for status, number in one["statuses"].items():
                 statuses[status] = statuses.get(status, 0) + number
             stored += one["stored"]
@@ -251,10 +263,10 @@ def overload(progress: Progress) -> list[Row]:
             total["p99_ms"] = max(total.get("p99_ms", 0.0), one["stored_p99_ms"])
             total["cut"] = total.get("cut", 0.0) + one["cut"]
             progress(f"{sent} of {MANY} requests: {statuses}, {one['cut']} cut")
-        new = stored_predictions(url) - already
+        new = system.stored() - already
         if new != stored:
             raise ChildError(f"{stored} were answered with 201, and {new} are stored ({already - before} before)")
-        _check_outputs(url, images)
+        _check_outputs(database.url, images)
     sent_per_s = sent / total["seconds"]
     wrong = sum(number for status, number in statuses.items() if status not in ("201", "503")) + total["cut"]
     parts = {
@@ -308,15 +320,16 @@ def _in_turn(
 
 
 def _load(system: System, connections: int, seconds: float) -> Load:
-    before = stored_predictions(system.database_url) if system.database_url else 0
-    one = load(system.address, system.requests, connections=connections, seconds=seconds)
+    address, before, processor = system.server.address, system.stored(), system.processor_seconds()
+    one = load(address, system.requests, connections=connections, seconds=seconds)
+    one = one._replace(server_seconds=system.processor_seconds() - processor)
     if one.refused or one.cut:
-        raise ChildError(f"{system.address}: {one}")
-    if system.database_url:
+        raise ChildError(f"{address}: {one}")
+    if system.database is not None:
         time.sleep(0.2)  # what was under way when the generator stopped
-        new = stored_predictions(system.database_url) - before
+        new = system.stored() - before
         if not one.stored <= new <= one.stored + connections:
-            raise ChildError(f"{system.address}: {one.stored} were answered, and {new} are stored")
+            raise ChildError(f"{address}: {one.stored} were answered, and {new} are stored")
     return one
 
 
@@ -325,18 +338,18 @@ def _first_answer(system: System) -> None:
     until = time.monotonic() + _FIRST_ANSWER
     while True:
         try:
-            one = generator.own(system.address, system.requests, 1, 0)
+            one = generator.own(system.server.address, system.requests, 1, 0)
         except ChildError:
             one = {"stored": 0}
         if one["stored"]:
             return
         if time.monotonic() > until:
             [request, *_] = read_requests(system.requests)
-            raise ChildError(f"{system.address} does not answer {request[:200]!r}: {one}")
+            raise ChildError(f"{system.server.address} does not answer {request[:200]!r}: {one}")
         time.sleep(0.2)
 
 
-def _check_outputs(url: str | None, images: list[bytes]) -> None:
+def _check_outputs(url: str, images: list[bytes]) -> None:
     """Compare each output with that of the image alone.
 
     Raises
@@ -344,7 +357,6 @@ def _check_outputs(url: str | None, images: list[bytes]) -> None:
     ChildError
         If one is another.
     """
-    assert url is not None
     model = Model.load(ModelPackage.load(MODEL))
     expected: dict[bytes, list[float]] = {}
     for image in images:
@@ -387,9 +399,16 @@ def _ratio(what: str, own: list[Load], others: list[Load], other: str, target: f
     parts = {
         f"{ours}_per_s": median(one.per_second for one in own),
         f"{other}_per_s": median(one.per_second for one in others),
+        f"{ours}_processor_ms": _processor_ms(own),
+        f"{other}_processor_ms": _processor_ms(others),
         "generator_share_of_a_core": sum(one.own_seconds for one in own) / sum(one.seconds for one in own),
     }
     return _row(what, ratio, target, parts)
+
+
+def _processor_ms(loads: Sequence[Load]) -> float:
+    """Return the processor time of a request, of the server and its database: neighbours change it less than rates."""
+    return sum(one.server_seconds for one in loads) / sum(one.stored for one in loads) * 1000
 
 
 def _row(what: str, measured: float, target: float, parts: Mapping[str, float], *, at_most: bool = False) -> Row:
@@ -420,11 +439,12 @@ def _folder(running: contextlib.ExitStack) -> Path:
     return Path(running.enter_context(tempfile.TemporaryDirectory(prefix="onnx-ledger-bench-")))
 
 
-def _database(running: contextlib.ExitStack, folder: Path) -> str:
+def _database(running: contextlib.ExitStack, folder: Path) -> EmbeddedPostgres:
     """Start a database that is as durable as in production."""
     server = EmbeddedPostgres(folder)
     running.callback(server.stop)
-    return server.start()
+    server.start()
+    return server
 
 
 def main() -> int:

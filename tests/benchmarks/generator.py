@@ -30,6 +30,8 @@ class Load(NamedTuple):
         Latency of all answers.
     own_seconds : float
         The generator's own processor time.
+    server_seconds : float
+        That of the server and its database, where whoever measures has looked.
     """
 
     stored: int
@@ -39,6 +41,7 @@ class Load(NamedTuple):
     p50_ms: float
     p99_ms: float
     own_seconds: float
+    server_seconds: float = 0.0
 
     @property
     def per_second(self) -> float:

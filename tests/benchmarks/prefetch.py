@@ -42,7 +42,7 @@ def main() -> int:
             database = EmbeddedPostgres(own / "postgres")
             running.callback(database.stop)
             command = [sys.executable, "-c", SERVE.format(events)]
-            addresses.append(running.enter_context(local_server(own, database.start(), command)))
+            addresses.append(running.enter_context(local_server(own, database.start(), command)).address)
         for address in addresses:
             load(address, folder / "digits", 2)  # the environments start
         for number in range(ROUNDS):

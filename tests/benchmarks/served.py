@@ -32,7 +32,7 @@ def rows(progress: Progress) -> list[Row]:
             server = EmbeddedPostgres(folder / name)
             running.callback(server.stop)
             urls[name] = server.start()
-            addresses[name] = running.enter_context(start(folder, urls[name]))
+            addresses[name] = running.enter_context(start(folder, urls[name])).address
         measured: dict[str, list[dict[str, Any]]] = {name: [] for name in addresses}
         for name, address in addresses.items():
             load(address, folder / "digits", 2)  # warm: TensorFlow traces, environments start

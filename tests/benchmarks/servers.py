@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,6 +23,46 @@ _STOP_TIMEOUT: Final = 30.0
 _SAVE_MODEL: Final = "import sys; from model_artifacts.train_mnist import build_model; build_model().save(sys.argv[1])"
 WORKERS: Final = 2
 """Processes of each server that can have several."""
+
+
+class Server:
+    """A running server.
+
+    Attributes
+    ----------
+    address
+        Host and port.
+    process
+        The process that was started, whatever others it has started since.
+    """
+
+    def __init__(self, address: str, process: "subprocess.Popen[Any]") -> None:
+        self.address = address
+        self.process = process
+
+    def memory(self) -> int:
+        """Return the resident memory of all its processes, in bytes."""
+        return sum(one.memory_info().rss for one in family(self.process.pid))
+
+
+def family(pid: int) -> list[psutil.Process]:
+    """Return a process and all that it has started, as far as they still run."""
+    try:
+        first = psutil.Process(pid)
+        return [first, *first.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []
+
+
+def processor_seconds(pids: Iterable[int]) -> float:
+    """Return the processor time that processes and all that they have started have used."""
+    seconds = 0.0
+    for pid in pids:
+        for one in family(pid):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                times = one.cpu_times()
+                seconds += times.user + times.system
+    return seconds
 
 
 def python(app: str) -> Path:
@@ -48,7 +88,7 @@ def stored_predictions(url: str) -> int:
 
 
 @contextlib.contextmanager
-def plain_app(folder: Path, url: str) -> Iterator[str]:
+def plain_app(folder: Path, url: str) -> Iterator[Server]:
     """Run the plain Keras app."""
     own, model = str(python("plain")), folder / "mnist.keras"
     environment = {"DATABASE_URL": url, "MODEL": str(model), "TF_CPP_MIN_LOG_LEVEL": "3"}
@@ -61,12 +101,12 @@ def plain_app(folder: Path, url: str) -> Iterator[str]:
     )
     port = free_port()
     command = [own, "-m", "uvicorn", "tests.benchmarks.plain_app:app", "--port", str(port)]
-    with running(command, environment, port, folder / "plain.log") as address:
-        yield address
+    with running(command, environment, port, folder / "plain.log") as server:
+        yield server
 
 
 @contextlib.contextmanager
-def by_hand_app(folder: Path, url: str) -> Iterator[str]:
+def by_hand_app(folder: Path, url: str) -> Iterator[Server]:
     """Run the app that one writes by hand."""
     own, port = str(python("by-hand")), free_port()
     environment = {"DATABASE_URL": url, "MODEL": str(MODEL / "model.onnx")}
@@ -74,22 +114,22 @@ def by_hand_app(folder: Path, url: str) -> Iterator[str]:
         [own, "-m", "tests.benchmarks.by_hand_app"], cwd=ROOT, env=plain_environment() | environment, check=True
     )
     command = [own, "-m", "uvicorn", "tests.benchmarks.by_hand_app:app", "--port", str(port), "--no-access-log"]
-    with running([*command, "--workers", str(WORKERS)], environment, port, folder / "by_hand.log") as address:
-        yield address
+    with running([*command, "--workers", str(WORKERS)], environment, port, folder / "by_hand.log") as server:
+        yield server
 
 
 @contextlib.contextmanager
-def litserve_app(folder: Path) -> Iterator[str]:
+def litserve_app(folder: Path) -> Iterator[Server]:
     """Run LitServe, which stores nothing."""
     port = free_port()
     command = [str(python("litserve")), "-m", "tests.benchmarks.litserve_app", str(port)]
     environment = {"MODEL": str(MODEL / "model.onnx"), "WORKERS": str(WORKERS)}
-    with running(command, environment, port, folder / "litserve.log") as address:
-        yield address
+    with running(command, environment, port, folder / "litserve.log") as server:
+        yield server
 
 
 @contextlib.contextmanager
-def bentoml_app(folder: Path) -> Iterator[str]:
+def bentoml_app(folder: Path) -> Iterator[Server]:
     """Run BentoML, which stores nothing."""
     port = free_port()
     own = python("bentoml")
@@ -101,13 +141,13 @@ def bentoml_app(folder: Path) -> Iterator[str]:
         "BENTOML_DO_NOT_TRACK": "True",
         "PATH": f"{own.parent}:{os.environ['PATH']}",
     }
-    with running(command, environment, port, folder / "bentoml.log") as address:
-        yield address
+    with running(command, environment, port, folder / "bentoml.log") as server:
+        yield server
 
 
 @contextlib.contextmanager
-def local_server(folder: Path, url: str, command: Sequence[str] = (sys.executable, "-m", "local")) -> Iterator[str]:
-    """Run the local server until the block ends, and give its address."""
+def local_server(folder: Path, url: str, command: Sequence[str] = (sys.executable, "-m", "local")) -> Iterator[Server]:
+    """Run the local server until the block ends."""
     port = free_port()
     environment = {
         "DATABASE_URL": url,
@@ -115,12 +155,12 @@ def local_server(folder: Path, url: str, command: Sequence[str] = (sys.executabl
         "MODEL": str(MODEL),
         "PORT": str(port),
     }
-    with running(command, environment, port, folder / "local.log") as address:
-        yield address
+    with running(command, environment, port, folder / "local.log") as server:
+        yield server
 
 
 @contextlib.contextmanager
-def batching_server(folder: Path, url: str, **settings: str) -> Iterator["Batching"]:
+def batching_server(folder: Path, url: str, **settings: str) -> Iterator[Server]:
     """Run the batching server, with settings of its own."""
     upgrade(url)
     port = free_port()
@@ -133,43 +173,13 @@ def batching_server(folder: Path, url: str, **settings: str) -> Iterator["Batchi
         **settings,
     }
     log = folder / f"batching-{port}.log"
-    with started([sys.executable, "-m", "local.batching"], environment, port, log) as process:
-        yield Batching(f"127.0.0.1:{port}", process)
-
-
-class Batching:
-    """A running batching server.
-
-    Attributes
-    ----------
-    address
-        Host and port.
-    process
-        The process that starts the workers.
-    """
-
-    def __init__(self, address: str, process: "subprocess.Popen[Any]") -> None:
-        self.address = address
-        self.process = process
-
-    def memory(self) -> int:
-        """Return the resident memory of all its processes, in bytes."""
-        first = psutil.Process(self.process.pid)
-        return sum(one.memory_info().rss for one in (first, *first.children(recursive=True)))
+    with running([sys.executable, "-m", "local.batching"], environment, port, log) as server:
+        yield server
 
 
 @contextlib.contextmanager
-def running(command: Sequence[str], environment: Mapping[str, str], port: int, log: Path) -> Iterator[str]:
-    """Run a server until the block ends, and wait until it takes connections. Give its address."""
-    with started(command, environment, port, log):
-        yield f"127.0.0.1:{port}"
-
-
-@contextlib.contextmanager
-def started(
-    command: Sequence[str], environment: Mapping[str, str], port: int, log: Path
-) -> Iterator["subprocess.Popen[Any]"]:
-    """Run a server until the block ends, and wait until it takes connections. Give its process.
+def running(command: Sequence[str], environment: Mapping[str, str], port: int, log: Path) -> Iterator[Server]:
+    """Run a server until the block ends, and wait until it takes connections.
 
     Raises
     ------
@@ -191,14 +201,14 @@ def started(
             time.sleep(0.2)
         if not _answers(port):
             raise ChildError(f"{' '.join(command)} does not start:\n{log.read_text(errors='replace')[-2000:]}")
-        yield process
+        yield Server(f"127.0.0.1:{port}", process)
     finally:
         stop(process)
 
 
 def stop(process: "subprocess.Popen[Any]") -> None:
     """End a server, and kill what outlives it."""
-    left = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
+    left = family(process.pid)[1:] if process.poll() is None else []
     process.terminate()
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(_STOP_TIMEOUT)
