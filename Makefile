@@ -27,7 +27,7 @@ include infra/build.mk
 help:  ## Show this list.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
-serve: $(VENV)/serve.installed  ## Serve the API on http://127.0.0.1:3000 with its own database.
+serve: $(VENV)/serve.installed  ## Serve the API on http://127.0.0.1:3000 with its own database; SERVER=batching in batches.
 	@exec $(BIN)/python -m local
 
 psql: $(VENV)/serve.installed  ## Open the ledger's database in psql; ARGS="-c 'SELECT ...'" runs one statement.

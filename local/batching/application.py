@@ -256,7 +256,7 @@ class Application:
         await receive()
         try:
             self.start()
-            self._start_queue_worker()
+            self.start_queue_worker()
         except (SettingsError, InferenceError, LedgerError) as error:
             await send({"type": "lifespan.startup.failed", "message": f"{type(error).__name__}: {error}"})
             return
@@ -296,8 +296,14 @@ class Application:
             traces=self._traces,
         )
 
-    def _start_queue_worker(self) -> None:
-        """Make the table of predictions the queue, unless SQS is it."""
+    def start_queue_worker(self) -> None:
+        """Make the table of predictions the queue, unless SQS is it. Call it after `start`.
+
+        Raises
+        ------
+        SettingsError, LedgerError
+            If a setting is wrong.
+        """
         serving = self._env.serving
         if serving.queue is not None:
             return
@@ -312,6 +318,8 @@ class Application:
 
     def stop(self) -> None:
         """Let the threads end."""
+        if self._queue_worker is not None:
+            self._queue_worker.stop(self._settings.stop_seconds_of_queue)
         self._batcher.close()
         self._threads.shutdown(wait=False, cancel_futures=True)
         self._probing.shutdown(wait=False, cancel_futures=True)

@@ -193,6 +193,7 @@ class Batcher:
         self._queued_bytes = 0
         self._wake = threading.Condition(threading.Lock())
         self._idle = 0
+        self._gathers = False
         self._closed = False
         self._most = limits.batch
         self._looking: asyncio.TimerHandle | None = None
@@ -213,8 +214,10 @@ class Batcher:
         with self._wake:
             self._waiting.append(job)
             self._queued_bytes += len(job.body)
-            if self._idle:
-                self._wake.notify()
+            if self._gathers:
+                self._wake_all()
+            else:
+                self._wake_one()
         if self._looking is None:
             self._looking = self._loop.call_later(_LOOKS_EVERY, self._drop_late)
 
@@ -222,7 +225,7 @@ class Batcher:
         """Begin no further batch, once the queue is empty."""
         with self._wake:
             self._closed = True
-            self._wake.notify_all()
+            self._wake_all()
 
     def _drop_late(self) -> None:
         """Answer requests whose time has passed while they waited."""
@@ -253,24 +256,49 @@ class Batcher:
     def _take(self) -> list[Job]:
         """Wait for requests, and return those of the next batch; none once the batcher is closed."""
         with self._wake:
-            while not self._waiting:
-                if self._closed:
+            while not (jobs := self._next_jobs()):
+                if self._closed and not self._waiting:
                     return []
-                self._idle += 1
-                self._wake.wait()
-                self._idle -= 1
-            if self._limits.batch_wait and len(self._waiting) < self._most:
-                self._wake.wait_for(lambda: len(self._waiting) >= self._most, self._limits.batch_wait)
-            jobs: list[Job] = []
-            size = 0
-            while self._waiting and len(jobs) < self._most and size <= _BATCH_BYTES:
-                jobs.append(self._waiting.popleft())
-                size += len(jobs[-1].body)
-            self._queued_bytes -= size
-            if self._waiting and self._idle:
-                self._wake.notify()
-            self._metrics.queued(len(self._waiting))
+                self._wait()
         return jobs
+
+    def _next_jobs(self) -> list[Job]:
+        """Take the requests of a batch out of the queue, unless another thread waits for more of them."""
+        if self._gathers or not self._waiting:
+            return []
+        if self._limits.batch_wait and len(self._waiting) < self._most and not self._closed:
+            self._gathers = True
+            until = time.monotonic() + self._limits.batch_wait
+            while len(self._waiting) < self._most and (left := until - time.monotonic()) > 0 and not self._closed:
+                self._wait(left)
+            self._gathers = False
+        jobs: list[Job] = []
+        size = 0
+        while self._waiting and len(jobs) < self._most and size <= _BATCH_BYTES:
+            jobs.append(self._waiting.popleft())
+            size += len(jobs[-1].body)
+        self._queued_bytes -= size
+        if self._closed:
+            self._wake_all()
+        elif self._waiting:
+            self._wake_one()
+        self._metrics.queued(len(self._waiting))
+        return jobs
+
+    def _wait(self, seconds: float | None = None) -> None:
+        self._idle += 1
+        if not self._wake.wait(seconds):
+            self._idle -= 1  # nobody woke this thread
+
+    def _wake_one(self) -> None:
+        """Wake one thread, if one waits. It counts as at work from now on: the next request need not wake another."""
+        if self._idle:
+            self._idle -= 1
+            self._wake.notify()
+
+    def _wake_all(self) -> None:
+        self._idle = 0
+        self._wake.notify_all()
 
     def _answer(self, jobs: Sequence[Job]) -> None:
         """Answer a batch."""

@@ -61,6 +61,8 @@ class DirectAnswer:
 class BatchingProtocol(Protocol):
     """The HTTP protocol of the server that batches. It notes whose client has hung up."""
 
+    _application: Application | None = None
+
     _ticket: Ticket | None = None
     """What the request whose body is being read was admitted with; None if the application reads it."""
 
@@ -91,7 +93,7 @@ class BatchingProtocol(Protocol):
         self._put(self.cycle, ticket)
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: "ASGI3Application") -> None:
-        application = _innermost(app)
+        self._application = application = self._application or _innermost(app)
         ticket = None
         # A request that asks for another protocol is complete for the parser before its body.
         if not (cycle.waiting_for_100_continue or self.parser.should_upgrade()):
@@ -104,7 +106,7 @@ class BatchingProtocol(Protocol):
             self._ticket = ticket
 
     def _put(self, cycle: RequestResponseCycle, ticket: Ticket) -> None:
-        application = _innermost(self.app)
+        application = self._application or _innermost(self.app)
         answer = DirectAnswer(application, cycle, ticket)
         application.put(cast("dict[str, Any]", cycle.scope), bytes(cycle.body), ticket, answer)
 

@@ -8,6 +8,7 @@ Programs such as curl send neither. API Gateway needs none of this: its name is 
 """
 
 from collections.abc import Iterable
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -23,6 +24,7 @@ LOOPBACK = frozenset(("localhost", "127.0.0.1", "::1"))
 
 _WILDCARDS = frozenset(("0.0.0.0", "::"))  # noqa: S104 - nothing is bound here
 _READING = frozenset(("GET", "HEAD", "OPTIONS"))
+_READ = frozenset((b"host", b"origin", b"sec-fetch-site"))  # the headers that are looked at
 _OWN_SITE = frozenset(("same-origin", "none"))  # "none": the user typed the address
 
 
@@ -59,7 +61,11 @@ class Sites:
 
     def refusal(self, method: str, headers: Headers) -> Refusal | None:
         """Return why a request is not to be answered; None for every other."""
-        hosts = _values(headers, b"host")
+        values: dict[bytes, list[str]] = {}
+        for header, value in headers:
+            if header in _READ:
+                values.setdefault(header, []).append(value.decode("latin-1").strip())
+        hosts = values.get(b"host", [])
         for host in () if self._any_name else hosts:
             name = _name(f"//{host}")
             if len(hosts) > 1 or name is None or not self._is_ours(name):
@@ -70,10 +76,10 @@ class Sites:
                     "ALLOWED_HOSTS when you start it.",
                 )
         if method not in _READING:
-            origins = _values(headers, b"origin")
+            origins = values.get(b"origin", [])
             if any(not self._is_own_page(origin, hosts) for origin in origins):
                 return _cross_site(f"{origins[0][:100]!r}")
-            if not origins and not _OWN_SITE.issuperset(_values(headers, b"sec-fetch-site")):
+            if not origins and not _OWN_SITE.issuperset(values.get(b"sec-fetch-site", ())):
                 return _cross_site("another site")
         return None
 
@@ -94,10 +100,7 @@ class Sites:
         return _name(origin) in self._allowed
 
 
-def _values(headers: Headers, wanted: bytes) -> list[str]:
-    return [value.decode("latin-1").strip() for name, value in headers if name == wanted]
-
-
+@lru_cache(maxsize=256)
 def _name(url: str) -> str | None:
     """Return the host of a URL in lower case, without port and brackets; None if there is none."""
     try:

@@ -30,5 +30,5 @@ def serve(server: str) -> Iterator[Serve]:
             return servers[-1]
 
         yield make
-        for server in servers:
-            server.clean_up()
+        for one in servers:
+            one.clean_up()

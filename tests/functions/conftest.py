@@ -32,7 +32,7 @@ OF_BOTH_SERVERS = frozenset(
         *("any_model", "bad_input", "clients_as_they_are", "deletion", "health", "idempotency", "infer", "many"),
         *("object_storage", "openapi", "pages", "predict_store_list_get", "queries", "quotas", "tensors", "uploads"),
     )
-)
+) | {"tests.functions.asynchronous.test_respond_async"}
 """The modules whose tests call `api`, and hold for whatever server answers."""
 
 

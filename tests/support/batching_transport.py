@@ -33,11 +33,14 @@ class BatchingTransport(httpx.BaseTransport):
 
     Parameters
     ----------
+    works
+        Whether it works on the queue in PostgreSQL.
     **settings
         The application's settings. It is reached by any name, and is otherwise as the environment says.
     """
 
-    def __init__(self, **settings: Any) -> None:
+    def __init__(self, *, works: bool = False, **settings: Any) -> None:
+        self._works = works
         self._settings = {"allowed_hosts": ("api.example",)} | settings
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -85,6 +88,8 @@ class BatchingTransport(httpx.BaseTransport):
     async def _start(self) -> Application:
         application = Application(replace(BatchingSettings.from_environment(_ENVIRONMENT), **self._settings))
         application.start()
+        if self._works:
+            application.start_queue_worker()
         return application
 
     def _run(self, work: Coroutine[Any, Any, Result]) -> Result:

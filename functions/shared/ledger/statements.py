@@ -447,10 +447,10 @@ _CLAIMED = """)
     SET status = 'processing', status_since = now(),
         attempts = coalesce(attempts, CASE status WHEN 'processing' THEN 1 ELSE 0 END) + 1
     WHERE p.prediction_id = ANY (ARRAY(SELECT prediction_id FROM fitting))
-    RETURNING p.prediction_id, p.input_id, p.attempts, p.status_since
+    RETURNING p.prediction_id, p.input_id, p.user_id, p.attempts, p.status_since
 )
 SELECT claimed.prediction_id, i.content, i.features::text, i.uri, i.sha256, i.form, i.header_length,
-       claimed.attempts, claimed.status_since
+       claimed.user_id, claimed.attempts, claimed.status_since
 FROM claimed
 LEFT JOIN LATERAL (SELECT * FROM inputs WHERE inputs.input_id = claimed.input_id OFFSET 0) i ON TRUE
 ORDER BY claimed.prediction_id

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, cast
 
 import httpx
@@ -56,11 +57,11 @@ def waiting_for_commit(query: Query) -> Callable[[], bool]:
     return lambda: query(sql)[0][0] > 0
 
 
-def queued(client: httpx.Client) -> int:
-    """Return how many requests wait."""
+def is_queued(client: httpx.Client, count: int) -> bool:
+    """Tell whether so many requests wait."""
     transport = cast("BatchingTransport", client._transport)
     application: Any = transport._application
-    return len(application._batcher._waiting)
+    return len(application._batcher._waiting) == count
 
 
 def together(
@@ -73,7 +74,7 @@ def together(
         sent: dict[str, Future[httpx.Response]] = {}
         for name, post in posts.items():
             sent[name] = threads.submit(post, client)
-            wait_until(lambda: queued(client) == len(sent))
+            wait_until(partial(is_queued, client, len(sent)))
     return {name: answer.result(PATIENCE) for name, answer in sent.items()}
 
 
@@ -107,7 +108,7 @@ def test_a_request_is_refused_at_once_where_the_queue_has_no_room(
         wait_until(waiting_for_commit(query))
         for number in (1, 2):
             sent.append(threads.submit(image(digit), client))
-            wait_until(lambda number=number: queued(client) == number)
+            wait_until(partial(is_queued, client, number))
         # The body is not even looked at.
         refused = client.post("/prediction", content=b"no image", headers={"content-type": "image/png"})
         protocol = client.post("/v2/models/mnist/infer", content=b"no json")
@@ -145,7 +146,7 @@ def test_a_request_is_not_predicted_if_nobody_waits_for_it_any_more(
         first = threads.submit(image(digit), client)
         wait_until(waiting_for_commit(query))
         second = threads.submit(image(digit), client)
-        wait_until(lambda: queued(client) == 1)
+        wait_until(partial(is_queued, client, 1))
         application: Any = transport._application
         [job] = application._batcher._waiting
         job.scope["onnx_ledger.client_gone"] = True  # as the protocol notes it
@@ -162,7 +163,7 @@ def test_what_is_at_work_when_the_server_stops_is_answered_and_stored(
         sent = [threads.submit(image(digit), client)]
         wait_until(waiting_for_commit(query))
         sent.append(threads.submit(image(digit), client))
-        wait_until(lambda: queued(client) == 1)
+        wait_until(partial(is_queued, client, 1))
         cast("BatchingTransport", client._transport).stop()
     assert [answer.result(PATIENCE).status_code for answer in sent] == [201, 201]
     assert count(query) == 2
