@@ -212,7 +212,7 @@ def main() -> int:
     if gpu:
         write_results("gpu", {"machine": described, "rows": [row.to_json() for row in rows]})
         print(table(rows))
-    return 0 if all(row.passed for row in rows) else 1
+    return 0 if form is CPU or all(row.passed for row in rows) else 1
 
 
 def _say(line: str) -> None:
