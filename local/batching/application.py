@@ -34,6 +34,7 @@ from functions.shared.api.open_inference import answer_in_protocol
 from functions.shared.api.preferences import prefers_async
 from functions.shared.api.problems import Problem
 from functions.shared.inference.errors import InferenceError
+from functions.shared.inference.model import Model
 from functions.shared.ledger.errors import LedgerError
 from functions.shared.log import logger
 from functions.shared.prediction.sweeping import Sweeper
@@ -52,11 +53,14 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 _THREADS: Final = 4
 """Endpoints at work side by side: as many as a pool of the ledger has connections."""
 
+_PROBE_THREADS: Final = 2
+"""Probes at work side by side: one that asks a database that is away must not make this process look dead."""
+
 _MOST_BLOCKING: Final = 256
 """Requests that may wait for one of these threads."""
 
 _PROBES: Final = frozenset(("/health", "/v2/health/live", "/v2/health/ready"))
-"""Paths that a thread of their own answers: a busy server must not look like a dead one."""
+"""Paths that threads of their own answer: a busy server must not look like a dead one."""
 
 _V2: Final = re.compile(r"/v2/models/(?P<name>[^/]+)(?:/versions/(?P<version>[^/]+))?/infer")
 _V1: Final = re.compile(r"/v1/models/(?P<name>[^/]+):predict")
@@ -71,7 +75,7 @@ _TEMPLATE: Final = "onnx_ledger.template"
 _READ: Final = "onnx_ledger.read"
 """What is in a request's scope once its body is asked for."""
 
-_CLIENT_GONE: Final = 499
+NOBODY_READS: Final = 499
 """What is counted in place of a status if nobody was there to read it, as nginx does."""
 
 _SOME_REQUEST: Final[dict[str, Any]] = {"type": "http", "method": "POST", "path": "/prediction", "headers": []}
@@ -194,7 +198,7 @@ class Application:
         try:
             response = await self._respond(scope, receive, request_id, arrived)
         except _ClientGoneError:
-            self._watched(scope, _CLIENT_GONE, arrived)
+            self._watched(scope, NOBODY_READS, arrived)
             return
         self._watched(scope, response.status_code, arrived)
         headers = [*response.raw_headers, (b"x-request-id", request_id.encode())]
@@ -284,13 +288,14 @@ class Application:
         self._routes = _Routes.of(self._env)
         self._hot = {"/prediction": self._routes.one, "/predictions": self._routes.several}
         self._threads = ThreadPoolExecutor(_THREADS, "endpoint")
-        self._probing = ThreadPoolExecutor(1, "probe")
+        self._probing = ThreadPoolExecutor(_PROBE_THREADS, "probe")
         settings = self._settings
         self._batcher = Batcher(
             self._env.serving,
             self._handlers,
             Limits(settings.max_batch_inputs, settings.max_queued_inputs, settings.batch_wait_ms / 1000),
             threads=settings.batch_threads,
+            seconds_of_one=_seconds_of_one(self._env.serving.model),
             divert=self._threads.submit,
             metrics=self._metrics,
             traces=self._traces,
@@ -431,6 +436,13 @@ class Application:
 
     async def _refuse(self, scope: dict[str, Any], problem: Problem) -> Response:
         return await answer_error(self._handlers, Request(scope), problem)
+
+
+def _seconds_of_one(model: Model) -> float:
+    """Return how long a prediction takes: of an input that is made up, and of a model that is warm."""
+    began = time.perf_counter()
+    model.warm_up()
+    return time.perf_counter() - began
 
 
 def _at_once(running: Coroutine[Any, Any, None]) -> bool:

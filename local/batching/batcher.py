@@ -165,6 +165,8 @@ class Batcher:
         The limits of the queue.
     threads
         How many batches may be at work at a time.
+    seconds_of_one
+        How long a prediction takes, about: the first batches of a slow model must not be large.
     divert
         Runs a function elsewhere: a request whose input is in a bucket must not hold up the others.
     metrics, traces
@@ -178,6 +180,7 @@ class Batcher:
         limits: Limits,
         *,
         threads: int,
+        seconds_of_one: float,
         divert: Callable[[Callable[[], None]], object],
         metrics: Metrics,
         traces: Traces,
@@ -195,7 +198,7 @@ class Batcher:
         self._idle = 0
         self._gathers = False
         self._closed = False
-        self._most = limits.batch
+        self._most = min(limits.batch, max(1, int(_LONG_BATCH / seconds_of_one)))
         self._looking: asyncio.TimerHandle | None = None
         self._threads = [threading.Thread(target=self._run, name=f"batch {n}", daemon=True) for n in range(threads)]
         for thread in self._threads:

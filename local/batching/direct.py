@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 from fastapi import Response
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
-from local.batching.application import Application, Ticket
+from local.batching.application import NOBODY_READS, Application, Ticket
 from local.batching.batcher import CLIENT_GONE
 from local.http.protocol import Protocol
 
@@ -42,7 +42,7 @@ class DirectAnswer:
         """Send the answer (RFC 9112, section 4)."""
         cycle = self._cycle
         cycle.response_started = cycle.response_complete = True
-        self._application.left(self._ticket, self, response.status_code)
+        self._application.left(self._ticket, self, NOBODY_READS if cycle.disconnected else response.status_code)
         if cycle.disconnected:
             return
         lines = [STATUS_LINE[response.status_code]]
