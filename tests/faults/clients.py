@@ -16,7 +16,7 @@ from tests.faults.account import Account, Sent
 _PATIENCE = 60.0  # seconds; the gateway answers in 30
 _IMPATIENCE = 0.02  # seconds, of a client that hangs up
 _PAUSE = 0.05  # seconds between two tries: far less than Retry-After asks for, to be many
-_ASYNCHRONOUS, _READS, _HANGS_UP, _GIVES_UP = 0.15, 0.15, 0.03, 0.1  # shares of all requests
+ASYNCHRONOUS, _READS, _HANGS_UP, _GIVES_UP = 0.15, 0.15, 0.03, 0.1  # shares of all requests
 _NOTHING_STORED = re.compile(
     "nothing was (predicted or )?stored", re.IGNORECASE
 )  # a problem that is sure of it says so
@@ -40,10 +40,13 @@ class Clients:
         Where every request is noted.
     count
         How many threads.
+    asynchronous
+        The share of predictions that are queued.
     """
 
-    def __init__(self, address: str, account: Account, count: int) -> None:
+    def __init__(self, address: str, account: Account, count: int, *, asynchronous: float = ASYNCHRONOUS) -> None:
         self.count = count
+        self._asynchronous = asynchronous
         self._address = address
         self._account = account
         self._stop = threading.Event()
@@ -68,7 +71,7 @@ class Clients:
                 sent = Sent(
                     key=next_key(),
                     picture=chance.randrange(len(self._account.pictures)),
-                    asynchronous=chance.random() < _ASYNCHRONOUS,
+                    asynchronous=chance.random() < self._asynchronous,
                     fault=self._account.fault,
                 )
                 self._account.open(sent)

@@ -296,7 +296,7 @@ def overloaded(system: System, _: Scale) -> None:
     """Many more requests come than may wait, while another session holds a lock on the table of predictions."""
     account = _account(system)
     refused = account.tallies[account.fault].statuses[503]
-    crowd = Clients(system.server.address, account, 4 * QUEUED)
+    crowd = Clients(system.server.address, account, 4 * QUEUED, asynchronous=0.0)
     time.sleep(1)
     with _session(system) as session:
         for _again in range(2):

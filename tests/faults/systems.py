@@ -70,6 +70,9 @@ class System:
     disk: Path | None = None
     """A small file system that holds all that the server writes; None if none can be mounted."""
 
+    leases: bool = False
+    """Whether what a killed process was at in the queue is predicted only a minute later."""
+
     account: Account | None = None
     """Where a fault that sends requests itself notes them."""
 
@@ -292,7 +295,7 @@ def batching() -> Iterator[System]:
         with _started(folder, **_BATCHING, PORT=str(port)) as server:
             url = EmbeddedPostgres(folder / "home" / "postgres").running_url()
             assert url is not None
-            yield System(server, url)
+            yield System(server, url, leases=True)
 
 
 @contextlib.contextmanager
@@ -303,4 +306,4 @@ def proxied_batching() -> Iterator[System]:
         with FaultyProxy(("127.0.0.1", address.port)) as database:
             url = f"{postgres.tcp_url}?sslmode=disable".replace(f":{address.port}/", f":{database.port}/")
             with _started(folder, **_BATCHING, DATABASE_URL=url) as server:
-                yield System(server, postgres.url, database=database, postgres=postgres)
+                yield System(server, postgres.url, database=database, postgres=postgres, leases=True)
