@@ -44,8 +44,9 @@ def main() -> int:
     rows = [row for own in measured.values() for row in own]
     print_table(rows)
     if len(names) == len(BENCHMARKS) and not failed:
-        own = {"machine": machine(), "rows": [row.to_json() for row in measured.pop("batching")]}
-        write_results("batching", own)
+        from tests.benchmarks.batching import write
+
+        write(measured.pop("batching"))
         others = [row.to_json() for some in measured.values() for row in some]
         write_results("bench", {"machine": machine(), "rows": others, "cold_start_ms": _stages()})
         print(f"written: {RESULTS / 'bench.json'}", *draw(), sep="\n")

@@ -7,6 +7,7 @@ import argparse
 import contextlib
 import json
 import os
+import re
 import sys
 import tempfile
 import time
@@ -14,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from statistics import median
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from joserfc import jwt
 from joserfc.jwk import KeySet, RSAKey
@@ -54,6 +55,10 @@ SECONDS: Final = float(os.environ.get("BATCHING_SECONDS", "4"))
 FEW: Final = 2_000
 MANY: Final = int(os.environ.get("BATCHING_REQUESTS", "30000"))
 """Requests of `memory` and of `overload`; the full form has 200,000."""
+
+README: Final = Path(__file__).with_name("README.md")
+TABLE: Final = re.compile(r"^`python -m tests\.benchmarks\.batching --write`, on (.*?\n\n(?:\|.*\n)+)", re.MULTILINE)
+"""What the README says of the results."""
 
 _WARM_SECONDS: Final = 2.0
 _FIRST_ANSWER: Final = 60.0  # seconds in which a server has to answer for the first time
@@ -460,16 +465,25 @@ def main() -> int:
     made = [row for name in asked for row in PARTS[name](partial(_say, name))]
     print_table(made)
     if chosen.write:
-        _write(made)
+        write(made)
     return 0 if all(row.passed for row in made) else 1
 
 
-def _write(made: list[Row]) -> None:
-    """Write rows to the file of results, each in place of the row of the same name."""
+def write(made: list[Row]) -> None:
+    """Write rows to the file of results and to the README, each in place of the row of the same name."""
     before = read_results("batching")["rows"] if (RESULTS / "batching.json").exists() else []
     kept = {row["what"]: row for row in before} | {row.what: row.to_json() for row in made}
-    write_results("batching", {"machine": machine(), "rows": list(kept.values())})
-    print(table([Row.from_json(row) for row in kept.values()]))
+    results = {"machine": machine(), "rows": list(kept.values())}
+    write_results("batching", results)
+    text = README.read_text()
+    found = TABLE.search(text)
+    assert found is not None, "the README has no table of this benchmark"
+    README.write_text(text[: found.start(1)] + described(results) + text[found.end(1) :])
+
+
+def described(results: dict[str, Any]) -> str:
+    """Return what the README says of the results."""
+    return f"{results['machine']}:\n\n{table([Row.from_json(row) for row in results['rows']])}\n"
 
 
 def _say(name: str, line: str) -> None:
