@@ -150,8 +150,8 @@ def _over_plain(ours: Load, progress: Progress) -> list[Row]:
         _first_answer(system["plain"])
         loads = {number: _in_turn(system, number, 1, SECONDS, progress)["plain"][0] for number in PLAIN_CONNECTIONS}
     best = max(loads, key=lambda number: loads[number].per_second)
-    what = f"the batching server, {MOST} connections: requests/s over the plain Keras app at its best, {best}"
-    parts = {"ours_per_s": ours.per_second, "plain_per_s": loads[best].per_second}
+    what = f"the batching server, {MOST} connections: requests/s over the plain Keras app at its best"
+    parts = {"ours_per_s": ours.per_second, "plain_per_s": loads[best].per_second, "plain_connections": float(best)}
     return [_row(what, ours.per_second / loads[best].per_second, 200, parts)]
 
 
@@ -413,7 +413,7 @@ def _ratio(what: str, own: list[Load], others: list[Load], other: str, target: f
 
 def _processor_ms(loads: Sequence[Load]) -> float:
     """Return the processor time of a request, of the server and its database: neighbours change it less than rates."""
-    return sum(one.server_seconds for one in loads) / sum(one.stored for one in loads) * 1000
+    return sum(one.server_seconds for one in loads) / max(1, sum(one.stored for one in loads)) * 1000
 
 
 def _row(what: str, measured: float, target: float, parts: Mapping[str, float], *, at_most: bool = False) -> Row:
