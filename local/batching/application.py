@@ -13,9 +13,10 @@ from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from http import HTTPStatus
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol, cast
 
 from fastapi import FastAPI, Request, Response
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from functions.delete_predictions import handler as delete_predictions
 from functions.describe import handler as describe
@@ -175,6 +176,8 @@ class Application:
         self._verifier = verifier
         self._metrics = metrics or Metrics()
         self._traces = traces or Traces()
+        # A request that goes straight into the queue does not pass through uvicorn's.
+        self._forwarded = ProxyHeadersMiddleware(_nothing, settings.forwarded_allow_ips)
         self._sites = settings.sites()
         app = _endpoints()
         self._handlers = app.exception_handlers
@@ -229,6 +232,8 @@ class Application:
         scope["aws.event"] = {"requestContext": {}}
         if self._verifier is not None and not _at_once(self._verifier.accept(scope)):
             return None
+        if self._traces.record:
+            _at_once(self._forwarded(cast("Any", scope), cast("Any", None), cast("Any", None)))
         self._traces.begin(scope)
         return Ticket(route, scope, self._new_id(), time.monotonic(), most)
 
@@ -443,6 +448,10 @@ def _seconds_of_one(model: Model) -> float:
     began = time.perf_counter()
     model.warm_up()
     return time.perf_counter() - began
+
+
+async def _nothing(*_: object) -> None:
+    """Do nothing with a request: its scope is all that is wanted."""
 
 
 def _at_once(running: Coroutine[Any, Any, None]) -> bool:

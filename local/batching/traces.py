@@ -44,6 +44,9 @@ class Batch:
 class Traces:
     """Makes spans. This class makes none that record anything: it is the one where traces are off."""
 
+    record = False
+    """Whether it does make some."""
+
     def begin(self, scope: dict[str, Any]) -> None:
         """Begin the span of a request, below the caller's if the headers of the ASGI scope name it."""
 
@@ -132,6 +135,8 @@ class RecordedTraces(Traces):
     provider
         What exports them.
     """
+
+    record = True
 
     def __init__(self, provider: "TracerProvider") -> None:
         from opentelemetry import propagate, trace
