@@ -9,11 +9,11 @@ import socket
 import sys
 
 from uvicorn.config import STARTUP_FAILURE
-from uvicorn.supervisors import Multiprocess
 
 from functions.shared.log import log_through, start_logging
 from local.batching.metrics import exposed
 from local.batching.settings import BatchingSettings
+from local.batching.supervisor import Supervisor
 from local.batching.traces import exporters
 from local.batching.worker import configuration
 from local.errors import CannotServeError
@@ -41,7 +41,7 @@ def serve(settings: BatchingSettings, listener: socket.socket) -> int:
     start_logging("INFO")
     log_through("uvicorn.error", logging.INFO)
     listener.setblocking(False)
-    supervisor = Multiprocess(configuration(settings), sockets=[listener])
+    supervisor = Supervisor(configuration(settings), sockets=[listener])
     supervisor.run()
     return 1 if any(process.exitcode == STARTUP_FAILURE for process in supervisor.processes) else 0
 

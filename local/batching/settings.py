@@ -24,6 +24,11 @@ def default_workers(environment: Mapping[str, str]) -> int:
     return 1 if _runs_on_gpu(environment) else cores()
 
 
+def default_batch_threads(environment: Mapping[str, str]) -> int:
+    """Return how many batches a process has at work: a GPU runs one while the next is decoded."""
+    return 2 if _runs_on_gpu(environment) else 1
+
+
 def _runs_on_gpu(environment: Mapping[str, str]) -> bool:
     wanted = environment.get("EXECUTION_PROVIDERS") or "auto"
     if wanted.strip() != "auto":
@@ -116,8 +121,8 @@ class BatchingSettings:
     workers: int = 1
     """Processes that share the port."""
 
-    batch_threads: int = 2
-    """Batches that one process has at work side by side."""
+    batch_threads: int = 1
+    """Batches that one process has at work side by side. Each further one makes all of them smaller."""
 
     max_batch_inputs: int = 256
     """The most requests in a batch, and inputs in a request."""
@@ -165,7 +170,7 @@ class BatchingSettings:
             port=number("PORT", cls.port, 0, 65535),
             allowed_hosts=names(environment, "ALLOWED_HOSTS"),
             workers=number("WORKERS", default_workers(environment), 1, _MOST_WORKERS),
-            batch_threads=number("BATCH_THREADS", cls.batch_threads, 1, 64),
+            batch_threads=number("BATCH_THREADS", default_batch_threads(environment), 1, 64),
             max_batch_inputs=number("MAX_BATCH_INPUTS", cls.max_batch_inputs, 1, _MOST),
             batch_wait_ms=number("BATCH_WAIT_MS", cls.batch_wait_ms, 0, 10_000),
             max_queued_inputs=number("MAX_QUEUED_INPUTS", cls.max_queued_inputs, 1, _MOST),

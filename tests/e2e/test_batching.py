@@ -5,6 +5,8 @@ import signal
 import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
+from itertools import combinations
+from typing import Any
 
 import httpx
 import numpy as np
@@ -42,6 +44,11 @@ def predict(client: httpx.Client, image: bytes) -> httpx.Response:
     return client.post("/prediction", content=image, headers={"content-type": "image/png"})
 
 
+def as_good_as(output: list[float]) -> Any:
+    """Return what equals an output that is the same but for the order of its sums, which a batch changes."""
+    return pytest.approx(output, rel=1e-3, abs=0)
+
+
 def workers_of(server: LocalServer) -> list[psutil.Process]:
     """Return the processes that take requests."""
     return [process for process in server.processes() if any("spawn_main" in part for part in process.cmdline())]
@@ -71,7 +78,7 @@ def test_each_of_many_requests_gets_the_answer_to_its_own_image_and_is_stored_on
     assert len(workers_of(server)) == 2
     with httpx.Client(base_url=server.address, timeout=PATIENCE) as client:
         alone = [predict(client, image).json()["prediction"] for image in images]
-    assert len({tuple(np.round(one, 4)) for one in alone}) == len(images)
+    assert not any(one == as_good_as(other) for one, other in combinations(alone, 2))
 
     def send(number: int) -> list[tuple[int, httpx.Response]]:
         with httpx.Client(base_url=server.address, timeout=PATIENCE) as client:
@@ -84,7 +91,7 @@ def test_each_of_many_requests_gets_the_answer_to_its_own_image_and_is_stored_on
     assert {answer.status_code for _, answer in answered} == {201}
     outputs = {answer.json()["prediction_id"]: answer.json()["prediction"] for _, answer in answered}
     for one, answer in answered:
-        assert answer.json()["prediction"] == pytest.approx(alone[one], abs=1e-5)
+        assert answer.json()["prediction"] == as_good_as(alone[one])
     assert len(outputs) == CLIENTS * ROUNDS
     with httpx.Client(base_url=server.address, timeout=PATIENCE) as client:
         stored: dict[str, object] = {}

@@ -19,10 +19,21 @@ import psutil
 from local.settings import ROOT
 from tests.faults import faults
 from tests.faults.account import LONGEST_503, Account, Tally, unfinished
-from tests.faults.clients import Clients
+from tests.faults.clients import ASYNCHRONOUS, Clients
 from tests.faults.faults import LONG, SHORT, Fault, Scale
 from tests.faults.pictures import make_pictures
-from tests.faults.systems import CLIENTS, System, embedded, encrypted, pooled, proxied
+from tests.faults.systems import (
+    CLIENTS,
+    QUEUED,
+    STOP_SECONDS,
+    System,
+    batching,
+    embedded,
+    encrypted,
+    pooled,
+    proxied,
+    proxied_batching,
+)
 
 _STEADY = 0.7  # seconds without a fault, before each
 _RECOVERY = 30.0  # seconds in which every client has to succeed after a fault
@@ -33,6 +44,8 @@ SYSTEMS: Sequence[tuple[str, Callable[[], contextlib.AbstractContextManager[Syst
     ("a database and S3 behind proxies", proxied, faults.PROXIED),
     ("a database behind TLS", encrypted, faults.ENCRYPTED),
     ("a database behind PgBouncer", pooled, faults.POOLED),
+    ("the batching server, a database behind a proxy", proxied_batching, faults.PROXIED_BATCHING),
+    ("the batching server", batching, faults.BATCHING),
     ("the embedded database", embedded, faults.EMBEDDED),
 )
 
@@ -68,8 +81,9 @@ class _Run:
                 self._one_system(system, chosen, self._requests if start is systems[-1][1] else 0)
 
     def _one_system(self, system: System, chosen: Mapping[str, Fault], requests: int) -> None:
-        account = self.account
-        clients = Clients(system.server.address, account, CLIENTS)
+        account = system.account = self.account
+        asynchronous = 0.0 if system.leases and self._scale is SHORT else ASYNCHRONOUS  # a minute is too long for it
+        clients = Clients(system.server.address, account, CLIENTS, asynchronous=asynchronous)
         try:
             once = False
             while not once or account.requests < requests:
@@ -141,18 +155,25 @@ def _document(run: _Run, command: str, seconds: float) -> str:
     return f"""\
 # What becomes of predictions when everything fails
 
-`make test-faults` runs the local server with the real functions. {CLIENTS} clients send pictures, each under an
+`make test-faults` runs the servers with the real functions. {CLIENTS} clients send pictures, each under an
 `Idempotency-Key` of its own, synchronously and asynchronously, and repeat what failed under the same key. Meanwhile
 parts of the system are killed, frozen, filled up or cut off. At the end every answer is compared with the database:
 
 - **lost**: answered with `2xx`, and not stored, or queued and never predicted.
 - **doubled**: stored more than once under one key.
-- **wrong**: stored or answered with another picture, or with an output that the model does not give for it.
+- **wrong**: stored or answered with another picture, or with an output that the model does not give for it; or stored
+  although every answer said that nothing was.
 - **given up**: queued, and `failed` in the end, as its record says, because no delivery of its message succeeded. The
   deliveries of a message take a minute here, and half an hour with the times of `template.yaml`.
 - **stored** may exceed **answered**: a client that gives up, or is cut off, does not hear what was committed.
 - **slowest 503** must be under {LONGEST_503:g} s, which the long form demands, and each has `Retry-After`.
 - **first success after**: from the end of the fault to the first answer to a request that was sent after it.
+
+The faults whose name begins with `batching` are those of `SERVER=batching`. At most {QUEUED} requests wait in each of
+its two processes, so that it is soon overloaded: it then refuses with `503`. Clients that stall within a head or a
+body, or hang up, keep nobody else from being answered. SIGTERM stops it within {STOP_SECONDS} s, and then its database:
+it answers what it has taken, and takes nothing more. Only the long form queues predictions there: what a killed process
+was at, another one takes up after a minute.
 
 PgBouncer runs with `server_login_retry = 1`: by default it refuses its clients for 15 seconds after PostgreSQL has come
 back. It takes no `statement_timeout` from its clients, so a lock leaves it open whether the statement took effect, and

@@ -69,6 +69,9 @@ class Sent:
     prediction_id: UUID | None = None
     """The id in the answer; None if there was none."""
 
+    may_be_stored: bool = False
+    """Whether an attempt was cut off, or answered otherwise than that nothing was stored."""
+
 
 class Account:
     """Counts requests by the fault during which they were sent, and checks the database.
@@ -176,6 +179,8 @@ class Account:
         for sent in self._sent.values():
             tally, ids = self.tallies[sent.fault], stored.pop(sent.key, [])
             tally.stored += bool(ids)
+            if ids and sent.prediction_id is None and not sent.may_be_stored:
+                self.wrong(sent.fault, f"{sent.key}: answered that nothing was stored, and it is stored as {ids}")
             if len(ids) > 1:
                 tally.doubled += 1
                 tally.complain(f"{sent.key}: stored as {ids}")

@@ -41,10 +41,11 @@ def test_a_number_that_is_wrong_is_named_with_what_is_right(name: str, wrong: st
 
 
 def test_there_is_a_process_for_each_core_and_one_for_a_gpu() -> None:
-    assert BatchingSettings.from_environment({}).workers == cores()
+    on_cpu = {"EXECUTION_PROVIDERS": "CPUExecutionProvider"}
     on_gpu = {"EXECUTION_PROVIDERS": "CUDAExecutionProvider,CPUExecutionProvider"}
-    assert BatchingSettings.from_environment(on_gpu).workers == 1
-    assert BatchingSettings.from_environment({"EXECUTION_PROVIDERS": "CPUExecutionProvider"}).workers == cores()
+    for environment, workers, threads in (({}, cores(), 1), (on_cpu, cores(), 1), (on_gpu, 1, 2)):
+        settings = BatchingSettings.from_environment(environment)
+        assert (settings.workers, settings.batch_threads) == (workers, threads)
 
 
 @pytest.mark.parametrize(
