@@ -172,8 +172,8 @@ parts of the system are killed, frozen, filled up or cut off. At the end every a
 - **given up**: queued, and `failed` in the end, as its record says, because no delivery of its message succeeded. The
   deliveries of a message take a minute here, and half an hour with the times of `template.yaml`.
 - **stored** may exceed **answered**: a client that gives up, or is cut off, does not hear what was committed.
-- **slowest 503** must be under {LONGEST_503:g} s, which the long form demands, and each has `Retry-After`. With batching it
-  must be under {2 * LONGEST_503:g} s: there, a request may wait behind a batch that waits for the database.
+- **slowest 503** must be under {LONGEST_503:g} s, which the long form demands, and each has `Retry-After`. With
+  batching it must be under {2 * LONGEST_503:g} s: there, a request may wait behind a batch that waits for the database.
 - **first success after**: from the end of the fault to the first answer to a request that was sent after it.
 
 The faults whose name begins with `batching` are those of `SERVER=batching`. At most {QUEUED} requests wait in each of
