@@ -182,7 +182,7 @@ def test_the_image_for_gpus_serves_on_the_cpu_as_well(database: str) -> None:
 
 
 def test_the_readmes_lines_are_those_that_are_tried_here() -> None:
-    images, compose, *_ = commands("Serve it from a container or a GPU")
+    _, images, compose, *_ = commands("Serve it from a container or a GPU")
     build_line, migrate_line, run_line = (line.split() for line in images.splitlines())
     assert build_line == ["docker", "build", "-f", "local/Dockerfile.cpu", "-t", "onnx-ledger", "."]
     migrate = MIGRATE[: MIGRATE.index("--or-newer")]

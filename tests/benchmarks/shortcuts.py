@@ -32,6 +32,7 @@ from python_multipart.multipart import File
 
 from functions.predict.multipart import parse_form
 from functions.shared.api.app import Application, DirectRoute, create_app, create_handler
+from functions.shared.inference.pillow_core import to_array
 from functions.shared.inference.plain_png import read_plain_png
 from functions.shared.ledger import arrays
 from functions.shared.ledger.arrays import Array, ElementType
@@ -153,7 +154,7 @@ def in_this_process() -> Iterator[Comparison]:
 
     def plain_png() -> bytes | None:
         image = read_plain_png(digit, lambda _width, _height: None)
-        return None if image is None else image.tobytes()
+        return None if image is None else to_array(image).tobytes()
 
     yield Comparison("a PNG file of 28 x 28: read_plain_png over Pillow's PngImageFile", plain_png, pillow)
 

@@ -94,7 +94,8 @@ def test_the_ledger_answers_the_queries_of_the_readme_whether_the_server_runs_or
 
 
 def test_the_metrics_are_where_the_readme_says(serve: Serve) -> None:
-    *_, make_serve, ask = commands("Serve it from a container or a GPU")
+    first, *_, make_serve, ask = commands("Serve it from a container or a GPU")
+    assert make_serve.strip().startswith(f"{first.strip()} ")
     found = re.fullmatch(r"make serve SERVER=batching METRICS_PORT=(\d+)", make_serve.strip())
     assert found
     port = str(free_port())

@@ -209,6 +209,16 @@ def test_the_one_that_is_refused_is_found_in_halves(proxied: Ledger, proxy: Prox
     assert len(stored_ids(query)) == 63
 
 
+def test_large_inputs_do_not_share_a_statement(proxied: Ledger, proxy: Proxy, query: Query) -> None:
+    proxied.register(MODEL)
+    large = [asking(str(n), input=NewInput(bytes(3_000_000), "image/png")) for n in range(4)]
+    larger = asking(input=NewInput(bytes(9_000_000), "image/png"))
+    requests = [asking(), *large[:2], asking(), larger, *large[2:], asking()]
+    with proxy.counted(3):
+        assert proxied.store_requests(MODEL, requests) == [None] * 8
+    assert stored_ids(query) == ids(*requests)
+
+
 def test_an_upload_that_is_gone_refuses_its_own_request(ledger: Ledger, query: Query) -> None:
     there, gone = new_id(), new_id()
     upload = Upload(there, "anna", "image/png", None, 1, None, f"s3://uploads/{there}")

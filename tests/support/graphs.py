@@ -143,6 +143,20 @@ def sum_and_difference() -> ModelProto:
     return graph(nodes, inputs, outputs)
 
 
+def brittle() -> ModelProto:
+    """Make a classifier of digits that fails on any but a black one.
+
+    It looks the brightest pixel up in a table that has an entry for black alone.
+    """
+    nodes = [
+        helper.make_node("ReduceMax", ["image"], ["brightest"], axes=[1, 2, 3], keepdims=0),
+        helper.make_node("Cast", ["brightest"], ["index"], to=TensorProto.INT64),
+        helper.make_node("Gather", ["table", "index"], ["scores"]),
+    ]
+    image, scores = tensor("image", "float32", ["N", 28, 28, 1]), tensor("scores", "float32", ["N", 2])
+    return graph(nodes, [image], [scores], {"table": np.array([[0.25, 0.75]], np.float32)})
+
+
 def looping() -> ModelProto:
     """Make a regression of one feature: how often the model multiplies large matrices. A million times takes hours."""
     square = [200, 200]

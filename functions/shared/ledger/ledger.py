@@ -26,7 +26,13 @@ from functions.shared.ledger.errors import (
 from functions.shared.ledger.identifiers import FIRST_ID, LAST_ID, created_at, first_id_at
 from functions.shared.ledger.json_text import json_text, jsonb_text
 from functions.shared.ledger.login import LONGEST_WAIT
-from functions.shared.ledger.many_requests import Told, answer_of_repetition, first_of_each_key, in_halves
+from functions.shared.ledger.many_requests import (
+    Told,
+    answer_of_repetition,
+    first_of_each_key,
+    in_halves,
+    of_moderate_size,
+)
 from functions.shared.ledger.pool import SIZE, Pool
 from functions.shared.ledger.quotas import NO_QUOTAS, Quotas
 from functions.shared.ledger.records import (
@@ -276,7 +282,7 @@ class Ledger:
     def store_requests(
         self, model: ModelIdentity, requests: Sequence[StoredRequest]
     ) -> list[Replay | LedgerError | None]:
-        """Commit the predictions of many requests together, in one statement and one round trip.
+        """Commit the predictions of many requests together, in one statement and one round trip unless they are large.
 
         Each request is stored all or not at all, whatever becomes of the others. Those whose key or quota does not
         admit them are left out by the statement itself. If the database refuses the statement, because of a value for
@@ -300,7 +306,8 @@ class Ledger:
         vanished: Counter[int] = Counter()
         while left:
             first, repeated = first_of_each_key(left)
-            told |= in_halves(lambda some: self._store_some(model, requests, some, vanished), first)
+            parts = of_moderate_size(requests, first)
+            told |= in_halves(lambda some: self._store_some(model, requests, some, vanished), *parts)
             for number, earlier in repeated.items():
                 if earlier in told:
                     answer = answer_of_repetition(model, requests[number], requests[earlier], told[earlier])

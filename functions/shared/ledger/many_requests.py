@@ -1,7 +1,7 @@
 """What many requests that share a statement are told, each its own."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TypeAlias, TypeVar
+from typing import Final, TypeAlias, TypeVar
 
 from functions.shared.ledger.errors import IdempotencyConflictError, LedgerError, LedgerUnavailableError
 from functions.shared.ledger.records import ModelIdentity, Replay, StoredRequest
@@ -11,19 +11,23 @@ Told: TypeAlias = Replay | LedgerError | None
 
 _Found = TypeVar("_Found")
 
+MOST_BYTES: Final = 8 * 1024 * 1024
+"""Bytes of inputs in one statement, unless one request has more: PostgreSQL holds all of them in memory, several times
+over."""
+
 
 def in_halves(
-    run: Callable[[Sequence[int]], Mapping[int, _Found]], numbers: Sequence[int]
+    run: Callable[[Sequence[int]], Mapping[int, _Found]], *parts: Sequence[int]
 ) -> dict[int, _Found | LedgerError]:
-    """Run a statement for all numbers together, and where it is refused in halves, until what it refuses is alone.
+    """Run a statement for each part, and where it is refused for its halves, until what it refuses is alone.
 
     Parameters
     ----------
     run : Callable
         Runs the statement for some of the numbers. A statement that it raises `LedgerError` for had no effect, or one
         that is in doubt for all of them.
-    numbers : Sequence of int
-        Of requests.
+    *parts : Sequence of int
+        Numbers of requests.
 
     Returns
     -------
@@ -32,21 +36,21 @@ def in_halves(
         been asked for are told so, too: nobody waits for it again.
     """
     told: dict[int, _Found | LedgerError] = {}
-    parts = [numbers] if numbers else []
-    while parts:
-        part = parts.pop()
+    left = [part for part in reversed(parts) if part]
+    while left:
+        part = left.pop()
         try:
             told |= run(part)
         except LedgerUnavailableError as error:
             told |= dict.fromkeys(part, error)
             not_sent = LedgerUnavailableError(f"not sent, because of those before it: {error}")
-            return told | {number: not_sent for other in parts for number in other}
+            return told | {number: not_sent for other in left for number in other}
         except LedgerError as error:
             if len(part) == 1:
                 told[part[0]] = error
             else:
                 middle = len(part) // 2
-                parts += [part[middle:], part[:middle]]
+                left += [part[middle:], part[:middle]]
     return told
 
 
@@ -69,6 +73,21 @@ def first_of_each_key(requests: Mapping[int, StoredRequest]) -> tuple[list[int],
         else:
             repeated[number] = earlier
     return first, repeated
+
+
+def of_moderate_size(requests: Sequence[StoredRequest], numbers: Sequence[int]) -> list[list[int]]:
+    """Divide requests into those that share a statement: all of them, unless their inputs are too large."""
+    parts: list[list[int]] = []
+    size = 0
+    for number in numbers:
+        inputs = [one.input for one in requests[number].predictions]
+        own = sum(len(one.content or one.features or "") for one in inputs if one.uri is None)
+        if not parts or size + own > MOST_BYTES:
+            parts.append([])
+            size = 0
+        parts[-1].append(number)
+        size += own
+    return parts
 
 
 def answer_of_repetition(

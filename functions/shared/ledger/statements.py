@@ -171,7 +171,7 @@ over_quota AS (
         WINDOW so_far AS (PARTITION BY user_id ORDER BY request)
     ) compared
     WHERE reason IS NOT NULL
-      AND NOT EXISTS (SELECT FROM predictions p WHERE p.prediction_id = compared.prediction_id)
+      AND (SELECT p.prediction_id FROM predictions p WHERE p.prediction_id = compared.prediction_id) IS NULL
 ), """
 
 # A request whose key is taken is left out, and the others are stored. Where the key was taken by this very request,
@@ -187,7 +187,7 @@ _NOT_OVER = """
 _TAKE_KEYS = """
 ), idempotency_key AS (
     INSERT INTO idempotency_keys AS used (user_id, key, was_queued, digest, prediction_ids)
-    SELECT user_id, key, FALSE, digest, prediction_ids FROM asked ORDER BY user_id COLLATE "C", key COLLATE "C"
+    SELECT user_id, key, FALSE, digest, prediction_ids FROM asked ORDER BY user_id, key
     ON CONFLICT (user_id, key) DO UPDATE
     SET was_queued = excluded.was_queued, prediction_ids = excluded.prediction_ids, created_at = excluded.created_at,
         digest = excluded.digest

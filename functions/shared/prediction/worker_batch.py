@@ -294,7 +294,8 @@ def _complete(serving: Serving, outcomes: Sequence[Success | Failure]) -> set[UU
         raise
     except LedgerError as error:
         if len(outcomes) > 1:
-            return {decided for one in outcomes for decided in _complete(serving, [one])}
+            middle = len(outcomes) // 2
+            return _complete(serving, outcomes[:middle]) | _complete(serving, outcomes[middle:])
         [outcome] = outcomes
         if isinstance(outcome, Failure):
             raise

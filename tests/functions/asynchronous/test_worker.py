@@ -12,7 +12,6 @@ from uuid import UUID, uuid4
 import httpx
 import numpy as np
 import pytest
-from onnx import TensorProto, helper
 from PIL import Image
 
 from functions.shared.inference.model import Model
@@ -22,7 +21,7 @@ from functions.shared.prediction.worker_batch import LEASE_MARGIN
 from functions.worker.handler import environment
 from local.runtime.sqs_event import Message
 from tests.support.event_transport import Context
-from tests.support.graphs import graph, linear, package, tensor
+from tests.support.graphs import brittle, linear, package
 from tests.support.prediction_queue import Queue, listed, predict, work
 from tests.support.repository import ROOT
 
@@ -258,16 +257,8 @@ def test_an_input_for_another_model_than_is_served_by_now_fails(
 def test_an_input_that_the_runtime_fails_on_is_left_to_another_try_alone(
     api: httpx.Client, queue: Queue, environment: pytest.MonkeyPatch, digit: bytes, tmp_path: Path
 ) -> None:
-    # Looks the brightest pixel up in a table that has an entry for black alone.
-    nodes = [
-        helper.make_node("ReduceMax", ["image"], ["brightest"], axes=[1, 2, 3], keepdims=0),
-        helper.make_node("Cast", ["brightest"], ["index"], to=TensorProto.INT64),
-        helper.make_node("Gather", ["table", "index"], ["scores"]),
-    ]
-    image, scores = tensor("image", "float32", ["N", 28, 28, 1]), tensor("scores", "float32", ["N", 2])
-    table = {"table": np.array([[0.25, 0.75]], np.float32)}
-    brittle = package(tmp_path / "brittle", graph(nodes, [image], [scores], table), task="classification")
-    environment.setenv("MODEL", str(brittle))
+    folder = package(tmp_path / "brittle", brittle(), task="classification")
+    environment.setenv("MODEL", str(folder))
     black = BytesIO()
     Image.new("L", (28, 28)).save(black, "png")
     dark, bright = queued(api, black.getvalue(), digit)
