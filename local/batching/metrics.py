@@ -232,7 +232,7 @@ def _serve(host: str, port: int, folder: Path, cleanup: contextlib.ExitStack) ->
                 pid = re.search(r"_(\d+)\.db$", file.name)
                 if pid is not None and not _is_alive(int(pid[1])):
                     file.unlink(missing_ok=True)
-            found: Iterable[Metric] = MultiProcessCollector(None, path=str(folder)).collect()
+            found: Iterable[Metric] = MultiProcessCollector(None, str(folder)).collect()  # type: ignore[no-untyped-call]
             return found
 
     registry = CollectorRegistry()

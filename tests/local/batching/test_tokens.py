@@ -15,7 +15,7 @@ from local.batching.settings import TokenSettings
 from local.batching.tokens import InvalidTokenError, KeysUnavailableError, Verifier, problem
 from local.errors import CannotServeError
 from local.gateway.issuer import AUDIENCE, ISSUER, make_issuer
-from tests.support.tokens import FORGERIES, OTHER_KEY, IssuerServer, claims, signed
+from tests.support.tokens import FORGERIES, OTHER_KEY, IssuerServer, Key, claims, signed
 
 KEY = RSAKey.generate_key(2048)
 CURVES = {"ES256": "P-256", "ES384": "P-384", "ES512": "P-521"}
@@ -101,7 +101,7 @@ def test_a_token_for_another_purpose_is_refused(kind: str, local_verifier: Verif
 
 @pytest.mark.parametrize("algorithm", tokens.ALGORITHMS)
 def test_each_algorithm_of_a_private_key_is_accepted(algorithm: str, run: Run) -> None:
-    key = ECKey.generate_key(CURVES[algorithm]) if algorithm in CURVES else KEY
+    key: Key = ECKey.generate_key(CURVES[algorithm]) if algorithm in CURVES else KEY
     with IssuerServer(key) as issuer:
         assert run(verifier(issuer).claims(signed(issuer.claims(), key, algorithm=algorithm)))
 
