@@ -56,6 +56,9 @@ class System:
     """A running server, and all that can be made to fail in it."""
 
     server: LocalServer
+    temporary: Path
+    """The server's folder for temporary files."""
+
     database_url: str
     """The database, past every proxy."""
 
@@ -170,7 +173,15 @@ def _folder() -> Iterator[Path]:
 @contextlib.contextmanager
 def _started(folder: Path, **environment: str) -> Iterator[LocalServer]:
     template = _project(folder)
-    settings = {"TEMPLATE": str(template), "ENVIRONMENTS": str(CLIENTS), **environment}
+    temporary = folder / "tmp"
+    temporary.mkdir()
+    temporary.chmod(0o1777)  # PostgreSQL runs as another user where the server is started by root
+    settings = {
+        "TEMPLATE": str(template),
+        "ENVIRONMENTS": str(CLIENTS),
+        "TMPDIR": str(temporary),
+        **environment,
+    }
     server = LocalServer(folder / "home", **settings)
     try:
         server.start()
@@ -198,7 +209,7 @@ def embedded() -> Iterator[System]:
         server = cleanup.enter_context(_started(folder))
         url = EmbeddedPostgres(home / "postgres").running_url()
         assert url is not None
-        yield System(server, url, disk=disk)
+        yield System(server, folder / "tmp", url, disk=disk)
 
 
 @contextlib.contextmanager
@@ -235,7 +246,13 @@ def proxied() -> Iterator[System]:
                 folder, DATABASE_URL=url, INPUTS_BUCKET=_BUCKET, AWS_ENDPOINT_URL_S3=s3_url, **_AWS
             ) as server:
                 yield System(
-                    server, postgres.url, database=database, storage=storage, postgres=postgres, objects=objects
+                    server,
+                    folder / "tmp",
+                    postgres.url,
+                    database=database,
+                    storage=storage,
+                    postgres=postgres,
+                    objects=objects,
                 )
 
 
@@ -260,7 +277,7 @@ def encrypted() -> Iterator[System]:
             with FaultyProxy(("127.0.0.1", tls_port)) as database:
                 url = f"postgresql://ledger@localhost:{database.port}/ledger?sslmode=verify-full&sslrootcert={quote(str(authority))}"
                 with _started(folder, DATABASE_URL=url) as server:
-                    yield System(server, postgres.url, database=database, postgres=postgres)
+                    yield System(server, folder / "tmp", postgres.url, database=database, postgres=postgres)
 
 
 @contextlib.contextmanager
@@ -275,7 +292,7 @@ def pooled() -> Iterator[System | None]:
         place.mkdir()
         url = f"postgresql://anna@/ledger?host={quote(str(place))}&port={PORT}&pooler=transaction"
         with PgBouncer(postgres.url, place) as pooler, _started(folder, DATABASE_URL=url) as server:
-            yield System(server, postgres.url, pooler=pooler, postgres=postgres)
+            yield System(server, folder / "tmp", postgres.url, pooler=pooler, postgres=postgres)
 
 
 _BATCHING = {
@@ -295,7 +312,7 @@ def batching() -> Iterator[System]:
         with _started(folder, **_BATCHING, PORT=str(port)) as server:
             url = EmbeddedPostgres(folder / "home" / "postgres").running_url()
             assert url is not None
-            yield System(server, url, leases=True)
+            yield System(server, folder / "tmp", url, leases=True)
 
 
 @contextlib.contextmanager
@@ -306,4 +323,4 @@ def proxied_batching() -> Iterator[System]:
         with FaultyProxy(("127.0.0.1", address.port)) as database:
             url = f"{postgres.tcp_url}?sslmode=disable".replace(f":{address.port}/", f":{database.port}/")
             with _started(folder, **_BATCHING, DATABASE_URL=url) as server:
-                yield System(server, postgres.url, database=database, postgres=postgres, leases=True)
+                yield System(server, folder / "tmp", postgres.url, database=database, postgres=postgres, leases=True)
