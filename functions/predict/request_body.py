@@ -3,7 +3,7 @@
 import binascii
 import re
 from base64 import b64decode
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from http import HTTPStatus
 from typing import Any, Final, NamedTuple, TypeAlias
 from urllib.parse import unquote
@@ -71,17 +71,19 @@ class Limits(NamedTuple):
     inputs: int
 
 
-Receive: TypeAlias = Callable[[Request, Kind, Limits], Awaitable[ReceivedRequest]]
+Receive: TypeAlias = Callable[[Request, bytes, Kind, Limits], ReceivedRequest]
 """Reads the inputs of a request. Parameters and errors as in `receive_one`."""
 
 
-async def receive_one(request: Request, takes: Kind, limits: Limits) -> ReceivedRequest:
+def receive_one(request: Request, body: bytes, takes: Kind, limits: Limits) -> ReceivedRequest:
     """Read a request with a single input.
 
     Parameters
     ----------
     request
-        The request.
+        The request, of which the headers are read.
+    body
+        Its body, as it arrived.
     takes
         The kind of input that the served model takes.
     limits
@@ -93,7 +95,7 @@ async def receive_one(request: Request, takes: Kind, limits: Limits) -> Received
         400 if the body is malformed or missing, 413 if it is too large, 415 if the model does not take its content
         type, 422 if it is well-formed but not valid.
     """
-    header, contenttype, body = await _read(request, limits)
+    header, contenttype, body = _read(request, body, limits)
     if _is_json(contenttype):
         return _one_from_members(_without_nulls(parse_members(decode(body))), takes)
     if takes == "image" and contenttype == MULTIPART:
@@ -104,12 +106,12 @@ async def receive_one(request: Request, takes: Kind, limits: Limits) -> Received
     raise _not_taken(header, body, takes, taken)
 
 
-async def receive_several(request: Request, takes: Kind, limits: Limits) -> ReceivedRequest:
+def receive_several(request: Request, body: bytes, takes: Kind, limits: Limits) -> ReceivedRequest:
     """Read a request with several inputs: `file` parts of a form, or `instances` in JSON.
 
     Parameters and errors as in `receive_one`. The error points at every bad input.
     """
-    header, contenttype, body = await _read(request, limits)
+    header, contenttype, body = _read(request, body, limits)
     if _is_json(contenttype):
         return _several_from_instances(_without_nulls(parse_members(decode(body))), takes, limits)
     if takes == "image" and contenttype == MULTIPART:
@@ -117,9 +119,8 @@ async def receive_several(request: Request, takes: Kind, limits: Limits) -> Rece
     raise _not_taken(header, body, takes, (MULTIPART, JSON) if takes == "image" else (JSON,))
 
 
-async def _read(request: Request, limits: Limits) -> tuple[str, str, bytes]:
+def _read(request: Request, body: bytes, limits: Limits) -> tuple[str, str, bytes]:
     """Return the Content-Type header, its media type, and the body without its Content-Encoding."""
-    body = await _body(request)
     if len(body) > limits.body_bytes:
         detail = f"The body is {len(body)} bytes long; at most {limits.body_bytes} are allowed."
         raise Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail)
@@ -144,8 +145,8 @@ def _not_taken(header: str, body: bytes, takes: Kind, taken: tuple[str, ...]) ->
     return _unsupported(essence(header), taken)
 
 
-async def _body(request: Request) -> bytes:
-    """Read the body. An event's body is a single piece, for which Starlette's stream reader is needlessly slow."""
+async def whole_body(request: Request) -> bytes:
+    """Return the body. An event's body is a single piece, for which Starlette's stream reader is needlessly slow."""
     pieces = []
     more = True
     while more:

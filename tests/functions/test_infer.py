@@ -716,6 +716,7 @@ def test_the_server_and_the_model_are_described(simple: httpx.Client) -> None:
     assert simple.head("/v2/models/simple").status_code == 200
 
 
+@pytest.mark.of_lambda
 def test_a_server_without_its_model_is_live_and_not_ready(
     api: httpx.Client, environment: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -371,6 +371,12 @@ class ClaimedPrediction(NamedTuple):
     """As 32 bytes."""
     form: str | None = None
     header_length: int | None = None
+    user_id: str = ""
+    """Its owner."""
+    attempt: int = 1
+    """Which attempt this is, as far as the ledger counts them: SQS counts its own."""
+    since: datetime | None = None
+    """When it was claimed, where the ledger counts attempts."""
 
 
 class Claim(NamedTuple):
