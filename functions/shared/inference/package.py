@@ -13,6 +13,7 @@ from typing import Final, Literal, NamedTuple, TypeAlias
 
 from functions.shared.inference.answer_outputs import Answer, Doubts, choose_answer
 from functions.shared.inference.content_types import SUPPORTED_CONTENT_TYPES
+from functions.shared.inference.datatypes import export_instead
 from functions.shared.inference.errors import ModelPackageError
 from functions.shared.inference.feature_input import FeatureInput, choose_feature_input
 from functions.shared.inference.image_input import ImageInput, choose_image_input
@@ -335,8 +336,8 @@ def _choose_input(signature: Signature, settings: PackageSettings) -> ModelInput
     for spec in inputs:
         if spec.dtype not in SERVED_DTYPES:
             raise ModelPackageError(
-                f"model.onnx: input {spec.name!r} is of type {spec.dtype}, which is not served: "
-                "export it with an input that is a tensor of numbers, booleans or texts"
+                f"model.onnx: input {spec.name!r} is of type {spec.dtype}, which is not served"
+                + export_instead(spec.dtype)
             )
         if spec.shape is None:
             raise ModelPackageError(
