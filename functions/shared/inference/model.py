@@ -104,7 +104,7 @@ class Model:
         self._features = FeatureDecoder(wanted) if isinstance(wanted, FeatureInput) else None
         if isinstance(wanted, ImageInput):
             self._input_names: tuple[str, ...] = (wanted.name,)
-            self._open_shape = wanted.height is None
+            self._open_shape = wanted.is_open
         elif isinstance(wanted, TensorInput):
             self._input_names = tuple(tensor.name for tensor in wanted.tensors)
             self._open_shape = True

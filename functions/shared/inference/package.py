@@ -143,7 +143,7 @@ class ModelPackage:
         """Tell what the API takes for one input, as plain values for JSON."""
         wanted = self.input
         if isinstance(wanted, ImageInput):
-            return {
+            image: dict[str, object] = {
                 "takes": "image",
                 "content_types": list(SUPPORTED_CONTENT_TYPES),
                 "height": wanted.height,
@@ -154,6 +154,11 @@ class ModelPackage:
                 "fit": wanted.fit,
                 "crop_size": wanted.crop_size,
             }
+            if wanted.stride is not None:
+                image["stride"] = wanted.stride
+            if wanted.edges is not None:
+                image["size"] = wanted.edges.describe()
+            return image
         if isinstance(wanted, TensorInput):
             tensors: dict[str, object] = {"takes": "tensors", "inputs": wanted.describe()}
             return tensors | {"missing": "nan"} if wanted.missing else tensors

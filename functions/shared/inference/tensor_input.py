@@ -18,7 +18,7 @@ from functions.shared.inference.onnx_file import (
 from functions.shared.inference.package_settings import PackageSettings, Scalar, shown, wrong
 
 _KEYS_OF_OTHERS: Final = (
-    "size", "fit", "crop_size", "pad_color", "resample", "rescale_factor", "image_mean", "image_std", "color",
+    "size", "fit", "crop_size", "pad_color", "stride", "resample", "rescale_factor", "image_mean", "image_std", "color",
     "encoded", "feature_names",
 )  # fmt: skip
 # What names of an axis say that it is part of one example. Exporters make up names such as unk__7, s0 or dim_1.
