@@ -1,12 +1,9 @@
 """Read the inputs of a request: from a form, an image as the body, or JSON (`image` as a data URI, or `features`)."""
 
-import binascii
 import re
-from base64 import b64decode
 from collections.abc import Callable, Iterable, Mapping
 from http import HTTPStatus
 from typing import Any, Final, NamedTuple, TypeAlias
-from urllib.parse import unquote
 from uuid import UUID
 
 from fastapi import Request
@@ -14,6 +11,7 @@ from starlette.requests import ClientDisconnect
 
 from functions.predict.batch_problems import BatchProblems
 from functions.predict.multipart import Part, parse_form
+from functions.shared.api.base64_text import from_base64
 from functions.shared.api.content_encoding import decompressed
 from functions.shared.api.fields import check_filename, check_metadata, check_user_id
 from functions.shared.api.json_source import Source, decode, parse_items, parse_members
@@ -29,9 +27,6 @@ MULTIPART: Final = "multipart/form-data"
 
 # data:[<media type>][;<parameter>]*;base64, (RFC 2397), with spaces where browsers take them.
 _DATA_URI: Final = re.compile(r"\s*data:([^,]*); *base64 *", re.IGNORECASE | re.ASCII)
-# What browsers leave out of base64 (Infra Standard, "forgiving-base64 decode"), and the alphabet for URLs (RFC 4648,
-# section 5): its two characters mean nothing else in any base64.
-_FORGIVEN: Final = str.maketrans("-_", "+/", "\t\n\f\r ")
 _PART_NAMES = ("file", "user_id", "metadata")
 
 Kind: TypeAlias = Takes
@@ -355,17 +350,8 @@ def _from_data_uri(value: object, pointer: str) -> tuple[str, bytes]:
         detail = "image must be a base64 data URI, such as data:image/png;base64,iVBORw0KGgo="
         raise Problem(HTTPStatus.BAD_REQUEST, f"{detail}.", errors=[(pointer, detail)])
     try:
-        content = _from_base64(data)
+        content = from_base64(data)
     except ValueError:  # binascii.Error is one
         detail = "the base64 of the data URI is malformed"
         raise Problem(HTTPStatus.BAD_REQUEST, f"{detail}.", errors=[(pointer, detail)]) from None
     return essence(uri[1]), content
-
-
-def _from_base64(text: str) -> bytes:
-    """Decode base64 as a browser decodes that of a data URI: with line breaks, percent-encoded, or without padding."""
-    try:
-        return b64decode(text, validate=True)
-    except binascii.Error:
-        plain = (unquote(text) if "%" in text else text).translate(_FORGIVEN)
-        return b64decode(plain + "=" * (-len(plain) % 4), validate=True)
