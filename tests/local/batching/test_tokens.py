@@ -114,7 +114,7 @@ def test_a_key_for_something_else_verifies_nothing(issuer: IssuerServer, run: Ru
 
 
 def test_a_short_rsa_key_and_a_secret_are_no_keys(issuer: IssuerServer, run: Run) -> None:
-    secret = {"kty": "oct", "k": "c2VjcmV0", "kid": "secret"}
+    secret: dict[str, object] = {"kty": "oct", "k": "c2VjcmV0", "kid": "secret"}
     issuer.keys = [*issuer.keys, {**issuer.keys[0], "n": "AQAB", "kid": "short"}, secret, {"kid": "of no type"}]
     one = verifier(issuer)
     assert run(one.claims(signed(issuer.claims(), KEY)))
