@@ -39,6 +39,7 @@ _STEADY = 0.7  # seconds without a fault, before each
 _RECOVERY = 30.0  # seconds in which every client has to succeed after a fault
 _FINISH = 240.0  # seconds in which every asynchronous prediction has to be finished at the end
 _PLAIN = "none"
+_BATCHING = "batching: "
 
 SYSTEMS: Sequence[tuple[str, Callable[[], contextlib.AbstractContextManager[System | None]], Mapping[str, Fault]]] = (
     ("a database and S3 behind proxies", proxied, faults.PROXIED),
@@ -127,6 +128,11 @@ class _Run:
             self.account.tallies[name].complain(f"not every client succeeded within {_RECOVERY:g} s")
 
 
+def _longest_503(fault: str) -> float:
+    """Return the seconds in which a 503 must come: a batch may have to wait for another one, which waits as long."""
+    return 2 * LONGEST_503 if fault.startswith(_BATCHING) else LONGEST_503
+
+
 def _table(account: Account) -> list[str]:
     columns = "requests | answered 2xx | stored | lost | doubled | wrong | given up | slowest 503 | first success after"
     lines = [f"| fault | {columns} |", f"| --- |{' ---: |' * (columns.count('|') + 1)}"]
@@ -166,7 +172,8 @@ parts of the system are killed, frozen, filled up or cut off. At the end every a
 - **given up**: queued, and `failed` in the end, as its record says, because no delivery of its message succeeded. The
   deliveries of a message take a minute here, and half an hour with the times of `template.yaml`.
 - **stored** may exceed **answered**: a client that gives up, or is cut off, does not hear what was committed.
-- **slowest 503** must be under {LONGEST_503:g} s, which the long form demands, and each has `Retry-After`.
+- **slowest 503** must be under {LONGEST_503:g} s, which the long form demands, and each has `Retry-After`. With
+  batching it must be under {2 * LONGEST_503:g} s: there, a request may wait behind a batch that waits for the database.
 - **first success after**: from the end of the fault to the first answer to a request that was sent after it.
 
 The faults whose name begins with `batching` are those of `SERVER=batching`. At most {QUEUED} requests wait in each of
@@ -181,7 +188,7 @@ the `503` says so, unless the role has one: `ALTER ROLE … SET statement_timeou
 
 | form | command | time |
 | --- | --- | --- |
-| short, in CI | `make test-faults` | about four minutes |
+| short, in CI | `make test-faults` | about five minutes |
 | long, by hand | `make test-faults LONG=1` | {100_000:,} requests; `REQUESTS=` takes another number |
 
 The table is from `{command}`, which took {seconds / 60:.0f} minutes on a machine with {machine}.
@@ -222,7 +229,7 @@ def main() -> int:
     bad = {
         name: tally
         for name, tally in run.account.tallies.items()
-        if not tally.is_good() or (is_long and not tally.is_in_time())
+        if not tally.is_good() or (is_long and not tally.is_in_time(_longest_503(name)))
     }
     for name, tally in run.account.tallies.items():
         late = f", {tally.without_retry_after} times 503 without Retry-After" if tally.without_retry_after else ""

@@ -239,7 +239,12 @@ def test_a_claim_looks_at_the_oldest_and_at_no_more_of_a_long_backlog(
     simple = backlog._pg.run
     simple("BEGIN")
     try:
-        parameters = {"count": 64, "bytes": 32_000_000, "window": CLAIM_WINDOW, "lease_seconds": 60.0}
+        parameters: dict[str, object] = {
+            "count": 64,
+            "bytes": 32_000_000,
+            "window": CLAIM_WINDOW,
+            "lease_seconds": 60.0,
+        }
         plan = explain(backlog, sql, parameters, mode)
     finally:
         simple("ROLLBACK")
