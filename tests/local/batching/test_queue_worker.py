@@ -187,6 +187,7 @@ def test_two_processes_predict_each_of_two_hundred_once(
     assert predicted(children[0].lines()) == {str(one): 1 for one in made}
     assert {record(serving, one).label for one in made} == {"7"}
     assert query("SELECT DISTINCT attempts FROM predictions") == [[1]]
+    assert soon(lambda: children[0].started() == 2, PATIENCE)  # a signal before that ends a process
     assert [child.stop() for child in children] == [0, 0]
 
 
