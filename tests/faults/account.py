@@ -53,6 +53,10 @@ class Tally:
         """Tell whether nothing was lost, doubled or wrong, and every 503 said when to come back."""
         return not (self.lost or self.doubled or self.wrong or self.without_retry_after)
 
+    def unhandled(self) -> int:
+        """Return how many answers say that a function failed or did not answer."""
+        return sum(count for status, count in self.statuses.items() if status >= 500 and status != 503)
+
     def is_in_time(self) -> bool:
         """Tell whether every 503 came in time."""
         return self.slowest_503 is None or self.slowest_503 < LONGEST_503

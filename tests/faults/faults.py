@@ -276,6 +276,9 @@ def database_restarted_behind_the_pooler(system: System, _: Scale) -> None:
     system.postgres.start()
 
 
+ENDING = ("execution environments killed", "execution environments frozen")
+"""Faults that end functions, so that these do not answer: the gateway answers 500 or 504."""
+
 EMBEDDED: dict[str, Fault] = {
     "PostgreSQL killed": postmaster_killed,
     "PostgreSQL killed while it recovers": postmaster_killed_while_it_recovers,

@@ -49,6 +49,9 @@ class System:
     """A running server, and all that can be made to fail in it."""
 
     server: LocalServer
+    temporary: Path
+    """The server's folder for temporary files."""
+
     database_url: str
     """The database, past every proxy."""
 
@@ -153,7 +156,15 @@ def _folder() -> Iterator[Path]:
 @contextlib.contextmanager
 def _started(folder: Path, **environment: str) -> Iterator[LocalServer]:
     template = _project(folder)
-    settings = {"TEMPLATE": str(template), "ENVIRONMENTS": str(CLIENTS), **environment}
+    temporary = folder / "tmp"
+    temporary.mkdir()
+    temporary.chmod(0o1777)  # PostgreSQL runs as another user where the server is started by root
+    settings = {
+        "TEMPLATE": str(template),
+        "ENVIRONMENTS": str(CLIENTS),
+        "TMPDIR": str(temporary),
+        **environment,
+    }
     server = LocalServer(folder / "home", **settings)
     try:
         server.start()
@@ -181,7 +192,7 @@ def embedded() -> Iterator[System]:
         server = cleanup.enter_context(_started(folder))
         url = EmbeddedPostgres(home / "postgres").running_url()
         assert url is not None
-        yield System(server, url, disk=disk)
+        yield System(server, folder / "tmp", url, disk=disk)
 
 
 @contextlib.contextmanager
@@ -218,7 +229,13 @@ def proxied() -> Iterator[System]:
                 folder, DATABASE_URL=url, INPUTS_BUCKET=_BUCKET, AWS_ENDPOINT_URL_S3=s3_url, **_AWS
             ) as server:
                 yield System(
-                    server, postgres.url, database=database, storage=storage, postgres=postgres, objects=objects
+                    server,
+                    folder / "tmp",
+                    postgres.url,
+                    database=database,
+                    storage=storage,
+                    postgres=postgres,
+                    objects=objects,
                 )
 
 
@@ -243,7 +260,7 @@ def encrypted() -> Iterator[System]:
             with FaultyProxy(("127.0.0.1", tls_port)) as database:
                 url = f"postgresql://ledger@localhost:{database.port}/ledger?sslmode=verify-full&sslrootcert={quote(str(authority))}"
                 with _started(folder, DATABASE_URL=url) as server:
-                    yield System(server, postgres.url, database=database, postgres=postgres)
+                    yield System(server, folder / "tmp", postgres.url, database=database, postgres=postgres)
 
 
 @contextlib.contextmanager
@@ -258,4 +275,4 @@ def pooled() -> Iterator[System | None]:
         place.mkdir()
         url = f"postgresql://anna@/ledger?host={quote(str(place))}&port={PORT}&pooler=transaction"
         with PgBouncer(postgres.url, place) as pooler, _started(folder, DATABASE_URL=url) as server:
-            yield System(server, postgres.url, pooler=pooler, postgres=postgres)
+            yield System(server, folder / "tmp", postgres.url, pooler=pooler, postgres=postgres)

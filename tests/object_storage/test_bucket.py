@@ -1,7 +1,11 @@
 """Inputs as objects in S3, with moto in S3's place."""
 
+import contextlib
 import hashlib
-from collections.abc import Iterator
+import re
+import socket
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from urllib.parse import parse_qs, urlsplit
 from uuid import UUID, uuid4
 
@@ -118,3 +122,71 @@ def test_a_store_that_cannot_be_reached_is_unavailable(monkeypatch: pytest.Monke
     with pytest.raises(ObjectStoreUnavailableError):
         bucket.get("inputs/anna/1")
     assert bucket.remove_quietly(["inputs/anna/1"]) is False
+
+
+_DATE = b"Sat, 28 Nov 2026 16:03:52 GMT"
+_PAGE = (
+    b'<?xml version="1.0"?><ListBucketResult><IsTruncated>false</IsTruncated><Contents><Key>inputs/anna/1</Key>'
+    b"<LastModified>2026-11-28T16:03:52.000Z</LastModified><Size>7</Size></Contents></ListBucketResult>"
+)
+
+
+def _answer(body: bytes) -> bytes:
+    head = b'HTTP/1.1 200 OK\r\nLast-Modified: %b\r\nETag: "1"\r\nContent-Length: %d\r\n\r\n' % (_DATE, len(body))
+    return head + body
+
+
+@pytest.mark.filterwarnings("ignore:tzname G:")  # of a cut "GMT"
+@pytest.mark.parametrize(
+    ("answer", "call", "right"),
+    [
+        pytest.param(_answer(b"content"), lambda bucket: bucket.get("inputs/anna/1"), b"content", id="get"),
+        pytest.param(_answer(b""), lambda bucket: bucket.put([an_object(b"content")]) or "put", "put", id="put"),
+        pytest.param(_answer(_PAGE), lambda bucket: [one.size for one in bucket.list()], [7], id="list"),
+        pytest.param(
+            _answer(b"<DeleteResult><Deleted><Key>inputs/anna/1</Key></Deleted></DeleteResult>"),
+            lambda bucket: bucket.remove(["inputs/anna/1"]),
+            None,
+            id="remove",
+        ),
+        pytest.param(
+            _answer(b"")[:-4].replace(b"Content-Length: 0", b"Content-Length: 7") + b"\r\n\r\n",
+            lambda bucket: bucket.size("inputs/anna/1"),
+            7,
+            id="size",
+        ),
+    ],
+)
+def test_an_answer_that_is_cut_anywhere_is_none(
+    monkeypatch: pytest.MonkeyPatch, answer: bytes, call: Callable[[Bucket], object], right: object
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{listener.getsockname()[1]}")
+        monkeypatch.setattr("functions.shared.object_storage.bucket.ATTEMPTS", 1)
+        cut = [len(answer)]
+        threading.Thread(target=_answer_each, args=(listener, answer, cut), daemon=True).start()
+        bucket = Bucket(BUCKET)
+        assert call(bucket) == right
+        # What names the length is the end of the head: whatever is cut before leaves no whole answer.
+        for cut[0] in range(answer.index(b"Content-Length: ") + 1):
+            try:
+                found = call(bucket)
+            except ObjectStoreUnavailableError:
+                continue
+            # S3 had begun to answer: it had stored the object.
+            assert found == "put", f"cut after {cut[0]} bytes"
+
+
+def _answer_each(listener: socket.socket, answer: bytes, cut: Sequence[int]) -> None:
+    with contextlib.suppress(OSError):  # the listener was closed
+        while True:
+            connection, _ = listener.accept()
+            with connection:
+                connection.settimeout(5)
+                received = b""
+                while b"\r\n\r\n" not in received:
+                    received += connection.recv(65536)
+                length = re.search(rb"(?i)content-length: (\d+)", received)
+                while length and len(received.partition(b"\r\n\r\n")[2]) < int(length[1]):
+                    received += connection.recv(65536)
+                connection.sendall(answer[: cut[0]])

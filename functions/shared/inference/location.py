@@ -119,7 +119,7 @@ def _fetch(location: str, bucket: str, prefix: str, cache: Path) -> Path:
     except ClientError as error:
         code = error.response.get("Error", {}).get("Code", "unknown")
         raise ModelUnavailableError(f"{location}: S3 answers {code}") from error
-    except (BotoCoreError, Boto3Error) as error:
+    except (BotoCoreError, Boto3Error, ValueError) as error:  # ValueError: a header of the answer was cut
         raise ModelUnavailableError(f"{location}: cannot be fetched from S3: {error}") from error
     return folder
 

@@ -190,7 +190,10 @@ class Bucket:
             If the object does not exist; if it cannot be read, or has another SHA-256.
         """
         with self._call() as client:
-            content = client.get_object(Bucket=self.bucket, Key=key)["Body"].read()
+            answer = client.get_object(Bucket=self.bucket, Key=key)
+            content = answer["Body"].read()
+        if answer.get("ContentLength") != len(content):
+            raise ObjectStoreUnavailableError(f"the answer with {self.uri(key)} was cut")
         if sha256 is not None and hashlib.sha256(content).digest() != sha256:
             raise ObjectStoreUnavailableError(f"{self.uri(key)} has other bytes than those that were stored")
         return content
@@ -198,7 +201,10 @@ class Bucket:
     def size(self, key: str) -> int:
         """Return an object's size in bytes. Raises as `get` does."""
         with self._call() as client:
-            return client.head_object(Bucket=self.bucket, Key=key)["ContentLength"]
+            size: int | None = client.head_object(Bucket=self.bucket, Key=key).get("ContentLength")
+        if size is None:
+            raise ObjectStoreUnavailableError(f"the answer about {self.uri(key)} was cut")
+        return size
 
     def has(self, key: str) -> bool:
         """Tell whether an object exists. Raises `ObjectStoreUnavailableError` if S3 cannot say."""
@@ -220,10 +226,13 @@ class Bucket:
             batch = keys[start : start + _MOST_DELETES]
             with self._call() as client:
                 answer = client.delete_objects(
-                    Bucket=self.bucket, Delete={"Objects": [{"Key": key} for key in batch], "Quiet": True}
+                    Bucket=self.bucket, Delete={"Objects": [{"Key": key} for key in batch], "Quiet": False}
                 )
             if errors := answer.get("Errors"):
                 raise ObjectStoreUnavailableError(f"{len(errors)} objects not removed: {errors[0].get('Code')}")
+            # An answer that is cut within its head has no body, and so no errors.
+            if len(answer.get("Deleted", ())) < len(set(batch)):
+                raise ObjectStoreUnavailableError("S3 has not said that all objects are removed")
 
     def remove_quietly(self, keys: Sequence[str]) -> bool:
         """Remove objects and return whether that worked. `python -m infra.inputs reconcile` finds what is left."""
@@ -243,6 +252,8 @@ class Bucket:
         """
         with self._call() as client:
             for page in client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=PREFIX):
+                if "IsTruncated" not in page:
+                    raise ObjectStoreUnavailableError("the list of objects was cut")
                 for found in page.get("Contents", ()):
                     yield StoredObject(found["Key"], found["Size"], found["LastModified"])
 
@@ -299,7 +310,10 @@ class Bucket:
 
     @contextmanager
     def _call(self) -> Iterator["S3Client"]:
-        """Lend the client to one call, and limit how long the call may take."""
+        """Lend the client to one call, and limit how long the call may take.
+
+        botocore raises `ValueError` for a header that it cannot read, as where the connection breaks within a date.
+        """
         from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 
         if not wait_budget.allows(LONGEST_CALL):
@@ -309,7 +323,7 @@ class Bucket:
             client = self._client  # the first call creates it, which may take a second, and none of it is a wait
             began = monotonic()
             yield client
-        except (BotoCoreError, ClientError, HTTPClientError) as error:
+        except (BotoCoreError, ClientError, HTTPClientError, ValueError) as error:
             if isinstance(error, ClientError) and error.response.get("Error", {}).get("Code") in _MISSING:
                 raise ObjectMissingError(str(error)) from error
             wait_budget.spend(monotonic() - began)
