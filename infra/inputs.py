@@ -1,8 +1,9 @@
 """An operator's commands for inputs in S3: ``python -m infra.inputs reconcile`` and ``python -m infra.inputs move``.
 
-``reconcile`` compares the objects in INPUTS_BUCKET with the rows of the ledger at DATABASE_URL. An object without a row
-was left by a crash between put and commit, or is an upload that was never predicted. A row without its object has lost
-its input. ``--delete`` removes the objects without a row; no option removes a row.
+``reconcile`` compares the objects in INPUTS_BUCKET, inputs and large outputs, with the rows of the ledger at
+DATABASE_URL. An object without a row was left by a crash between put and commit, or is an upload that was never
+predicted. A row without its object has lost its input, or an output. ``--delete`` removes the objects without a row; no
+option removes a row.
 
 ``move`` moves inputs from the database to the bucket. It removes an input's bytes from the database only after it has
 read them back from the bucket. You can interrupt it and run it again: it skips what it has already moved.
@@ -47,7 +48,7 @@ class Reconciled:
     without_a_row
         Objects that no row names.
     without_an_object
-        The input's id and URI from each row that names a missing object.
+        The id and URI from each row, of an input or an output, that names a missing object.
     removed
         How many objects were removed.
     """
@@ -85,7 +86,7 @@ def reconcile(ledger: Ledger, bucket: Bucket, *, older_than: timedelta, delete: 
         ids = {one.key: input_id_of(one.key) for one in some}
         there.update(one.bytes for one in ids.values() if one is not None)
         old = [one for one in some if one.modified <= newest and ids[one.key] is not None]
-        known = ledger.known_inputs(input_id for one in old if (input_id := ids[one.key]) is not None)
+        known = ledger.known_objects(input_id for one in old if (input_id := ids[one.key]) is not None)
         found = [one for one in old if ids[one.key] not in known]
         orphans += found
         if delete:
@@ -107,7 +108,7 @@ def _in_lots(found: Iterator[StoredObject]) -> Iterator[list[StoredObject]]:
 
 def _rows(ledger: Ledger) -> Iterator[tuple[UUID, str]]:
     after = FIRST_ID
-    while rows := ledger.inputs_as_objects(after=after):
+    while rows := ledger.objects(after=after):
         yield from rows
         after = rows[-1][0]
 
@@ -150,7 +151,7 @@ def _move(ledger: Ledger, bucket: Bucket, one: InputInDatabase) -> None:
     bucket.put([NewObject(key, one.content, one.contenttype, one.sha256)])
     if bucket.get(key) != one.content:
         raise MoveError(f"the bucket returned other bytes for input {one.input_id} than were put")
-    if not ledger.move_input(one.input_id, bucket.uri(key)) and not ledger.known_inputs([one.input_id]):
+    if not ledger.move_input(one.input_id, bucket.uri(key)) and not ledger.known_objects([one.input_id]):
         bucket.remove([key])  # the input was deleted meanwhile
 
 

@@ -25,6 +25,7 @@ from functions.predict.documentation import SCHEMAS
 from functions.shared.api.app import TITLE, VERSION, create_app
 from functions.shared.api.documentation import SCHEME, SECURITY_SCHEMES, ProblemDocument
 from functions.shared.api.open_inference import OpenInferenceError
+from functions.shared.api.representations import NamedTensor
 from functions.upload import handler as upload
 from functions.upload.announcement import Announcement
 
@@ -46,9 +47,9 @@ def build() -> dict[str, Any]:
     # FastAPI adds its own validation error to every route, but our routes answer with a problem document.
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)
-    # FastAPI cannot see the problem document, nor a body that a route parses itself, so add their schemas here.
+    # FastAPI cannot see the problem document, nor what a route parses or chooses itself, so add their schemas here.
     _, definitions = models_json_schema(
-        [(ProblemDocument, "validation"), (OpenInferenceError, "validation"), (Announcement, "validation")],
+        [(model, "validation") for model in (ProblemDocument, OpenInferenceError, Announcement, NamedTensor)],
         ref_template="#/components/schemas/{model}",
     )
     schemas.update(definitions["$defs"])
@@ -56,7 +57,7 @@ def build() -> dict[str, Any]:
     document["components"]["schemas"] = dict(sorted(schemas.items()))
     document["components"]["securitySchemes"] = SECURITY_SCHEMES
     names = {
-        (route.path, method): route.name
+        (route.path_format, method): route.name
         for route in app.routes
         if isinstance(route, APIRoute)
         for method in route.methods or ()

@@ -103,6 +103,7 @@ def sample_requests() -> dict[str, Request]:
         "list_predictions": Request("GET", "/predictions", query="limit=5"),
         "get_prediction": Request("GET", f"/prediction/{PREDICTION_ID}"),
         "get_input": Request("GET", f"/prediction/{PREDICTION_ID}/input"),
+        "get_output": Request("GET", f"/prediction/{PREDICTION_ID}/output/scores"),
         "delete_prediction": Request("DELETE", f"/prediction/{DELETED_ID}"),
         "delete_predictions": Request("DELETE", "/predictions", query="until=2025-01-01T00%3A00%3A00Z"),
         "get_deletion": Request("GET", f"/deletion/{DELETION_ID}"),

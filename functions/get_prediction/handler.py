@@ -1,14 +1,12 @@
-"""Return one prediction with its input, or the input alone, byte for byte."""
+"""Return one prediction with its input; or its input, or a large output, alone, byte for byte."""
 
-from functools import cache
 from http import HTTPStatus
-from typing import Annotated, NamedTuple
 from urllib.parse import quote
-from uuid import UUID
 
-from fastapi import APIRouter, Path, Request, Response
+from fastapi import APIRouter, Request, Response
 
-from functions.get_prediction.stored_input import StoredInputs
+from functions.get_prediction import output
+from functions.get_prediction.environment import PredictionId, environment
 from functions.shared.api.app import MAX_RESPONSE_BYTES, create_app, create_handler
 from functions.shared.api.auth import caller, find_readable
 from functions.shared.api.documentation import problems, with_scope
@@ -17,37 +15,8 @@ from functions.shared.api.open_inference import HEADER_LENGTH
 from functions.shared.api.representations import PredictionWithInput, record_json
 from functions.shared.api.scopes import Scope
 from functions.shared.execution_environment import on_lambda
-from functions.shared.ledger.ledger import Ledger
-from functions.shared.log import start_logging
-from functions.shared.object_storage.bucket import Bucket
-from functions.shared.settings import GetSettings
 
 router = APIRouter()
-
-PredictionId = Annotated[UUID, Path(description="The `prediction_id` of a record.")]
-
-
-class Environment(NamedTuple):
-    """What an execution environment creates once, for all its events."""
-
-    token_required: bool
-    ledger: Ledger
-    inputs: StoredInputs
-
-
-@cache
-def environment() -> Environment:
-    """Create the connection pool, on the first call."""
-    settings = GetSettings.from_environment()
-    start_logging(settings.log_level)
-    ledger = Ledger.configured(settings)
-    inputs = StoredInputs(
-        ledger,
-        Bucket(settings.inputs_bucket) if settings.inputs_bucket else None,
-        Bucket(settings.bucket_for_uploads) if settings.bucket_for_uploads else None,
-        settings.max_inline_bytes,
-    )
-    return Environment(settings.token_required, ledger, inputs)
 
 
 @router.get(
@@ -114,6 +83,8 @@ async def get_input(request: Request, prediction_id: PredictionId) -> Response:
         headers["Content-Disposition"] = f"inline; filename*=UTF-8''{quote(stored.filename, safe='')}"  # RFC 6266
     return Response(env.inputs.content(stored), headers=headers, media_type=stored.contenttype)
 
+
+router.routes.extend(output.router.routes)
 
 handler = create_handler(create_app(router))
 

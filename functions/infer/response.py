@@ -13,11 +13,12 @@ from pydantic_core import to_json as json_of
 
 from functions.infer.classes import largest
 from functions.infer.request import InferRequest, RequestedOutput, refusal, shown
-from functions.infer.tensors import datatype_of, to_binary, to_json
+from functions.infer.tensors import to_json
 from functions.shared.api.app import MAX_RESPONSE_BYTES
 from functions.shared.api.open_inference import HEADER_LENGTH
 from functions.shared.api.problems import Problem
 from functions.shared.inference.package import ModelPackage
+from functions.shared.inference.tensor_values import datatype_of, to_binary
 
 # Lambda returns at most 6 MB of text, and binary takes a third more as text (base64).
 _MAX_BINARY_BYTES: Final = MAX_RESPONSE_BYTES // 4 * 3
@@ -102,6 +103,10 @@ def make_response(
 def fitting(content: bytes, limit: int) -> bytes:
     """Return the body of an answer. Raises `Problem` (413) if it is longer than `limit` bytes."""
     if len(content) > limit:
-        detail = f"The answer would be {len(content)} bytes long; at most {limit} fit. Send fewer rows or ask for less."
+        detail = (
+            f"The answer would be {len(content)} bytes long; at most {limit} fit. Send fewer rows, ask for fewer "
+            "outputs or for binary, or POST /prediction, which stores large outputs apart. A deployment computes less "
+            'where its model.json names the outputs worth it under "keep".'
+        )
         raise Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail)
     return content

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 from numpy.typing import NDArray
 
 from functions.infer.request import InferRequest, InputTensor
-from functions.infer.tensors import flat_values, to_binary
+from functions.infer.tensors import flat_values
+from functions.shared.inference.tensor_values import to_binary
 
 
 class Row(NamedTuple):

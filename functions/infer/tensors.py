@@ -1,4 +1,4 @@
-"""Turn the protocol's tensors into arrays, and arrays into tensors, in JSON or in binary.
+"""Turn the protocol's tensors into arrays, and arrays into values for JSON.
 
 In binary, values are little-endian and in row-major order. An element of BYTES is its length, in four bytes, and then
 its bytes (Triton Inference Server, "Binary Tensor Data Extension").
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from functions.infer.request import InputTensor, refusal, shown
-from functions.shared.inference.datatypes import DATATYPES, DTYPES
+from functions.shared.inference.datatypes import DTYPES
 
 _LENGTH_BYTES: Final = 4
 
@@ -52,23 +52,10 @@ def flat_values(tensor: InputTensor) -> list[Any]:
     return values
 
 
-def datatype_of(array: NDArray[Any]) -> str:
-    """Return the protocol's name for the type of an array's elements."""
-    return "BYTES" if array.dtype.kind in "OUS" else DATATYPES[array.dtype.name]
-
-
 def to_json(array: NDArray[Any]) -> list[Any]:
     """Return an array's values for JSON: flat, in row-major order."""
     flat: list[Any] = array.ravel().tolist()
     return flat
-
-
-def to_binary(array: NDArray[Any]) -> bytes:
-    """Return an array's values in binary."""
-    if datatype_of(array) != "BYTES":
-        return array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
-    found = (one if isinstance(one, bytes) else str(one).encode() for one in array.ravel())
-    return b"".join(len(one).to_bytes(_LENGTH_BYTES, "little") + one for one in found)
 
 
 def _unnested(data: object, shape: Sequence[int], where: str) -> Iterator[Any]:

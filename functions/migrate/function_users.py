@@ -40,13 +40,14 @@ BEGIN
     REVOKE ALL ON ALL TABLES IN SCHEMA public FROM ledger_reader, ledger_uploader, ledger_writer, ledger_eraser;
     REVOKE ALL ON ALL FUNCTIONS IN SCHEMA public FROM ledger_reader, ledger_uploader, ledger_writer, ledger_eraser;
 
-    GRANT SELECT ON models, inputs, predictions TO ledger_reader;
+    GRANT SELECT ON models, inputs, predictions, large_outputs TO ledger_reader;
 
     GRANT INSERT, SELECT (input_id) ON uploads TO ledger_uploader;
     GRANT EXECUTE ON FUNCTION more_open_uploads_than(text, bigint) TO ledger_uploader;
 
     GRANT SELECT, INSERT ON models, inputs, predictions, idempotency_keys TO ledger_writer;
     GRANT SELECT ON uploads TO ledger_writer;
+    GRANT SELECT, INSERT ON large_outputs TO ledger_writer;
     GRANT UPDATE (served_at) ON models TO ledger_writer;
     GRANT UPDATE ON idempotency_keys TO ledger_writer;
     GRANT UPDATE (model_id, duration_ms, confidence, status_since, likely_class, status, label, predicted_value, output,
@@ -55,7 +56,7 @@ BEGIN
                               more_unfinished_than(text, bigint) TO ledger_writer;
 
     GRANT SELECT ON models TO ledger_eraser;
-    GRANT SELECT, DELETE ON inputs, predictions, idempotency_keys, uploads TO ledger_eraser;
+    GRANT SELECT, DELETE ON inputs, predictions, idempotency_keys, uploads, large_outputs TO ledger_eraser;
     GRANT UPDATE (status_since, status, error) ON predictions TO ledger_eraser;
     GRANT UPDATE (created_at) ON idempotency_keys, uploads TO ledger_eraser;
     GRANT SELECT, INSERT, UPDATE, DELETE ON deleted_inputs, deleted_objects TO ledger_eraser;

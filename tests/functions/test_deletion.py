@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -16,11 +17,13 @@ import pytest
 from moto import mock_aws
 from PIL import Image
 
+from functions.shared.ledger.deletions import DeletingLedger
 from functions.shared.object_storage import bucket as bucket_module
 from functions.shared.object_storage.errors import ObjectStoreUnavailableError
 from tests.support.buckets import Bucket, make_bucket, put
 from tests.support.database import Query
 from tests.support.event_transport import Context, EventTransport
+from tests.support.graphs import package, pixels
 from tests.support.prediction_queue import AWS, Queue
 
 UNKNOWN = "019a0000-0000-7000-8000-000000000000"
@@ -325,6 +328,50 @@ class TestMany:
         assert stack.query(
             "SELECT deleted, erases_user, user_id, requested_by, finished_at > requested_at FROM deletions"
         ) == [[4, True, None, None, True]]
+
+    def test_outputs_that_are_stored_apart_go_with_their_predictions(
+        self, api: httpx.Client, stack: Stack, environment: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        environment.setenv("MODEL", str(package(tmp_path, pixels(["N", 1, 224, 224]), task="regression")))
+        name = "anna-of-rome"
+        made = [predict(api, image(), user) for user in (name, name, "bob")]
+        made.append(predict(api, image(), name, prefer="respond-async"))
+        assert stack.queue.deliver() == []
+        paths = [f"/prediction/{one['prediction_id']}" for one in made]
+        outputs = [api.get(f"{path}/output/y").content for path in paths]
+        assert stack.count("large_outputs") == 4
+        assert traces(stack.dump(), name, outputs)
+
+        assert api.delete(paths[0]).status_code == 204
+        assert stack.count("large_outputs") == 3
+        assert traces(stack.dump(), "anyone", outputs[:1]) == []
+        assert api.get(f"{paths[0]}/output/y").status_code == 404
+
+        assert api.delete(f"/predictions?user_id={name}").json() == {"deleted": 2}
+        assert traces(stack.dump(), name, [*outputs[:2], outputs[3]]) == []
+        assert stack.pending() == 0
+        assert stack.count("large_outputs") == 1
+        assert len(stack.inputs.contents()) == (2 if "INPUTS_BUCKET" in os.environ else 0)  # bob's input and output
+        assert api.get(f"{paths[2]}/output/y").content == outputs[2]
+
+    def test_an_output_that_a_worker_stores_while_its_prediction_is_deleted_goes_too(
+        self, api: httpx.Client, stack: Stack, environment: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        environment.setenv("MODEL", str(package(tmp_path, pixels(["N", 1, 224, 224]), task="regression")))
+        queued = predict(api, image(), "anna-of-rome", prefer="respond-async")
+        stored = DeletingLedger.delete
+
+        def while_a_worker_completes_it(*arguments: Any, **options: Any) -> None:
+            with ThreadPoolExecutor() as threads:
+                work = threads.submit(stack.queue.deliver)
+                stored(*arguments, **options)
+                assert work.result() == []
+
+        environment.setattr(DeletingLedger, "delete", while_a_worker_completes_it)
+        assert api.delete(f"/prediction/{queued['prediction_id']}").status_code == 204
+        sweep()
+        assert stack.count("large_outputs") == stack.pending() == 0
+        assert stack.inputs.contents() == {}
 
     def test_while_an_upload_is_possible_it_goes_on_by_itself(self, api: httpx.Client, stack: Stack) -> None:
         content = image()

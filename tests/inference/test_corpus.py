@@ -138,6 +138,10 @@ READINGS: dict[str, Reading] = {
     "Keras: probabilities": Reading(
         partial(dense, np.eye(3), ("Softmax",)), "features", "classification", [0.0, 1.0, 2.0], "2", "2"
     ),
+    "the best of many": Reading(
+        partial(dense, np.eye(3), ("Softmax",)), "features", "classification", [0.0, 2.0, 1.0], "1", "1",
+        said={"top_k": 2},
+    ),
     "Keras: one probability": Reading(
         partial(dense, np.eye(2, 1), ("Sigmoid",)), "features", "classification", [9.0, 0.0], "1", "1",
         said={"task": "classification"},
@@ -184,6 +188,10 @@ READINGS: dict[str, Reading] = {
         mask, "image", "regression", WHITE, np.zeros((8, 9), int).tolist(), said={"task": "regression"}
     ),
     "a quantised picture": Reading(quantised_picture, "image", "classification", WHITE, "0", "0"),
+    "the raw output of a YOLO": Reading(
+        yolo, "image", "regression", np.full((64, 64, 3), 255, np.uint8), further={"output0": None},
+        said={"task": "regression"},
+    ),
     # --- vectors ---
     "an embedding": Reading(
         partial(dense, SIXTEEN), "features", "embedding", [1.0, 2.0], [1.0, 2.0, *[0.0] * 14],
@@ -517,14 +525,24 @@ REFUSALS: dict[str, Refusal] = {
     ),
     "a detection": Refusal(torchvision, ("'boxes'", "task", "detection")),
     "a detection in one output": Refusal(end_to_end, ("'output0' is [300, 6]", "task", "detection")),
-    "the raw output of a YOLO": Refusal(yolo, ("'output0' is [84, 8400]", "keep")),
-    "the raw output of a YOLO, as a regression": Refusal(
-        yolo, ("'output0' is [84, 8400]", "keep"), {"task": "regression"}
+    "the raw output of a YOLO": Refusal(yolo, ("'output0' is [84, 8400]", "task", "tensors")),
+    "an output that can never be stored": Refusal(
+        partial(graphs.passing, "float32", ["N", 3, 2000, 2000]),
+        ("'y' is [3, 2000, 2000]", "33554432 bytes", "keep"),
+        {"task": "regression"},
     ),
     "an output of bfloat16": Refusal(lambda: BFLOAT16_OUT, ("'y'", "bfloat16", "float32", "keep")),
     "an output of bfloat16, as tensors": Refusal(
         lambda: BFLOAT16_OUT, ("'y'", "bfloat16", "float32", "keep"), {"task": "tensors"}
     ),
+    "the best of an embedding": Refusal(
+        partial(dense, np.eye(3)), ("top_k", "embedding"), {"task": "embedding", "top_k": 2}
+    ),
+    "more of the best than there are": Refusal(
+        partial(dense, np.eye(3), ("Softmax",)), ("top_k", "4", "'y'", "3 values"), {"top_k": 4}
+    ),
+    "the best of a label": Refusal(lambda: heads(best()), ("top_k", "label", "no scores"), {"top_k": 2}),
+    "the best of no output": Refusal(partial(bert, "tokens"), ("top_k", "answer"), {"task": "tensors", "top_k": 2}),
     "a Softmax in a function of its own": Refusal(local_function, ("'scores' is [2]", "task")),
     "no such output to keep": Refusal(partial(heads, age(), shares()), ("keep", "sex", "age"), {"keep": ["sex"]}),
     "no such answer": Refusal(partial(heads, age(), shares()), ("answer", "sex", "age"), {"answer": "sex"}),
@@ -563,8 +581,9 @@ def decoded(model: Model, given: Any) -> Instance:
 
 
 def further(prediction: Prediction) -> dict[str, Any] | None:
-    outputs = prediction.output["outputs"] if isinstance(prediction.output, dict) else prediction.outputs
-    return None if outputs is None else {name: value["data"] for name, value in outputs.items()}
+    named: Any = prediction.output.get("outputs") if isinstance(prediction.output, dict) else None
+    outputs = prediction.outputs if named is None else named
+    return None if outputs is None else {name: value.get("data") for name, value in outputs.items()}
 
 
 @pytest.mark.parametrize("reading", [pytest.param(reading, id=name) for name, reading in READINGS.items()])
@@ -652,6 +671,33 @@ def test_a_find_has_its_box_its_score_and_its_label(tmp_path: Path) -> None:
     ]
     assert (prediction.label, prediction.confidence, prediction.outputs) == (None, None, None)
     assert model.predict([model.decode_image(png(BLACK))])[0].output == []
+
+
+def test_the_largest_scores_are_kept_with_their_places(tmp_path: Path) -> None:
+    said = {"labels": ["a", "b", "c"], "activation": "softmax", "top_k": 2}
+    model = load(tmp_path / "model", dense(np.eye(3)), said)
+    [prediction] = model.predict([model.decode_features([1.0, 0.0, 2.0])])
+    assert prediction.output == {"values": pytest.approx([SOFT[2], SOFT[1]]), "indices": [2, 0]}
+    assert (prediction.label, prediction.likely_class) == ("c", 2)
+    assert prediction.confidence == pytest.approx(SOFT[2])
+    [even] = model.predict([model.decode_features([1.0, 1.0, 1.0])])
+    assert even.output == {"values": pytest.approx([1 / 3, 1 / 3]), "indices": [0, 1]}
+    all_scores = load(tmp_path / "all", dense(np.eye(3)), said | {"top_k": 3})
+    assert all_scores.package.sha256 != model.package.sha256
+
+
+def test_of_named_tensors_the_largest_values_take_the_place_of_the_answer(tmp_path: Path) -> None:
+    said = {"task": "tensors", "answer": "probabilities", "top_k": 2}
+    model = load(tmp_path / "model", heads(age(), shares()), said)
+    [prediction] = model.predict([model.decode_tensors({"x": [1.0, 0.0, 2.0]})])
+    outputs: Any = prediction.output
+    assert outputs["outputs"] == {
+        "age": {"shape": [1], "datatype": "FP32", "data": [7.0]},
+        "probabilities.values": {"shape": [2], "datatype": "FP32", "data": pytest.approx([SOFT[2], SOFT[1]])},
+        "probabilities.indices": {"shape": [2], "datatype": "INT64", "data": [2, 0]},
+    }
+    assert prediction.label == "2"
+    assert prediction.confidence == pytest.approx(SOFT[2])
 
 
 def test_as_many_finds_as_pictures_are_not_one_each(tmp_path: Path) -> None:

@@ -285,12 +285,14 @@ def test_null_is_a_missing_value_where_the_package_says_so(tmp_path: Path) -> No
     assert problems(load(tmp_path, model), {"x": [1, None], "z": 1})[0][0] == "/inputs/x/1"
 
 
-def test_an_output_that_no_answer_ever_holds_is_refused_at_start_unless_it_is_not_kept(tmp_path: Path) -> None:
+def test_an_output_that_can_never_be_stored_is_refused_at_start_unless_it_is_not_kept(tmp_path: Path) -> None:
     nodes = [helper.make_node("Expand", ["x", "shape"], ["raw"]), helper.make_node("Identity", ["x"], ["boxes"])]
-    outputs = [tensor("raw", "float32", [1, 84, 8400]), tensor("boxes", "float32", [1, 1, 1])]
-    model = graph(nodes, [tensor("x", "float32", [1, 1, 1])], outputs, {"shape": np.array([1, 84, 8400])})
+    outputs = [tensor("raw", "float32", [1, 84, 100_800]), tensor("boxes", "float32", [1, 1, 1])]
+    model = graph(nodes, [tensor("x", "float32", [1, 1, 1])], outputs, {"shape": np.array([1, 84, 100_800])})
 
-    with pytest.raises(ModelPackageError, match=r"output 'raw' is \[84, 8400\] per input, .* under keep in model.json"):
+    with pytest.raises(
+        ModelPackageError, match=r"output 'raw' is \[84, 100800\] per input, .* under keep in model.json"
+    ):
         load(tmp_path, model)
 
     assert predict(load(tmp_path, model, keep=["boxes"]), {"x": [[0.5]]}) == [

@@ -60,6 +60,11 @@ RIGHTS: dict[str, dict[str, set[str]]] = {
         "ledger_writer": {"SELECT", "INSERT", "UPDATE"},
         "ledger_eraser": {"SELECT", "UPDATE", "DELETE"},
     },
+    "large_outputs": {
+        "ledger_reader": {"SELECT"},
+        "ledger_writer": {"SELECT", "INSERT"},
+        "ledger_eraser": {"SELECT", "DELETE"},
+    },
     "idempotency_keys": {
         "ledger_writer": {"SELECT", "INSERT", "UPDATE"},
         "ledger_eraser": {"SELECT", "UPDATE", "DELETE"},

@@ -12,7 +12,7 @@ from functions.shared.ledger.connection import Connection
 from functions.shared.ledger.database_url import parse_database_url
 from functions.shared.ledger.driver import to_statement
 from functions.shared.ledger.identifiers import FIRST_ID, LAST_ID, first_id_at
-from functions.shared.ledger.ledger import _OUTCOME_COLUMNS, CLAIM_WINDOW
+from functions.shared.ledger.ledger import _OUTCOME_COLUMNS, _OUTPUT_COLUMNS, CLAIM_WINDOW
 
 ROWS = 20_000
 LIMIT = 51
@@ -180,7 +180,7 @@ def test_sessions_neither_compile_plans_nor_start_workers(filled: Connection) ->
 
 
 @pytest.mark.parametrize("mode", ["force_generic_plan", "force_custom_plan"])
-@pytest.mark.parametrize("statement", ["claim", "order", "complete"])
+@pytest.mark.parametrize("statement", ["claim", "order", "complete", "complete with outputs"])
 def test_a_worker_looks_up_its_own_rows_however_many_are_queued(filled: Connection, statement: str, mode: str) -> None:
     simple = filled._pg.run
     simple("BEGIN")
@@ -195,6 +195,11 @@ def test_a_worker_looks_up_its_own_rows_however_many_are_queued(filled: Connecti
         else:
             columns = dict.fromkeys(_OUTCOME_COLUMNS, array([])) | {"prediction_id": array(ids)}
             sql, parameters = statements.COMPLETE, columns | {"error": array(["Why."] * 3), "model_id": 1}
+            if statement == "complete with outputs":
+                sql = statements.COMPLETE_WITH_OUTPUTS
+                one = {"output_size": 1, "output_sha256": "x" * 32, "output_shape": '"{1}"', "output_uri": "NULL"}
+                parameters |= {name: array([one.get(name, "output0")] * 3) for name in _OUTPUT_COLUMNS}
+                parameters |= {"of_prediction": array(ids), "output_id": array(ids)}
         plan = explain(filled, sql, parameters, mode)
     finally:
         simple("ROLLBACK")

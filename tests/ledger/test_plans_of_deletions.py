@@ -23,6 +23,7 @@ TABLES = (
     "deleted_inputs",
     "deleted_objects",
     "quota_usage",
+    "large_outputs",
 )
 
 # One key in a hundred has stored several predictions. Half of the inputs were uploaded.
@@ -63,6 +64,10 @@ USAGE = """
 INSERT INTO quota_usage (user_id, hour, predictions, stored_bytes) SELECT 'user ' || n, now(), 1, 1
 FROM generate_series(0, 19999) n
 """
+LARGE_OUTPUTS = """
+INSERT INTO large_outputs (prediction_id, output_id, name, datatype, shape, size, sha256, content)
+SELECT prediction_id, gen_random_uuid(), 'output0', 'UINT8', '{1}', 1, sha256('x'), 'x' FROM predictions
+"""
 DELETION = new_id()
 
 
@@ -84,6 +89,7 @@ def filled(migrated: str) -> Iterator[Connection]:
     connection.run(OBJECTS, {"deletion_id": DELETION}, keep=False)
     connection.run(DELETIONS, {"first_id": FIRST_ID, "last_id": LAST_ID}, keep=False)
     connection.run(USAGE, {}, keep=False)
+    connection.run(LARGE_OUTPUTS, {}, keep=False)
     connection.run("UPDATE inputs SET counted = TRUE", {}, keep=False)
     connection.run("VACUUM ANALYZE", {}, keep=False)
     yield connection

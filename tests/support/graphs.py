@@ -132,6 +132,33 @@ def linear(
     )
 
 
+def yolo_shaped(rows: int = 84, columns: int = 8400, *, batch: int | str | None = "N") -> ModelProto:
+    """Make a model of four features whose output is as large as that of a YOLO: boxes above, scores below."""
+    rng = np.random.default_rng(rows)
+    boxes = rng.uniform(0, 640, (1, min(rows, 4), columns))
+    scores = 1 / (1 + np.exp(-rng.normal(-8, 2, (1, max(rows - 4, 0), columns))))
+    weights = {
+        "finds": np.concatenate([boxes, scores], axis=1).astype(np.float32),
+        "one": np.array([0, 1, 1]),
+        "axes": np.array([1]),
+    }
+    nodes = [
+        helper.make_node("ReduceSum", ["x", "axes"], ["sums"]),
+        helper.make_node("Reshape", ["sums", "one"], ["factors"]),
+        helper.make_node("Mul", ["factors", "finds"], ["output0"]),
+    ]
+    return graph(
+        nodes, [tensor("x", "float32", [batch, 4])], [tensor("output0", "float32", [batch, rows, columns])], weights
+    )
+
+
+def as_long_as_told(value: float = 0.0) -> ModelProto:
+    """Make a model whose output has as many values as its input says."""
+    repeated = numpy_helper.from_array(np.array([value], dtype=np.float32))
+    node = helper.make_node("ConstantOfShape", ["length"], ["values"], value=repeated)
+    return graph([node], [tensor("length", "int64", [1])], [tensor("values", "float32", ["n"])])
+
+
 def sum_and_difference(*, texts: bool = False) -> ModelProto:
     """Make the model that Triton's examples call `simple`: two rows of 16 whole numbers to their sum and difference.
 

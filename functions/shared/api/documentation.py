@@ -38,6 +38,7 @@ _WHEN: dict[int, str] = {
     406: "`Accept` does not admit the content type of the answer.",
     413: "The body, or the decoded image, exceeds the limit that the answer names.",
     415: "The model does not take this content type. The answer names the ones it takes.",
+    416: "There are no bytes in the `Range`. `Content-Range` says how many there are.",
     422: "The request is well-formed but not valid. The answer says where and why.",
     429: "The user would have more than a quota of this deployment allows. `Retry-After` says when to retry.",
     503: (

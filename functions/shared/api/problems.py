@@ -77,8 +77,8 @@ _QUOTAS: dict[str, str] = {
         "The next hour begins in {seconds} seconds. A request for more than {limit} is never taken."
     ),
     "stored_bytes": (
-        "The quota is {limit} bytes of inputs for each user, and this request would exceed it. Nothing was stored. "
-        "DELETE /prediction/{{prediction_id}} gives back what its input takes."
+        "The quota is {limit} bytes of inputs and large outputs for each user, and this request would exceed it. "
+        "Nothing was stored. DELETE /prediction/{{prediction_id}} gives back what a record takes."
     ),
     "queued_predictions": (
         "The quota is {limit} queued predictions for each user, and this request would exceed it. Nothing was stored. "

@@ -2,6 +2,7 @@
 
 from datetime import datetime
 from typing import Any, Final, Literal
+from urllib.parse import quote
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -40,6 +41,22 @@ class Tensor(_Representation):
     data: list[Any] = Field(description="The values, flat and in row-major order.", examples=[[0.25, 0.75]])
 
 
+class NamedTensor(Tensor):
+    """A tensor with its name."""
+
+    name: str = Field(examples=["logits"])
+
+
+class StoredTensor(_Representation):
+    """A tensor that is too large for the record, and stored apart from it."""
+
+    shape: list[int] = Field(examples=[[84, 8400]])
+    datatype: str = Field(examples=["FP32"])
+    size: int = Field(description="How many bytes its values have in binary.", examples=[2822400])
+    sha256: str = Field(description="SHA-256 of these bytes, 64 hexadecimal digits.")
+    href: str = Field(description="Where its values are, in binary or in JSON.")
+
+
 class Prediction(_Representation):
     """One stored prediction, without its input. Members that do not apply are absent."""
 
@@ -53,10 +70,11 @@ class Prediction(_Representation):
     prediction: list[Any] | dict[str, Any] | None = Field(
         default=None,
         description="The model's output for this input, nested if it has more than one axis. Of a detection: an object "
-        "for each find, with `box`, `score` and `label`. Of a model that takes tensors: an object with one member, "
-        "`outputs`, its outputs by name.",
+        "for each find, with `box`, `score` and `label`. Of a model that takes tensors, and where the output is stored "
+        "apart: an object with one member, `outputs`, its outputs by name. Where only the largest scores are kept: an "
+        "object with their `values` and `indices`.",
     )
-    outputs: dict[str, Tensor] | None = Field(
+    outputs: dict[str, Tensor | StoredTensor] | None = Field(
         default=None, description="The model's further outputs by name. Absent if it has none."
     )
     likely_class: int | None = Field(default=None, description="Classification: the index of the most likely class.")
@@ -119,17 +137,17 @@ def members(record: PredictionRecord) -> dict[str, Any]:
 
     The values were validated before they were stored, and are not validated again.
     """
-    model = None
+    model, prediction_id = None, record.prediction_id
     if record.model_name is not None:
         model = {"name": record.model_name, "version": record.model_version}
     given: dict[str, Any] = {
-        "prediction_id": record.prediction_id,
+        "prediction_id": prediction_id,
         "input_id": record.input_id,
         "filename": record.filename,
         "contenttype": record.contenttype,
         "declared_contenttype": record.declared_contenttype,
-        "prediction": record.output,
-        "outputs": record.outputs,
+        "prediction": record.output if isinstance(record.output, list) else _prediction(record.output, prediction_id),
+        "outputs": record.outputs and _with_links(record.outputs, prediction_id),
         "likely_class": record.likely_class,
         "label": record.label,
         "confidence": record.confidence,
@@ -143,6 +161,25 @@ def members(record: PredictionRecord) -> dict[str, Any]:
         "created_at": record.created_at,
     }
     return {name: value for name, value in given.items() if value is not None}
+
+
+def _prediction(output: Any, prediction_id: UUID) -> Any:  # noqa: ANN401 - as it is stored
+    """Return what a record shows as the prediction."""
+    if not isinstance(output, dict) or "outputs" not in output:
+        return output
+    return {"outputs": _with_links(output["outputs"], prediction_id)}
+
+
+def _with_links(outputs: Any, prediction_id: UUID) -> Any:  # noqa: ANN401 - as it is stored
+    """Return outputs by name, with the paths of those that are stored apart: these have no data."""
+    if not isinstance(outputs, dict):
+        return outputs  # there are none, or they cannot be read
+    return {name: one if "data" in one else _reference(name, one, prediction_id) for name, one in outputs.items()}
+
+
+def _reference(name: str, one: dict[str, Any], prediction_id: UUID) -> dict[str, Any]:
+    members = {member: one[member] for member in ("shape", "datatype", "size", "sha256")}
+    return {**members, "href": f"/prediction/{prediction_id}/output/{quote(name, safe='')}"}
 
 
 def record_json(record: PredictionRecord) -> bytes:

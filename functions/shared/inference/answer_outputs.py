@@ -162,6 +162,7 @@ def choose_answer(
         chosen, task = outputs.single()
     if settings.labels is not None:
         check_labels(settings.labels, chosen, task)
+    check_top_k(settings.top_k, chosen, task)
     further = tuple(one for one in outputs.kept if one not in chosen.headline)
     return outputs.complete(chosen, further), task
 
@@ -601,6 +602,25 @@ def check_scores(answer: Answer, row: Shape | None, task: Task, settings: Packag
         raise wrong("activation", f"is softmax, but output {scores.name!r} has 1 value, which would always become 1")
     if scores.dtype not in FLOATS:
         raise wrong("activation", f"is {activation}, but output {scores.name!r} is of {scores.dtype}")
+
+
+def check_top_k(top_k: int | None, answer: Answer, task: Task) -> None:
+    """Refuse to keep the largest scores of what has none, or fewer.
+
+    Raises
+    ------
+    ModelPackageError
+        There are no scores of classes, or fewer than `top_k`.
+    """
+    if top_k is None:
+        return
+    if task != "classification":
+        raise wrong("top_k", f"is about the scores of a classification, but the answer is a {task}")
+    if answer.scores is None:
+        raise wrong("top_k", f"is {top_k}, but the model answers a label and no scores")
+    if answer.width is not None and top_k > answer.width:
+        values = "1 value" if answer.width == 1 else f"{answer.width} values"
+        raise wrong("top_k", f"is {top_k}, but output {answer.scores.name!r} has {values}")
 
 
 def _what(scores: OutputSpec, answer: Answer) -> str:

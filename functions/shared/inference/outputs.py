@@ -12,8 +12,8 @@ from functions.shared.inference.answer_outputs import SHARES
 from functions.shared.inference.errors import InputProblem, ModelPackageError, UnpredictableInputError
 from functions.shared.inference.finds import FindsReader
 from functions.shared.inference.package import ModelPackage
-from functions.shared.inference.prediction import Output, Prediction, TensorValue
-from functions.shared.inference.tensor_values import tensor_value
+from functions.shared.inference.prediction import Output, Prediction
+from functions.shared.inference.tensor_values import SURELY_SMALL, is_large, large_tensor, named_tensors
 
 RawOutput: TypeAlias = "NDArray[Any] | list[NDArray[Any]] | list[dict[int | str, float]]"
 
@@ -49,6 +49,7 @@ class OutputReader:
         self._unmatched = answer.unmatched
         self._classify = package.task == "classification"
         self._activation = package.activation
+        self._top_k = package.top_k
         self._labels = package.labels
         self._positions = None if answer.classes is None else {one: at for at, one in enumerate(answer.classes)}
         self._label_positions = {label: at for at, label in enumerate(package.labels or ())}
@@ -89,7 +90,11 @@ class OutputReader:
         if not self._further:
             return predictions
         others = self._beside(raw[len(self._headline_names) :], rows, count)
-        return [replace(one, outputs=other) for one, other in zip(predictions, others, strict=True)]
+        made = []
+        for one, arrays in zip(predictions, others, strict=True):
+            values, large = named_tensors(arrays)
+            made.append(replace(one, outputs=values, large=one.large + large))
+        return made
 
     def _headline(self, raw: Sequence[RawOutput], rows: int, count: int) -> list[Prediction]:
         if self._targets:
@@ -104,6 +109,8 @@ class OutputReader:
         if not self._has_scores:
             return [self._labelled([label], (), label) for label in labels]
         scores = self._scores(raw[0], rows, count)
+        if self._top_k is None and scores.size > SURELY_SMALL * count and is_large(scores[0]):
+            return self._apart(scores, labels)
         outputs = scores.tolist()
         if scores.ndim == 1:
             outputs = [[value] for value in outputs]
@@ -115,10 +122,30 @@ class OutputReader:
                 Prediction(output, None, None, None, values[0] if len(values) == 1 else output)
                 for output, values in zip(outputs, flat, strict=True)
             ]
+        if self._top_k is not None:
+            outputs = [_largest_of(row, self._top_k) for row in scores.reshape(count, -1)]
+        return self._classified(outputs, flat, labels)
+
+    def _classified(
+        self, outputs: Sequence[Any], flat: Sequence[Sequence[float]], labels: Sequence[int | str]
+    ) -> list[Prediction]:
         if self._has_label:
             return [self._labelled(*parts) for parts in zip(outputs, flat, labels, strict=True)]
         self._check_width(len(flat[0]))
         return [self._scored(output, values) for output, values in zip(outputs, flat, strict=True)]
+
+    def _apart(self, scores: NDArray[Any], labels: Sequence[int | str]) -> list[Prediction]:
+        """Read an answer that is too large for a record: what it means is shown, its values are stored apart."""
+        if scores.dtype.kind == "f":
+            _refuse([at for at, row in enumerate(scores) if not np.isfinite(row).all()])
+        name = self._headline_names[0]
+        large = [large_tensor(name, row) for row in scores]
+        outputs: list[Any] = [{"outputs": {name: one.reference}} for one in large]
+        if self._classify:
+            read = self._classified(outputs, scores.reshape(len(scores), -1).tolist(), labels)
+        else:
+            read = [Prediction(output, None, None, None, None) for output in outputs]
+        return [replace(prediction, large=(one,)) for prediction, one in zip(read, large, strict=True)]
 
     def _several(self, raw: Sequence[RawOutput], rows: int, count: int) -> list[Prediction]:
         """Read several targets: the class of each, or the number of each."""
@@ -136,9 +163,9 @@ class OutputReader:
         values = [[value for part in row for value in part] for row in zip(*parts, strict=True)]
         return [Prediction(value, None, None, None, value) for value in values]
 
-    def _beside(self, raw: Sequence[RawOutput], rows: int, count: int) -> list[dict[str, TensorValue]]:
-        """Read the further outputs: for each input, a tensor by name; ``name[0]``, ``name[1]`` of a sequence."""
-        values: list[dict[str, TensorValue]] = [{} for _ in range(count)]
+    def _beside(self, raw: Sequence[RawOutput], rows: int, count: int) -> list[dict[str, NDArray[Any]]]:
+        """Read the further outputs: for each input, an array by name; ``name[0]``, ``name[1]`` of a sequence."""
+        values: list[dict[str, NDArray[Any]]] = [{} for _ in range(count)]
         infinite: dict[int, None] = {}
         for name, one in zip(self._further, raw, strict=True):
             parts = {f"{name}[{at}]": part for at, part in enumerate(one)} if isinstance(one, list) else {name: one}
@@ -148,7 +175,7 @@ class OutputReader:
                     if row.dtype.kind == "f" and not np.isfinite(row).all():
                         infinite[at] = None
                     else:
-                        values[at][part_name] = tensor_value(row)
+                        values[at][part_name] = row
         _refuse(sorted(infinite))
         return values
 
@@ -227,6 +254,16 @@ def _single(labels: NDArray[Any], name: str) -> list[int | str]:
         )
     values: list[int | str] = labels[:, 0].tolist()
     return values
+
+
+def largest(scores: NDArray[Any], count: int) -> NDArray[np.int64]:
+    """Return the indices of the largest scores, the largest first; of equal ones, the first."""
+    return np.argsort(-scores.astype(np.float64), kind="stable")[:count]
+
+
+def _largest_of(scores: NDArray[Any], count: int) -> dict[str, list[Any]]:
+    indices = largest(scores, count)
+    return {"values": scores[indices].tolist(), "indices": indices.tolist()}
 
 
 def _clipped(probability: float | None) -> float | None:

@@ -17,7 +17,7 @@ from functions.shared.inference.datatypes import export_instead
 from functions.shared.inference.errors import ModelPackageError
 from functions.shared.inference.feature_input import FeatureInput, choose_feature_input
 from functions.shared.inference.image_input import ImageInput, choose_image_input
-from functions.shared.inference.onnx_file import SERVED_DTYPES, OutputSpec, Signature, read_signature, written
+from functions.shared.inference.onnx_file import SERVED_DTYPES, Signature, read_signature, written
 from functions.shared.inference.output_size import refuse_too_large
 from functions.shared.inference.package_files import PackageFile, find_model, read_files
 from functions.shared.inference.package_settings import Activation, Missing, PackageSettings, Task, shown, wrong
@@ -67,6 +67,8 @@ class ModelPackage:
         What goes in, and which of the outputs come out.
     encoded
         Whether a request of the Open Inference Protocol may have image files in place of the model's tensor.
+    top_k
+        How many of a classification's scores are answered and stored, the largest; None for all.
     """
 
     path: Path
@@ -83,6 +85,7 @@ class ModelPackage:
     input: ModelInput
     answer: Answer
     encoded: bool = False
+    top_k: int | None = None
 
     @property
     def takes(self) -> Takes:
@@ -117,7 +120,7 @@ class ModelPackage:
                 "export the model without it (what a tokeniser does, callers then do themselves)"
             )
         decided = _Decisions.of(signature, said)
-        refuse_too_large(decided.answered, decided.input.rows)
+        refuse_too_large(decided.answer, decided.input.rows, top_k=decided.top_k)
         decided.refuse_doubt(signature, said)
         _check_texts(decided)
         sha256 = _digest(files, decided.settings, signature)
@@ -137,6 +140,7 @@ class ModelPackage:
             input=decided.input,
             answer=decided.answer,
             encoded=bool(said.encoded),
+            top_k=said.top_k,
         )
 
     def describe_input(self) -> dict[str, object]:
@@ -197,6 +201,7 @@ class _Decisions(NamedTuple):
     activation: Activation
     missing: Missing | None
     keep: tuple[str, ...] | None
+    top_k: int | None
     doubts: Doubts
 
     @classmethod
@@ -212,7 +217,8 @@ class _Decisions(NamedTuple):
         labels = settings.labels
         if labels is None and task in ("classification", "tensors") and answer.classes is not None:
             labels = tuple(str(label) for label in answer.classes)
-        return cls(model_input, answer, task, labels, settings.activation, settings.missing, settings.keep, doubts)
+        missing, keep, top_k = settings.missing, settings.keep, settings.top_k
+        return cls(model_input, answer, task, labels, settings.activation, missing, keep, top_k, doubts)
 
     def refuse_doubt(self, signature: Signature, settings: PackageSettings) -> None:
         """Refuse a model whose signature can be read in two ways.
@@ -226,13 +232,6 @@ class _Decisions(NamedTuple):
         if doubt is not None:
             raise ModelPackageError(f"model.onnx: {doubt}")
         self.doubts.refuse()
-
-    @property
-    def answered(self) -> tuple[OutputSpec, ...]:
-        """The outputs as often as they are part of an answer: a vector is the output and the predicted value."""
-        headline, further = self.answer.headline, self.answer.further
-        repeated = self.task in ("regression", "embedding", "multi-target") and self.answer.width != 1
-        return (*(one for one in headline if one not in further), *(headline if repeated else ()), *further)
 
     @property
     def settings(self) -> str:
@@ -254,6 +253,8 @@ class _Decisions(NamedTuple):
             document["finds"] = [one.name for one in answer.finds.outputs]
         if self.keep is not None and answer.further:
             document["keep"] = sorted(one.name for one in answer.further)
+        if self.top_k is not None:
+            document["top_k"] = self.top_k
         if self.missing is not None:
             document["missing"] = self.missing
         if isinstance(wanted, TensorInput):

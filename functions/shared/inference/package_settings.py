@@ -208,6 +208,12 @@ def _flag(key: str, value: object) -> bool:
     raise wrong(key, f"must be true or false, not {shown(value)}")
 
 
+def _count(key: str, value: object) -> int:
+    if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+        return value
+    raise wrong(key, f"must be a whole number of at least 1, not {shown(value)}")
+
+
 def _digest(key: str, value: object) -> str:
     if isinstance(value, str) and len(value) == _SHA256_LENGTH and set(value.lower()) <= set("0123456789abcdef"):
         return value.lower()
@@ -223,6 +229,7 @@ _READERS: Final[dict[str, Callable[[str, object], object]]] = {
     "missing": _one_of("nan"),
     "answer": _name,
     "keep": _names,
+    "top_k": _count,
     "activation": _one_of("none", "softmax", "sigmoid"),
     "size": _size,
     "fit": _one_of(*_FITS),
@@ -279,6 +286,7 @@ class PackageSettings:
     missing: Missing | None = None
     answer: str | None = None
     keep: tuple[str, ...] | None = None
+    top_k: int | None = None
     activation: Activation = "none"
     size: int | tuple[int, int] | Edges | None = None
     fit: Fit | Literal["keep"] | None = None

@@ -5,6 +5,7 @@ from functions.shared.inference.answer_outputs import (
     Answer,
     check_labels,
     check_scores,
+    check_top_k,
     kept_outputs,
     row_width,
 )
@@ -46,7 +47,7 @@ def choose_tensor_answer(signature: Signature, settings: PackageSettings, wanted
                 f"model.onnx: takes {wanted.batch} examples a run, and output {spec.name!r} is {written(spec.shape)}"
             )
     if settings.answer is None:
-        for key in ("labels", "activation"):
+        for key in ("labels", "activation", "top_k"):
             if getattr(settings, key) not in (None, "none"):
                 raise wrong(key, "is about one output: say which under answer")
         return Answer(further=tuple(kept))
@@ -75,6 +76,7 @@ def _answer(spec: OutputSpec, kept: list[OutputSpec], settings: PackageSettings,
             "say labels or activation if they are scores of classes, else leave answer out",
         )
     check_scores(answer, row, "classification" if is_class else "regression", settings)
+    check_top_k(settings.top_k, answer, "classification" if is_class else "regression")
     if settings.labels is not None:
         check_labels(settings.labels, answer, "classification")
     return answer

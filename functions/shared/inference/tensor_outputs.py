@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 from functions.shared.inference.errors import InputProblem, UnpredictableInputError
 from functions.shared.inference.onnx_file import Shape
-from functions.shared.inference.outputs import OutputReader, RowsMismatchError
+from functions.shared.inference.outputs import OutputReader, RowsMismatchError, largest
 from functions.shared.inference.package import ModelPackage, TensorInput
 from functions.shared.inference.package_settings import Task
 from functions.shared.inference.prediction import Prediction
 from functions.shared.inference.tensor_answer import classifies, is_batched
-from functions.shared.inference.tensor_values import tensor_value
+from functions.shared.inference.tensor_values import named_tensors
 
 
 class TensorReader:
@@ -40,6 +40,7 @@ class TensorReader:
         self.names = [spec.name for spec in self._specs]
         self._batched = {spec.name: is_batched(spec, package.input) for spec in self._specs}
         self._answer, self._answer_reader = None, None
+        self._top_k = package.top_k
         if answer.headline:
             task: Task = "classification" if classifies(answer, package.labels, package.activation) else "regression"
             [spec] = answer.headline
@@ -132,14 +133,30 @@ class TensorReader:
                 message = f"the model's output {infinite[0]!r} for this input has a value that is not a finite number"
                 problems.append(InputProblem("", message, at))
                 continue
-            values = {name: tensor_value(array) for name, array in arrays.items()}
-            predictions.append(Prediction({"outputs": values}, None, None, None, None))
+            values, large = named_tensors(self._kept(arrays))
+            predictions.append(Prediction({"outputs": values}, None, None, None, None, large=large))
         if problems:
             raise UnpredictableInputError(problems[0].detail, problems=tuple(problems))
         if self._answer is None or self._answer_reader is None:
             return predictions
         answers = self._answer_reader.read([raw[self._answer]], rows, count)
-        return [replace(answer, output=one.output) for answer, one in zip(answers, predictions, strict=True)]
+        return [
+            replace(answer, output=one.output, large=one.large)
+            for answer, one in zip(answers, predictions, strict=True)
+        ]
+
+    def _kept(self, arrays: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
+        """Put the largest scores and their indices in place of the scores, if only these are kept."""
+        if self._top_k is None or self._answer is None:
+            return arrays
+        kept: dict[str, NDArray[Any]] = {}
+        for name, array in arrays.items():
+            if name == self.names[self._answer]:
+                indices = largest(array.reshape(-1), self._top_k)
+                kept |= {f"{name}.values": array.reshape(-1)[indices], f"{name}.indices": indices}
+            else:
+                kept[name] = array
+        return kept
 
 
 def _is_finite(array: NDArray[Any]) -> bool:

@@ -50,6 +50,7 @@ from functions.shared.ledger.records import (
     QueuedPrediction,
     Replay,
     StoredInput,
+    StoredOutput,
     StoredRequest,
     Success,
     Sweep,
@@ -97,6 +98,18 @@ _PREDICTION_COLUMNS = _RESULT_COLUMNS | {
     "form": arrays.TEXT,
     "header_length": arrays.BIGINT,
     "declared_contenttype": arrays.TEXT,
+}
+_OUTPUT_COLUMNS = {
+    "of_prediction": arrays.UUIDS,
+    "output_id": arrays.UUIDS,
+    "output_name": arrays.TEXT,
+    "output_datatype": arrays.TEXT,
+    "output_shape": arrays.TEXT,
+    "output_size": arrays.BIGINT,
+    "output_sha256": arrays.BYTEA,
+    "output_content": arrays.BYTEA,
+    "output_uri": arrays.TEXT,
+    "output_user_id": arrays.TEXT,
 }
 _ATTEMPTS = 3
 _OTHER_REQUEST = "this idempotency key was used for another request"
@@ -266,7 +279,7 @@ class Ledger:
             If they cannot be stored. After a `LedgerUnavailableError` that is `in_doubt`, the predictions may be stored
             nevertheless: the acknowledgement of the commit was lost twice.
         """
-        if len(predictions) > 1:
+        if len(predictions) > 1 or predictions[0].large:
             [told] = self.store_requests(model, [StoredRequest(predictions, idempotency)])
             if isinstance(told, LedgerError):
                 raise told
@@ -438,6 +451,29 @@ class Ledger:
         """
         return _stored_input(self._one(statements.GET_INPUT, statements.GET_INPUT_IF_THEIRS, prediction_id, user_id))
 
+    def get_output(self, prediction_id: UUID, name: str, *, user_id: str | None = None) -> StoredOutput:
+        """Read an output of a prediction that is stored apart from its record.
+
+        Parameters
+        ----------
+        prediction_id, user_id
+            As in `get`.
+        name : str
+            The output's name in the record.
+
+        Raises
+        ------
+        RecordNotFoundError
+            If there is none, or the prediction does not exist, or belongs to another user.
+        """
+        sql, parameters = statements.GET_OUTPUT, dict[str, object](prediction_id=prediction_id, name=name)
+        if user_id is not None:
+            sql, parameters["user_id"] = statements.GET_OUTPUT_IF_THEIRS, user_id
+        rows = self._pool.run(sql, parameters)
+        if not rows:
+            raise RecordNotFoundError(f"no output {name!r} of prediction {prediction_id}")
+        return StoredOutput(*rows[0])
+
     def list(self, matching: PredictionFilter, *, limit: int, cursor: str | None = None) -> Page:
         """Read a page of predictions, newest first.
 
@@ -606,7 +642,9 @@ class Ledger:
             Those that already had an outcome, from another delivery of the same message. That outcome stays.
         """
         columns = _columns(_OUTCOME_COLUMNS, [_outcome_row(outcome) for outcome in outcomes])
-        rows = self._run(model, statements.COMPLETE, columns)
+        large = _large_outputs(outcome for outcome in outcomes if isinstance(outcome, Success))
+        sql = statements.COMPLETE_WITH_OUTPUTS if large else statements.COMPLETE
+        rows = self._run(model, sql, columns | large)
         return tuple(row[0] for row in rows)
 
     def sweep(
@@ -684,13 +722,13 @@ class Ledger:
             raise UploadNotAnnouncedError(f"no upload {input_id}")
         return Upload(*rows[0])
 
-    def known_inputs(self, input_ids: Iterable[UUID]) -> set[UUID]:
-        """Return those of the given inputs that the ledger knows as objects."""
-        return {row[0] for row in self._pool.run(statements.KNOWN_INPUTS, {"input_ids": _uuids(input_ids)})}
+    def known_objects(self, ids: Iterable[UUID]) -> set[UUID]:
+        """Return those of the given ids of inputs and outputs that the ledger knows as objects."""
+        return {row[0] for row in self._pool.run(statements.KNOWN_OBJECTS, {"ids": _uuids(ids)})}
 
-    def inputs_as_objects(self, *, after: UUID = FIRST_ID, limit: int = 1000) -> Sequence[tuple[UUID, str]]:
-        """Return the ids and URIs of inputs that are objects, ordered by id, at most `limit` of them."""
-        rows = self._pool.run(statements.INPUTS_AS_OBJECTS, {"after": after, "count": limit})
+    def objects(self, *, after: UUID = FIRST_ID, limit: int = 1000) -> Sequence[tuple[UUID, str]]:
+        """Return the ids and URIs of inputs and outputs that are objects, ordered by id, at most `limit` of them."""
+        rows = self._pool.run(statements.OBJECTS, {"after": after, "count": limit})
         return [(row[0], row[1]) for row in rows]
 
     def count_inputs_in_database(self) -> tuple[int, int]:
@@ -793,7 +831,7 @@ class Ledger:
         `vanished` counts for each request how often its key was in use, and then free.
         """
         asked = [requests[number] for number in some]
-        if len(asked) == 1 and len(asked[0].predictions) == 1:
+        if len(asked) == 1 and len(asked[0].predictions) == 1 and not asked[0].predictions[0].large:
             return {some[0]: self.store(model, asked[0].predictions, idempotency=asked[0].idempotency)}
         sql, parameters = self._statement_of(some, asked)
         rows = self._insert(model, sql, parameters)
@@ -833,8 +871,10 @@ class Ledger:
             for number, one in zip(numbers, asked, strict=True)
             if (idempotency := one.idempotency) is not None
         ]
+        large = _large_outputs(prediction for one in asked for prediction in one.predictions)
         if not keyed:
-            return statements.STORE_MANY_COUNTED if self._counts else statements.STORE_MANY, parameters
+            sql = statements.STORE_MANY_COUNTED if self._counts else statements.STORE_MANY
+            return (statements.WITH_OUTPUTS[sql], parameters | large) if large else (sql, parameters)
         parameters |= _key_columns(idempotency for _, idempotency, _ in keyed) | {
             "key_request": Array(arrays.BIGINT, [number for number, _, _ in keyed]),
             "digest": Array(arrays.BYTEA, [idempotency.digest for _, idempotency, _ in keyed]),
@@ -844,7 +884,8 @@ class Ledger:
             ),
             "key_seconds": self._key_seconds,
         }
-        return statements.STORE_MANY_COUNTED_WITH_KEYS if self._counts else statements.STORE_MANY_WITH_KEYS, parameters
+        sql = statements.STORE_MANY_COUNTED_WITH_KEYS if self._counts else statements.STORE_MANY_WITH_KEYS
+        return (statements.WITH_OUTPUTS[sql], parameters | large) if large else (sql, parameters)
 
     def _write_once(
         self,
@@ -987,6 +1028,29 @@ def _outcome_row(outcome: Success | Failure) -> dict[str, object]:
     if isinstance(outcome, Failure):
         return {"prediction_id": outcome.prediction_id, "error": outcome.error}
     return _result_row(outcome)
+
+
+def _large_outputs(results: Iterable[NewPrediction | Success]) -> dict[str, object]:
+    """Convert the outputs that are stored apart to one array per column; nothing if there are none."""
+    outputs = [(result.prediction_id, one) for result in results for one in result.large]
+    if not outputs:
+        return {}
+    rows = [
+        {
+            "of_prediction": prediction_id,
+            "output_id": one.output_id,
+            "output_name": one.name,
+            "output_datatype": one.datatype,
+            "output_shape": "{" + ",".join(map(str, one.shape)) + "}",  # an array of arrays would need equal lengths
+            "output_size": one.size,
+            "output_sha256": one.sha256,
+            "output_content": one.content if one.uri is None else None,
+            "output_uri": one.uri,
+            "output_user_id": one.user_id,
+        }
+        for prediction_id, one in outputs
+    ]
+    return _columns(_OUTPUT_COLUMNS, rows)
 
 
 def _columns(types: Mapping[str, ElementType], rows: Sequence[Mapping[str, object]]) -> dict[str, object]:

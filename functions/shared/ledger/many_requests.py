@@ -12,8 +12,8 @@ Told: TypeAlias = Replay | LedgerError | None
 _Found = TypeVar("_Found")
 
 MOST_BYTES: Final = 8 * 1024 * 1024
-"""Bytes of inputs in one statement, unless one request has more: PostgreSQL holds all of them in memory, several times
-over."""
+"""Bytes of inputs and outputs in one statement, unless one request has more: PostgreSQL holds all of them in memory,
+several times over."""
 
 
 def in_halves(
@@ -76,12 +76,14 @@ def first_of_each_key(requests: Mapping[int, StoredRequest]) -> tuple[list[int],
 
 
 def of_moderate_size(requests: Sequence[StoredRequest], numbers: Sequence[int]) -> list[list[int]]:
-    """Divide requests into those that share a statement: all of them, unless their inputs are too large."""
+    """Divide requests into those that share a statement: all of them, unless inputs and outputs are too large."""
     parts: list[list[int]] = []
     size = 0
     for number in numbers:
         inputs = [one.input for one in requests[number].predictions]
         own = sum(len(one.content or one.features or "") for one in inputs if one.uri is None)
+        outputs = [output for one in requests[number].predictions for output in one.large]
+        own += sum(len(one.content) for one in outputs if one.uri is None)
         if not parts or size + own > MOST_BYTES:
             parts.append([])
             size = 0

@@ -47,7 +47,8 @@ class Quotas(NamedTuple):
     predictions_per_hour : int or None
         Predictions stored within an hour of the clock (UTC), synchronously or not; each of a batch counts.
     stored_bytes : int or None
-        Sum of the sizes of the inputs, wherever they are kept, that were stored while there was any of these quotas.
+        Sum of the sizes of the inputs, and of the outputs that are stored apart, wherever they are kept, that were
+        stored while there was any of these quotas.
     queued_predictions : int or None
         Predictions that are queued or in processing.
     open_uploads : int or None

@@ -92,6 +92,51 @@ class NewInput:
     declared_contenttype: str | None = None
 
 
+class NewOutput(NamedTuple):
+    """An output to store apart from the record of its prediction.
+
+    Attributes
+    ----------
+    output_id : UUID
+        The last part of the key of its object, if it is one.
+    name : str
+        Its name. A prediction has one output of a name.
+    datatype, shape
+        As the Open Inference Protocol writes them.
+    size : int
+        How many bytes it has before they are compressed.
+    sha256 : bytes
+        SHA-256 of these, 32 bytes.
+    content : bytes
+        The bytes, compressed with gzip.
+    uri : str or None
+        Where the content is stored. If given, the ledger stores the URI and not the bytes.
+    user_id : str
+        The owner of the prediction.
+    """
+
+    output_id: UUID
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+    size: int
+    sha256: bytes
+    content: bytes
+    uri: str | None
+    user_id: str
+
+
+class StoredOutput(NamedTuple):
+    """A stored output. Attributes as in `NewOutput`; `content` is None if it is at `uri`."""
+
+    datatype: str
+    shape: list[int]
+    size: int
+    sha256: bytes
+    content: bytes | None
+    uri: str | None
+
+
 @dataclass(slots=True)
 class NewPrediction:
     """A prediction to store together with its input.
@@ -121,6 +166,8 @@ class NewPrediction:
         Generated if not given. It also encodes the creation time.
     outputs : dict or None
         The model's further outputs, by name. The limits of `output` apply.
+    large : tuple of NewOutput
+        Those of `output` and `outputs` that are stored apart: there they have a `size` and a `sha256`, and no `data`.
     """
 
     input: NewInput
@@ -134,6 +181,7 @@ class NewPrediction:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     prediction_id: UUID = field(default_factory=new_id)
     outputs: dict[str, Any] | None = None
+    large: tuple[NewOutput, ...] = ()
 
     def record(self, model: ModelIdentity) -> "PredictionRecord":
         """Return the record that the ledger will return for this prediction.
@@ -408,6 +456,7 @@ class Success(NamedTuple):
     predicted_value: str | float | int | list[Any] | None
     duration_ms: float
     outputs: dict[str, Any] | None = None
+    large: tuple[NewOutput, ...] = ()
 
 
 class Failure(NamedTuple):

@@ -61,10 +61,11 @@ _TRUE = ", TRUE"
 _THEN_PREDICTION = """    RETURNING input_id, size
 ), prediction AS ("""
 _ONE_COUNTED_INPUT = _INTO_INPUTS + _COUNTED + _ONE_ROW + _TRUE + ")" + _UNLESS_THERE + _THEN_PREDICTION
-_COUNT = """RETURNING user_id, input_id
+_INTO_USAGE = """
 ), used AS (
     INSERT INTO quota_usage AS before (user_id, hour, predictions, stored_bytes)
     SELECT user_id, date_trunc('hour', now(), 'UTC'), """
+_COUNT = "RETURNING user_id, input_id" + _INTO_USAGE
 _ONE = "1, coalesce((SELECT size FROM input), 0) FROM prediction"
 _MANY = """count(*), coalesce(sum(size), 0) FROM (
         SELECT p.user_id, CASE row_number() OVER (PARTITION BY p.input_id) WHEN 1 THEN i.size END AS size
@@ -232,6 +233,39 @@ STORE_MANY_COUNTED_WITH_KEYS = (
     "WITH" + _OVER_QUOTA + _KEYS + _NOT_OVER + _TAKE_KEYS + _LEFT_OUT + _BY_QUOTA + _AND + _BY_KEY + _COUNT_OTHERS
 )
 
+# Of each statement, the one that stores outputs apart as well, for one prediction or many: those of the rows that stay.
+_UNNEST_OUTPUTS = """
+    SELECT * FROM unnest(
+        :of_prediction::uuid[], :output_id::uuid[], :output_name::text[], :output_datatype::text[],
+        :output_shape::text[], :output_size::bigint[], :output_sha256::bytea[], :output_content::bytea[],
+        :output_uri::text[], :output_user_id::text[]
+    ) AS new_output (prediction_id, output_id, name, datatype, shape, size, sha256, content, uri, user_id)
+"""
+_INTO_OUTPUTS = """
+output AS (
+    INSERT INTO large_outputs (prediction_id, output_id, name, datatype, shape, size, sha256, content, uri"""
+_OUTPUT_ROWS = """)
+    SELECT prediction_id, output_id, name, datatype, shape::bigint[], size, sha256, content, uri"""
+_FROM_NEW_OUTPUTS = """
+    FROM new_output WHERE prediction_id IN (SELECT prediction_id FROM new_row)
+    ON CONFLICT (prediction_id, name) DO NOTHING
+    RETURNING prediction_id, size"""
+_NEW_OUTPUTS = "new_output AS (" + _UNNEST_OUTPUTS + "), " + _INTO_OUTPUTS
+_OUTPUTS = _NEW_OUTPUTS + _OUTPUT_ROWS + _FROM_NEW_OUTPUTS + _END
+_COUNTED_OUTPUTS = _NEW_OUTPUTS + _COUNTED + _OUTPUT_ROWS + _TRUE + _FROM_NEW_OUTPUTS + _END
+_MANY_OUTPUTS = """count(*), coalesce(sum(size), 0) FROM (
+        SELECT p.user_id, coalesce(CASE row_number() OVER (PARTITION BY p.input_id) WHEN 1 THEN i.size END, 0)
+            + coalesce((SELECT sum(o.size) FROM output o WHERE o.prediction_id = p.prediction_id), 0) AS size
+        FROM prediction p LEFT JOIN input i ON i.input_id = p.input_id
+    ) stored GROUP BY user_id ORDER BY user_id"""
+_COUNT_OUTPUTS = "RETURNING prediction_id, user_id, input_id" + _INTO_USAGE + _MANY_OUTPUTS
+WITH_OUTPUTS = {
+    statement: statement.replace(_MANY_INPUTS, _OUTPUTS + _MANY_INPUTS)
+    .replace(_MANY_COUNTED_INPUTS, _COUNTED_OUTPUTS + _MANY_COUNTED_INPUTS)
+    .replace(_COUNT + _MANY, _COUNT_OUTPUTS)
+    for statement in (STORE_MANY, STORE_MANY_WITH_KEYS, STORE_MANY_COUNTED, STORE_MANY_COUNTED_WITH_KEYS)
+}
+
 _QUEUED_PREDICTION = """
 INSERT INTO predictions (prediction_id, input_id, created_at, status_since, status, user_id, metadata)
 VALUES (:prediction_id, :input_id, :created_at, now(), 'queued', :user_id, :metadata)
@@ -318,7 +352,16 @@ WHERE p.prediction_id = :prediction_id
 
 IF_THEIRS = "AND p.user_id = :user_id"
 
+# `name` is one of those in the record.
+GET_OUTPUT = """
+SELECT o.datatype, to_json(o.shape), o.size, o.sha256, o.content, o.uri
+FROM predictions p
+JOIN large_outputs o ON o.prediction_id = p.prediction_id AND o.name = :name
+WHERE p.prediction_id = :prediction_id
+"""
+
 GET_IF_THEIRS = GET + IF_THEIRS
+GET_OUTPUT_IF_THEIRS = GET_OUTPUT + IF_THEIRS
 GET_INPUT_IF_THEIRS = GET_INPUT + IF_THEIRS
 
 PING = "SELECT 1 FROM predictions LIMIT 1"
@@ -340,12 +383,12 @@ WITH wanted AS (
 ), claimed AS (
     UPDATE predictions p SET status = 'processing', status_since = now()
     WHERE p.prediction_id = ANY (ARRAY(SELECT prediction_id FROM claimable))
-    RETURNING p.prediction_id, p.input_id
+    RETURNING p.prediction_id, p.input_id, p.user_id
 )
 SELECT wanted.position, claimed.prediction_id IS NOT NULL,
        CASE WHEN claimed.prediction_id IS NULL
             THEN (SELECT p.status FROM predictions p WHERE p.prediction_id = wanted.prediction_id) END,
-       i.content, i.features::text, i.uri, i.sha256, i.form, i.header_length
+       i.content, i.features::text, i.uri, i.sha256, i.form, i.header_length, claimed.user_id
 FROM wanted
 LEFT JOIN claimed ON claimed.prediction_id = wanted.prediction_id
 LEFT JOIN LATERAL (SELECT * FROM inputs WHERE inputs.input_id = claimed.input_id OFFSET 0) i ON TRUE
@@ -363,7 +406,7 @@ ORDER BY p.status_since NULLS FIRST, wanted.position
 
 # Rows are locked in the order of their ids: otherwise two deliveries of the same messages could deadlock.
 # Returns the ids that already had an outcome, usually none.
-COMPLETE = """
+_OUTCOME = """
 WITH outcome AS (
     SELECT * FROM unnest(
         :prediction_id::uuid[], :duration_ms::double precision[], :confidence::double precision[],
@@ -377,7 +420,31 @@ WITH outcome AS (
         WHERE p.prediction_id = decided.prediction_id AND p.status IN ('queued', 'processing')
         FOR UPDATE
     ) found
-), recorded AS (
+), """
+# A worker has no quotas, and refuses nothing; but where a user's bytes are counted, it counts. It locks the users' rows
+# in their order, after those of the predictions, as what stores predictions does.
+_OUTPUTS_OF_OUTCOMES = """
+), usage AS (
+    SELECT user_id FROM quota_usage
+    WHERE user_id = ANY (ARRAY(SELECT user_id FROM new_output)) AND (SELECT count(*) FROM unfinished) >= 0
+    ORDER BY user_id FOR UPDATE
+), output AS (
+    INSERT INTO large_outputs (prediction_id, output_id, name, datatype, shape, size, sha256, content, uri, counted)
+    SELECT prediction_id, output_id, name, datatype, shape::bigint[], size, sha256, content, uri,
+           nullif(user_id IN (SELECT user_id FROM usage), FALSE)
+    FROM new_output WHERE prediction_id IN (SELECT prediction_id FROM unfinished)
+    ON CONFLICT (prediction_id, name) DO NOTHING
+    RETURNING output_id, size, counted
+), taken AS (
+    UPDATE quota_usage u SET stored_bytes = u.stored_bytes + more.size
+    FROM (
+        SELECT new_output.user_id, sum(output.size) AS size FROM output JOIN new_output USING (output_id)
+        WHERE output.counted GROUP BY new_output.user_id
+    ) more
+    WHERE u.user_id = ANY (ARRAY(SELECT user_id FROM usage)) AND u.user_id = more.user_id
+), """
+_RECORDED = """
+recorded AS (
     UPDATE predictions p
     SET status = CASE WHEN o.error IS NULL THEN 'succeeded' ELSE 'failed' END,
         status_since = now(),
@@ -396,6 +463,8 @@ WITH outcome AS (
 SELECT prediction_id FROM outcome
 WHERE NOT EXISTS (SELECT FROM unfinished WHERE unfinished.prediction_id = outcome.prediction_id)
 """
+COMPLETE = _OUTCOME + _RECORDED
+COMPLETE_WITH_OUTPUTS = _OUTCOME + "new_output AS (" + _UNNEST_OUTPUTS + _OUTPUTS_OF_OUTCOMES + _RECORDED
 
 SWEEP = """
 WITH late AS (
@@ -623,10 +692,18 @@ SELECT input_id, user_id, contenttype, filename, size, sha256, uri
 FROM uploads WHERE input_id = :input_id AND user_id = :user_id
 """
 
-KNOWN_INPUTS = "SELECT input_id FROM inputs WHERE input_id = ANY(:input_ids::uuid[]) AND uri IS NOT NULL"
+KNOWN_OBJECTS = """
+SELECT input_id FROM inputs WHERE input_id = ANY(:ids::uuid[]) AND uri IS NOT NULL
+UNION ALL
+SELECT output_id FROM large_outputs WHERE output_id = ANY(:ids::uuid[]) AND uri IS NOT NULL
+"""
 
-INPUTS_AS_OBJECTS = """
-SELECT input_id, uri FROM inputs WHERE uri IS NOT NULL AND input_id > :after ORDER BY input_id LIMIT :count
+OBJECTS = """
+(SELECT input_id AS id, uri FROM inputs WHERE uri IS NOT NULL AND input_id > :after ORDER BY input_id LIMIT :count)
+UNION ALL
+(SELECT output_id, uri FROM large_outputs WHERE uri IS NOT NULL AND output_id > :after
+ ORDER BY output_id LIMIT :count)
+ORDER BY id LIMIT :count
 """
 
 # Joins the predictions because an object's key contains the user.
@@ -820,6 +897,9 @@ RETURNING 1
 # more. Counted bytes are given back to their users, whose rows it locks first; one who has none left is forgotten. It
 # sees the deletion of every prediction that it finds here, so whoever comes last finds no prediction left, and
 # the input goes. The copy that `get_prediction` lends of a large input has a name that is made from the input's.
+#
+# Outputs that are stored apart go here, too, and not with their predictions: a worker that had a prediction locked when
+# it was to be deleted may have stored them meanwhile. This statement sees them.
 _SETTLE = """
     ORDER BY deleted_id LIMIT :count FOR UPDATE
 ), usage AS (
@@ -831,10 +911,17 @@ _SETTLE = """
       AND NOT EXISTS (SELECT FROM predictions p WHERE p.input_id = i.input_id)
       AND (SELECT count(*) FROM usage) >= 0
     RETURNING i.input_id, i.uri, i.size, i.counted
+), output AS (
+    DELETE FROM large_outputs o
+    WHERE o.prediction_id = ANY (ARRAY(SELECT deleted_id FROM deleted)) AND (SELECT count(*) FROM usage) >= 0
+    RETURNING o.prediction_id, o.uri, o.size, o.counted
 ), freed AS (
     SELECT user_id, usage.stored_bytes - sum(size) AS stored_bytes FROM (
         SELECT DISTINCT orphan.input_id, deleted.user_id, orphan.size
         FROM orphan JOIN deleted USING (input_id) WHERE orphan.counted
+        UNION ALL
+        SELECT output.prediction_id, deleted.user_id, output.size
+        FROM output JOIN deleted ON deleted.deleted_id = output.prediction_id WHERE output.counted
     ) orphan JOIN usage USING (user_id) GROUP BY user_id, usage.stored_bytes
 ), given_back AS (
     UPDATE quota_usage u SET stored_bytes = freed.stored_bytes FROM freed
@@ -848,6 +935,9 @@ _SETTLE = """
 ), unnamed AS (
     SELECT orphan.uri, deleted.deletion_id, deleted.user_id, now() AS writable_until
     FROM orphan JOIN deleted USING (input_id) WHERE orphan.uri IS NOT NULL
+    UNION ALL
+    SELECT output.uri, deleted.deletion_id, deleted.user_id, now()
+    FROM output JOIN deleted ON deleted.deleted_id = output.prediction_id WHERE output.uri IS NOT NULL
     UNION ALL
     SELECT upload.uri, deleted.deletion_id, deleted.user_id, upload.expires_at + interval '5 minutes'
     FROM upload JOIN deleted USING (input_id)

@@ -257,7 +257,7 @@ class Bucket:
                 for found in page.get("Contents", ()):
                     yield StoredObject(found["Key"], found["Size"], found["LastModified"])
 
-    def presigned_get(self, key: str, *, contenttype: str, seconds: int) -> str:
+    def presigned_get(self, key: str, *, contenttype: str, seconds: int, encoding: str | None = None) -> str:
         """Return a URL that reads an object and expires after some seconds. Needs no network.
 
         Parameters
@@ -268,12 +268,13 @@ class Bucket:
             The content type of S3's answer. An upload has the one that was announced, which its bytes may not have.
         seconds
             How long the URL is valid.
+        encoding
+            The content encoding of S3's answer; None if it has none.
         """
-        return self._client.generate_presigned_url(
-            "get_object",
-            Params={"Bucket": self.bucket, "Key": key, "ResponseContentType": contenttype},
-            ExpiresIn=seconds,
-        )
+        parameters = {"Bucket": self.bucket, "Key": key, "ResponseContentType": contenttype}
+        if encoding is not None:
+            parameters["ResponseContentEncoding"] = encoding
+        return self._client.generate_presigned_url("get_object", Params=parameters, ExpiresIn=seconds)
 
     def presigned_put(
         self, key: str, *, contenttype: str, size: int, sha256: bytes | None, seconds: int

@@ -1,4 +1,4 @@
-"""Inputs as objects: they are put before the rows that name them are committed, and removed if the commit fails.
+"""Inputs and outputs as objects: put before the rows that name them are committed, removed if the commit fails.
 
 An object without a row only takes space, and `python -m infra.inputs reconcile` finds it. A row without its object is a
 record whose input is lost. So an object is removed only if it is certain that no row names it.
@@ -14,7 +14,7 @@ from uuid import UUID
 from functions.shared.ledger.errors import LedgerError, LedgerUnavailableError
 from functions.shared.ledger.identifiers import new_id
 from functions.shared.ledger.ledger import Ledger
-from functions.shared.ledger.records import NewInput
+from functions.shared.ledger.records import NewInput, NewOutput
 from functions.shared.log import logger
 from functions.shared.object_storage.bucket import Bucket, NewObject, key_of
 from functions.shared.object_storage.errors import ObjectStoreUnavailableError
@@ -69,6 +69,8 @@ class InputObjects:
         uploads: an error would remove them, and other predictions may use them.
     ledger
         The ledger that the rows are written to.
+    outputs
+        The outputs that the rows will name, with or without a URI.
 
     Raises
     ------
@@ -76,7 +78,13 @@ class InputObjects:
         On entering, if the objects cannot be put. Those already put are removed, as far as possible.
     """
 
-    def __init__(self, bucket: Bucket | None, inputs: Iterable[NewInput], ledger: Ledger) -> None:
+    def __init__(
+        self,
+        bucket: Bucket | None,
+        inputs: Iterable[NewInput],
+        ledger: Ledger,
+        outputs: Iterable[NewOutput] = (),
+    ) -> None:
         self._bucket = bucket
         self._ledger = ledger
         self._objects: dict[UUID, NewObject] = {}
@@ -87,6 +95,13 @@ class InputObjects:
                 )
                 for new in inputs
                 if new.uri is not None and new.content is not None
+            }
+            self._objects |= {
+                new.output_id: NewObject(
+                    bucket.key(new.uri), new.content, "application/gzip", hashlib.sha256(new.content).digest()
+                )
+                for new in outputs
+                if new.uri is not None
             }
 
     def __enter__(self) -> Self:
@@ -114,22 +129,22 @@ class InputObjects:
         self.remove()
         return False
 
-    def remove(self, input_ids: Iterable[UUID] | None = None) -> None:
-        """Remove the objects, or only those of some inputs. Call this only if no row can name them."""
-        keys = self._keys(self._objects if input_ids is None else input_ids)
+    def remove(self, ids: Iterable[UUID] | None = None) -> None:
+        """Remove the objects, or only those of some inputs and outputs. Call this only if no row can name them."""
+        keys = self._keys(self._objects if ids is None else ids)
         if self._bucket is not None and keys and not self._bucket.remove_quietly(keys):
             logger.warning("objects without a row could not be removed", objects=keys)
 
-    def find_rows(self, input_ids: Iterable[UUID]) -> set[UUID]:
-        """Return those of the inputs whose rows exist, after a commit that is in doubt. All objects are kept."""
-        ids = [one for one in input_ids if one in self._objects]
+    def find_rows(self, ids: Iterable[UUID]) -> set[UUID]:
+        """Return those of the inputs and outputs whose rows exist, after a commit in doubt. All objects are kept."""
+        asked = [one for one in ids if one in self._objects]
         found: set[UUID] = set()
-        if ids:
+        if asked:
             with contextlib.suppress(LedgerUnavailableError):
-                found = self._ledger.known_inputs(ids)
-        if unknown := self._keys(one for one in ids if one not in found):
+                found = self._ledger.known_objects(asked)
+        if unknown := self._keys(one for one in asked if one not in found):
             logger.warning("objects were kept because their rows may exist", objects=unknown)
         return found
 
-    def _keys(self, input_ids: Iterable[UUID]) -> list[str]:
-        return [self._objects[one].key for one in input_ids if one in self._objects]
+    def _keys(self, ids: Iterable[UUID]) -> list[str]:
+        return [self._objects[one].key for one in ids if one in self._objects]

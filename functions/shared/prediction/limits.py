@@ -9,7 +9,7 @@ from typing import Final
 from pydantic_core import to_json
 
 from functions.shared.inference.errors import OutputTooLargeError, UnpredictableInputError
-from functions.shared.inference.output_size import MAX_OUTPUT_BYTES
+from functions.shared.inference.output_size import MAX_OUTPUT_BYTES, MAX_STORED_BYTES
 from functions.shared.inference.prediction import Prediction
 
 MAX_LABEL_LENGTH: Final = 255
@@ -29,6 +29,13 @@ def storable(prediction: Prediction) -> Prediction | UnpredictableInputError | O
         return UnpredictableInputError(
             f"the model answers a label of {len(prediction.label)} characters: at most {MAX_LABEL_LENGTH} can be stored"
         )
+    if prediction.large:
+        size = sum(len(one.content) for one in prediction.large)
+        if size > MAX_STORED_BYTES:
+            return OutputTooLargeError(
+                f"the model's outputs for this input are {size} bytes, and at most {MAX_STORED_BYTES} can be stored: a "
+                'deployment stores less where its model.json names the outputs worth it under "keep"'
+            )
     if _may_be_large(prediction):
         shown = [prediction.output, prediction.outputs, prediction.predicted_value]
         size = len(to_json(shown, inf_nan_mode="constants"))

@@ -23,6 +23,7 @@ from functions.shared.ledger.errors import LedgerError, LedgerUnavailableError
 from functions.shared.ledger.records import (
     IdempotencyKey,
     NewInput,
+    NewOutput,
     NewPrediction,
     PredictionRecord,
     Replay,
@@ -34,6 +35,7 @@ from functions.shared.prediction.errors import RefusedInputsError, UploadError
 from functions.shared.prediction.input_objects import InputObjects, new_input
 from functions.shared.prediction.instances import Answer, WithOutputs, decode, run, run_with_outputs
 from functions.shared.prediction.limits import RUN_SECONDS
+from functions.shared.prediction.output_objects import new_outputs, too_large_together
 from functions.shared.prediction.requests import Input, PredictionRequest
 from functions.shared.prediction.serving import Serving
 from functions.shared.prediction.uploads import fetch_uploads
@@ -64,6 +66,8 @@ class Predicted(NamedTuple):
         The outputs of the model that each prediction was made from, by name, if they were to be kept.
     request_id
         As in `PredictionRequest`.
+    large
+        The outputs that are stored apart.
     """
 
     predictions: tuple[NewPrediction, ...]
@@ -74,6 +78,12 @@ class Predicted(NamedTuple):
     inference_ms: float
     outputs: tuple[Mapping[str, Any], ...] = ()
     request_id: str | None = None
+    large: tuple[NewOutput, ...] = ()
+
+    @property
+    def object_ids(self) -> list[UUID]:
+        """The ids of what is stored as objects, where there is a bucket."""
+        return [*(new.input_id for new in self.new_inputs), *(output.output_id for output in self.large)]
 
 
 Outcome: TypeAlias = Predicted | Replay | Refusal
@@ -226,10 +236,15 @@ def _outcome(
         if one.uri is None:
             new_inputs.append(stored)
         prediction = _new_prediction(stored, answer, one, user_id, duration_ms)
+        if answer.large:
+            prediction.large = new_outputs(answer.large, serving.inputs_bucket, user_id)
         predictions.append(prediction)
         records.append(prediction.record(serving.identity))
     if errors:
         return Refusal(RefusedInputsError(errors))
+    large = tuple([output for prediction in predictions for output in prediction.large])
+    if large and (too_large := too_large_together(large)) is not None:
+        return Refusal(too_large)
     return Predicted(
         predictions=tuple(predictions),
         records=tuple(records),
@@ -239,6 +254,7 @@ def _outcome(
         inference_ms=round(timing.inference_ms, 3),
         outputs=tuple(kept),
         request_id=asked.request.request_id,
+        large=large,
     )
 
 
@@ -325,12 +341,14 @@ def _commit_each(serving: Serving, made: Iterable[Predicted]) -> Sequence[Replay
 def _commit_each_with_objects(
     serving: Serving, made: Sequence[Predicted]
 ) -> Sequence[Replay | LedgerError | ObjectStoreError | None]:
-    """Put the inputs' objects first. Those of requests that are not stored are removed, unless their rows may exist."""
-    objects = InputObjects(serving.inputs_bucket, [new for one in made for new in one.new_inputs], serving.ledger)
+    """Put the objects first. Those of requests that are not stored are removed, unless their rows may exist."""
+    new_inputs = [new for one in made for new in one.new_inputs]
+    large = [output for one in made for output in one.large]
+    objects = InputObjects(serving.inputs_bucket, new_inputs, serving.ledger, large)
     try:
         objects.put()
     except ObjectStoreError as error:
-        named = [any(new.uri is not None for new in one.new_inputs) for one in made]
+        named = [bool(one.large) or any(new.uri is not None for new in one.new_inputs) for one in made]
         others = iter(
             _commit_each(serving, [one for one, has_object in zip(made, named, strict=True) if not has_object])
         )
@@ -341,10 +359,7 @@ def _commit_each_with_objects(
     for one, answer in zip(made, told, strict=True):
         if answer is not None:
             in_doubt = isinstance(answer, LedgerUnavailableError) and answer.in_doubt
-            (doubtful if in_doubt else unnamed).extend(new.input_id for new in one.new_inputs)
+            (doubtful if in_doubt else unnamed).extend(one.object_ids)
     objects.remove(unnamed)
     found = objects.find_rows(doubtful)
-    return [
-        None if any(new.input_id in found for new in one.new_inputs) else answer
-        for one, answer in zip(made, told, strict=True)
-    ]
+    return [None if not found.isdisjoint(one.object_ids) else answer for one, answer in zip(made, told, strict=True)]

@@ -16,12 +16,15 @@ from uuid import UUID
 from functions.shared.inference import run_deadline
 from functions.shared.inference.errors import InputError, ModelRunError, ModelTimeoutError, OutOfMemoryError
 from functions.shared.inference.model import Instance, Model
+from functions.shared.inference.output_size import MAX_STORED_BYTES
 from functions.shared.ledger.errors import LedgerError, LedgerUnavailableError
-from functions.shared.ledger.records import ClaimedPrediction, Failure, Success
+from functions.shared.ledger.records import ClaimedPrediction, Failure, NewOutput, Success
 from functions.shared.log import logger
 from functions.shared.object_storage.bucket import PARALLEL, Bucket
 from functions.shared.object_storage.errors import ObjectMissingError, ObjectStoreUnavailableError
+from functions.shared.prediction.input_objects import InputObjects
 from functions.shared.prediction.instances import run
+from functions.shared.prediction.output_objects import new_outputs
 from functions.shared.prediction.pace import Pace
 from functions.shared.prediction.serving import Serving
 
@@ -127,9 +130,7 @@ def predict_claimed(
         If the database cannot be reached. None has an outcome then, as far as one can tell.
     """
     outcomes = _outcomes(serving, pace, claimed, remaining_time)
-    if outcomes:
-        _record(serving, outcomes)
-    decided = {outcome.prediction_id for outcome in outcomes}
+    decided = {outcome.prediction_id for some in _together(outcomes) for outcome in _record(serving, some)}
     return {one.prediction_id for one in claimed if one.prediction_id not in decided}
 
 
@@ -142,7 +143,8 @@ def _outcomes(
     count = max(1, pace.affordable(remaining_time()))
     began = perf_counter()
     while count and (first := next(fetched, None)) is not None:
-        tried, made = outcomes_of(serving.model, chain([first], islice(fetched, count - 1)), remaining_time())
+        some = chain([first], islice(fetched, count - 1))
+        tried, made = outcomes_of(serving.model, some, remaining_time(), serving.inputs_bucket)
         outcomes += made
         ended = perf_counter()
         pace.note(tried, (ended - began) * 1000)
@@ -184,7 +186,10 @@ def _fetch(bucket: Bucket | None, one: ClaimedPrediction) -> ClaimedPrediction |
 
 
 def outcomes_of(
-    model: Model, claimed: Iterable[ClaimedPrediction | Failure], milliseconds: float
+    model: Model,
+    claimed: Iterable[ClaimedPrediction | Failure],
+    milliseconds: float,
+    inputs_bucket: Bucket | None = None,
 ) -> tuple[int, list[Success | Failure]]:
     """Decode and predict, in one run of the model, for as long as there is time.
 
@@ -196,6 +201,8 @@ def outcomes_of(
         The predictions to make; failures are passed through. Those that there is no time to decode are not taken.
     milliseconds
         The time that is left.
+    inputs_bucket
+        The bucket for what is large; None if the ledger stores it itself.
 
     Returns
     -------
@@ -208,6 +215,7 @@ def outcomes_of(
     started = perf_counter()
     tried = 0
     instances: dict[UUID, Instance] = {}
+    owners: dict[UUID, str] = {}
     failures: list[Failure] = []
     for one in claimed:
         tried += 1
@@ -216,6 +224,7 @@ def outcomes_of(
             continue
         try:
             instances[one.prediction_id] = _decode(model, one)
+            owners[one.prediction_id] = one.user_id
         except InputError as error:
             failures.append(_failure(one.prediction_id, str(error)))
         except MemoryError:
@@ -252,6 +261,7 @@ def outcomes_of(
                     predicted_value=answer.predicted_value,
                     duration_ms=duration_ms,
                     outputs=None if answer.outputs is None else dict(answer.outputs),
+                    large=new_outputs(answer.large, inputs_bucket, owners[prediction_id]),
                 )
             )
     return tried, [*failures, *successes]
@@ -273,9 +283,33 @@ def _decode(model: Model, one: ClaimedPrediction) -> Instance:
     return model.decode_image(one.content or b"")
 
 
-def _record(serving: Serving, outcomes: Sequence[Success | Failure]) -> None:
+def _together(outcomes: Iterable[Success | Failure]) -> Iterator[Sequence[Success | Failure]]:
+    """Yield the outcomes that are committed together: all, but for those with outputs that make too much."""
+    some: list[Success | Failure] = []
+    size = 0
+    for outcome in outcomes:
+        own = sum(one.size for one in _large([outcome]))
+        if some and size + own > MAX_STORED_BYTES:
+            yield some
+            some, size = [], 0
+        some.append(outcome)
+        size += own
+    if some:
+        yield some
+
+
+def _large(outcomes: Iterable[Success | Failure]) -> list[NewOutput]:
+    return [one for outcome in outcomes if isinstance(outcome, Success) for one in outcome.large]
+
+
+def _record(serving: Serving, outcomes: Sequence[Success | Failure]) -> Sequence[Success | Failure]:
+    """Commit outcomes, and return those that are committed."""
     started = perf_counter()
-    decided_before = _complete(serving, outcomes)
+    try:
+        decided_before = _complete(serving, outcomes)
+    except ObjectStoreUnavailableError as error:
+        logger.error("object storage cannot be reached", reason=str(error))
+        return ()
     store_ms = round((perf_counter() - started) * 1000, 3)
     logger.info_each(
         [_line(outcome, decided_before) for outcome in outcomes],
@@ -284,12 +318,18 @@ def _record(serving: Serving, outcomes: Sequence[Success | Failure]) -> None:
         batch=len(outcomes),
         store_ms=store_ms,
     )
+    return outcomes
 
 
 def _complete(serving: Serving, outcomes: Sequence[Success | Failure]) -> set[UUID]:
     """Commit outcomes together. One that the database refuses fails by itself: its neighbours are stored without it."""
+    outputs = _large(outcomes)
+    decided_before: set[UUID] = set()
     try:
-        return set(serving.ledger.complete(serving.identity, outcomes))
+        with InputObjects(serving.inputs_bucket, (), serving.ledger, outputs) as objects:
+            decided_before = set(serving.ledger.complete(serving.identity, outcomes))
+            unused = _large(one for one in outcomes if one.prediction_id in decided_before)
+            objects.remove(one.output_id for one in unused)
     except LedgerUnavailableError:
         raise
     except LedgerError as error:
@@ -301,6 +341,7 @@ def _complete(serving: Serving, outcomes: Sequence[Success | Failure]) -> set[UU
             raise
         logger.warning("an answer cannot be stored", prediction_id=str(outcome.prediction_id), reason=str(error))
         return _complete(serving, [Failure(outcome.prediction_id, "The model's answer cannot be stored.")])
+    return decided_before
 
 
 def _line(outcome: Success | Failure, decided_before: set[UUID]) -> tuple[str, Mapping[str, object]]:

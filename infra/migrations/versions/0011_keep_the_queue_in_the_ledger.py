@@ -9,7 +9,7 @@ The migration only expands the schema. Functions on Lambda read and write neithe
 from alembic import op
 
 revision = "0011"
-down_revision = "0009"
+down_revision = "0010"
 
 _STATEMENTS = (
     "ALTER TABLE predictions ADD COLUMN attempts smallint",

@@ -76,33 +76,44 @@ def large_outputs(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A model whose output is as large as its image."""
     folder = package(tmp_path, pixels(["batch", 1, "height", "width"]), task="regression")
     environment.setenv("MODEL", str(folder))
+    environment.setenv("MAX_IMAGE_PIXELS", "50000000")
+
+
+def plain(side: int) -> bytes:
+    """Return a black PNG."""
+    file = BytesIO()
+    Image.new("L", (side, side)).save(file, "PNG")
+    return file.getvalue()
 
 
 @pytest.mark.usefixtures("large_outputs")
-def test_an_output_that_no_answer_holds_is_refused(api: httpx.Client, queue: Queue) -> None:
+def test_an_output_that_cannot_be_stored_is_refused(api: httpx.Client, queue: Queue) -> None:
     assert queue is not None
-    answer = send(api, picture(600))
+    answer = send(api, plain(2900))
 
     assert answer.status_code == 413
-    assert "at most 5500000" in answer.json()["detail"]
+    assert "at most 33554432" in answer.json()["detail"]
     assert listed(api) == []
 
 
 @pytest.mark.usefixtures("large_outputs")
 def test_a_queued_prediction_with_such_an_output_fails_alone(api: httpx.Client, queue: Queue) -> None:
-    small, large = (send(api, picture(side), prefer="respond-async").json()["prediction_id"] for side in (9, 600))
+    small, large = (send(api, plain(side), prefer="respond-async").json()["prediction_id"] for side in (9, 2900))
 
     assert queue.deliver() == []
 
     assert read(api, small)["status"] == "succeeded"
     assert read(api, large)["status"] == "failed"
-    assert "at most 5500000" in read(api, large)["error"]
+    assert "at most 33554432" in read(api, large)["error"]
 
 
 @pytest.mark.usefixtures("large_outputs")
-def test_an_image_that_does_not_fit_beside_the_output_is_a_reference(api: httpx.Client, queue: Queue) -> None:
+def test_an_image_that_does_not_fit_beside_the_output_is_a_reference(
+    environment: pytest.MonkeyPatch, api: httpx.Client, queue: Queue
+) -> None:
     assert queue is not None
-    image = picture(350) + bytes(2_800_000)  # what comes after a PNG's end is no part of the picture
+    environment.setenv("MAX_INLINE_BYTES", "4000000")
+    image = picture(199) + bytes(3_600_000)  # what comes after a PNG's end is no part of the picture
     made = send(api, image).json()["prediction_id"]
 
     record = read(api, made)

@@ -77,16 +77,16 @@ def test_a_key_of_a_queued_request_is_replayed(api: httpx.Client, queue: Queue) 
     assert api.get(f"/prediction/{first.json()['prediction_id']}/input").text == AS_SENT
 
 
-def test_outputs_that_no_answer_holds_fail_and_name_the_key_that_helps(
+def test_outputs_that_cannot_be_stored_fail_and_name_the_key_that_helps(
     environment: pytest.MonkeyPatch, api: httpx.Client, queue: Queue, tmp_path: Path
 ) -> None:
     environment.setenv("MODEL", str(package(tmp_path, long_series(), task="tensors", batched=False)))
-    large, small = send(api, {"count": [1_000_000]}), send(api, {"count": [3]})
+    large, small = send(api, {"count": [2_200_000]}), send(api, {"count": [3]})
 
     assert queue.deliver() == []
 
     assert read(api, large)["status"] == "failed"
-    assert "at most 5500000" in read(api, large)["error"]
+    assert "at most 33554432" in read(api, large)["error"]
     assert '"keep"' in read(api, large)["error"]
     assert read(api, small)["status"] == "succeeded"
 

@@ -36,7 +36,7 @@ def event(name: str) -> dict[str, object]:
     return read
 
 
-@pytest.mark.parametrize("name", ["get_prediction", "get_input"])
+@pytest.mark.parametrize("name", ["get_prediction", "get_input", "get_output"])
 def test_the_record_that_an_event_reads_is_a_prediction_of_the_sample_image(
     ledger: Ledger, database_url: str, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -62,10 +62,10 @@ def test_a_scheduled_event_finds_a_prediction_whose_message_was_lost(ledger: Led
 
 def test_no_other_event_has_anything_made_for_it(ledger: Ledger, database_url: str) -> None:
     for path in FOLDER.glob("*.json"):
-        if path.stem not in {"get_prediction", "get_input", "delete_prediction", "worker", "sweep"}:
+        if path.stem not in {"get_prediction", "get_input", "get_output", "delete_prediction", "worker", "sweep"}:
             make_samples(database_url, event(path.stem))
     make_samples(database_url, {"Records": [{"body": "of my own"}], "pathParameters": {"prediction_id": QUEUED_ID}})
-    assert ledger.known_inputs([]) == set()
+    assert ledger.known_objects([]) == set()
     assert ledger.count_inputs_in_database() == (0, 0)
 
 
