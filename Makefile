@@ -16,6 +16,10 @@ install = ASKED='$(ASKED)' sh infra/virtualenv.sh install $(@D) '$(PYTHON)'
 unless-works = $(shell sh infra/virtualenv.sh works $(1) '$(ASKED)' || echo always)
 .PHONY: always
 
+# The apps that the benchmarks compare with, each in a virtual environment of its own.
+COMPARED := .venv-plain/plain_app.installed .venv-by-hand/by_hand_app.installed \
+	.venv-litserve/litserve_app.installed .venv-bentoml/bentoml_app.installed
+
 include infra/build.mk
 
 .PHONY: help serve psql test test-fast test-fuzz test-faults test-export test-clients test-snippets bench lint format openapi requirements clean
@@ -23,7 +27,7 @@ include infra/build.mk
 help:  ## Show this list.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
-serve: $(VENV)/serve.installed  ## Serve the API on http://127.0.0.1:3000 with its own database.
+serve: $(VENV)/serve.installed  ## Serve the API on http://127.0.0.1:3000 with its own database; SERVER=batching in batches.
 	@exec $(BIN)/python -m local
 
 psql: $(VENV)/serve.installed  ## Open the ledger's database in psql; ARGS="-c 'SELECT ...'" runs one statement.
@@ -50,8 +54,8 @@ test-clients: $(VENV)/test.installed  ## Call a running server with unmodified c
 test-snippets: $(VENV)/test.installed  ## Run each of the README's Python snippets with only its own library installed (3 GB).
 	@FRESH_ENVIRONMENTS=1 $(BIN)/python -m pytest tests/e2e/test_snippets.py $(ARGS)
 
-bench: $(VENV)/test.installed .venv-plain/plain_app.installed  ## Run the benchmarks and print their ratios as a table.
-	@PLAIN_PYTHON=.venv-plain/bin/python $(BIN)/python -m tests.benchmarks $(ARGS)
+bench: $(VENV)/test.installed $(COMPARED)  ## Run the benchmarks and print their ratios as a table.
+	@$(BIN)/python -m tests.benchmarks $(ARGS)
 
 lint: $(VENV)/lint.installed  ## Check style, types, layers, the template and the generated files.
 	@$(BIN)/ruff format --check .
@@ -61,6 +65,7 @@ lint: $(VENV)/lint.installed  ## Check style, types, layers, the template and th
 	@$(BIN)/cfn-lint template.yaml infra/*.yaml
 	@$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	@$(BIN)/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
+	@$(BIN)/kubernetes-validate --strict --quiet local/server/kubernetes.yaml
 	@$(BIN)/check-jsonschema --builtin-schema vendor.github-issue-forms .github/ISSUE_TEMPLATE/*.yml
 	@$(BIN)/python -m infra.openapi --check
 
@@ -75,7 +80,7 @@ requirements: $(VENV)/build.installed  ## Compile the dependency groups to hash-
 	@$(BIN)/python -m infra.requirements $(if $(filter-out 0,$(UPGRADE)),--upgrade)
 
 clean:  ## Remove everything installed and built, but not the data in .ledger/.
-	rm -rf .venv .venv-lambda .venv-train .venv-plain .venv-clients .venv-deploy .aws-sam .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-lambda .venv-train .venv-plain .venv-by-hand .venv-litserve .venv-bentoml .venv-clients .venv-deploy .aws-sam .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 # serve, build, test and lint share one virtual environment: their files pin the same versions, so each may be installed
 # over another.
@@ -83,9 +88,12 @@ $(VENV)/%.installed: requirements/%.txt $(call unless-works,$(VENV))
 	@$(install) $<
 	@touch $@
 
-# Training and the benchmarks' plain app have their own virtual environments, because both need TensorFlow (1.7 GB).
+# Training and what the benchmarks compare with have virtual environments of their own. TensorFlow alone has 1.7 GB.
 .venv-train/train.installed: requirements/train.txt $(call unless-works,.venv-train)
 .venv-plain/plain_app.installed: requirements/plain_app.txt $(call unless-works,.venv-plain)
-.venv-train/train.installed .venv-plain/plain_app.installed:
+.venv-by-hand/by_hand_app.installed: requirements/by_hand_app.txt $(call unless-works,.venv-by-hand)
+.venv-litserve/litserve_app.installed: requirements/litserve_app.txt $(call unless-works,.venv-litserve)
+.venv-bentoml/bentoml_app.installed: requirements/bentoml_app.txt $(call unless-works,.venv-bentoml)
+.venv-train/train.installed $(COMPARED):
 	@$(install) $<
 	@touch $@

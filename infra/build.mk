@@ -18,10 +18,10 @@ build: .venv-deploy/deploy.installed $(VENV)/build.installed  ## Build the packa
 	@$(BIN)/python -m infra.build --sizes .aws-sam/build
 
 test-artifacts: $(VENV)/test.installed $(VENV)/build.installed .venv-deploy/deploy.installed  ## Run the built packages under Lambda's runtime client and emulator.
-	@$(BIN)/python -m pytest tests/artifacts --ignore tests/artifacts/test_containers.py $(ARGS)
+	@$(BIN)/python -m pytest tests/artifacts --ignore tests/artifacts/test_containers.py --ignore tests/artifacts/test_images.py $(ARGS)
 
 test-sam: $(VENV)/test.installed $(VENV)/build.installed .venv-deploy/deploy.installed  ## Run the built packages in containers, with sam local and Docker.
-	@$(BIN)/python -m pytest tests/artifacts/test_containers.py $(ARGS)
+	@$(BIN)/python -m pytest tests/artifacts/test_containers.py tests/artifacts/test_images.py $(ARGS)
 
 # FUNCTION is a function's name in template.yaml; EVENT is a file's name in local/events, without .json.
 sam-invoke: $(VENV)/serve.installed  ## Run an event in a container: FUNCTION=PredictFunction EVENT=predict.

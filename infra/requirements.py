@@ -34,6 +34,9 @@ FUNCTIONS = (
 CLIENTS = ("generators", "browser", "tritonclient", "kserve", "openinference", "mlserver")
 """The clients that `make test-clients` tries. Nothing is shared between them, nor with what is deployed."""
 
+COMPARED = ("plain_app", "by_hand_app", "litserve_app", "bentoml_app")
+"""What the benchmarks compare with. Nothing is shared between them, nor with what is deployed."""
+
 
 def compile_group(group: str, output: Path, *options: str, python: str = "3.11") -> None:
     """Compile one group of pyproject.toml into `output`, and keep the versions there unless `options` say otherwise."""
@@ -59,13 +62,16 @@ def main(arguments: list[str]) -> None:
     for group in DEVELOPMENT:
         compile_group(group, Path(f"requirements/{group}.txt"), *within)
     compile_group("train", Path("requirements/train.txt"), *arguments)
-    compile_group("plain_app", Path("requirements/plain_app.txt"), *arguments)
+    for app in COMPARED:
+        compile_group(app, Path(f"requirements/{app}.txt"), *arguments)
     compile_group("deploy", Path("requirements/deploy.txt"), *arguments)
     compile_group("audit", Path("requirements/audit.txt"), *arguments, python="3.13")
     compile_group("runtime", Path("requirements/runtime.txt"), *arguments, python="3.13")
+    compile_group("batching", Path("requirements/batching.txt"), *within, python="3.13")
     # onnxruntime-gpu replaces onnxruntime: both install the same module, so only one may be in the file.
     without = ("--no-emit-package", "onnxruntime")
-    compile_group("gpu", Path("requirements/gpu.txt"), *within, *without, python="3.13")
+    for group in ("gpu", "gpu_benchmark"):
+        compile_group(group, Path(f"requirements/{group}.txt"), *within, *without, python="3.13")
     for client in CLIENTS:
         compile_group(f"client_{client}", Path(f"tests/clients/requirements/{client}.txt"), *arguments)
     for group in FUNCTIONS:

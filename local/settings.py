@@ -15,10 +15,14 @@ _LARGEST_PORT = 65535
 _MOST_ENVIRONMENTS = 64
 
 
+def cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def default_environments() -> int:
     """Return how many execution environments of one function this machine can keep busy: one per core, 2 to 8."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(max(cores, 2), 8)
+    return min(max(cores(), 2), 8)
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,10 @@ class Settings:
     auth: bool = False
     """Whether routes that the template protects ask for a token, and functions know of it; `on` or `off`."""
 
+    batches: bool = False
+    """Whether the server that batches serves, in place of the look-alikes of API Gateway and Lambda: `SERVER=batching`
+    in place of `SERVER=lambda`."""
+
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
         """Read the settings. An empty variable counts as not set.
@@ -61,30 +69,56 @@ class Settings:
         CannotServeError
             If a variable has a value that is not allowed. The message names the variable.
         """
-        names = environment.get("ALLOWED_HOSTS") or ""
         return cls(
             host=environment.get("HOST") or cls.host,
-            port=_whole_number(environment, "PORT", cls.port, least=0, most=_LARGEST_PORT),
-            allowed_hosts=tuple(name for text in names.split(",") if (name := text.strip())),
+            port=whole_number(environment, "PORT", cls.port, least=0, most=_LARGEST_PORT),
+            allowed_hosts=names(environment, "ALLOWED_HOSTS"),
             ledger_home=Path(environment.get("LEDGER_HOME") or cls.ledger_home),
             database_url=environment.get("DATABASE_URL") or cls.database_url,
             model=environment.get("MODEL") or cls.model,
-            environments=_whole_number(
+            environments=whole_number(
                 environment, "ENVIRONMENTS", default_environments(), least=1, most=_MOST_ENVIRONMENTS
             ),
             template=Path(environment.get("TEMPLATE") or cls.template),
-            auth=_switch(environment, "AUTH"),
+            auth=switch(environment, "AUTH"),
+            batches=_server(environment) == "batching",
         )
 
 
-def _switch(environment: Mapping[str, str], name: str) -> bool:
+def _server(environment: Mapping[str, str]) -> str:
+    name = environment.get("SERVER") or "lambda"
+    if name not in {"lambda", "batching"}:
+        raise CannotServeError(f"SERVER={name!r}: it must be lambda or batching")
+    return name
+
+
+def names(environment: Mapping[str, str], name: str) -> tuple[str, ...]:
+    """Return what a variable has, separated by commas."""
+    return tuple(one for text in (environment.get(name) or "").split(",") if (one := text.strip()))
+
+
+def switch(environment: Mapping[str, str], name: str) -> bool:
+    """Return whether a variable is `on`.
+
+    Raises
+    ------
+    CannotServeError
+        If it is neither `on` nor `off`.
+    """
     text = environment.get(name) or "off"
     if text not in {"off", "on"}:
         raise CannotServeError(f"{name}={text!r}: it must be off or on")
     return text == "on"
 
 
-def _whole_number(environment: Mapping[str, str], name: str, default: int, *, least: int, most: int) -> int:
+def whole_number(environment: Mapping[str, str], name: str, default: int, *, least: int, most: int) -> int:
+    """Return a variable as a number; the default if it is not set, or empty.
+
+    Raises
+    ------
+    CannotServeError
+        If it is no whole number, or out of range.
+    """
     text = environment.get(name)
     if not text:
         return default

@@ -133,19 +133,31 @@ def _answer(package: ModelPackage) -> str:
 
 def _print_image_input(wanted: ImageInput) -> None:
     size = "its own size" if wanted.height is None else f"{wanted.height} x {wanted.width} pixels (height x width)"
+    if wanted.edges is not None:
+        size = "its own shape"
+    if wanted.stride is not None:
+        size = f"at most {size}"
     scaled = f"(pixel * {wanted.rescale_factor:.6g} - {_numbers(wanted.mean)}) / {_numbers(wanted.std)}"
     print("\nThe API takes an image")
     print(f"  sent as     {', '.join(SUPPORTED_CONTENT_TYPES)}")
     print(f"  becomes     {wanted.color}, {size}, {wanted.resample} resampling")
-    if wanted.height is not None:
+    if wanted.height is not None or wanted.edges is not None:
         print(f"  fitted by   {_fitting(wanted)}")
     print(f"  each value  {scaled}")
     print(f"  curl -F file=@image.png {_URL}")
 
 
 def _fitting(wanted: ImageInput) -> str:
+    if wanted.edges is not None:
+        longest = f"{wanted.edges.longest} pixels at the longer edge"
+        return (
+            longest
+            if wanted.edges.shortest is None
+            else f"{wanted.edges.shortest} at the shorter edge, at most {longest}"
+        )
     if wanted.fit == "letterbox":
-        return f"letterbox, filled up with {', '.join(map(str, wanted.pad_color))}"
+        multiple = f" to a multiple of {wanted.stride}" if wanted.stride is not None else ""
+        return f"letterbox, filled up{multiple} with {', '.join(map(str, wanted.pad_color))}"
     match wanted.resized_to:
         case None:
             return "stretching"

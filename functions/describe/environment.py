@@ -1,11 +1,10 @@
 """What the function needs for its answers, created once for all its events."""
 
 from functools import cache
-from http import HTTPStatus
 from typing import NamedTuple
 
 from functions.describe.served_model import ServedModel
-from functions.shared.api.problems import RETRY_AFTER_SECONDS, Problem
+from functions.shared.api.problems import Problem, unavailable
 from functions.shared.inference.errors import InferenceError
 from functions.shared.inference.package import ModelPackage
 from functions.shared.ledger.ledger import Ledger
@@ -47,11 +46,10 @@ def package_or_problem() -> ModelPackage:
         return environment().model.package
     except InferenceError as error:
         logger.error("the model cannot be read", reason=str(error))
-        raise unavailable([("/model", "the model cannot be read")]) from error
+        raise unreachable([("/model", "the model cannot be read")]) from error
 
 
-def unavailable(errors: list[tuple[str, str]]) -> Problem:
+def unreachable(errors: list[tuple[str, str]]) -> Problem:
     """Make the answer that something cannot be reached: pointers, and what of each is wrong."""
     detail = f"{' and '.join(what for _, what in errors).capitalize()}."
-    wait = {"Retry-After": str(RETRY_AFTER_SECONDS)}
-    return Problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, errors=errors, headers=wait)
+    return unavailable(detail, errors=errors)

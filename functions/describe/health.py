@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 from pydantic import ConfigDict, Field
 
-from functions.describe.environment import environment, unavailable
+from functions.describe.environment import environment, unreachable
 from functions.shared.api.documentation import problems
 from functions.shared.api.negotiation import require_accepts
 from functions.shared.api.query_fields import QueryFields
@@ -48,5 +48,5 @@ async def health(
             logger.error("the database does not answer", reason=str(error))
             failures.append(("/database", "the database does not answer"))
     if failures:
-        raise unavailable(failures)
+        raise unreachable(failures)
     return answers

@@ -14,11 +14,26 @@ from functions.describe.open_inference_documents import (
 )
 from functions.shared.api.auth import caller
 from functions.shared.api.open_inference import MODEL, VERSION, errors, require_model
+from functions.shared.api.problems import Problem
 from functions.shared.inference.package import ModelPackage
 
 _MODEL: Final = "/v2/models/{name}"
 _VERSION: Final = _MODEL + "/versions/{version}"
 _OTHER_METHODS: Final = ["DELETE", "GET", "OPTIONS", "PATCH", "PUT"]
+_ALL_METHODS: Final = [*_OTHER_METHODS, "HEAD", "POST"]
+
+_SHARED_MEMORY: Final = "Shared memory is not served: send the tensors in the request, in JSON or in binary."
+_NOT_SERVED: Final = {
+    "repository": (
+        "Models are not loaded or unloaded by requests: a deployment serves the one model that its setting MODEL "
+        "names. GET /v1/models lists it, GET /v2/models/{name}/ready says whether it can be asked."
+    ),
+    "systemsharedmemory": _SHARED_MEMORY,
+    "cudasharedmemory": _SHARED_MEMORY,
+    "trace": "Traces are not served: the log has a line for each prediction.",
+    "logging": "The log's settings are those of the deployment: LOG_LEVEL.",
+}
+"""Extensions of Triton by the start of their path, and what is said to who asks for them."""
 
 Described = dict[str, Any]
 
@@ -108,4 +123,12 @@ def open_inference_routes(
         """200 when the model can be asked (version 1 of the protocol)."""
         return {"name": asked(request).name, "ready": True}
 
+    for extension in _NOT_SERVED:
+        for path in (f"/v2/{extension}", f"/v2/{extension}/{{rest:path}}"):
+            router.add_api_route(path, not_served, methods=_ALL_METHODS, include_in_schema=False)
     return router
+
+
+async def not_served(request: Request) -> None:
+    """Name what is served instead of an extension of Triton that this service does not have."""
+    raise Problem(HTTPStatus.NOT_FOUND, _NOT_SERVED[request.scope["path"].split("/")[2]])

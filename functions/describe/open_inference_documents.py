@@ -9,16 +9,18 @@ from typing import Any, Final
 from functions.shared.api.app import VERSION
 from functions.shared.inference.datatypes import DATATYPES
 from functions.shared.inference.onnx_file import OutputSpec, TensorSpec
-from functions.shared.inference.package import ModelPackage
+from functions.shared.inference.package import ImageInput, ModelPackage
 
 NAME: Final = "triton"
 """The server's name: clients of Triton look for it before they go on."""
 
-EXTENSIONS: Final = ("binary_tensor_data", "model_configuration", "statistics")
+EXTENSIONS: Final = ("binary_tensor_data", "classification", "model_configuration", "statistics")
 """The extensions of the protocol that this service has, by Triton's names."""
 
 PLATFORM: Final = "onnxruntime_onnx"
 """What Triton calls a model in ONNX."""
+
+_FORMATS: Final = {"NCHW": "FORMAT_NCHW", "NHWC": "FORMAT_NHWC"}
 
 Document = dict[str, Any]
 
@@ -48,16 +50,22 @@ def config_document(package: ModelPackage, max_batch_inputs: int) -> Document:
     batched = package.input.rows is None
     metadata = metadata_document(package)
 
+    wanted = package.input
+    layout = wanted.layout if isinstance(wanted, ImageInput) else ""
+
     def described(tensor: Document) -> Document:
         dims = tensor["shape"][1:] if batched else tensor["shape"]
         return {"name": tensor["name"], "data_type": _config_type(tensor["datatype"]), "dims": dims}
+
+    def input_described(tensor: Document) -> Document:
+        return described(tensor) | {"format": _FORMATS.get(layout, "FORMAT_NONE"), "optional": False}
 
     return {
         "name": package.name,
         "platform": PLATFORM,
         "backend": "onnxruntime",
         "max_batch_size": max_batch_inputs if batched else 0,
-        "input": [described(tensor) for tensor in metadata["inputs"]],
+        "input": [input_described(tensor) for tensor in metadata["inputs"]],
         "output": [described(tensor) for tensor in metadata["outputs"]],
     }
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 from uuid import UUID
 
 from fastapi import Response
@@ -23,44 +23,59 @@ Respond: TypeAlias = Callable[[Outputs, Sequence[UUID]], InferResponse]
 """Makes an answer from the outputs and the ids of the predictions. Raises `Problem` if it cannot be made."""
 
 
-def answer(serving: Serving, inputs: Sequence[Input], user_id: str, key: str | None, respond: Respond) -> Response:
-    """Predict and store the rows of a request, all or none, and answer it.
+class Asked(NamedTuple):
+    """A request for rows, which are predicted and stored all or none, and how its route answers it.
 
-    Parameters
+    Attributes
     ----------
     serving
         The model and the ledger.
-    inputs
-        The rows.
-    user_id
-        Their owner.
-    key
-        The caller's `Idempotency-Key`.
+    request
+        What it asks for: the rows are inputs of the request.
     respond
-        Makes the answer, before anything is stored.
-
-    Raises
-    ------
-    Problem
-        If an input is refused, or the answer cannot be made.
-    Exception
-        Another reason why nothing is stored, which `functions.shared.api.problems` answers.
+        Makes the answer.
     """
-    asked = PredictionRequest(tuple(inputs), user_id, key, batch=True)
-    [outcome] = predict(serving, [asked], keep_outputs=True)
+
+    serving: Serving
+    request: PredictionRequest
+    respond: Respond
+
+    def predicted(self, made: Predicted) -> Response:
+        """Return the answer to predictions that are to be stored. Raises `Problem` if it cannot be made.
+
+        Parameters
+        ----------
+        made
+            With its outputs.
+        """
+        return _response(self.respond(made.outputs, [one.prediction_id for one in made.records]))
+
+    def nothing_stored(self, outcome: Replay | Refusal) -> Response:
+        """Return the answer to a request that stores nothing: repeat that of its key, or raise what was wrong.
+
+        Raises
+        ------
+        Problem
+            If an input is refused, or the answer cannot be made.
+        Exception
+            The refusal's own error, which `functions.shared.api.problems` answers.
+        """
+        inputs = [one for one in self.request.inputs if isinstance(one, Input)]
+        if isinstance(outcome, Replay):
+            return _replayed(self.serving, inputs, outcome, self.respond)
+        if isinstance(outcome.error, RefusedInputsError):
+            raise refused(outcome.error, len(inputs)) from outcome.error
+        raise outcome.error
+
+
+def answer(asked: Asked) -> Response:
+    """Predict and store the rows of a request, and answer it. Errors as in `Asked`."""
+    [outcome] = predict(asked.serving, [asked.request], keep_outputs=True)
     if not isinstance(outcome, Predicted):
-        return _nothing_stored(serving, inputs, outcome, respond)
-    response = _response(respond(outcome.outputs, [one.prediction_id for one in outcome.records]))
-    [other] = store(serving, [outcome])
-    return response if other is None else _nothing_stored(serving, inputs, other, respond)
-
-
-def _nothing_stored(serving: Serving, inputs: Sequence[Input], outcome: Replay | Refusal, respond: Respond) -> Response:
-    if isinstance(outcome, Replay):
-        return _replayed(serving, inputs, outcome, respond)
-    if isinstance(outcome.error, RefusedInputsError):
-        raise refused(outcome.error, len(inputs)) from outcome.error
-    raise outcome.error
+        return asked.nothing_stored(outcome)
+    response = asked.predicted(outcome)  # before anything is stored
+    [other] = store(asked.serving, [outcome])
+    return response if other is None else asked.nothing_stored(other)
 
 
 def _replayed(serving: Serving, inputs: Sequence[Input], replay: Replay, respond: Respond) -> Response:

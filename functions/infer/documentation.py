@@ -22,7 +22,20 @@ _TENSOR: Final[dict[str, Any]] = {
 _REQUESTED: Final[dict[str, Any]] = {
     "type": "object",
     "required": ["name"],
-    "properties": {"name": {"type": "string"}, "parameters": _PARAMETERS},
+    "properties": {
+        "name": {"type": "string"},
+        "parameters": _PARAMETERS
+        | {
+            "properties": {
+                "binary_data": {"type": "boolean"},
+                "classification": {
+                    "type": "integer",
+                    "minimum": 0,
+                    "description": "How many of the largest values are answered as texts, `value:index:label`.",
+                },
+            }
+        },
+    },
 }
 _USER: Final = text_schema(MAX_USER_ID_LENGTH, example=ANONYMOUS)
 _REQUEST: Final[dict[str, Any]] = {

@@ -1,17 +1,16 @@
 """Answer inference requests of the Open Inference Protocol: predict each row, store it, then answer."""
 
 from functools import cache
-from typing import Final, NamedTuple
+from typing import Final
 
 from fastapi import APIRouter, Request, Response
 
-from functions.infer import v1, v2
 from functions.infer.answers import answer
+from functions.infer.asked import Environment, ask_v1, ask_v2
 from functions.infer.documentation import INFER, INFERRED, PREDICT, PREDICTED
-from functions.infer.received import Limits, Received, named_user, receive
+from functions.infer.received import Limits
 from functions.shared.api.app import create_app, create_handler
-from functions.shared.api.auth import owner
-from functions.shared.api.open_inference import HEADER_LENGTH, MODEL, VERSION, answer_in_protocol, errors
+from functions.shared.api.open_inference import MODEL, VERSION, answer_in_protocol, errors
 from functions.shared.execution_environment import on_lambda
 from functions.shared.log import start_logging
 from functions.shared.prediction.serving import Serving
@@ -20,14 +19,6 @@ from functions.shared.settings import InferSettings
 router = APIRouter(tags=["Open Inference Protocol"])
 
 _ERRORS: Final = errors(400, 401, 403, 404, 409, 413, 415, 429, 503)
-
-
-class Environment(NamedTuple):
-    """What an execution environment creates once, for all its events."""
-
-    token_required: bool
-    limits: Limits
-    serving: Serving
 
 
 @cache
@@ -45,13 +36,7 @@ async def infer(request: Request) -> Response:
 
     `parameters.prediction_ids` of the answer has their ids, in the order of the rows.
     """
-    env = environment()
-    received = await _receive(env, request)
-    served = env.serving.identity
-    header_length = request.headers.get(HEADER_LENGTH)
-    asked = v2.read(received.body, header_length, env.serving.model, served, env.limits.rows)
-    user_id = owner(named_user(asked.user_id), received.subject)
-    return answer(env.serving, asked.inputs, user_id, received.key, asked.respond)
+    return answer(ask_v2(environment(), request, await request.body()))
 
 
 @router.post(
@@ -70,15 +55,7 @@ async def predict_v1(request: Request) -> Response:
 
     An instance is a feature vector, an object of tensors by name, or an image file as `{"b64": "…"}`.
     """
-    env = environment()
-    received = await _receive(env, request)
-    asked = v1.parse_instances(received.body, env.serving.model.package, env.limits.rows)
-    user_id = owner(named_user(asked.user_id), received.subject)
-    return answer(env.serving, asked.inputs, user_id, received.key, v1.make_predictions)
-
-
-async def _receive(env: Environment, request: Request) -> Received:
-    return await receive(request, served=env.serving.identity, token_required=env.token_required, limits=env.limits)
+    return answer(ask_v1(environment(), request, await request.body()))
 
 
 handler = create_handler(answer_in_protocol(create_app(router)))

@@ -42,8 +42,8 @@ class Received(NamedTuple):
     key: str | None
 
 
-async def receive(request: Request, *, served: ModelIdentity, token_required: bool, limits: Limits) -> Received:
-    """Read a request.
+def receive(request: Request, body: bytes, *, served: ModelIdentity, token_required: bool, limits: Limits) -> Received:
+    """Read a request. Its body is as it arrived.
 
     The protocol's clients send no content type, the one of binary or the one of JSON, whatever the body is: the header
     `Inference-Header-Content-Length` alone tells it.
@@ -62,7 +62,6 @@ async def receive(request: Request, *, served: ModelIdentity, token_required: bo
     if contenttype and contenttype not in _TAKEN and not contenttype.endswith("+json"):
         detail = f"The body has the content type {contenttype[:100]!r}: send {' or '.join(_TAKEN)}."
         raise Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, detail, headers={"Accept-Post": ", ".join(_TAKEN)})
-    body = await request.body()
     if len(body) > limits.body_bytes:
         detail = f"The body is {len(body)} bytes long; at most {limits.body_bytes} are allowed."
         raise Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail)

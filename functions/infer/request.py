@@ -1,7 +1,8 @@
 """Read an inference request: JSON alone, or JSON followed by the tensors in binary.
 
 Sources: Open Inference Protocol, "Inference Request JSON Object"; Triton Inference Server, "Binary Tensor Data
-Extension" for `Inference-Header-Content-Length`, `binary_data_size`, `binary_data` and `binary_data_output`.
+Extension" for `Inference-Header-Content-Length`, `binary_data_size`, `binary_data` and `binary_data_output`, and
+"Classification Extension" for `classification`.
 """
 
 import json
@@ -43,10 +44,21 @@ class InputTensor(NamedTuple):
 
 
 class RequestedOutput(NamedTuple):
-    """An output to answer, and whether in binary."""
+    """An output to answer.
+
+    Attributes
+    ----------
+    name
+        Of the output.
+    binary
+        Whether in binary.
+    classes
+        How many of its largest values are answered as texts, instead of the output; 0 for the output itself.
+    """
 
     name: str
     binary: bool
+    classes: int = 0
 
 
 class InferRequest(NamedTuple):
@@ -183,7 +195,8 @@ def _input(value: object, where: str, binary: memoryview, *, in_binary: bool) ->
     where = f"The input {shown(name)}"
     datatype = value.get("datatype")
     if not isinstance(datatype, str) or datatype not in DTYPES:
-        raise refusal(f"{where} has the datatype {shown(datatype)}: it must be one of {', '.join(DTYPES)}.")
+        no_model = "no model with it is served, " if datatype == "BF16" else ""
+        raise refusal(f"{where} has the datatype {shown(datatype)}: {no_model}it must be one of {', '.join(DTYPES)}.")
     shape = value.get("shape")
     if not isinstance(shape, list) or len(shape) > _MAX_RANK or not all(map(_is_length, shape)):
         raise refusal(
@@ -243,15 +256,15 @@ def _outputs(source: Source | None, *, binary: bool) -> tuple[RequestedOutput, .
         name = _name(one, where)
         where = f"The output {shown(name)}"
         parameters = _parameters(one, where)
-        if parameters.get("classification"):
-            raise refusal(
-                f"{where} is asked for as a classification, an extension that this service does not have: leave the "
-                "parameter out, or see the label in GET /prediction/{prediction_id}."
-            )
+        if any(one.startswith("shared_memory") for one in parameters):
+            raise refusal(f"{where} is asked for in shared memory, which this service does not have: leave that out.")
+        classes = parameters.get("classification", 0)
+        if not _is_length(classes):
+            raise refusal(f"{where} has the classification {shown(classes)}: it must be how many classes to answer.")
         if name in outputs:
             raise refusal(f"{where} is asked for twice.")
         in_binary = parameters.get("binary_data", binary)
         if not isinstance(in_binary, bool):
             raise refusal(f"{where} has the binary_data {shown(in_binary)}: it must be true or false.")
-        outputs[name] = RequestedOutput(name, in_binary)
+        outputs[name] = RequestedOutput(name, in_binary, classes)
     return tuple(outputs.values())

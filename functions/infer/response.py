@@ -11,11 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic_core import to_json as json_of
 
+from functions.infer.classes import largest
 from functions.infer.request import InferRequest, RequestedOutput, refusal, shown
 from functions.infer.tensors import to_json
 from functions.shared.api.app import MAX_RESPONSE_BYTES
 from functions.shared.api.open_inference import HEADER_LENGTH
 from functions.shared.api.problems import Problem
+from functions.shared.inference.package import ModelPackage
 from functions.shared.inference.tensor_values import datatype_of, to_binary
 
 # Lambda returns at most 6 MB of text, and binary takes a third more as text (base64).
@@ -47,7 +49,12 @@ def requested_outputs(request: InferRequest, names: Sequence[str]) -> tuple[Requ
 
 
 def make_response(
-    described: Mapping[str, Any], outputs: Sequence[RequestedOutput], arrays: Mapping[str, NDArray[Any]]
+    described: Mapping[str, Any],
+    outputs: Sequence[RequestedOutput],
+    arrays: Mapping[str, NDArray[Any]],
+    package: ModelPackage,
+    *,
+    batched: bool,
 ) -> InferResponse:
     """Write an answer.
 
@@ -59,15 +66,24 @@ def make_response(
         The outputs to answer, in this order.
     arrays
         All outputs of the model, by name.
+    package
+        The model.
+    batched
+        Whether the outputs have a first axis of rows.
 
     Raises
     ------
     Problem
-        400, if an output that JSON cannot hold is asked for in JSON; 413, if the answer would be too large.
+        400, if an output that JSON cannot hold is asked for in JSON, or the classes of one that has none; 413, if the
+        answer would be too large.
     """
     tensors, contents = [], []
     for output in outputs:
         array = arrays[output.name]
+        if output.classes:
+            scores = package.answer.scores
+            labels = package.labels if scores is not None and scores.name == output.name else None
+            array = largest(output, array, labels, batched=batched)
         tensor: dict[str, Any] = {"name": output.name, "datatype": datatype_of(array), "shape": list(array.shape)}
         if output.binary:
             contents.append(to_binary(array))

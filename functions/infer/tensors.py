@@ -26,8 +26,6 @@ def to_array(tensor: InputTensor) -> NDArray[Any]:
         400, if there are more or fewer values than the shape has, or a value is not of the datatype.
     """
     where = f"The input {shown(tensor.name)}"
-    if tensor.datatype == "BF16":
-        raise refusal(f"{where} has the datatype BF16, which no served model takes.")
     count = math.prod(tensor.shape)
     if tensor.content is not None:
         array = _from_binary(tensor.content, tensor.datatype, count, where)

@@ -4,9 +4,7 @@ An instance is one input, without the axis of the batch. Source: KServe, "V1 Pro
 "RESTful API", of which `{"b64": "…"}` is for bytes.
 """
 
-import binascii
 import json
-from base64 import b64decode
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Final, NamedTuple
@@ -19,6 +17,7 @@ from pydantic_core import to_json
 from functions.infer.request import refusal, shown
 from functions.infer.response import InferResponse, fitting
 from functions.shared.api.app import MAX_RESPONSE_BYTES
+from functions.shared.api.base64_text import from_base64
 from functions.shared.api.json_source import Source, decode, parse_items, parse_members
 from functions.shared.api.problems import Problem
 from functions.shared.inference.content_types import sniff_contenttype
@@ -81,14 +80,17 @@ def _input(source: Source, position: int, package: ModelPackage) -> Input:
     if package.takes == "tensors":
         return Input(_JSON, tensors=_named(source, package), form="tensors")
     value = source.value
+    name = package.signature.inputs[0].name
+    if isinstance(value, dict) and value.keys() == {name}:
+        value = value[name]
     if not isinstance(value, dict) or value.keys() != {"b64"} or not isinstance(value["b64"], str):
         raise refusal(
             f'Instance {position} must be {{"b64": "…"}}, an image file in base64, not {shown(value)}. Version 2 '
             "takes the model's own tensor: POST /v2/models/{name}/infer."
         )
     try:
-        content = b64decode(value["b64"], validate=True)
-    except (binascii.Error, ValueError):
+        content = from_base64(value["b64"])
+    except ValueError:  # binascii.Error is one
         raise refusal(f"Instance {position} has a b64 that is no base64.") from None
     return Input(sniff_contenttype(content) or "application/octet-stream", content=content)
 

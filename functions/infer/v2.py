@@ -67,7 +67,8 @@ def read(body: bytes, header_length: str | None, model: Model, served: ModelIden
 
     def respond(made: Outputs, prediction_ids: Sequence[UUID]) -> InferResponse:
         described = _described(request, served) | {"parameters": {"prediction_ids": list(prediction_ids)}}
-        return make_response(described, outputs, model.tensor_rows.join(made))
+        joined = model.tensor_rows.join(made)
+        return make_response(described, outputs, joined, model.package, batched=bool(model.tensor_rows.batched))
 
     inputs = tuple(_input(row, instance) for row, instance in zip(rows, instances, strict=True))
     return Asked(inputs, request.user_id, respond)

@@ -1,12 +1,9 @@
 """Read the inputs of a request: from a form, an image as the body, or JSON (`image` as a data URI, or `features`)."""
 
-import binascii
 import re
-from base64 import b64decode
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from http import HTTPStatus
 from typing import Any, Final, NamedTuple, TypeAlias
-from urllib.parse import unquote
 from uuid import UUID
 
 from fastapi import Request
@@ -14,6 +11,7 @@ from starlette.requests import ClientDisconnect
 
 from functions.predict.batch_problems import BatchProblems
 from functions.predict.multipart import Part, parse_form
+from functions.shared.api.base64_text import from_base64
 from functions.shared.api.content_encoding import decompressed
 from functions.shared.api.fields import check_filename, check_metadata, check_user_id
 from functions.shared.api.json_source import Source, decode, parse_items, parse_members
@@ -29,9 +27,6 @@ MULTIPART: Final = "multipart/form-data"
 
 # data:[<media type>][;<parameter>]*;base64, (RFC 2397), with spaces where browsers take them.
 _DATA_URI: Final = re.compile(r"\s*data:([^,]*); *base64 *", re.IGNORECASE | re.ASCII)
-# What browsers leave out of base64 (Infra Standard, "forgiving-base64 decode"), and the alphabet for URLs (RFC 4648,
-# section 5): its two characters mean nothing else in any base64.
-_FORGIVEN: Final = str.maketrans("-_", "+/", "\t\n\f\r ")
 _PART_NAMES = ("file", "user_id", "metadata")
 
 Kind: TypeAlias = Takes
@@ -71,17 +66,19 @@ class Limits(NamedTuple):
     inputs: int
 
 
-Receive: TypeAlias = Callable[[Request, Kind, Limits], Awaitable[ReceivedRequest]]
+Receive: TypeAlias = Callable[[Request, bytes, Kind, Limits], ReceivedRequest]
 """Reads the inputs of a request. Parameters and errors as in `receive_one`."""
 
 
-async def receive_one(request: Request, takes: Kind, limits: Limits) -> ReceivedRequest:
+def receive_one(request: Request, body: bytes, takes: Kind, limits: Limits) -> ReceivedRequest:
     """Read a request with a single input.
 
     Parameters
     ----------
     request
-        The request.
+        The request, of which the headers are read.
+    body
+        Its body, as it arrived.
     takes
         The kind of input that the served model takes.
     limits
@@ -93,7 +90,7 @@ async def receive_one(request: Request, takes: Kind, limits: Limits) -> Received
         400 if the body is malformed or missing, 413 if it is too large, 415 if the model does not take its content
         type, 422 if it is well-formed but not valid.
     """
-    header, contenttype, body = await _read(request, limits)
+    header, contenttype, body = _read(request, body, limits)
     if _is_json(contenttype):
         return _one_from_members(_without_nulls(parse_members(decode(body))), takes)
     if takes == "image" and contenttype == MULTIPART:
@@ -104,12 +101,12 @@ async def receive_one(request: Request, takes: Kind, limits: Limits) -> Received
     raise _not_taken(header, body, takes, taken)
 
 
-async def receive_several(request: Request, takes: Kind, limits: Limits) -> ReceivedRequest:
+def receive_several(request: Request, body: bytes, takes: Kind, limits: Limits) -> ReceivedRequest:
     """Read a request with several inputs: `file` parts of a form, or `instances` in JSON.
 
     Parameters and errors as in `receive_one`. The error points at every bad input.
     """
-    header, contenttype, body = await _read(request, limits)
+    header, contenttype, body = _read(request, body, limits)
     if _is_json(contenttype):
         return _several_from_instances(_without_nulls(parse_members(decode(body))), takes, limits)
     if takes == "image" and contenttype == MULTIPART:
@@ -117,9 +114,8 @@ async def receive_several(request: Request, takes: Kind, limits: Limits) -> Rece
     raise _not_taken(header, body, takes, (MULTIPART, JSON) if takes == "image" else (JSON,))
 
 
-async def _read(request: Request, limits: Limits) -> tuple[str, str, bytes]:
+def _read(request: Request, body: bytes, limits: Limits) -> tuple[str, str, bytes]:
     """Return the Content-Type header, its media type, and the body without its Content-Encoding."""
-    body = await _body(request)
     if len(body) > limits.body_bytes:
         detail = f"The body is {len(body)} bytes long; at most {limits.body_bytes} are allowed."
         raise Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail)
@@ -144,8 +140,8 @@ def _not_taken(header: str, body: bytes, takes: Kind, taken: tuple[str, ...]) ->
     return _unsupported(essence(header), taken)
 
 
-async def _body(request: Request) -> bytes:
-    """Read the body. An event's body is a single piece, for which Starlette's stream reader is needlessly slow."""
+async def whole_body(request: Request) -> bytes:
+    """Return the body. An event's body is a single piece, for which Starlette's stream reader is needlessly slow."""
     pieces = []
     more = True
     while more:
@@ -354,17 +350,8 @@ def _from_data_uri(value: object, pointer: str) -> tuple[str, bytes]:
         detail = "image must be a base64 data URI, such as data:image/png;base64,iVBORw0KGgo="
         raise Problem(HTTPStatus.BAD_REQUEST, f"{detail}.", errors=[(pointer, detail)])
     try:
-        content = _from_base64(data)
+        content = from_base64(data)
     except ValueError:  # binascii.Error is one
         detail = "the base64 of the data URI is malformed"
         raise Problem(HTTPStatus.BAD_REQUEST, f"{detail}.", errors=[(pointer, detail)]) from None
     return essence(uri[1]), content
-
-
-def _from_base64(text: str) -> bytes:
-    """Decode base64 as a browser decodes that of a data URI: with line breaks, percent-encoded, or without padding."""
-    try:
-        return b64decode(text, validate=True)
-    except binascii.Error:
-        plain = (unquote(text) if "%" in text else text).translate(_FORGIVEN)
-        return b64decode(plain + "=" * (-len(plain) % 4), validate=True)

@@ -8,6 +8,7 @@ import logging
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Final
 
@@ -37,11 +38,6 @@ class StructuredLog:
     level
         ``DEBUG``, ``INFO``, ``WARNING``, ``ERROR`` or ``CRITICAL``.
 
-    Attributes
-    ----------
-    request_id
-        The id of the invocation, which every following line carries.
-
     Raises
     ------
     KeyError
@@ -50,7 +46,17 @@ class StructuredLog:
 
     def __init__(self, service: str = "onnx-ledger", level: str = "INFO") -> None:
         self.configure(service, level)
-        self.request_id: str | None = None
+        # Each thread and each task of an event loop has its own: a server that takes many requests at once has one log.
+        self._request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
+
+    @property
+    def request_id(self) -> str | None:
+        """The id of the request that this thread, or this task of an event loop, is at work on."""
+        return self._request_id.get()
+
+    @request_id.setter
+    def request_id(self, request_id: str | None) -> None:
+        self._request_id.set(request_id)
 
     def configure(self, service: str, level: str) -> None:
         """Change the service and the level. Parameters and errors as in `StructuredLog`."""
@@ -107,8 +113,8 @@ class StructuredLog:
             "timestamp": datetime.now(UTC).isoformat(timespec="milliseconds"),
             "service": self._service,
         }
-        if self.request_id is not None:
-            stamp["function_request_id"] = self.request_id
+        if (request_id := self._request_id.get()) is not None:
+            stamp["function_request_id"] = request_id
         if trace := os.environ.get("_X_AMZN_TRACE_ID"):  # AWS, "Using Lambda environment variables"
             stamp["xray_trace_id"] = trace
         return stamp
@@ -163,7 +169,20 @@ def start_logging(level: str) -> None:
         As in `StructuredLog`.
     """
     logger.configure(os.environ.get("AWS_LAMBDA_FUNCTION_NAME", "onnx-ledger"), level)
-    library = logging.getLogger(LOGS_THROUGH_LOGGING)
+    log_through(LOGS_THROUGH_LOGGING, level)
+
+
+def log_through(name: str, level: str | int) -> None:
+    """Write what is logged through a logger of `logging` to the log of the function.
+
+    Parameters
+    ----------
+    name
+        The logger's name.
+    level
+        The lowest level that is written.
+    """
+    library = logging.getLogger(name)
     library.handlers = [_ToStructuredLog(logger)]
     library.setLevel(level)
     # Otherwise Lambda's handler on the root logger writes each line a second time.

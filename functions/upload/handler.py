@@ -12,7 +12,7 @@ from functions.shared.api.auth import caller, owner
 from functions.shared.api.content_encoding import decompressed
 from functions.shared.api.documentation import problems
 from functions.shared.api.negotiation import require_accepts
-from functions.shared.api.problems import RETRY_AFTER_SECONDS, Problem
+from functions.shared.api.problems import Problem, unavailable
 from functions.shared.execution_environment import on_lambda
 from functions.shared.inference.errors import InferenceError
 from functions.shared.inference.location import resolve
@@ -109,8 +109,7 @@ def _require_images(env: Environment) -> None:
         taken = env.takes_images
     except InferenceError as error:
         logger.error("the model cannot be read", reason=str(error))
-        headers = {"Retry-After": str(RETRY_AFTER_SECONDS)}
-        raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, "The model cannot be read.", headers=headers) from error
+        raise unavailable("The model cannot be read.") from error
     if not taken:
         detail = "This model takes no images: send what it takes to POST /prediction, as application/json."
         raise Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, detail)

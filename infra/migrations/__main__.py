@@ -4,7 +4,7 @@ import argparse
 import os
 import sys
 
-from infra.migrations import MigrationError, current, upgrade
+from infra.migrations import MigrationError, UnknownRevisionError, current, upgrade
 
 
 def main() -> int:
@@ -13,7 +13,13 @@ def main() -> int:
     parser.add_argument(
         "command", choices=("upgrade", "current"), help="apply the missing revisions; print the current one"
     )
-    command = parser.parse_args().command
+    parser.add_argument(
+        "--or-newer",
+        action="store_true",
+        help="leave a database as it is that a newer version has migrated, as after a rollback of the deployment",
+    )
+    arguments = parser.parse_args()
+    command = arguments.command
     database_url = os.environ.get("DATABASE_URL")
     if not database_url:
         print("DATABASE_URL is not set", file=sys.stderr)
@@ -25,7 +31,7 @@ def main() -> int:
             print(current(database_url) or "empty")
     except MigrationError as error:
         print(f"migrations: {error}", file=sys.stderr)
-        return 1
+        return 0 if arguments.or_newer and isinstance(error, UnknownRevisionError) else 1
     return 0
 
 

@@ -8,14 +8,16 @@ from collections.abc import Callable, Sequence
 
 import uvloop
 
+from local.commands.batching import start_batching
 from local.commands.console import to_stderr, to_stdout
 from local.commands.dependencies import Dependencies, prepare
 from local.commands.lock_file import lock_home
 from local.commands.welcome import curl_lines, token_command
 from local.errors import CannotServeError
-from local.gateway.http_server import Authorize, HttpApi, HttpServer, listen
+from local.gateway.http_server import Authorize, HttpApi, HttpServer
 from local.gateway.routing import Router
-from local.gateway.sites import Sites
+from local.http.listening import listen
+from local.http.sites import Sites
 from local.runtime.invocation import FunctionStartError
 from local.runtime.pool import FunctionPool, start_all
 from local.runtime.triggers import EventSourceMapping, Schedule
@@ -55,37 +57,62 @@ async def _serve(settings: Settings, listener: socket.socket, began: float) -> N
     functions = [function for function in declared if function.routes]
     if not functions:
         raise CannotServeError(f"{settings.template}: none of its functions has an HttpApi event")
-    authorize = _authorize(settings)
     with contextlib.suppress(StopRequestedError):
         async with contextlib.AsyncExitStack() as cleanup:
             triggered = [function for function in declared if function.source or function.period]
             dependencies = await prepare(settings, [*functions, *triggered], cleanup, stop, to_stdout)
-            to_stdout(f"functions  {', '.join(function.name for function in functions)}")
-            pools = [
-                FunctionPool(function, dependencies.configuration, settings.environments) for function in functions
-            ]
-            for pool in pools:
-                cleanup.callback(pool.stop)
-            try:
-                await unless_stopped(stop, start_all(pools))
-            except FunctionStartError as error:
-                raise CannotServeError(f"{error} (more in {dependencies.configuration.log})") from error
             port: int = listener.getsockname()[1]
-            router = Router((route, pool) for pool in pools for route in pool.function.routes)
-            sites = Sites(settings.host, settings.allowed_hosts)
-            server = HttpServer(HttpApi(router, port, to_stderr, sites, authorize))
-            serving = asyncio.create_task(server.run_on(listener))
-            cleanup.push_async_callback(_close, server, serving, pools)
-            triggers, queue_lost = _start_triggers(triggered, dependencies, settings.environments, cleanup)
+            if settings.batches:
+                tasks, queue_lost = (
+                    [await start_batching(listener, settings.ledger_home, dependencies, cleanup, stop)],
+                    asyncio.Event(),
+                )
+            else:
+                tasks, queue_lost = await _start_functions(settings, declared, listener, dependencies, cleanup, stop)
             _print_welcome(settings, port, dependencies, time.monotonic() - began)
 
             def restarted(service: Service) -> None:
                 if service is dependencies.aws:
                     queue_lost.set()
 
-            await _supervise(dependencies.services, [serving, *triggers], stop, restarted)
+            await _supervise(dependencies.services, tasks, stop, restarted)
             to_stdout("stopping")
     to_stdout("stopped")
+
+
+async def _start_functions(
+    settings: Settings,
+    declared: Sequence[Function],
+    listener: socket.socket,
+    dependencies: Dependencies,
+    cleanup: contextlib.AsyncExitStack,
+    stop: asyncio.Event,
+) -> tuple[list["asyncio.Task[None]"], asyncio.Event]:
+    """Start the functions, the gateway and the triggers.
+
+    Returns
+    -------
+    tuple
+        The tasks of the gateway and the triggers, and the event to set when the queue has lost its messages.
+    """
+    authorize = _authorize(settings)
+    functions = [function for function in declared if function.routes]
+    to_stdout(f"functions  {', '.join(function.name for function in functions)}")
+    pools = [FunctionPool(function, dependencies.configuration, settings.environments) for function in functions]
+    for pool in pools:
+        cleanup.callback(pool.stop)
+    try:
+        await unless_stopped(stop, start_all(pools))
+    except FunctionStartError as error:
+        raise CannotServeError(f"{error} (more in {dependencies.configuration.log})") from error
+    router = Router((route, pool) for pool in pools for route in pool.function.routes)
+    sites = Sites(settings.host, settings.allowed_hosts)
+    server = HttpServer(HttpApi(router, listener.getsockname()[1], to_stderr, sites, authorize))
+    serving = asyncio.create_task(server.run_on(listener))
+    cleanup.push_async_callback(_close, server, serving, pools)
+    triggered = [function for function in declared if function.source or function.period]
+    triggers, queue_lost = _start_triggers(triggered, dependencies, settings.environments, cleanup)
+    return [serving, *triggers], queue_lost
 
 
 def _authorize(settings: Settings) -> Authorize | None:

@@ -2,20 +2,19 @@
 
 import asyncio
 import contextlib
-import errno
 import logging
 import socket
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, cast
 
 import uvicorn
-from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 from pydantic_core import from_json
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from local.errors import CannotServeError
-from local.gateway import integration, sites
+from local.gateway import integration
 from local.gateway.routing import Router
+from local.http import sites
+from local.http.bearer import token_of
+from local.http.protocol import Protocol
 from local.runtime.invocation import (
     LARGEST_PAYLOAD,
     FunctionError,
@@ -99,15 +98,15 @@ class HttpApi:
     async def _respond(
         self, scope: integration.HttpScope, receive: Receive, identifiers: Identifiers
     ) -> integration.Response:
-        refusal = self._callers.refusal(scope)
+        refusal = self._callers.refusal(scope["method"], scope["headers"])
         if refusal is not None:
-            return refusal
+            return integration.problem(*refusal)
         match = self._router.match(scope["method"], scope["path"])
         if match is None:
             return integration.NOT_FOUND
         claims = None
         if self._authorize is not None and match.needs_token:
-            token = _token(scope)
+            token = token_of(scope["headers"])
             if not token:
                 return integration.TOKEN_MISSING
             claims = self._authorize(token)
@@ -160,13 +159,6 @@ class HttpApi:
         return integration.INTERNAL_SERVER_ERROR
 
 
-def _token(scope: integration.HttpScope) -> str:
-    """Return the token of a request, without the prefix `Bearer`; "" if there is none."""
-    value = b",".join(value for name, value in scope["headers"] if name == b"authorization").decode("latin-1").strip()
-    scheme, _, rest = value.partition(" ")
-    return rest.strip() if scheme.lower() == "bearer" else value
-
-
 async def _read_body(scope: integration.HttpScope, receive: Receive) -> bytes:
     for name, value in scope["headers"]:
         # uvicorn has checked that it is a number.
@@ -193,75 +185,6 @@ def _expects_continue(scope: dict[str, Any]) -> bool:
     return any(name == b"expect" for name, _ in scope["headers"])
 
 
-class _Corked:
-    """A transport that collects writes, and sends them together at the end of the event loop's iteration.
-
-    uvicorn writes the head and the body of a response separately: that would be two packets, and wake the client twice.
-    """
-
-    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
-        self._transport = transport
-        self._loop = loop
-        self._written: list[bytes] = []
-
-    def write(self, data: bytes) -> None:
-        if not self._written:
-            self._loop.call_soon(self._flush)
-        self._written.append(data)
-
-    def close(self) -> None:
-        self._flush()
-        self._transport.close()
-
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - the transport's own attribute
-        return getattr(self._transport, name)
-
-    def _flush(self) -> None:
-        if self._written:
-            self._transport.write(b"".join(self._written))
-            self._written.clear()
-
-
-class _Protocol(HttpToolsProtocol):
-    """uvicorn's HTTP protocol, with responses in one packet, and upgrades declined."""
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn narrows it too
-        super().connection_made(cast("asyncio.Transport", _Corked(transport, self.loop)))
-
-    def data_received(self, data: bytes) -> None:
-        self._unset_keepalive_if_required()
-        try:
-            try:
-                self.parser.feed_data(data)
-            except HttpParserUpgrade as upgrade:
-                self._decline_upgrade(data[upgrade.args[0] :])
-        except HttpParserError:
-            self.send_400_response("Invalid HTTP request received.")
-
-    def _decline_upgrade(self, rest: bytes) -> None:
-        """Answer a request that asks for another protocol as if it did not ask (RFC 9110, section 7.8).
-
-        Java's HTTP client asks for HTTP/2 in its first request, which may have a body. The parser stops before that
-        body. A second parser therefore reads it, and gets only the headers that say where the body ends.
-        """
-        framing = [header for header in self.headers if header[0] in {b"content-length", b"transfer-encoding"}]
-        self.cycle.keep_alive = False  # the second parser cannot read another request
-        if framing:
-            self.cycle.more_body = True
-            self.cycle.message_event.clear()
-            self.parser = HttpRequestParser(_Body(self))
-            head = b"".join(b"%b: %b\r\n" % header for header in framing)
-            self.parser.feed_data(b"POST / HTTP/1.1\r\n" + head + b"\r\n" + rest)
-
-
-class _Body:
-    """The parser callbacks of a request whose head is already known."""
-
-    def __init__(self, protocol: HttpToolsProtocol) -> None:
-        self.on_body = protocol.on_body
-        self.on_message_complete = protocol.on_message_complete
-
-
 class HttpServer(uvicorn.Server):
     """uvicorn, without its signal handlers, and with a way to close every connection."""
 
@@ -270,7 +193,7 @@ class HttpServer(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 application,
-                http=_Protocol,
+                http=Protocol,
                 ws="none",
                 interface="asgi3",
                 lifespan="off",
@@ -295,38 +218,3 @@ class HttpServer(uvicorn.Server):
         """Close every connection, even one with an unanswered request."""
         for connection in list(self.server_state.connections):
             connection.transport.close()
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """Return a listening socket. Clients that connect before the server is ready wait in its backlog.
-
-    Raises
-    ------
-    CannotServeError
-        If the address cannot be used. The message names the variable to set.
-    """
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        listener = socket.socket(family, kind, protocol)
-        try:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind(address)
-            listener.listen(2048)
-        except OSError:
-            listener.close()
-            raise
-    except socket.gaierror as error:
-        raise CannotServeError(f"HOST={host}: no such address ({error.strerror})") from error
-    except OSError as error:
-        if error.errno == errno.EADDRINUSE:
-            reason = f"port {port} on {host} is in use: set PORT to another port, or stop the program that uses it"
-        elif error.errno == errno.EACCES:
-            reason = f"port {port} on {host} needs root: set PORT to 1024 or higher"
-        elif error.errno == errno.EADDRNOTAVAIL:
-            reason = f"HOST={host}: this machine does not have that address"
-        else:
-            reason = f"cannot listen on port {port} of {host}: {error.strerror}"
-        raise CannotServeError(reason) from error
-    return listener

@@ -25,6 +25,7 @@ AUDIENCE = "onnx-ledger"
 _ALGORITHM = "RS256"
 _BITS = 2048
 _FILE = "issuer.pem"
+_KEY_SET = "issuer.jwks.json"
 
 
 class Issuer:
@@ -52,6 +53,22 @@ class Issuer:
         scope = " ".join(("openid", *scopes))
         claims = {"iss": ISSUER, "aud": AUDIENCE, "sub": user, "iat": now, "exp": now + seconds, "scope": scope}
         return jwt.encode(self._header, claims, self._key)
+
+    def publish(self, home: Path) -> str:
+        """Write the public key to a home folder as a JSON Web Key Set (RFC 7517), and return the file's URL.
+
+        Raises
+        ------
+        CannotServeError
+            If the file cannot be written.
+        """
+        path = home.absolute() / _KEY_SET
+        key = self._key.as_dict(private=False, kid=self._key.thumbprint(), use="sig", alg=_ALGORITHM)
+        try:
+            path.write_text(json.dumps({"keys": [key]}), "utf-8")
+        except OSError as error:
+            raise CannotServeError(f"{path}: {error.strerror}") from error
+        return path.as_uri()
 
     def claims(self, token: str) -> dict[str, str] | None:
         """Return a token's claims, every value as a string. Return None if it is not ours, expired or not yet valid."""

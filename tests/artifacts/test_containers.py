@@ -25,6 +25,7 @@ from local.gateway.integration import read_result
 from local.sample_events import QUEUED_ID, USER
 from local.services.postgres import EmbeddedPostgres
 from local.services.process_guard import GuardedProcess
+from tests.support.ports import free_port
 from tests.support.readme import commands, run
 from tests.support.repository import ROOT
 from tests.support.sample_events import EVENTS, FUNCTIONS, OTHER_STATUSES, function_of
@@ -119,7 +120,7 @@ def test_a_wrong_name_is_answered_with_the_right_ones(home: Path) -> None:
 @pytest.fixture(scope="module")
 def api(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """The port of a `make sam-api`."""
-    port = _free_port()
+    port = free_port()
     log = tmp_path_factory.mktemp("api") / "log"
     # sam removes its containers when it is interrupted, and takes a while.
     with (
@@ -139,11 +140,6 @@ def api(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
             assert time.monotonic() < until, log.read_text()
             time.sleep(0.1)
         yield port
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return int(free.getsockname()[1])
 
 
 def _listens(port: int) -> bool:
@@ -227,25 +223,3 @@ def _emulated(port: int, name: str, prediction_id: str | None = None) -> Any:
         time.sleep(0.2)
     assert response.status in {200, 201}, response.body
     return json.loads(response.body)
-
-
-def test_the_image_for_gpus_serves_the_api_on_the_cpu_as_well() -> None:
-    command = ["docker", "build", "-f", "local/Dockerfile.gpu", "-t", "onnx-ledger-gpu", "."]
-    built = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert built.returncode == 0, built.stdout[-4000:] + built.stderr[-4000:]
-    port = _free_port()
-    name = f"onnx-ledger-gpu-{port}"
-    command = ["docker", "run", "--detach", "--name", name, "--publish", f"127.0.0.1:{port}:3000", "onnx-ledger-gpu"]
-    subprocess.run(command, capture_output=True, check=True)
-    try:
-        until = time.monotonic() + _START_TIMEOUT
-        while True:
-            with contextlib.suppress(OSError, ValueError):
-                status, answer = _call(port, "POST", "/prediction", EVENTS["predict_data_uri"]["body"])
-                break
-            log = subprocess.run(["docker", "logs", name], capture_output=True, text=True, check=True)
-            assert time.monotonic() < until, log.stdout + log.stderr
-            time.sleep(0.5)
-        assert (status, answer["label"]) == (201, "7")
-    finally:
-        subprocess.run(["docker", "rm", "--force", "--volumes", name], capture_output=True, check=True)

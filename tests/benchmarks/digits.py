@@ -1,7 +1,6 @@
 """Make digits to send, as HTTP requests and as API Gateway events."""
 
 import io
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -13,6 +12,7 @@ from tests.benchmarks.measure import ROOT
 
 SAMPLE = ROOT / "local" / "samples" / "mnist_sample.png"
 BOUNDARY = b"----------------------------digits"
+_JPEG = b"\xff\xd8"
 CONTENT_TYPE = b"multipart/form-data; boundary=" + BOUNDARY
 
 
@@ -39,18 +39,15 @@ def digits() -> list[bytes]:
     return moved
 
 
-def write_digits(folder: Path) -> None:
-    """Write `digits` to a folder."""
-    for number, content in enumerate(digits()):
-        (folder / f"digit_{number}.png").write_bytes(content)
-
-
-def form(*files: bytes) -> bytes:
-    """Return a form with the files, encoded as curl encodes it."""
+def form(*files: bytes, field: str = "file") -> bytes:
+    """Return a form with the files, PNG or JPEG, encoded as curl encodes it."""
     parts = []
     for file in files:
-        disposition = b'Content-Disposition: form-data; name="file"; filename="digit.png"\r\nContent-Type: image/png'
-        parts.append(b"--" + BOUNDARY + b"\r\n" + disposition + b"\r\n\r\n" + file + b"\r\n")
+        kind = b"jpeg" if file.startswith(_JPEG) else b"png"
+        named = b'Content-Disposition: form-data; name="%s"; filename="digit.%s"' % (field.encode(), kind)
+        parts.append(
+            b"--" + BOUNDARY + b"\r\n" + named + b"\r\nContent-Type: image/" + kind + b"\r\n\r\n" + file + b"\r\n"
+        )
     return b"".join(parts) + b"--" + BOUNDARY + b"--\r\n"
 
 

@@ -12,10 +12,12 @@ from statistics import median
 from typing import Final
 
 from local.services.postgres import EmbeddedPostgres
-from tests.benchmarks.digits import write_digits
+from tests.benchmarks.digits import digits
 from tests.benchmarks.measure import Row
 from tests.benchmarks.report import print_table
-from tests.benchmarks.served import CONNECTIONS, load, local_server
+from tests.benchmarks.requests import write_requests
+from tests.benchmarks.served import CONNECTIONS, load
+from tests.benchmarks.servers import local_server
 
 ROUNDS: Final = 12
 SECONDS: Final = 3
@@ -32,8 +34,7 @@ def main() -> int:
     rates: list[list[float]] = [[], []]  # without, with
     with contextlib.ExitStack() as running:
         folder = Path(running.enter_context(tempfile.TemporaryDirectory(prefix="onnx-ledger-bench-")))
-        (folder / "digits").mkdir()
-        write_digits(folder / "digits")
+        write_requests(folder / "digits", digits())
         addresses = []
         for events in (0, 1):
             own = folder / str(events)
@@ -41,7 +42,7 @@ def main() -> int:
             database = EmbeddedPostgres(own / "postgres")
             running.callback(database.stop)
             command = [sys.executable, "-c", SERVE.format(events)]
-            addresses.append(running.enter_context(local_server(own, database.start(), command)))
+            addresses.append(running.enter_context(local_server(own, database.start(), command)).address)
         for address in addresses:
             load(address, folder / "digits", 2)  # the environments start
         for number in range(ROUNDS):

@@ -31,7 +31,7 @@ from python_multipart import FormParser
 from python_multipart.multipart import File
 
 from functions.predict.multipart import parse_form
-from functions.shared.api.app import DirectRoute, _Application, create_app, create_handler
+from functions.shared.api.app import Application, DirectRoute, create_app, create_handler
 from functions.shared.inference.pillow_core import to_array
 from functions.shared.inference.plain_png import read_plain_png
 from functions.shared.ledger import arrays
@@ -136,7 +136,7 @@ def in_this_process() -> Iterator[Comparison]:
         return create_app(router)
 
     direct, routed = create_handler(app(DirectRoute)), create_handler(app(APIRoute))
-    looped = Mangum(_Application(app(DirectRoute)), lifespan="off")
+    looped = Mangum(Application(app(DirectRoute)), lifespan="off")
     yield Comparison(
         "an event to its answer: no event loop over Mangum's",
         lambda: direct(event, context),

@@ -13,6 +13,7 @@ import pytest
 from tests.clients.conftest import ClientPython, ServeModel, run
 from tests.support.graphs import package, sum_and_difference
 from tests.support.local_server import LocalServer
+from tests.support.repository import ROOT
 from tests.support.transformer import RAGGED, example, transformer
 
 pytestmark = [pytest.mark.slow, pytest.mark.server]
@@ -39,6 +40,18 @@ def test_tritonclient_asks_what_its_examples_ask(
     address = simple.address.removeprefix("http://")
     run(client_python("tritonclient"), str(HERE / "triton_simple.py"), address, cwd=tmp_path)
     assert stored(simple) - before == 21
+
+
+def test_tritonclient_is_answered_or_refused_in_words_whatever_extension_it_asks_for(
+    simple: LocalServer, serve_model: ServeModel, client_python: ClientPython, tmp_path: Path
+) -> None:
+    before = stored(simple)
+    with TemporaryDirectory(prefix="onnx-ledger-model-") as folder:
+        strings = serve_model(package(Path(folder) / "simple_string", sum_and_difference(texts=True), task="tensors"))
+        digits = serve_model(ROOT / "model_artifacts" / "mnist")
+        addresses = [server.address.removeprefix("http://") for server in (simple, strings, digits)]
+        run(client_python("tritonclient"), str(HERE / "triton_extensions.py"), *addresses, cwd=tmp_path)
+    assert [stored(simple) - before, stored(strings), stored(digits)] == [1, 2, 6]
 
 
 def test_tritonclient_sends_token_lists_that_are_answered_and_stored_as_by_json(

@@ -10,7 +10,13 @@ from tests.support.local_server import LocalServer, Serve
 
 
 @pytest.fixture
-def serve() -> Iterator[Serve]:
+def server(request: pytest.FixtureRequest) -> str:
+    """What `SERVER` is; `tests.support.local_server.both_servers` runs a test with each."""
+    return getattr(request, "param", "lambda")
+
+
+@pytest.fixture
+def serve(server: str) -> Iterator[Serve]:
     """Return a function that makes a server. All servers of a test share a home folder.
 
     The folder is not in pytest's temporary folder. Another run of pytest denies others access to that folder, and so
@@ -20,9 +26,9 @@ def serve() -> Iterator[Serve]:
     with TemporaryDirectory(prefix="onnx-ledger-") as folder:
 
         def make(**environment: str) -> LocalServer:
-            servers.append(LocalServer(Path(folder) / "home", **environment))
+            servers.append(LocalServer(Path(folder) / "home", **{"SERVER": server, **environment}))
             return servers[-1]
 
         yield make
-        for server in servers:
-            server.clean_up()
+        for one in servers:
+            one.clean_up()

@@ -1,4 +1,4 @@
-"""Asynchronous predictions: each is made once, whatever is killed on the way.
+"""Asynchronous predictions: each is made once, whatever is killed on the way, whichever server queues them.
 
 By hand, with a picture of how it goes:
 
@@ -13,9 +13,11 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+from uuid import uuid4
 
 import boto3
 import httpx
@@ -36,9 +38,38 @@ KILLS = int(os.environ.get("ASYNC_KILLS", "3"))
 PATIENCE = 60 + PREDICTIONS / 20  # seconds
 
 
+class Kind(NamedTuple):
+    """A kind of server.
+
+    Attributes
+    ----------
+    name
+        Its `SERVER`.
+    serves, works
+        What the command lines have of the processes that take requests and that predict what is queued.
+    side
+        Of an image, in pixels, so large that a batch takes long enough to be killed.
+    """
+
+    name: str
+    serves: str
+    works: str
+    side: int
+
+
+@pytest.fixture(params=["lambda", "batching"])
+def kind(request: pytest.FixtureRequest) -> Kind:
+    """The server: with SQS and a function that works on it, or with PostgreSQL alone."""
+    if request.param == "lambda":
+        return Kind("lambda", "functions.predict.handler.handler", "functions.worker.handler.handler", 28)
+    return Kind("batching", "local.batching", "--multiprocessing-fork", 600)
+
+
 @pytest.fixture
-def hurried(tmp_path: Path) -> dict[str, str]:
+def hurried(kind: Kind, tmp_path: Path) -> dict[str, str]:
     """Environment variables of a server whose queue delivers again after seconds, not minutes."""
+    if kind.name == "batching":
+        return {"SERVER": "batching", "QUEUE_SECONDS": "2", "WORKERS": "2"}
     text = (ROOT / "template.yaml").read_text("utf-8")
     changes = {
         "VisibilityTimeout: 370": "VisibilityTimeout: 13",
@@ -52,22 +83,24 @@ def hurried(tmp_path: Path) -> dict[str, str]:
     return {"TEMPLATE": str(template), "PYTHONPATH": str(ROOT)}
 
 
-@pytest.fixture(scope="module")
-def images() -> list[bytes]:
+@pytest.fixture
+def images(kind: Kind) -> list[bytes]:
     """Images that the model gives ten different answers to."""
     noise = np.random.default_rng(4).integers(0, 256, (10, 28, 28), np.uint8)
     files = [io.BytesIO() for _ in noise]
     for pixels, file in zip(noise, files, strict=True):
-        Image.fromarray(pixels).save(file, "png")
+        Image.fromarray(pixels).resize((kind.side, kind.side)).save(file, "png")
     return [file.getvalue() for file in files]
 
 
 def predict(client: httpx.Client, image: bytes, **headers: str) -> httpx.Response:
-    """Send an image; a queue that is not there yet is asked again."""
+    """Send an image, again if the queue is not there yet, or the process was killed that had taken it."""
+    headers = {"content-type": "image/png", "idempotency-key": str(uuid4()), **headers}
     while True:
-        answer = client.post("/prediction", content=image, headers={"content-type": "image/png", **headers})
-        if answer.status_code != 503:
-            return answer
+        with suppress(httpx.TransportError):
+            answer = client.post("/prediction", content=image, headers=headers)
+            if answer.status_code != 503:
+                return answer
         time.sleep(0.2)
 
 
@@ -85,8 +118,8 @@ def processes_of(server: LocalServer, module: str) -> list[psutil.Process]:
     return [process for process in server.processes() if module in process.cmdline()]
 
 
-def function_environment(server: LocalServer) -> dict[str, str]:
-    [process, *_] = processes_of(server, "functions.predict.handler.handler")
+def function_environment(server: LocalServer, kind: Kind) -> dict[str, str]:
+    [process, *_] = processes_of(server, kind.serves)
     return process.environ()
 
 
@@ -109,8 +142,8 @@ def wait_until(condition: Callable[[], bool], *, pause: float = 0.1) -> None:
 class Progress:
     """How many predictions are in each state, as the database has it."""
 
-    def __init__(self, server: LocalServer) -> None:
-        self._connection = Connection(parse_database_url(function_environment(server)["DATABASE_URL"]))
+    def __init__(self, server: LocalServer, kind: Kind) -> None:
+        self._connection = Connection(parse_database_url(function_environment(server, kind)["DATABASE_URL"]))
 
     def __call__(self) -> Counter[str]:
         rows = self._connection.run("SELECT status, count(*) FROM predictions GROUP BY status", {})
@@ -120,9 +153,9 @@ class Progress:
         self._connection.close()
 
 
-def killed_in_a_batch(server: LocalServer, progress: Progress) -> bool:
+def killed_in_a_batch(server: LocalServer, kind: Kind, progress: Progress) -> bool:
     """Wait a moment for a batch to be under way, kill the worker, and tell whether it left the batch undone."""
-    workers = processes_of(server, "functions.worker.handler.handler")
+    workers = processes_of(server, kind.works)
     until = time.monotonic() + 1
     while workers and time.monotonic() < until:
         if progress()["processing"]:
@@ -138,13 +171,13 @@ def all_succeeded(client: httpx.Client, count: int) -> Callable[[], bool]:
 
 
 def test_each_is_made_once_and_as_at_once_although_its_worker_is_killed(
-    serve: Serve, hurried: dict[str, str], images: list[bytes]
+    serve: Serve, kind: Kind, hurried: dict[str, str], images: list[bytes]
 ) -> None:
     server = serve(**hurried).start()
     with httpx.Client(base_url=server.address, timeout=60) as client, ThreadPoolExecutor(1) as thread:
         expected = [predict(client, image).json()["prediction"] for image in images]
         assert len({json.dumps(one) for one in expected}) == len(images)
-        progress = Progress(server)
+        progress = Progress(server, kind)
 
         def enough(count: int) -> bool:
             return progress()["succeeded"] > count
@@ -155,7 +188,7 @@ def test_each_is_made_once_and_as_at_once_although_its_worker_is_killed(
         queueing = thread.submit(queue_all, client, images, PREDICTIONS)
         for kill in range(KILLS):
             wait_until(partial(enough, made_at_once + kill * PREDICTIONS // (KILLS + 1)))
-            wait_until(partial(killed_in_a_batch, server, progress), pause=0)
+            wait_until(partial(killed_in_a_batch, server, kind, progress), pause=0)
         queued = queueing.result()
         posted = time.monotonic() - began
         wait_until(lambda: progress()["succeeded"] == made_at_once + PREDICTIONS)
@@ -167,19 +200,18 @@ def test_each_is_made_once_and_as_at_once_although_its_worker_is_killed(
         assert {one: outputs[one] for one in queued} == {one: expected[image] for one, image in queued.items()}
         progress.close()
     lines = [json.loads(line) for line in server.functions_log.splitlines() if line.startswith('{"level"')]
-    made = Counter(
-        line["prediction_id"] for line in lines if (line["service"], line["message"]) == ("WorkerFunction", "predicted")
-    )
+    made = Counter(line["prediction_id"] for line in lines if line["message"] == "predicted")
     assert set(made.values()) == {1}
-    assert dead_letters(server) == []
+    if kind.name == "lambda":
+        assert dead_letters(server, kind) == []
     print(f"\n{PREDICTIONS} queued in {posted:.1f} s and made in {took:.1f} s, with {KILLS} kills amid a batch")
     assert server.stop() == 0
     assert server.processes() == []
 
 
-def dead_letters(server: LocalServer) -> list[Any]:
+def dead_letters(server: LocalServer, kind: Kind) -> list[Any]:
     """Return what is in the dead-letter queue."""
-    environment = function_environment(server)
+    environment = function_environment(server, kind)
     sqs = boto3.client(
         "sqs",
         endpoint_url=environment["AWS_ENDPOINT_URL"],
@@ -206,6 +238,7 @@ def test_what_was_queued_when_everything_was_killed_is_made_after_the_next_start
         assert {record["prediction_id"] for record in records(client)} == set(queued)
 
 
+@pytest.mark.parametrize("kind", ["lambda"], indirect=True)
 def test_a_queue_that_is_killed_comes_back_and_loses_nothing(
     serve: Serve, hurried: dict[str, str], images: list[bytes]
 ) -> None:

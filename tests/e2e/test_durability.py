@@ -9,10 +9,10 @@ import httpx
 import psutil
 import pytest
 
-from tests.support.local_server import Serve
+from tests.support.local_server import Serve, both_servers
 from tests.support.repository import DIGIT
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, both_servers]
 
 
 def listed(client: httpx.Client) -> list[str]:

@@ -9,13 +9,15 @@ import httpx
 import pytest
 
 from functions.shared.settings import PredictSettings
-from tests.support.local_server import Serve
+from tests.support.local_server import Serve, both_servers
+from tests.support.ports import free_port
 from tests.support.readme import ADDRESS, README, commands, run
 from tests.support.repository import DIGIT, ROOT
 
 pytestmark = pytest.mark.server
 
 
+@both_servers
 def test_the_commands_of_the_first_ten_minutes_work_as_they_stand(serve: Serve) -> None:
     first, *others = commands("Try it")
     assert first.strip() == "make serve"
@@ -29,6 +31,7 @@ def test_the_commands_of_the_first_ten_minutes_work_as_they_stand(serve: Serve) 
     assert outputs[2].endswith("the same bytes\n")
 
 
+@both_servers
 def test_the_lines_that_the_server_prints_work_when_pasted(serve: Serve) -> None:
     server = serve().start()
 
@@ -50,6 +53,7 @@ def test_a_model_of_ones_own_is_checked_and_served_as_the_readme_says(serve: Ser
     assert isinstance(record["predicted_value"], float)
 
 
+@both_servers
 def test_the_request_of_the_open_inference_protocol_works_as_it_stands(serve: Serve) -> None:
     [call] = commands("Open Inference Protocol")
     server = serve().start()
@@ -87,6 +91,25 @@ def test_the_ledger_answers_the_queries_of_the_readme_whether_the_server_runs_or
     ask(export)
     with (tmp_path / "predictions.csv").open(newline="") as file:
         assert [row["model_name"] for row in csv.DictReader(file)] == ["mnist", "diabetes"]
+
+
+def test_the_metrics_are_where_the_readme_says(serve: Serve) -> None:
+    first, *_, make_serve, ask = commands("Serve it from a container or a GPU")
+    assert make_serve.strip().startswith(f"{first.strip()} ")
+    found = re.fullmatch(r"make serve SERVER=batching METRICS_PORT=(\d+)", make_serve.strip())
+    assert found
+    port = str(free_port())
+    server = serve(SERVER="batching", METRICS_PORT=port, WORKERS="1").start()
+    httpx.post(f"{server.address}/prediction", files={"file": DIGIT.read_bytes()}, timeout=30)
+
+    counted = run(ask.replace(found[1], port), server.address)
+
+    assert "onnx_ledger_predictions_total 1.0" in counted
+    section = re.split("^## ", README.partition("\n## Serve it from a container or a GPU\n")[2], flags=re.MULTILINE)[0]
+    named = set(re.findall(r"`(onnx_ledger_\w+)`", section))
+    in_the_answer = set(re.findall(r"^# TYPE (\w+) ", counted, re.MULTILINE))
+    # Nothing has been refused or has failed.
+    assert named - {"onnx_ledger_refusals_total", "onnx_ledger_failures_total"} == in_the_answer
 
 
 def test_an_error_of_a_function_is_a_problem_and_one_of_the_gateway_is_a_message(serve: Serve) -> None:

@@ -4,6 +4,7 @@ import base64
 import itertools
 import json
 import random
+import re
 import threading
 import time
 from uuid import UUID
@@ -15,9 +16,17 @@ from tests.faults.account import Account, Sent
 _PATIENCE = 60.0  # seconds; the gateway answers in 30
 _IMPATIENCE = 0.02  # seconds, of a client that hangs up
 _PAUSE = 0.05  # seconds between two tries: far less than Retry-After asks for, to be many
-_ASYNCHRONOUS, _READS, _HANGS_UP, _GIVES_UP = 0.15, 0.15, 0.03, 0.1  # shares of all requests
+ASYNCHRONOUS, _READS, _HANGS_UP, _GIVES_UP = 0.15, 0.15, 0.03, 0.1  # shares of all requests
+_NOTHING_STORED = re.compile(
+    "nothing was (predicted or )?stored", re.IGNORECASE
+)  # a problem that is sure of it says so
 
 _numbers = itertools.count()
+
+
+def next_key() -> str:
+    """Return a key that no other request has."""
+    return f"key-{next(_numbers)}"
 
 
 class Clients:
@@ -31,10 +40,13 @@ class Clients:
         Where every request is noted.
     count
         How many threads.
+    asynchronous
+        The share of predictions that are queued.
     """
 
-    def __init__(self, address: str, account: Account, count: int) -> None:
+    def __init__(self, address: str, account: Account, count: int, *, asynchronous: float = ASYNCHRONOUS) -> None:
         self.count = count
+        self._asynchronous = asynchronous
         self._address = address
         self._account = account
         self._stop = threading.Event()
@@ -57,9 +69,9 @@ class Clients:
                     self._read(number, client, chance.choice(known[-50:]))
                     continue
                 sent = Sent(
-                    key=f"key-{next(_numbers)}",
+                    key=next_key(),
                     picture=chance.randrange(len(self._account.pictures)),
-                    asynchronous=chance.random() < _ASYNCHRONOUS,
+                    asynchronous=chance.random() < self._asynchronous,
                     fault=self._account.fault,
                 )
                 self._account.open(sent)
@@ -87,6 +99,8 @@ class Clients:
                     timeout=timeout,
                 ),
             )
+            if answer is None or not _NOTHING_STORED.search(answer.text):
+                sent.may_be_stored = True
             if answer is None or answer.status_code >= 500:
                 if self._stop.is_set() or chance.random() < _GIVES_UP:
                     return

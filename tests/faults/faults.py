@@ -2,25 +2,31 @@
 
 import contextlib
 import itertools
+import json
 import os
 import random
 import signal
+import socket
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
+import httpx
 import psutil
 
 from functions.shared.ledger.connection import Connection
 from functions.shared.ledger.database_url import parse_database_url
 from infra.migrations import upgrade
-from tests.faults.systems import System, wait_until
+from tests.faults.account import Account, Sent
+from tests.faults.clients import Clients, next_key
+from tests.faults.systems import QUEUED, STOP_SECONDS, System, wait_until
 from tests.support.faulty_proxy import End, FaultyProxy, Mode
 
 _HOLD = 3.5  # seconds that a fault lasts: longer than a 503 may take
 _PREDICT = "functions.predict"
 _WORKER = "functions.worker"
 _QUEUE = "local.services.moto_process"
+_STOPS_THE_DATABASE = 4.0  # seconds
 _SIGNATURE = b"\x89PNG"
 
 
@@ -276,6 +282,71 @@ def database_restarted_behind_the_pooler(system: System, _: Scale) -> None:
     system.postgres.start()
 
 
+def batching_workers_killed(system: System, _: Scale) -> None:
+    """`kill -9` of processes of the batching server, with all that they have taken."""
+    for _again in range(4):
+        killed = random.choice(system.workers())
+        killed.kill()
+        wait_until(lambda killed=killed: killed not in system.workers(), "the process to end")  # type: ignore[misc]
+        wait_until(lambda: len(system.workers()) >= 2, "another process in its place")
+        time.sleep(0.3)
+
+
+def overloaded(system: System, _: Scale) -> None:
+    """Many more requests come than may wait, while another session holds a lock on the table of predictions."""
+    account = _account(system)
+    refused = account.tallies[account.fault].statuses[503]
+    crowd = Clients(system.server.address, account, 4 * QUEUED, asynchronous=0.0)
+    time.sleep(1)
+    with _session(system) as session:
+        for _again in range(2):
+            session.run("BEGIN", {})
+            session.run("LOCK TABLE predictions IN ACCESS EXCLUSIVE MODE", {})
+            time.sleep(1)
+            session.run("COMMIT", {})
+            time.sleep(0.5)
+    crowd.stop()
+    if account.tallies[account.fault].statuses[503] == refused:
+        account.wrong(account.fault, "nothing was refused, so the server was not overloaded")
+
+
+def strange_clients(system: System, _: Scale) -> None:
+    """Clients stall within a head or a body, or hang up within a body or before the answer."""
+    account = _account(system)
+    refused = account.tallies[account.fault].statuses[503]
+    connections = []
+    for number in range(2 * QUEUED):
+        sent = Sent(next_key(), number % len(account.pictures), asynchronous=False, fault=account.fault)
+        request = _request(sent, account.pictures[sent.picture].content)
+        head = request.index(b"\r\n\r\n")
+        stalling = (request[: head // 2], request[: head + 40], request[:-1])
+        connections += [_send(system, part) for part in stalling]
+        _send(system, request[:-1]).close()
+        sent.may_be_stored = True
+        account.open(sent)
+        _send(system, request).close()
+    time.sleep(_HOLD)  # the others go on meanwhile
+    for connection in connections:
+        connection.close()
+    if account.tallies[account.fault].statuses[503] > refused:
+        account.wrong(account.fault, "others were refused because of clients that send nothing")
+
+
+def batching_stopped(system: System, _: Scale) -> None:
+    """SIGTERM of the batching server, and its start: it answers what it has taken, and takes nothing more."""
+    account = _account(system)
+    for _again in range(2):
+        time.sleep(0.5)
+        began = time.monotonic()
+        status = system.server.stop(signal.SIGTERM)
+        took = time.monotonic() - began
+        if status != 0 or took > STOP_SECONDS + _STOPS_THE_DATABASE:
+            account.wrong(account.fault, f"the exit status is {status} after {took:.1f} s: {system.server.output}")
+        if system.server.processes():
+            account.wrong(account.fault, "a process outlives the server")
+        system.server.start()
+
+
 ENDING = ("execution environments killed", "execution environments frozen")
 """Faults that end functions, so that these do not answer: the gateway answers 500 or 504."""
 
@@ -318,6 +389,24 @@ POOLED: dict[str, Fault] = {
     "the table locked behind PgBouncer": locked,
 }
 
+BATCHING: dict[str, Fault] = {
+    "batching: workers killed": batching_workers_killed,
+    "batching: PostgreSQL killed": postmaster_killed,
+    "batching: a session of PostgreSQL killed": backend_killed,
+    "batching: PostgreSQL frozen": database_frozen,
+    "batching: overloaded": overloaded,
+    "batching: clients stall and hang up": strange_clients,
+    "batching: stopped": batching_stopped,
+}
+PROXIED_BATCHING: dict[str, Fault] = {
+    "batching: connections reset": connections_reset,
+    "batching: connections refused": database_refuses,
+    "batching: packets swallowed, delivered late": database_silent,
+    "batching: cut after every byte to the database": cut_on_the_way_there,
+    "batching: cut after every byte from the database": cut_on_the_way_back,
+    "batching: stalled in the middle": stalled,
+}
+
 
 def _cut(
     proxy: FaultyProxy,
@@ -347,6 +436,31 @@ def _hold(proxy: FaultyProxy | None, mode: Mode, *, reset: bool = False) -> None
         proxy.reset_all()
     time.sleep(_HOLD)
     proxy.mode = Mode.FORWARD
+
+
+def _account(system: System) -> Account:
+    assert system.account is not None
+    return system.account
+
+
+def _request(sent: Sent, content: bytes) -> bytes:
+    """Return a whole request, as httpx writes it."""
+    request = httpx.Request(
+        "POST",
+        "http://localhost/prediction",
+        files={"file": ("digit.png", content, "image/png")},
+        data={"metadata": json.dumps({"key": sent.key})},
+        headers={"Idempotency-Key": sent.key},
+    )
+    head = b"".join(b"%s: %s\r\n" % header for header in request.headers.raw)
+    return b"POST /prediction HTTP/1.1\r\n" + head + b"\r\n" + request.read()
+
+
+def _send(system: System, data: bytes) -> socket.socket:
+    url = httpx.URL(system.server.address)
+    connection = socket.create_connection((url.host, url.port), timeout=10)
+    connection.sendall(data)
+    return connection
 
 
 def _of(proxy: FaultyProxy | None) -> FaultyProxy:

@@ -20,6 +20,7 @@ import psutil
 from functions.shared.ledger.database_url import parse_database_url
 from local.services.postgres import EmbeddedPostgres
 from local.services.process_guard import GuardedProcess
+from tests.faults.account import Account
 from tests.support.database_proxy import Proxy
 from tests.support.faulty_proxy import FaultyProxy
 from tests.support.local_server import LocalServer
@@ -29,6 +30,12 @@ from tests.support.tls import certificate
 
 CLIENTS = 4
 """How many requests are under way at a time: each has an execution environment to itself."""
+
+QUEUED = 8
+"""How many inputs may wait in a process of the batching server: few, so that it is overloaded at once."""
+
+STOP_SECONDS = 5
+"""Seconds in which the batching server has to answer what it has taken, and stop."""
 
 _PATIENCE = 60.0  # seconds
 _DISK = "700m"  # for a database that may keep 512 MB of write-ahead log
@@ -66,6 +73,12 @@ class System:
     disk: Path | None = None
     """A small file system that holds all that the server writes; None if none can be mounted."""
 
+    leases: bool = False
+    """Whether what a killed process was at in the queue is predicted only a minute later."""
+
+    account: Account | None = None
+    """Where a fault that sends requests itself notes them."""
+
     objects: Callable[[], dict[str, bytes]] = field(default=dict)
     """Returns what is in S3, by URI."""
 
@@ -86,6 +99,10 @@ class System:
     def processes(self, module: str) -> list[psutil.Process]:
         """Return the server's processes whose command names a module."""
         return [one for one in self.server.processes() if any(part.startswith(module) for part in _command(one))]
+
+    def workers(self) -> list[psutil.Process]:
+        """Return the processes of the batching server that predict."""
+        return [one for one in self.server.processes() if any("spawn_main" in part for part in _command(one))]
 
     def restarts(self) -> int:
         """Return how many services were started again so far."""
@@ -276,3 +293,34 @@ def pooled() -> Iterator[System | None]:
         url = f"postgresql://anna@/ledger?host={quote(str(place))}&port={PORT}&pooler=transaction"
         with PgBouncer(postgres.url, place) as pooler, _started(folder, DATABASE_URL=url) as server:
             yield System(server, folder / "tmp", postgres.url, pooler=pooler, postgres=postgres)
+
+
+_BATCHING = {
+    "SERVER": "batching",
+    "WORKERS": "2",
+    "MAX_QUEUED_INPUTS": str(QUEUED),
+    "STOP_SECONDS": str(STOP_SECONDS),
+}
+
+
+@contextlib.contextmanager
+def batching() -> Iterator[System]:
+    """Run the batching server with the database that it starts itself, on a port that it keeps when it starts again."""
+    with _folder() as folder:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        with _started(folder, **_BATCHING, PORT=str(port)) as server:
+            url = EmbeddedPostgres(folder / "home" / "postgres").running_url()
+            assert url is not None
+            yield System(server, folder / "tmp", url, leases=True)
+
+
+@contextlib.contextmanager
+def proxied_batching() -> Iterator[System]:
+    """Run the batching server with a proxy before the database."""
+    with _folder() as folder, _database(folder) as postgres:
+        address = parse_database_url(postgres.tcp_url)
+        with FaultyProxy(("127.0.0.1", address.port)) as database:
+            url = f"{postgres.tcp_url}?sslmode=disable".replace(f":{address.port}/", f":{database.port}/")
+            with _started(folder, **_BATCHING, DATABASE_URL=url) as server:
+                yield System(server, folder / "tmp", postgres.url, database=database, postgres=postgres, leases=True)

@@ -53,6 +53,13 @@ def test_what_was_answered_and_is_stored_is_good(account: Account, ledger: Ledge
     assert (tally.answered, tally.stored) == (1, 1)
 
 
+def test_what_is_stored_although_the_answer_denied_it_is_wrong(
+    account: Account, ledger: Ledger, database_url: str
+) -> None:
+    ledger.store(MODEL, [prediction(metadata={"key": "mine"})])
+    assert checked(account, database_url).wrong == 1
+
+
 def test_what_was_answered_and_is_not_stored_is_lost(account: Account, database_url: str) -> None:
     account.answered(account._sent["mine"], uuid4())
     assert checked(account, database_url).lost == 1
@@ -60,6 +67,7 @@ def test_what_was_answered_and_is_not_stored_is_lost(account: Account, database_
 
 def test_what_was_stored_and_never_answered_is_not_lost(account: Account, ledger: Ledger, database_url: str) -> None:
     ledger.store(MODEL, [prediction(metadata={"key": "mine"})])
+    account._sent["mine"].may_be_stored = True
     tally = checked(account, database_url)
     assert tally.is_good()
     assert (tally.answered, tally.stored) == (0, 1)

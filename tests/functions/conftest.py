@@ -1,4 +1,7 @@
-"""The API as API Gateway calls it: HTTP requests become events of payload format 2.0, for the real handlers."""
+"""The API as API Gateway calls it: HTTP requests become events of payload format 2.0, for the real handlers.
+
+Modules of the contract are run a second time against the server that batches, which answers the same.
+"""
 
 from collections.abc import Callable, Iterator
 
@@ -7,6 +10,7 @@ import pytest
 
 from functions.shared.ledger.connection import Connection
 from functions.shared.ledger.database_url import parse_database_url
+from tests.support.batching_transport import BatchingTransport
 from tests.support.database import Query
 from tests.support.event_transport import EventTransport, forget_environment
 from tests.support.repository import DIGIT, ROOT
@@ -22,11 +26,35 @@ def environment(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[
     forget_environment()
 
 
+OF_BOTH_SERVERS = frozenset(
+    f"tests.functions.test_{name}"
+    for name in (
+        *("any_model", "bad_input", "clients_as_they_are", "deletion", "health", "idempotency", "infer", "many"),
+        *("object_storage", "openapi", "pages", "predict_store_list_get", "queries", "quotas", "tensors", "uploads"),
+    )
+) | {"tests.functions.asynchronous.test_respond_async"}
+"""The modules whose tests call `api`, and hold for whatever server answers."""
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run the tests of the contract against both servers."""
+    of_lambda = metafunc.definition.get_closest_marker("of_lambda")
+    if "api" in metafunc.fixturenames and metafunc.module.__name__ in OF_BOTH_SERVERS and not of_lambda:
+        metafunc.parametrize("server", ["lambda", "batching"], indirect=True)
+
+
 @pytest.fixture
-def api(environment: pytest.MonkeyPatch) -> Iterator[httpx.Client]:
+def server(request: pytest.FixtureRequest) -> str:
+    """The server that answers: `lambda`, or `batching`."""
+    return getattr(request, "param", "lambda")
+
+
+@pytest.fixture
+def api(environment: pytest.MonkeyPatch, server: str) -> Iterator[httpx.Client]:
     """The API with the shipped digit model and no authorizer."""
     assert environment is not None
-    with httpx.Client(transport=EventTransport(), base_url="https://api.example") as client:
+    transport = EventTransport() if server == "lambda" else BatchingTransport()
+    with httpx.Client(transport=transport, base_url="https://api.example") as client:
         yield client
 
 

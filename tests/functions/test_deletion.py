@@ -455,6 +455,7 @@ class TestMany:
         assert stack.count("predictions") == 1
         assert stack.count("deletions") == 0
 
+    @pytest.mark.of_lambda
     def test_what_does_not_fit_into_one_request_goes_on_by_itself(
         self, api: httpx.Client, environment: pytest.MonkeyPatch
     ) -> None:

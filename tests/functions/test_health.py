@@ -38,6 +38,7 @@ def test_asked_for_it_it_says_that_the_database_answers(api: httpx.Client) -> No
     assert "as in deep=1" in refused.json()["detail"]
 
 
+@pytest.mark.of_lambda
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.9, 0.9999])
 @pytest.mark.parametrize("is_read", [True, False])
 def test_a_model_that_was_cut_off_is_not_ok(

@@ -3,10 +3,10 @@
 import gzip
 import json
 import zlib
-from base64 import b64encode
+from base64 import b64encode, encodebytes, urlsafe_b64encode
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import httpx
 import numpy as np
@@ -18,7 +18,7 @@ from sklearn.linear_model import LogisticRegression
 
 from tests.support.database import Query
 from tests.support.event_transport import EventTransport, forget_environment
-from tests.support.graphs import graph, linear, package, passing, sum_and_difference, tensor
+from tests.support.graphs import conv_net, graph, linear, package, passing, sum_and_difference, tensor
 from tests.support.repository import ROOT
 
 HEADER = "Inference-Header-Content-Length"
@@ -512,7 +512,13 @@ BAD_DOCUMENTS: dict[str, Any] = {
     "an unknown output": {"inputs": GOOD, "outputs": [{"name": "OUTPUT2"}]},
     "an output twice": {"inputs": GOOD, "outputs": [{"name": "OUTPUT0"}] * 2},
     "an output without a name": {"inputs": GOOD, "outputs": [{}]},
-    "a classification": {"inputs": GOOD, "outputs": [{"name": "OUTPUT0", "parameters": {"classification": 2}}]},
+    **{
+        f"a classification of {count!r}": {
+            "inputs": GOOD,
+            "outputs": [{"name": "OUTPUT0", "parameters": {"classification": count}}],
+        }
+        for count in (-1, 1.5, "2", True)
+    },
     "an output in shared memory": {
         "inputs": GOOD,
         "outputs": [{"name": "OUTPUT0", "parameters": {"shared_memory_region": "r"}}],
@@ -707,7 +713,15 @@ def test_the_server_and_the_model_are_described(simple: httpx.Client) -> None:
         assert simple.get(f"{path}/ready").json() == {"name": "simple", "ready": True}
         config = simple.get(f"{path}/config").json()
         assert config["max_batch_size"] == 256
-        assert config["input"][0] == {"name": "INPUT0", "data_type": "TYPE_INT32", "dims": [16]}
+        [wanted, _] = config["input"]
+        assert wanted == {
+            "name": "INPUT0",
+            "data_type": "TYPE_INT32",
+            "dims": [16],
+            "format": "FORMAT_NONE",
+            "optional": False,
+        }
+        assert config["output"][0] == {"name": "OUTPUT0", "data_type": "TYPE_INT32", "dims": [16]}
         [statistics] = simple.get(f"{path}/stats").json()["model_stats"]
         assert statistics["name"] == "simple"
     assert len(simple.get("/v2/models/stats").json()["model_stats"]) == 1
@@ -716,12 +730,86 @@ def test_the_server_and_the_model_are_described(simple: httpx.Client) -> None:
     assert simple.head("/v2/models/simple").status_code == 200
 
 
+@pytest.mark.of_lambda
 def test_a_server_without_its_model_is_live_and_not_ready(
     api: httpx.Client, environment: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     environment.setenv("MODEL", str(tmp_path / "nothing"))
     assert api.get("/v2/health/live").status_code == 200
     refused(api.get("/v2/health/ready"), 503)
+
+
+@pytest.mark.parametrize(("layout", "written"), [("NCHW", "FORMAT_NCHW"), ("NHWC", "FORMAT_NHWC")])
+def test_the_configuration_of_an_image_model_says_where_its_channels_are(
+    serve: Serve, layout: Literal["NCHW", "NHWC"], written: str
+) -> None:
+    client = serve(conv_net(layout), version="1")
+    [image] = client.get("/v2/models/simple/config").json()["input"]
+    assert image["format"] == written
+    assert image["dims"] == ([1, 28, 28] if layout == "NCHW" else [28, 28, 1])
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "says"),
+    [
+        ("POST", "/v2/repository/index", "setting MODEL"),
+        ("POST", "/v2/repository/models/simple/load", "setting MODEL"),
+        ("POST", "/v2/repository/models/simple/unload", "setting MODEL"),
+        ("GET", "/v2/systemsharedmemory/status", "in the request"),
+        ("POST", "/v2/cudasharedmemory/region/one/register", "in the request"),
+        ("POST", "/v2/trace/setting", "the log"),
+        ("GET", "/v2/logging", "LOG_LEVEL"),
+    ],
+)
+def test_an_extension_that_is_not_served_is_refused_in_words(
+    simple: httpx.Client, method: str, path: str, says: str
+) -> None:
+    assert says in refused(simple.request(method, path, json={} if method == "POST" else None), 404)
+
+
+def test_the_largest_values_of_an_output_are_answered_as_texts(serve: Serve) -> None:
+    labels = ["bird", "cat", "dog"]
+    client = serve(linear(np.eye(3), then=["Softmax"]), labels=labels, version="1")
+    rows = np.array([[1, 3, 2], [5, 5, 0]], np.float32)
+    shares = np.exp(rows) / np.exp(rows).sum(axis=1, keepdims=True)
+    asked = {"name": "y", "parameters": {"classification": 2}}
+    answer = client.post("/v2/models/simple/infer", json={"inputs": in_json(x=rows), "outputs": [asked]})
+
+    assert answer.status_code == 200, answer.text
+    [output] = answer.json()["outputs"]
+    assert output == {
+        "name": "y",
+        "datatype": "BYTES",
+        "shape": [2, 2],
+        "data": [
+            f"{shares[0, 1]:f}:1:cat", f"{shares[0, 2]:f}:2:dog", f"{shares[1, 0]:f}:0:bird", f"{shares[1, 1]:f}:1:cat"
+        ],
+    }  # fmt: skip
+    for prediction_id, label in zip(answer.json()["parameters"]["prediction_ids"], ("cat", "bird"), strict=True):
+        record = client.get(f"/prediction/{prediction_id}").json()
+        assert (record["label"], len(record["prediction"])) == (label, 3)
+
+    asked["parameters"] = {"classification": 9, "binary_data": True}
+    binary = client.post("/v2/models/simple/infer", json={"inputs": in_json(x=rows[:1]), "outputs": [asked]})
+    length = int(binary.headers[HEADER])
+    assert json.loads(binary.content[:length])["outputs"][0]["shape"] == [1, 3]
+    first = f"{shares[0, 1]:f}:1:cat".encode()
+    assert binary.content[length:].startswith(len(first).to_bytes(4, "little") + first)
+
+
+def test_whole_numbers_have_largest_values_too_and_texts_have_none(serve: Serve, query: Query) -> None:
+    client = serve(passing("uint8", ["batch", 3]), task="tensors")
+    document = {
+        "inputs": [{"name": "x", "shape": [1, 3], "datatype": "UINT8", "data": [7, 255, 0]}],
+        "outputs": [{"name": "y", "parameters": {"classification": 3}}],
+    }
+    answer = client.post("/v2/models/simple/infer", json=document)
+    assert outputs_of(answer)["y"] == [["255:1", "7:0", "0:2"]]
+    forget_environment()
+    client = serve(passing("string", ["batch", 1]), task="tensors", folder="texts")
+    document["inputs"] = in_json(x=np.array([["a"]], dtype=object))
+    assert "no numbers" in refused(client.post("/v2/models/texts/infer", json=document))
+    assert query("SELECT count(*) FROM predictions") == [[1]]
 
 
 class TestVersion1:
@@ -746,9 +834,19 @@ class TestVersion1:
         assert (record["features"], record["user_id"]) == (row, "anna")
         assert "Row 1" in refused(client.post("/v1/models/simple:predict", json={"instances": [row, ["x"]]}))
 
-    def test_an_image_file_is_an_instance(self, api: httpx.Client, digit: bytes) -> None:
-        instance = {"b64": b64encode(digit).decode()}
-        answer = api.post("/v1/models/mnist:predict", json={"instances": [instance]})
+    @pytest.mark.parametrize(
+        "instance",
+        [
+            pytest.param(lambda image: {"b64": b64encode(image).decode()}, id="as it is"),
+            pytest.param(lambda image: {"b64": encodebytes(image).decode()}, id="with line breaks"),
+            pytest.param(lambda image: {"b64": urlsafe_b64encode(image).decode().rstrip("=")}, id="as in a URL"),
+            pytest.param(lambda image: {"image": {"b64": b64encode(image).decode()}}, id="by the name of the input"),
+        ],
+    )
+    def test_an_image_file_is_an_instance(
+        self, api: httpx.Client, digit: bytes, instance: Callable[[bytes], dict[str, Any]]
+    ) -> None:
+        answer = api.post("/v1/models/mnist:predict", json={"instances": [instance(digit)]})
         assert answer.status_code == 200, answer.text
         record = api.get(f"/prediction/{answer.json()['prediction_ids'][0]}").json()
         assert (record["label"], record["contenttype"]) == ("7", "image/png")
@@ -756,7 +854,20 @@ class TestVersion1:
 
     @pytest.mark.parametrize(
         "document",
-        [{}, {"instances": []}, {"instances": {}}, {"instances": [1]}, {"instances": [{"b64": "%"}]}, [], None, "x"],
+        [
+            {},
+            {"instances": []},
+            {"instances": {}},
+            {"instances": [1]},
+            {"instances": [{"b64": "%"}]},
+            {"instances": [{"other": {"b64": ""}}]},
+            {"instances": [{"image": {}}]},
+            {"instances": [{"image": 1}]},
+            {"instances": [{"image": {"b64": 1}}]},
+            [],
+            None,
+            "x",
+        ],
     )
     def test_what_is_no_list_of_instances_is_refused(self, api: httpx.Client, document: Any) -> None:
         refused(api.post("/v1/models/mnist:predict", json=document))

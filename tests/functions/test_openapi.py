@@ -200,6 +200,7 @@ def test_an_optional_tensor_may_be_left_out_and_a_missing_value_is_null(served: 
     assert not is_valid(document, "TensorsInput", {"inputs": {"ids": [1]}})
 
 
+@pytest.mark.of_lambda
 def test_a_model_that_cannot_be_read_does_not_take_the_document_with_it(served: Serve, tmp_path: Path) -> None:
     document = served(tmp_path)
     assert content_types(document, "/prediction") == {*IMAGE_FORMS, "application/json"}

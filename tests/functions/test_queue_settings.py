@@ -2,10 +2,10 @@
 
 import pytest
 
+from functions.shared.prediction.sweeping import TIME_FOR_A_PORTION
 from functions.shared.prediction.worker_batch import LEASE_MARGIN
 from functions.shared.queue import predictions
 from functions.shared.settings import SweepSettings
-from functions.sweep.handler import TIME_FOR_A_PORTION
 from local.settings import ROOT
 from local.template import Function, Queue, QueueSource, read_queues, read_template
 

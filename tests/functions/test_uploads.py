@@ -364,6 +364,7 @@ def test_a_model_that_takes_features_takes_no_uploads(
     assert "takes no images" in answer.json()["detail"]
 
 
+@pytest.mark.of_lambda
 @pytest.mark.parametrize("bucket", ["UPLOADS_BUCKET"], indirect=True)
 def test_nothing_is_announced_for_a_model_that_cannot_be_read(
     api: httpx.Client, bucket: Bucket, environment: pytest.MonkeyPatch, digit: bytes, tmp_path: Path

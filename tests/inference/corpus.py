@@ -434,6 +434,130 @@ def add_and_subtract() -> ModelProto:
     return graphs.graph(nodes, inputs, outputs)
 
 
+def text_pipeline() -> ModelProto:
+    """Convert scikit-learn's classifier of texts: words, their weights, a regression."""
+    from skl2onnx import to_onnx
+    from skl2onnx.common.data_types import StringTensorType
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+
+    texts = ["a good day", "good food", "a bad day", "bad food"] * 3
+    model = make_pipeline(TfidfVectorizer(lowercase=False), LogisticRegression()).fit(
+        texts, ["glad", "glad", "sad", "sad"] * 3
+    )
+    types = [("text", StringTensorType([None, 1]))]
+    made: ModelProto = to_onnx(model, initial_types=types, target_opset={"": 17, "ai.onnx.ml": 3})
+    return made
+
+
+def catboost() -> ModelProto:
+    """Make what CatBoost writes of a classifier: a label, and a map of texts to probabilities for each row."""
+    made = ml(
+        "TreeEnsembleClassifier", ["features"], ["label", "probability_tensor"],
+        nodes_treeids=[0, 0, 0], nodes_nodeids=[0, 1, 2], nodes_featureids=[0, 0, 0],
+        nodes_values=[0.5, 0.0, 0.0], nodes_modes=["BRANCH_LEQ", "LEAF", "LEAF"],
+        nodes_truenodeids=[1, 0, 0], nodes_falsenodeids=[2, 0, 0],
+        class_treeids=[0] * 4, class_nodeids=[1, 1, 2, 2], class_ids=[0, 1] * 2,
+        class_weights=[0.75, 0.25, 0.125, 0.875], classlabels_strings=["no", "yes"],
+    )  # fmt: skip
+    zipped = ml("ZipMap", ["probability_tensor"], ["probabilities"], classlabels_strings=["no", "yes"])
+    kind = helper.make_map_type_proto(TensorProto.STRING, float_type(None))
+    outputs = [
+        tensor("label", "string", ["N"]),
+        helper.make_value_info("probabilities", helper.make_sequence_type_proto(kind)),
+    ]
+    return graphs.graph([made, zipped], [tensor("features", "float32", ["N", 2])], outputs)
+
+
+def in_bfloat16() -> ModelProto:
+    """Make a model that computes in bfloat16 and has floats outside: of 1.00390625, 8 bits remain."""
+    nodes = [
+        node("Cast", ["x"], ["short"], to=TensorProto.BFLOAT16),
+        node("Cast", ["short"], ["y"], to=TensorProto.FLOAT),
+    ]
+    return graphs.graph(nodes, [tensor("x", "float32", ["N", 1])], [tensor("y", "float32", ["N", 1])])
+
+
+def quantised_picture() -> ModelProto:
+    """Make a classifier of pictures of bytes, whose convolution is quantised."""
+    weights: dict[str, NDArray[Any]] = {
+        "scale": np.array(1 / 255, np.float32),
+        "zero": np.array(0, np.uint8),
+        "small": np.array(1 / 128, np.float32),
+        "kernel_bytes": np.full((2, 3, 3, 3), 4, np.int8),
+        "kernel_zero": np.array(0, np.int8),
+    }
+    weights["kernel_bytes"][1] = 2
+    nodes = [
+        node("DequantizeLinear", ["image", "scale", "zero"], ["floats"]),
+        node("DequantizeLinear", ["kernel_bytes", "small", "kernel_zero"], ["kernel"]),
+        node("Conv", ["floats", "kernel"], ["found"]),
+        node("GlobalAveragePool", ["found"], ["mean"]),
+        node("Flatten", ["mean"], ["logits"]),
+        node("Softmax", ["logits"], ["scores"]),
+    ]
+    inputs, outputs = [tensor("image", "uint8", ["N", 3, 8, 9])], [tensor("scores", "float32", ["N", 2])]
+    return graphs.graph(nodes, inputs, outputs, weights)
+
+
+def mask() -> ModelProto:
+    """Make a segmentation that answers the class of each pixel: where red is over blue, 0, else 2."""
+    nodes = [node("ArgMax", ["image"], ["mask"], axis=1, keepdims=0)]
+    return graphs.graph(nodes, [tensor("image", "float32", ["N", 3, 8, 9])], [tensor("mask", "int64", ["N", 8, 9])])
+
+
+def over_threshold() -> ModelProto:
+    """Make a model with a scalar beside its rows: which values are over it."""
+    return graphs.graph(
+        [node("Greater", ["x", "threshold"], ["over"])],
+        [tensor("x", "float32", ["N", 2]), tensor("threshold", "float32", [])],
+        [tensor("over", "bool", ["N", 2])],
+    )
+
+
+def graph_network() -> ModelProto:
+    """Make a network of nodes and edges, each of any number: what each edge brings from its node."""
+    return graphs.graph(
+        [node("Gather", ["nodes", "edges"], ["messages"])],
+        [tensor("nodes", "float32", ["num_nodes", 2]), tensor("edges", "int64", ["num_edges"])],
+        [tensor("messages", "float32", ["num_edges", 2])],
+    )
+
+
+def denoiser() -> ModelProto:
+    """Make a step of a diffusion: latent vectors, the time, and what a text says."""
+    nodes = [
+        node("Cast", ["timestep"], ["time"], to=TensorProto.FLOAT),
+        node("ReduceMean", ["encoder_hidden_states"], ["said"], keepdims=1, axes=[1, 2]),
+        node("Unsqueeze", ["said", "last"], ["wide"]),
+        node("Mul", ["sample", "time"], ["later"]),
+        node("Add", ["later", "wide"], ["out_sample"]),
+    ]
+    inputs = [
+        tensor("sample", "float32", ["batch", 4, "height", "width"]),
+        tensor("timestep", "int64", [1]),
+        tensor("encoder_hidden_states", "float32", ["batch", "sequence", 3]),
+    ]
+    outputs = [tensor("out_sample", "float32", ["batch", 4, "height", "width"])]
+    return graphs.graph(nodes, inputs, outputs, {"last": np.array([3])})
+
+
+def decoder() -> ModelProto:
+    """Make a decoder of tokens with its past, which is empty at first."""
+    nodes = [
+        node("Unsqueeze", ["input_ids", "ends"], ["wide"]),
+        node("Cast", ["wide"], ["key"], to=TensorProto.FLOAT),
+        node("Concat", ["past.key", "key"], ["present.key"], axis=2),
+    ]
+    inputs = [
+        tensor("input_ids", "int64", ["batch", "sequence"]),
+        tensor("past.key", "float32", ["batch", 1, "past_sequence", 1]),
+    ]
+    outputs = [tensor("present.key", "float32", ["batch", 1, "total", 1])]
+    return graphs.graph(nodes, inputs, outputs, {"ends": np.array([1, 3])})
+
+
 def external(folder: Path) -> Path:
     """Write a package whose weights are in a file beside it."""
     graphs.package(folder, dense(np.full((2, 1), 2.0)))

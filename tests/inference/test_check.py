@@ -28,6 +28,30 @@ def test_the_key_that_a_model_needs_which_can_be_read_in_two_ways(
     assert "task: tensors" in line
 
 
+@pytest.mark.parametrize(
+    ("settings", "size", "fit"),
+    [
+        (
+            {"fit": "letterbox", "size": 64, "stride": 32},
+            "at most 64 x 64 pixels (height x width), inter_linear resampling",
+            "letterbox, filled up to a multiple of 32 with 114, 114, 114",
+        ),
+        (
+            {"fit": "scale", "size": {"shortest_edge": 40, "longest_edge": 60}},
+            "its own shape, bilinear",
+            "40 at the shorter edge, at most 60 pixels at the longer edge",
+        ),
+        ({"fit": "scale", "size": {"longest_edge": 60}}, "its own shape, bilinear", "60 pixels at the longer edge"),
+    ],
+)
+def test_how_an_image_becomes_what_a_model_of_open_size_takes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], settings: dict[str, object], size: str, fit: str
+) -> None:
+    model = graphs.conv_net("NCHW", channels=3, size=(None, None))
+    assert main(["check", str(graphs.package(tmp_path, model, **settings))]) == 0
+    assert f"{size}\n  fitted by   {fit}\n" in capsys.readouterr().out.replace("bilinear resampling", "bilinear")
+
+
 def test_tensors_made_up_or_given(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     graphs.package(tmp_path, corpus.bert("input_ids", "attention_mask"), task="tensors")
     assert main(["check", str(tmp_path)]) == 0

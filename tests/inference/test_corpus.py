@@ -30,27 +30,36 @@ from tests.inference.corpus import (
     attention,
     bert,
     best,
+    catboost,
     columns,
+    decoder,
+    denoiser,
     dense,
     end_to_end,
     external,
     float_type,
+    graph_network,
     heads,
     hidden_states,
     imputer,
+    in_bfloat16,
     local_function,
     lstm,
+    mask,
     node,
     nonzero,
     of_type,
+    over_threshold,
     plane,
     quantised,
+    quantised_picture,
     same,
     scikit_learn,
     several_labels,
     shares,
     tensorflow_detection,
     text,
+    text_pipeline,
     tokeniser,
     torchvision,
     tree_classifier,
@@ -117,6 +126,7 @@ READINGS: dict[str, Reading] = {
         trees, "features", "regression", [None, 1.0], 10.0, said={"missing": "nan"}
     ),
     "an imputer": Reading(imputer, "features", "regression", [None, 1.0], 8.0, said={"missing": "nan"}),
+    "CatBoost: a classifier": Reading(catboost, "features", "classification", [1.0, 0.0], "yes", "yes"),
     # --- PyTorch, Keras ---
     "PyTorch: logits": Reading(
         partial(dense, np.eye(3)), "features", "classification", [0.0, 1.0, 2.0], "c", "c",
@@ -174,6 +184,10 @@ READINGS: dict[str, Reading] = {
         partial(graphs.passing, "float32", ["N", 1, 8, 9]), "image", "regression", WHITE, [np.ones((8, 9)).tolist()],
         said={"task": "regression"},
     ),
+    "a segmentation that answers classes": Reading(
+        mask, "image", "regression", WHITE, np.zeros((8, 9), int).tolist(), said={"task": "regression"}
+    ),
+    "a quantised picture": Reading(quantised_picture, "image", "classification", WHITE, "0", "0"),
     "the raw output of a YOLO": Reading(
         yolo, "image", "regression", np.full((64, 64, 3), 255, np.uint8), further={"output0": None},
         said={"task": "regression"},
@@ -253,6 +267,8 @@ READINGS: dict[str, Reading] = {
     ),
     # --- texts, types ---
     "a text": Reading(text, "features", "classification", ["good"], "glad", "glad"),
+    "scikit-learn: words": Reading(text_pipeline, "features", "classification", ["good good day"], "glad", "glad"),
+    "floats that are short inside": Reading(in_bfloat16, "features", "regression", [1.00390625], 1.0),
     "quantised": Reading(quantised, "features", "classification", [0.0, 9.0], "1", "1"),
     "half precision": Reading(
         partial(dense, np.eye(2, 1), dtype="float16"), "features", "regression", [1.5, 0.0], 1.5
@@ -311,6 +327,48 @@ READINGS: dict[str, Reading] = {
     ),
     "no rows at all": Reading(
         nonzero, "tensors", "tensors", {"x": [0.0, 0.0]}, further={"places": []}, said={"task": "tensors"}
+    ),
+    "a scalar beside a row": Reading(
+        over_threshold, "tensors", "tensors", {"x": [0.5, 2.0], "threshold": 1.0}, further={"over": [False, True]},
+        said={"task": "tensors"},
+    ),
+    "nodes and edges": Reading(
+        graph_network, "tensors", "tensors", {"nodes": [[1.0, 2.0], [3.0, 4.0]], "edges": [1, 0, 1]},
+        further={"messages": [3.0, 4.0, 1.0, 2.0, 3.0, 4.0]}, said={"task": "tensors", "batched": False},
+    ),
+    "a step of a diffusion": Reading(
+        denoiser, "tensors", "tensors",
+        {"sample": [[[1.0]]] * 4, "timestep": [3], "encoder_hidden_states": [[1.0, 2.0, 3.0]]},
+        further={"out_sample": [5.0] * 4}, said={"task": "tensors"},
+    ),
+    "a decoder whose past is empty": Reading(
+        decoder, "tensors", "tensors", {"input_ids": [7, 8], "past.key": [[]]},
+        further={"present.key": [7.0, 8.0]}, said={"task": "tensors"},
+    ),
+    "a video": Reading(
+        partial(graphs.passing, "float32", ["N", 1, 2, 1, 1]), "tensors", "tensors", {"x": [[[[1.0]], [[2.0]]]]},
+        further={"y": [1.0, 2.0]}, said={"task": "tensors"},
+    ),
+    "two pictures": Reading(
+        partial(columns, ("left", "float32", ["N", 1, 1, 2]), ("right", "float32", ["N", 1, 1, 2])),
+        "tensors", "tensors", {"left": [[[1.0, 2.0]]], "right": [[[3.0, 4.0]]]}, further={"y": [1.0, 2.0]},
+        said={"task": "tensors"},
+    ),
+    "nothing but open axes": Reading(
+        partial(graphs.passing, "float32", [None] * 4), "tensors", "tensors", {"x": [[[1.0, 2.0]]]},
+        further={"y": [1.0, 2.0]}, said={"task": "tensors"},
+    ),
+    "a forecast of several steps": Reading(
+        partial(graphs.passing, "float32", ["batch", "time", 2]), "tensors", "tensors", {"x": [[1.0, 2.0], [3.0, 4.0]]},
+        further={"y": [1.0, 2.0, 3.0, 4.0]}, said={"task": "tensors"},
+    ),
+    "bytes of a picture, raw": Reading(
+        partial(graphs.passing, "uint8", ["N", 1, 1, 2]), "tensors", "tensors", {"x": [[[0, 255]]]},
+        further={"y": [0, 255]}, said={"task": "tensors"},
+    ),
+    "texts of any rank": Reading(
+        partial(graphs.passing, "string", ["N", 1, 2]), "tensors", "tensors", {"x": [["é", ""]]},
+        further={"y": ["é", ""]}, said={"task": "tensors"},
     ),
     "Triton's own example": Reading(
         add_and_subtract, "tensors", "tensors", {"INPUT0": [5] * 16, "INPUT1": [3] * 16},
@@ -401,13 +459,20 @@ REFUSALS: dict[str, Refusal] = {
         partial(of_type, helper.make_optional_type_proto(float_type([1]))), ("'x'", "optional(float32)")
     ),
     "complex numbers": Refusal(partial(graphs.passing, "complex64", ["N", 2]), ("'x'", "complex64")),
-    "bfloat16": Refusal(partial(graphs.passing, "bfloat16", ["N", 2]), ("'x'", "bfloat16")),
+    "bfloat16": Refusal(partial(graphs.passing, "bfloat16", ["N", 2]), ("'x'", "bfloat16", "float32")),
     "no shape": Refusal(partial(graphs.passing, "float32", None), ("'x' has no shape", "task: tensors")),
     "a tokeniser inside": Refusal(tokeniser, ("BertTokenizer", "ai.onnx.contrib")),
     "missing values of an input that has none": Refusal(
         partial(columns, ("x", "int64", ["N", 1])), ("missing",), {"missing": "nan"}
     ),
+    "the input of a diffusion": Refusal(denoiser, ("'sample' is [batch, 4, height, width]", "task: tensors")),
+    "a decoder with its past": Refusal(decoder, ("'past.key' is [batch, 1, past_sequence, 1]", "task: tensors")),
+    "nodes and edges as tensors": Refusal(graph_network, ("batched", "'nodes' [num_nodes, 2]"), {"task": "tensors"}),
+    "bfloat16, as tensors": Refusal(
+        partial(graphs.passing, "bfloat16", ["N", 2]), ("'x'", "bfloat16", "float32"), {"task": "tensors"}
+    ),
     # --- outputs ---
+    "a segmentation that answers classes": Refusal(mask, ("'mask' is [N, 8, 9]", "task", "regression")),
     "two targets": Refusal(several_labels, ("'label' is [?, 2]", "task", "multi-target")),
     "scikit-learn: two targets": Refusal(partial(scikit_learn, "targets"), ("'label' is [?, 2]", "multi-target")),
     "scikit-learn: several labels that are declared as one": Refusal(
@@ -466,6 +531,10 @@ REFUSALS: dict[str, Refusal] = {
         ("'y' is [3, 2000, 2000]", "33554432 bytes", "keep"),
         {"task": "regression"},
     ),
+    "an output of bfloat16": Refusal(lambda: BFLOAT16_OUT, ("'y'", "bfloat16", "float32", "keep")),
+    "an output of bfloat16, as tensors": Refusal(
+        lambda: BFLOAT16_OUT, ("'y'", "bfloat16", "float32", "keep"), {"task": "tensors"}
+    ),
     "the best of an embedding": Refusal(
         partial(dense, np.eye(3)), ("top_k", "embedding"), {"task": "embedding", "top_k": 2}
     ),
@@ -474,7 +543,6 @@ REFUSALS: dict[str, Refusal] = {
     ),
     "the best of a label": Refusal(lambda: heads(best()), ("top_k", "label", "no scores"), {"top_k": 2}),
     "the best of no output": Refusal(partial(bert, "tokens"), ("top_k", "answer"), {"task": "tensors", "top_k": 2}),
-    "an output of bfloat16": Refusal(lambda: BFLOAT16_OUT, ("'y'", "bfloat16", "keep")),
     "a Softmax in a function of its own": Refusal(local_function, ("'scores' is [2]", "task")),
     "no such output to keep": Refusal(partial(heads, age(), shares()), ("keep", "sex", "age"), {"keep": ["sex"]}),
     "no such answer": Refusal(partial(heads, age(), shares()), ("answer", "sex", "age"), {"answer": "sex"}),
@@ -610,7 +678,8 @@ def test_the_largest_scores_are_kept_with_their_places(tmp_path: Path) -> None:
     model = load(tmp_path / "model", dense(np.eye(3)), said)
     [prediction] = model.predict([model.decode_features([1.0, 0.0, 2.0])])
     assert prediction.output == {"values": pytest.approx([SOFT[2], SOFT[1]]), "indices": [2, 0]}
-    assert (prediction.label, prediction.likely_class, prediction.confidence) == ("c", 2, pytest.approx(SOFT[2]))
+    assert (prediction.label, prediction.likely_class) == ("c", 2)
+    assert prediction.confidence == pytest.approx(SOFT[2])
     [even] = model.predict([model.decode_features([1.0, 1.0, 1.0])])
     assert even.output == {"values": pytest.approx([1 / 3, 1 / 3]), "indices": [0, 1]}
     all_scores = load(tmp_path / "all", dense(np.eye(3)), said | {"top_k": 3})
@@ -627,7 +696,8 @@ def test_of_named_tensors_the_largest_values_take_the_place_of_the_answer(tmp_pa
         "probabilities.values": {"shape": [2], "datatype": "FP32", "data": pytest.approx([SOFT[2], SOFT[1]])},
         "probabilities.indices": {"shape": [2], "datatype": "INT64", "data": [2, 0]},
     }
-    assert (prediction.label, prediction.confidence) == ("2", pytest.approx(SOFT[2]))
+    assert prediction.label == "2"
+    assert prediction.confidence == pytest.approx(SOFT[2])
 
 
 def test_as_many_finds_as_pictures_are_not_one_each(tmp_path: Path) -> None:

@@ -309,6 +309,40 @@ def test_a_model_of_open_size_gets_a_letterbox_of_the_size_that_is_said(
     assert model.decode_image(saved(photo(50, 91))).arrays[0].shape == (1, 3, *shape)
 
 
+@pytest.mark.parametrize("stride", [8, 16, SIDE, 64])
+@pytest.mark.parametrize("shape", [*SHAPES, (480, 640), (500, 333), (64, 63), (1, 400), (400, 1)], ids=str)
+def test_a_letterbox_with_a_stride_is_as_small_as_ultralytics_makes_it(
+    load: Load, shape: tuple[int, int], stride: int
+) -> None:
+    """`LetterBox(64, auto=True, stride=stride)`, of which a model that takes any size gets its images."""
+    model = load(
+        graphs.pixels(["N", None, None, 3], "uint8"), task="regression", fit="letterbox", size=64, stride=stride
+    )
+    height, width = shape
+    scale = min(64 / height, 64 / width)
+    inside = max(1, round(height * scale)), max(1, round(width * scale))
+    rest = [(64 - side) % stride for side in inside]
+    (above, below), (left, right) = ((round(one / 2 - 0.1), round(one / 2 + 0.1)) for one in rest)
+
+    (seen,) = model.decode_image(saved(photo(*shape))).arrays[0]
+
+    assert seen.shape == (above + inside[0] + below, left + inside[1] + right, 3)
+    assert all((64 - side) % stride == 0 for side in seen.shape[:2])
+    expected = np.pad(
+        between_four(photo(*shape), inside[::-1]), ((above, below), (left, right), (0, 0)), constant_values=114
+    )
+    assert np.abs(seen - expected).max() <= 1
+
+
+def test_letterboxes_of_several_sizes_are_predicted_in_one_request(load: Load) -> None:
+    model = load(ANY_SIZE, fit="letterbox", size=64, stride=SIDE)
+    tall, wide = photo(500, 200), photo(200, 500)
+    instances = [model.decode_image(saved(image)) for image in (tall, wide, tall)]
+    assert [one.arrays[0].shape[2:] for one in instances] == [(64, 32), (32, 64), (64, 32)]
+    together = [one.output for one in model.predict(instances)]
+    assert together == [model.predict([one])[0].output for one in instances]
+
+
 def test_the_filter_of_a_letterbox_may_be_pillows(load: Load) -> None:
     model = load_raw(load, fit="letterbox", resample="bilinear")
     expected = np.asarray(photo(60, 80).resize((SIDE, 24), Image.Resampling.BILINEAR))
@@ -342,6 +376,93 @@ def test_a_letterbox_is_filled_with_the_colour_that_is_said(
     assert (seen[0] == color).all()
     assert (seen[-1] == color).all()
     assert not (seen[SIDE // 2] == color).all()
+
+
+# --- scale: the edges of DETR and SAM --------------------------------------------------------------------------------
+
+DETR = {
+    "image_processor_type": "DetrImageProcessor",
+    "do_convert_annotations": True,
+    "do_normalize": True,
+    "do_pad": True,
+    "do_rescale": True,
+    "do_resize": True,
+    "image_mean": MEAN,
+    "image_std": STD,
+    "resample": 2,
+    "rescale_factor": 1 / 255,
+    "size": {"longest_edge": 60, "shortest_edge": 40},
+}
+
+
+def detr_size(height: int, width: int, shortest: int, longest: int) -> tuple[int, int]:
+    """Return height and width by the definition: the shorter edge, or what the longer one leaves of it."""
+    short, exact = shortest, float(shortest)
+    if max(height, width) / min(height, width) * shortest > longest:
+        exact = longest * min(height, width) / max(height, width)
+        short = round(exact)
+    if short == min(height, width):
+        return height, width
+    if width < height:
+        return int(exact * height / width), short
+    return short, int(exact * width / height)
+
+
+@pytest.mark.parametrize(
+    "shape", [(60, 80), (81, 60), (40, 55), (37, 37), (20, 90), (91, 20), (40, 200), (333, 500)], ids=str
+)
+@pytest.mark.parametrize(
+    "said", [{}, {"fit": "scale", "size": {"shortest_edge": 40, "longest_edge": 60}}], ids=["file", "model.json"]
+)
+def test_limited_edges_meet_the_scores_of_detr(load: Load, shape: tuple[int, int], said: dict[str, object]) -> None:
+    model = load(ANY_SIZE, None if said else DETR, **said, **({"image_mean": MEAN, "image_std": STD} if said else {}))
+    image = photo(*shape)
+    height, width = detr_size(*shape, 40, 60)
+    expected = normalised(np.asarray(image.resize((width, height), Image.Resampling.BILINEAR)))
+    instance = model.decode_image(saved(image))
+    assert instance.arrays[0].shape == expected.shape
+    assert np.abs(instance.arrays[0] - expected).max() < 1e-3
+    (answer,) = onnxruntime.InferenceSession(ANY_SIZE.SerializeToString()).run(None, {"image": expected})
+    assert model.predict([instance])[0].output == pytest.approx(answer[0].tolist(), abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("shape", "wanted"), [((60, 80), (38, 50)), ((80, 60), (50, 38)), ((7, 5), (50, 36)), ((1, 400), (1, 50))]
+)
+def test_the_longer_edge_alone_is_rounded_as_that_of_sam(
+    load: Load, shape: tuple[int, int], wanted: tuple[int, int]
+) -> None:
+    model = load_raw(load, (None, None, 3), fit="scale", size={"longest_edge": 50})  # type: ignore[arg-type]
+    expected = photo(*shape).resize(wanted[::-1], Image.Resampling.BILINEAR)
+    assert np.array_equal(pixels(model, photo(*shape)), np.asarray(expected))
+
+
+def test_images_of_several_sizes_are_scaled_and_predicted_in_one_request(load: Load) -> None:
+    model = load(ANY_SIZE, DETR)
+    instances = [model.decode_image(saved(photo(*shape))) for shape in ((60, 80), (80, 60), (60, 80))]
+    assert len(model.predict(instances)) == 3
+    assert model.package.describe_input()["size"] == {"shortest_edge": 40, "longest_edge": 60}
+
+
+def test_a_line_of_an_image_that_is_scaled_stays_a_line(load: Load) -> None:
+    model = load(ANY_SIZE, fit="scale", size={"shortest_edge": 40, "longest_edge": 60})
+    assert model.decode_image(saved(photo(1, 4000))).arrays[0].shape == (1, 3, 1, 60)
+
+
+@pytest.mark.parametrize(
+    ("size", "edges"),
+    [
+        ({"size": 40, "max_size": 60}, {"shortest_edge": 40, "longest_edge": 60}),
+        ({"size": 800}, {"shortest_edge": 800, "longest_edge": 1333}),
+    ],
+)
+def test_older_files_of_detr_say_its_edges_in_other_words(
+    load: Load, size: dict[str, object], edges: dict[str, int]
+) -> None:
+    """One number is no square here, which other classes make of it."""
+    older = {key: value for key, value in DETR.items() if key not in ("size", "image_processor_type")}
+    model = load(ANY_SIZE, older | size | {"feature_extractor_type": "DetrFeatureExtractor"})
+    assert settings_of(model)["size"] == edges
 
 
 # --- preprocessor_config.json ----------------------------------------------------------------------------------------
@@ -451,6 +572,20 @@ def test_an_open_size_is_said_by_a_preprocessor_config_too(load: Load) -> None:
         (CLIP | {"size": {"shortest_edge": 0}}, "size: must be a whole number of pixels"),
         (CLIP | {"size": {"shortest_edge": 9, "longest_edge": 20}}, "longest_edge"),
         (CLIP | {"size": {"longest_edge": 20}}, "is not done here: shortest_edge alone is, or height and width"),
+        # pixels of the area to one class, of the edges to others
+        (
+            VIT | {"size": {"shortest_edge": 3136, "longest_edge": 12845056}}
+            | {"image_processor_type": "Qwen2VLImageProcessor"},
+            "of Qwen2VL is not done here",
+        ),
+        (DETR, "size: is scale, which makes images of many sizes, but input 'image' is [N, 3, 32, 32]"),
+        (DETR | {"pad_size": {"height": 64, "width": 64}}, "do_pad: is true, which is not done here"),
+        (DETR | {"do_center_crop": True}, "do_center_crop: beside a size of"),
+        (DETR | {"size": {"shortest_edge": 40}}, "size: resizes the shorter edge to 40"),
+        (VIT | {"image_processor_type": "YolosImageProcessor"}, "Yolos's does what no key says"),
+        (VIT | {"image_processor_type": "MaskFormerFeatureExtractor"}, "MaskFormer's does what no key says"),
+        (VIT | {"max_size": 1333}, "max_size: is 1333, which is not done here"),
+        (VIT | {"size_divisibility": 32}, "size_divisibility: is 32, which is not done here"),
         (CLIP | {"size": 40} | UNKNOWN, "size: 40 can be the shorter edge or both sides, which depends on"),
         (CLIP | {"do_center_crop": False}, "size: resizes the shorter edge to 37 and do_center_crop is not true"),
         (VIT | {"size": {"height": 24, "width": SIDE}}, "size: height is 24, but that of input 'image'"),
@@ -514,7 +649,24 @@ def test_grey_images_and_whole_numbers_are_told_what_contradicts_them(load: Load
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"fit": "contain"}, 'fit: must be one of stretch, crop, letterbox, not "contain"'),
+        ({"fit": "contain"}, 'fit: must be one of stretch, crop, letterbox, scale, not "contain"'),
+        ({"stride": 0}, "stride: must be a whole number of pixels, not 0"),
+        ({"stride": 16}, "stride: is about a letterbox"),
+        ({"fit": "letterbox", "stride": 16}, "stride: makes images of many sizes, but input 'image' is [N, 3, 32, 32]"),
+        ({"fit": "scale"}, 'size: must be {"shortest_edge": pixels, "longest_edge": pixels}'),
+        ({"fit": "scale", "size": 40}, 'size: must be {"shortest_edge": pixels, "longest_edge": pixels}'),
+        ({"size": {"longest_edge": 40}}, 'size: must be {"shortest_edge": pixels, "longest_edge": pixels}'),
+        ({"size": {"shortest_edge": 40}}, "size: must be [height, width] in pixels"),
+        ({"size": {"longest_edge": "40"}}, "size: must be [height, width] in pixels"),
+        ({"crop_size": {"longest_edge": 40}}, "crop_size: must be [height, width] in pixels"),
+        (
+            {"fit": "scale", "size": {"longest_edge": 40}},
+            "fit: is scale, which makes images of many sizes, but input 'image' is [N, 3, 32, 32]",
+        ),
+        (
+            {"fit": "scale", "size": {"longest_edge": 40}, "crop_size": 9},
+            "crop_size: is cut out of an image, but fit is scale",
+        ),
         ({"fit": "keep"}, "fit: must be one of"),
         ({"crop_size": 0}, "crop_size: must be [height, width] in pixels, not 0"),
         ({"crop_size": True}, "crop_size: must be [height, width] in pixels, not true"),
@@ -548,9 +700,15 @@ def test_a_model_of_open_size_needs_one_to_be_fitted(load: Load, fit: str, key: 
         load(ANY_SIZE, fit=fit)
 
 
-@pytest.mark.parametrize("key", ["fit", "crop_size", "pad_color"])
+def test_a_stride_divides_the_size_of_its_letterbox(load: Load) -> None:
+    for size in (65, [64, 60]):
+        with pytest.raises(ModelPackageError, match=r"model\.json: stride: is 32, of which both sides in size must be"):
+            load(ANY_SIZE, fit="letterbox", size=size, stride=32)
+
+
+@pytest.mark.parametrize("key", ["fit", "crop_size", "pad_color", "stride"])
 def test_fitting_is_about_images(tmp_path: Path, key: str) -> None:
-    value = {"fit": "crop", "crop_size": 9, "pad_color": 1}[key]
+    value = {"fit": "crop", "crop_size": 9, "pad_color": 1, "stride": 32}[key]
     folder = graphs.package(tmp_path, graphs.linear(np.ones((2, 3))), **{key: value})
     with pytest.raises(ModelPackageError, match=f"{key}: is about images, but the model takes features"):
         ModelPackage.load(folder)
@@ -571,6 +729,14 @@ def test_other_ways_of_fitting_are_other_models(load: Load) -> None:
     ]
     digests = {load(preprocessor=preprocessor, **settings).package.sha256 for preprocessor, settings in said}
     assert len(digests) == 8
+    said = [
+        (None, {"fit": "letterbox", "size": 64}),
+        (None, {"fit": "letterbox", "size": 64, "stride": 32}),
+        (None, {"fit": "letterbox", "size": 64, "stride": 16}),
+        (None, {"fit": "scale", "size": {"longest_edge": 60}}),
+        (None, {"fit": "scale", "size": {"shortest_edge": 40, "longest_edge": 60}}),
+    ]
+    assert len({load(ANY_SIZE, preprocessor, **settings).package.sha256 for preprocessor, settings in said}) == 5
 
 
 def test_what_changes_nothing_leaves_the_digest_as_it_is(load: Load) -> None:

@@ -10,7 +10,7 @@ import itertools
 import re
 import struct
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -507,7 +507,7 @@ def tiff(
     width: int,
     bits: Sequence[int],
     photometric: int,
-    more: dict[int, Sequence[int]] | None = None,
+    more: Mapping[int, Sequence[int]] | None = None,
 ) -> bytes:
     """Encode one strip without compression (TIFF 6.0, sections 2 to 8)."""
     content = b"".join(rows)
@@ -521,7 +521,7 @@ def tiff(
         SAMPLES: [len(bits)],
         ROWS: [len(rows)],
         COUNTS: [len(content)],
-    } | (more or {})
+    } | dict(more or {})
     at = 8 + len(content) + len(content) % 2
     beyond = at + 2 + 12 * len(tags) + 4
     directory, values = struct.pack(f"{order}H", len(tags)), b""
@@ -563,6 +563,24 @@ def test_a_tiff_of_colours(order: str, depth: int) -> None:
     samples = noise(9, 12, 3, depth=depth)
     rows = deep(samples, order) if depth == 16 else packed(samples, depth)
     shows(tiff(order, rows, 12, [depth] * 3, TIFF_RGB), rgba(eight_bits(samples, depth)), within=depth // 16)
+
+
+@orders
+def test_a_tiff_of_separate_planes_is_read_whole_or_not_at_all(order: str) -> None:
+    pixels = noise(8, 10, 3, depth=8).astype(np.uint8)
+    rows = [row.tobytes() for plane in range(3) for row in pixels[:, :, plane]]
+    strips: dict[int, Sequence[int]] = {PLANES: [2], LENGTH: [8], ROWS: [8], STRIP: [8, 88, 168], COUNTS: [80] * 3}
+    shows(tiff(order, rows, 10, [8] * 3, TIFF_RGB, strips), rgba(pixels))
+    with pytest.raises(UndecodableImageError, match="it has 2 strips or tiles, and its image is made of 3"):
+        decoder().decode(tiff(order, rows, 10, [8] * 3, TIFF_RGB, strips | {STRIP: [8, 88], COUNTS: [80] * 2}))
+
+
+@orders
+def test_a_tiff_that_lacks_a_strip_is_refused(order: str) -> None:
+    rows = [row.tobytes() for row in noise(8, 10, 3, depth=8).astype(np.uint8)]
+    half = {ROWS: [4], STRIP: [8], COUNTS: [120]}
+    with pytest.raises(UndecodableImageError, match="it has 1 strips or tiles, and its image is made of 2"):
+        decoder().decode(tiff(order, rows, 10, [8] * 3, TIFF_RGB, half))
 
 
 @orders

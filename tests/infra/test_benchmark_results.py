@@ -24,7 +24,7 @@ def test_the_pictures_are_drawn_from_the_results() -> None:
     assert {file: file.read_text() for file in kept} == kept
 
 
-@pytest.mark.parametrize("name", ["bench", "ten_million", "shortcuts"])
+@pytest.mark.parametrize("name", ["batching", "bench", "ten_million", "shortcuts"])
 def test_the_figures_in_the_readme_are_the_results(name: str) -> None:
     results = read_results(name)
     text = BENCHMARKS.read_text()

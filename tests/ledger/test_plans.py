@@ -12,7 +12,7 @@ from functions.shared.ledger.connection import Connection
 from functions.shared.ledger.database_url import parse_database_url
 from functions.shared.ledger.driver import to_statement
 from functions.shared.ledger.identifiers import FIRST_ID, LAST_ID, first_id_at
-from functions.shared.ledger.ledger import _OUTCOME_COLUMNS, _OUTPUT_COLUMNS
+from functions.shared.ledger.ledger import _OUTCOME_COLUMNS, _OUTPUT_COLUMNS, CLAIM_WINDOW
 
 ROWS = 20_000
 LIMIT = 51
@@ -207,3 +207,56 @@ def test_a_worker_looks_up_its_own_rows_however_many_are_queued(filled: Connecti
         if node.get("Relation Name") in ("predictions", "inputs"):
             assert node["Node Type"] in ("Index Scan", "Index Only Scan", "ModifyTable"), node
             assert rows_seen(node) <= len(ids), node
+
+
+QUEUED = """
+WITH numbered AS (
+    SELECT n, (lpad(to_hex(:start_ms::bigint + n), 12, '0') || '70008' || substr(md5(n::text), 1, 15))::uuid AS id
+    FROM generate_series(0, :rows - 1) n
+), input AS (
+    INSERT INTO inputs (input_id, size, sha256, contenttype, content)
+    SELECT id, 1, sha256(id::text::bytea), 'image/png', '\\x00' FROM numbered
+)
+INSERT INTO predictions (prediction_id, input_id, created_at, status_since, status, user_id, metadata)
+SELECT id, id, now(), now(), CASE WHEN n < 100 THEN 'processing' ELSE 'queued' END, 'anna', '{}' FROM numbered
+"""
+BACKLOG = 100_000
+"""Queued predictions, of which workers have the oldest hundred."""
+
+
+@pytest.fixture(scope="module")
+def backlog(filled: Connection) -> Iterator[Connection]:
+    filled.run(QUEUED, {"rows": BACKLOG, "start_ms": int(START.timestamp() * 1000) + ROWS}, keep=False)
+    filled.run("VACUUM ANALYZE", {}, keep=False)
+    yield filled
+    filled.run("DELETE FROM predictions WHERE status IN ('queued', 'processing')", {}, keep=False)
+
+
+@pytest.mark.parametrize("mode", ["force_generic_plan", "force_custom_plan"])
+@pytest.mark.parametrize(
+    ("sql", "seen"),
+    [(statements.CLAIM_OLDEST, 100 + 64), (statements.CLAIM_AGAIN, CLAIM_WINDOW)],
+    ids=["the oldest", "those left behind"],
+)
+def test_a_claim_looks_at_the_oldest_and_at_no_more_of_a_long_backlog(
+    backlog: Connection, sql: str, seen: int, mode: str
+) -> None:
+    simple = backlog._pg.run
+    simple("BEGIN")
+    try:
+        parameters: dict[str, object] = {
+            "count": 64,
+            "bytes": 32_000_000,
+            "window": CLAIM_WINDOW,
+            "lease_seconds": 60.0,
+        }
+        plan = explain(backlog, sql, parameters, mode)
+    finally:
+        simple("ROLLBACK")
+    assert "predictions_unfinished" in {node.get("Index Name") for node in plan}
+    for node in plan:
+        if node.get("Relation Name") in ("predictions", "inputs"):
+            assert node["Node Type"] in ("Index Scan", "Index Only Scan", "ModifyTable"), node
+            assert rows_seen(node) <= seen, node
+        if "Sort" in node["Node Type"]:
+            assert rows_seen(node) <= 64, node

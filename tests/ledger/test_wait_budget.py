@@ -153,7 +153,7 @@ def test_creating_a_client_is_no_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     queue = create("sqs").create_queue(QueueName="predictions")["QueueUrl"]
     monkeypatch.setattr(boto3, "client", slow)
     with wait_budget.limited():
-        predictions.PredictionQueue(queue).send([uuid4()])
+        predictions.SqsQueue(queue).send([uuid4()])
         bucket = Bucket("inputs")
         bucket.put(objects(1))
         assert bucket.get("inputs/0") == b"x"

@@ -150,8 +150,7 @@ def test_whatever_is_wrong_with_a_request_refuses_it_and_no_other(
         (asking(key="twice"), Replay),
         (asking(black(), black(), key="twice"), IdempotencyConflictError),
         (asking(*[black()] * 3, user="greedy"), QuotaExceededError),
-        (asking(*[black()] * 2, user="greedy", key="the last places"), None),
-        (asking(user="greedy", key="one more"), QuotaExceededError),
+        (asking(*[black()] * 4, user="greedy", key="many more"), QuotaExceededError),
     ]
     mixed = [*others[:3], *(request for request, _ in bad), *others[3:]]
 

@@ -13,6 +13,7 @@ from local.gateway.integration import make_event, read_result
 from local.gateway.routing import Router
 from local.runtime.invocation import new_identifiers
 from local.template import read_template
+from tests.support.batching_transport import forget_applications
 from tests.support.repository import ROOT
 
 
@@ -80,7 +81,8 @@ class EventTransport(httpx.BaseTransport):
 
 
 def forget_environment() -> None:
-    """End the execution environment: the next event reads the settings, connects and loads the model again."""
+    """End the execution environment: the next request reads the settings, connects and loads the model again."""
+    forget_applications()
     for function in (
         "predict",
         "infer",

@@ -159,14 +159,30 @@ def as_long_as_told(value: float = 0.0) -> ModelProto:
     return graph([node], [tensor("length", "int64", [1])], [tensor("values", "float32", ["n"])])
 
 
-def sum_and_difference() -> ModelProto:
-    """Make the model that Triton's examples call `simple`: two rows of 16 whole numbers to their sum and difference."""
+def sum_and_difference(*, texts: bool = False) -> ModelProto:
+    """Make the model that Triton's examples call `simple`: two rows of 16 whole numbers to their sum and difference.
+
+    With `texts`, the one that they call `simple_string`: the numbers are written in decimal.
+    """
     nodes = [
         helper.make_node("Add", ["INPUT0", "INPUT1"], ["OUTPUT0"]),
         helper.make_node("Sub", ["INPUT0", "INPUT1"], ["OUTPUT1"]),
     ]
-    inputs = [tensor(f"INPUT{number}", "int32", ["batch", 16]) for number in range(2)]
-    outputs = [tensor(f"OUTPUT{number}", "int32", ["batch", 16]) for number in range(2)]
+    if texts:
+        for one in nodes:
+            one.input[:] = [f"{name}_number" for name in one.input]
+            one.output[:] = [f"{name}_number" for name in one.output]
+        read = [
+            helper.make_node("Cast", [name], [f"{name}_number"], to=TensorProto.INT32) for name in ("INPUT0", "INPUT1")
+        ]
+        write = [
+            helper.make_node("Cast", [f"{name}_number"], [name], to=TensorProto.STRING)
+            for name in ("OUTPUT0", "OUTPUT1")
+        ]
+        nodes = [*read, *nodes, *write]
+    dtype = "string" if texts else "int32"
+    inputs = [tensor(f"INPUT{number}", dtype, ["batch", 16]) for number in range(2)]
+    outputs = [tensor(f"OUTPUT{number}", dtype, ["batch", 16]) for number in range(2)]
     return graph(nodes, inputs, outputs)
 
 

@@ -14,6 +14,7 @@ from uuid import uuid4
 
 import httpx
 import psutil
+import pytest
 
 from tests.support.repository import ROOT
 
@@ -44,7 +45,7 @@ class LocalServer:
         self.home = home
         self._mark = str(uuid4())
         self._environment = {
-            **{name: value for name, value in os.environ.items() if name not in {"DATABASE_URL", "MODEL"}},
+            **{name: value for name, value in os.environ.items() if name not in {"DATABASE_URL", "MODEL", "SERVER"}},
             "PORT": "0",
             "LEDGER_HOME": str(home),
             **environment,
@@ -150,6 +151,9 @@ class LocalServer:
 
 Serve = Callable[..., LocalServer]
 """Makes a server with the given environment variables."""
+
+both_servers = pytest.mark.parametrize("server", ["lambda", "batching"], indirect=True)
+"""Runs a test with the look-alikes of AWS, and with the server that batches."""
 
 
 def exchange(server: LocalServer, request: bytes) -> bytes:

@@ -1,8 +1,8 @@
 """Create a function's FastAPI application and the handler that Lambda calls."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from functools import cached_property
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.routing import APIRoute
@@ -30,6 +30,13 @@ MAX_RESPONSE_BYTES: Final = 6_000_000
 """The largest JSON response, in bytes: Lambda returns at most 6 MB (AWS, "Lambda quotas"), headers included."""
 
 
+_WAITS: Final = (
+    "an endpoint, a dependency or an exception handler waits for an event loop, and there is none: make it "
+    "`async def`, and let it block"
+)
+
+Result = TypeVar("Result")
+
 Event = dict[str, Any]
 """An API Gateway HTTP API event, payload format 2.0."""
 
@@ -44,6 +51,30 @@ class DirectRoute(APIRoute):
     """
 
 
+async def answer_error(handlers: Mapping[Any, Any], request: Request, error: Exception) -> Response:
+    """Return the answer to an error, as the handler of the nearest type makes it. One handles `Exception`."""
+    handler = next(handlers[kind] for kind in type(error).__mro__ if kind in handlers)
+    response: Response = await handler(request, error)
+    return response
+
+
+def without_waiting(running: Coroutine[Any, Any, Result]) -> Result:
+    """Return the result of a coroutine that waits for nothing.
+
+    Raises
+    ------
+    RuntimeError
+        If it waits for an event loop, which it has not got.
+    """
+    try:
+        running.send(None)
+    except StopIteration as end:
+        result: Result = end.value
+        return result
+    running.close()
+    raise RuntimeError(_WAITS)
+
+
 def _endpoint(answer: Callable[[Request], Awaitable[Response]], handlers: Mapping[Any, Any]) -> ASGIApp:
     """Make an ASGI application from an endpoint and its exception handlers, one of which handles `Exception`."""
 
@@ -52,14 +83,13 @@ def _endpoint(answer: Callable[[Request], Awaitable[Response]], handlers: Mappin
         try:
             response = await answer(request)
         except Exception as error:  # noqa: BLE001 - the handler of the nearest type answers every one
-            handler = next(handlers[kind] for kind in type(error).__mro__ if kind in handlers)
-            response = await handler(request, error)
+            response = await answer_error(handlers, request, error)
         await response(scope, receive, send)
 
     return app
 
 
-class _Application:
+class Application:
     """A FastAPI application that dispatches direct routes itself and accepts paths with a trailing slash.
 
     `/prediction/` is `/prediction`, without a redirect: some clients drop the body of a redirected POST.
@@ -75,6 +105,7 @@ class _Application:
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
         path = scope["path"]
         if path.endswith("/"):
             scope["path"] = path = path.rstrip("/") or "/"
@@ -102,7 +133,7 @@ class _HttpApi(HTTPGateway):
         return super().scope
 
 
-class _Exchange:
+class Exchange:
     """One ASGI request and its response, without an event loop: see docs/decisions/no-event-loop.md.
 
     Endpoints may block. An endpoint that waits for an event loop fails with `RuntimeError`.
@@ -115,6 +146,7 @@ class _Exchange:
         self._complete = False
 
     def run(self, app: ASGIApp, scope: Scope) -> MangumResponse:
+        """Return the answer of an application: its status, headers and body."""
         running = app(scope, self._receive, self._send)
         try:
             running.send(None)  # type: ignore[attr-defined]  # ASGI applications are coroutine functions
@@ -126,10 +158,7 @@ class _Exchange:
                 raise
         else:
             running.close()  # type: ignore[attr-defined]  # as above
-            raise RuntimeError(
-                "an endpoint, a dependency or an exception handler waits for an event loop, and there is none: "
-                "make it `async def`, and let it block"
-            )
+            raise RuntimeError(_WAITS)
         return {"status": self._start["status"], "headers": self._start["headers"], "body": b"".join(self._pieces)}
 
     async def _receive(self) -> Message:
@@ -148,11 +177,11 @@ class _Adapter(Mangum):
     """Mangum for events of an HTTP API only."""
 
     def _setup_event_loop(self) -> None:
-        """Create no event loop: `_Exchange` needs none, and from Python 3.12 on Mangum's call raises a warning."""
+        """Create no event loop: `Exchange` needs none, and from Python 3.12 on Mangum's call raises a warning."""
 
     def __call__(self, event: Event, context: LambdaContext) -> dict[str, Any]:
         http_api = _HttpApi(event, context, self.config)  # type: ignore[arg-type]  # a context that is never read
-        return http_api(_Exchange(http_api.body).run(self.app, http_api.scope))
+        return http_api(Exchange(http_api.body).run(self.app, http_api.scope))
 
 
 def create_handler(app: FastAPI) -> Handler:
@@ -162,7 +191,7 @@ def create_handler(app: FastAPI) -> Handler:
     environment (the model, the connection pool) in the handler's module.
     """
     text = [*DEFAULT_TEXT_MIME_TYPES, CONTENT_TYPE]
-    adapter = _Adapter(_Application(app), lifespan="off", text_mime_types=text)
+    adapter = _Adapter(Application(app), lifespan="off", text_mime_types=text)
 
     def handler(event: Event, context: LambdaContext) -> dict[str, Any]:
         logger.request_id = context.aws_request_id

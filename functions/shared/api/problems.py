@@ -151,6 +151,14 @@ def _shortened(text: str) -> str:
     return text if len(text) <= MAX_TEXT_LENGTH else f"{text[: MAX_TEXT_LENGTH - 1]}…"
 
 
+def unavailable(
+    detail: str, *, errors: Iterable[tuple[str, str]] = (), retry_after: int = RETRY_AFTER_SECONDS
+) -> Problem:
+    """Return the problem of a request that may succeed if it is sent again after some seconds."""
+    headers = {"Retry-After": str(retry_after)}
+    return Problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, errors=errors, headers=headers)
+
+
 def invalid(faults: Iterable[Mapping[str, Any]]) -> Problem:
     """Convert pydantic's `errors()` to a problem with a JSON pointer and a message for each."""
     errors = [
@@ -239,8 +247,7 @@ async def _on_ledger_unavailable(request: Request, error: LedgerUnavailableError
         )
     else:
         detail = f"The database cannot be reached, and nothing was stored. Try again in {RETRY_AFTER_SECONDS} seconds."
-    headers = {"Retry-After": str(RETRY_AFTER_SECONDS)}
-    return _respond(Problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers=headers))
+    return _respond(unavailable(detail))
 
 
 async def _on_model_timeout(_request: Request, error: ModelTimeoutError) -> Response:
@@ -249,8 +256,7 @@ async def _on_model_timeout(_request: Request, error: ModelTimeoutError) -> Resp
         "The model took too long for this request and was ended: nothing was stored. Send fewer inputs at once or "
         "smaller ones, or one with Prefer: respond-async, which may take longer where predictions are queued."
     )
-    headers = {"Retry-After": str(RETRY_AFTER_SECONDS)}
-    return _respond(Problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers=headers))
+    return _respond(unavailable(detail))
 
 
 async def _on_out_of_memory(_request: Request, error: OutOfMemoryError) -> Response:
@@ -259,8 +265,7 @@ async def _on_out_of_memory(_request: Request, error: OutOfMemoryError) -> Respo
         "There was not enough memory to decode or to predict this request, and nothing was stored. Send fewer inputs "
         "at once or smaller ones."
     )
-    headers = {"Retry-After": str(RETRY_AFTER_SECONDS)}
-    return _respond(Problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers=headers))
+    return _respond(unavailable(detail))
 
 
 async def _on_queue_unavailable(_request: Request, error: QueueUnavailableError) -> Response:
@@ -269,22 +274,19 @@ async def _on_queue_unavailable(_request: Request, error: QueueUnavailableError)
         "The queue cannot be reached, and nothing was stored. Send the request without Prefer: respond-async, or try "
         f"again in {RETRY_AFTER_SECONDS} seconds."
     )
-    headers = {"Retry-After": str(RETRY_AFTER_SECONDS)}
-    return _respond(Problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers=headers))
+    return _respond(unavailable(detail))
 
 
 async def _on_objects_unavailable(_request: Request, error: ObjectStoreUnavailableError) -> Response:
     logger.error("object storage cannot be reached", reason=str(error))
     detail = f"Object storage cannot be reached, and nothing was stored. Try again in {RETRY_AFTER_SECONDS} seconds."
-    headers = {"Retry-After": str(RETRY_AFTER_SECONDS)}
-    return _respond(Problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers=headers))
+    return _respond(unavailable(detail))
 
 
 async def _on_object_missing(_request: Request, error: ObjectMissingError) -> Response:
     logger.error("an input's object is missing", reason=str(error))
     detail = "The bytes of this input cannot be found at the moment. GET /predictions still lists the record."
-    headers = {"Retry-After": str(RETRY_AFTER_SECONDS)}
-    return _respond(Problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers=headers))
+    return _respond(unavailable(detail))
 
 
 async def _on_invalid_request(_request: Request, error: RequestValidationError) -> Response:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from functions.shared.inference.datatypes import export_instead
 from functions.shared.inference.errors import ModelPackageError
 from functions.shared.inference.onnx_file import FLOATS, SERVED_DTYPES, OutputSpec, Shape, Signature, written
 from functions.shared.inference.package_settings import PackageSettings, Task, shown, wrong
@@ -191,7 +192,8 @@ def kept_outputs(signature: Signature, settings: PackageSettings) -> list[Output
         if dtype not in SERVED_DTYPES:
             raise ModelPackageError(
                 f"model.onnx: output {one.name!r} is of type {one.dtype}, which cannot be stored"
-                + (": name the others under keep in model.json" if len(outputs) > 1 else "")
+                + export_instead(dtype)
+                + (", or name the others under keep in model.json" if len(outputs) > 1 else "")
             )
     return kept
 
@@ -325,7 +327,9 @@ class _Outputs:
             if settings.task == "classification":
                 raise wrong("task", f"is classification, but {what}: say multi-target, or tensors")
             instead = ", or name the others under keep" if len(self.kept) > 1 else ""
-            self.doubts.add(f"{what}: say task in model.json: multi-target or tensors{instead}")
+            plane = several[0].dtype != "string" and not _is_vector(self.rows[several[0].name])
+            task = "regression (numbers as they are)" if plane else "multi-target"
+            self.doubts.add(f"{what}: say task in model.json: {task} or tensors{instead}")
         if named is not None and named not in marks and not self._has_classes(named, labels):
             return None
         if labels and settings.task is None and self.rows[labels[0].name] is not None and self.width(labels[0]) is None:

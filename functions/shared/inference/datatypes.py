@@ -22,3 +22,19 @@ DATATYPES: Final[Mapping[str, str]] = {
 
 DTYPES: Final[Mapping[str, str]] = {datatype: dtype for dtype, datatype in DATATYPES.items()}
 """The reverse."""
+
+# What numpy has in place of an element type that it does not have, by the start of its name.
+_CASTS: Final = (
+    ("bfloat16", "float32"),
+    ("float8", "float32"),
+    ("float4", "float32"),
+    ("uint", "uint8"),
+    ("int", "int8"),
+)
+
+
+def export_instead(dtype: str) -> str:
+    """Say in a message how a tensor of an element type that is not served can be exported."""
+    other = next((other for start, other in _CASTS if dtype.startswith(start)), None)
+    what = "a tensor of numbers, booleans or texts" if other is None else f"{other}, with a Cast in the graph"
+    return f": export it as {what}"

@@ -52,7 +52,7 @@ class DecodingBudget:
     bytes_per_pixel
         Bytes that a pixel has in the tensor of a model of open size; 0 for a model of fixed size.
     fixed_bytes
-        Bytes that an image has in the tensor of a model of fixed size; 0 for a model of open size.
+        Bytes that an image has at most in the tensor of a model that it is resized for; 0 if it keeps its own size.
     shorter_edge
         What an image's shorter edge is resized to before a part is cut out; 0 if images are not resized so.
     """

@@ -16,7 +16,7 @@ _FEATURE_TYPES: Final[dict[str, FeatureType]] = {
     "string": "string",
 }
 _IMAGE_KEYS: Final = (
-    *("size", "fit", "crop_size", "pad_color"),
+    *("size", "fit", "crop_size", "pad_color", "stride"),
     *("resample", "rescale_factor", "image_mean", "image_std", "color", "encoded"),
 )
 

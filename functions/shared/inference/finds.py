@@ -38,7 +38,7 @@ class FindsReader:
         Returns
         -------
         Prediction or None
-            None if a box or a score is not finite.
+            None if a box, a score, a class or the count of the finds is not finite.
         """
         if self._in_one:
             rows = arrays[0].reshape(-1, arrays[0].shape[-1])
@@ -46,9 +46,11 @@ class FindsReader:
         else:
             boxes, scores, classes = arrays[0].reshape(-1, 4), arrays[1].reshape(-1), arrays[2].reshape(-1)
         if self._counted:
-            count = int(arrays[-1].reshape(-1)[0])
+            if not _is_finite(arrays[-1]):
+                return None
+            count = max(0, int(arrays[-1].reshape(-1)[0]))
             boxes, scores, classes = boxes[:count], scores[:count], classes[:count]
-        if not (np.isfinite(boxes).all() and np.isfinite(scores).all()):
+        if not all(map(_is_finite, (boxes, scores, classes))):
             return None
         found = scores > 0
         labels: Output = [self._label(one) for one in classes[found].tolist()]
@@ -63,3 +65,7 @@ class FindsReader:
             return one
         index = int(one)
         return self._labels[index] if 0 <= index < len(self._labels) else str(index)
+
+
+def _is_finite(array: NDArray[Any]) -> bool:
+    return array.dtype.kind != "f" or bool(np.isfinite(array).all())

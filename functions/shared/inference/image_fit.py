@@ -5,7 +5,10 @@
 - ``crop`` resizes the shorter edge, rounds the longer one down, and cuts out the middle, as torchvision's ``Resize``
   and ``CenterCrop`` do with Pillow's images, and as Hugging Face's image processors do with Pillow. Where the image is
   smaller than the crop, the rest is black. Where the middle lies between two pixels, the two libraries differ.
-- ``letterbox`` resizes the longer edge and fills up, as Ultralytics' ``LetterBox`` does for a model of fixed size.
+- ``letterbox`` resizes the longer edge and fills up, as Ultralytics' ``LetterBox`` does for a model of fixed size; with
+  a ``stride``, for one of open size: then it fills up no more than the stride asks for.
+- ``scale`` resizes the shorter edge, or the longer one where that would become too long, and cuts and fills nothing, as
+  Hugging Face's image processors of DETR do; if the longer edge alone is said, as that of SAM does.
 
 Source: the documentation of torchvision.transforms, transformers' ``image_transforms`` and Ultralytics' ``LetterBox``.
 """
@@ -18,7 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from functions.shared.inference.image_input import CropRounding, ImageInput
-from functions.shared.inference.package_settings import INTER_LINEAR, RESAMPLE_NAMES
+from functions.shared.inference.package_settings import INTER_LINEAR, RESAMPLE_NAMES, Edges
 
 _ONE: Final = 2048  # OpenCV's weights of two neighbours make this together
 
@@ -32,13 +35,17 @@ def fitter(wanted: ImageInput) -> Callable[[Image.Image], Image.Image] | None:
 
     The image has the mode already that the model takes, and it is upright.
     """
+    resize = _resize_inter_linear if wanted.resample == INTER_LINEAR else _resize_with(wanted.resample)
+    if wanted.edges is not None:
+        edges = wanted.edges
+        return lambda image: _resize_once(image, _scaled(image.size, edges), resize)
     if wanted.width is None or wanted.height is None:
         return None
     size = (wanted.width, wanted.height)
-    resize = _resize_inter_linear if wanted.resample == INTER_LINEAR else _resize_with(wanted.resample)
     if wanted.fit == "letterbox":
         color = wanted.pad_color[2::-1] + wanted.pad_color[3:] if wanted.color == "bgr" else wanted.pad_color
-        return lambda image: _letterbox(image, size, resize, color)
+        stride = wanted.stride
+        return lambda image: _letterbox(image, size, resize, color, stride)
     resized_to, rounding = wanted.resized_to, wanted.crop_rounding
     if resized_to is None:
         return lambda image: resize(image, size)
@@ -94,6 +101,25 @@ def _with_shorter_edge(size: tuple[int, int], edge: int) -> tuple[int, int]:
     return int(edge * width / height), edge
 
 
+def _scaled(size: tuple[int, int], edges: Edges) -> tuple[int, int]:
+    """Return width and height of an image whose edges are limited. A line stays a line, as in a letterbox."""
+    width, height = size
+    shorter, longer = float(min(size)), float(max(size))
+    if edges.shortest is None:
+        scale = edges.longest / longer
+        return max(1, int(width * scale + 0.5)), max(1, int(height * scale + 0.5))
+    edge, exact = edges.shortest, float(edges.shortest)
+    if longer / shorter * edge > edges.longest:
+        exact = edges.longest * shorter / longer
+        edge = round(exact)
+    if min(size) == edge:
+        return size
+    edge = max(1, edge)
+    if width < height:
+        return edge, max(1, int(exact * height / width))
+    return max(1, int(exact * width / height)), edge
+
+
 def _centre(image: Image.Image, size: tuple[int, int], rounding: CropRounding) -> Image.Image:
     """Cut out the middle. Pillow fills with zeros what lies outside of the image."""
     offset = _torchvision_offset if rounding == "torchvision" else _transformers_offset
@@ -110,13 +136,19 @@ def _transformers_offset(excess: int) -> int:
     return excess // 2
 
 
-def _letterbox(image: Image.Image, size: tuple[int, int], resize: _Resize, color: tuple[int, ...]) -> Image.Image:
+def _letterbox(
+    image: Image.Image, size: tuple[int, int], resize: _Resize, color: tuple[int, ...], stride: int | None
+) -> Image.Image:
     width, height = size
     scale = min(height / image.height, width / image.width)
     # A line of one pixel by thousands stays a line, although its width is rounded to nothing.
     shrunk = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
-    canvas = Image.new(image.mode, size, color if len(color) > 1 else color[0])
+    beside, below = width - shrunk[0], height - shrunk[1]
+    if stride is not None:
+        beside, below = beside % stride, below % stride
+    whole = (shrunk[0] + beside, shrunk[1] + below)
+    canvas = Image.new(image.mode, whole, color if len(color) > 1 else color[0])
     # Half of what is left, down: the tenth keeps a half from being rounded to the even number.
-    left, top = round((width - shrunk[0]) / 2 - 0.1), round((height - shrunk[1]) / 2 - 0.1)
+    left, top = round(beside / 2 - 0.1), round(below / 2 - 0.1)
     canvas.paste(_resize_once(image, shrunk, resize), (left, top))
     return canvas

@@ -5,7 +5,7 @@ from typing import Final, Literal, NamedTuple, TypeAlias
 
 from functions.shared.inference.errors import ModelPackageError
 from functions.shared.inference.onnx_file import FLOATS, WHOLE_NUMBERS, Dimension, Signature, TensorSpec, written
-from functions.shared.inference.package_settings import INTER_LINEAR, Color, Fit, PackageSettings, shown, wrong
+from functions.shared.inference.package_settings import INTER_LINEAR, Color, Edges, Fit, PackageSettings, shown, wrong
 from functions.shared.inference.preprocessor_config import with_preprocessor_config
 
 Layout: TypeAlias = Literal["NCHW", "NHWC", "NHW"]
@@ -31,7 +31,8 @@ class ImageInput:
     channels
         1 (grey), 3 (colour) or 4 (colour and transparency).
     height, width
-        In pixels. Both None if the model takes any size and model.json names none: an image then keeps its own.
+        In pixels. Both None if the model takes any size and model.json names none: an image then keeps its own, or
+        gets `edges`.
     batch
         The number of images that each run takes. None if it is open.
     unbatched
@@ -42,7 +43,8 @@ class ImageInput:
         One of `RESAMPLE_NAMES`, or `INTER_LINEAR`.
     fit
         How an image of another shape gets the model's. ``stretch`` changes its aspect ratio, ``crop`` cuts off what
-        the longer edge has too much, ``letterbox`` fills up what the shorter edge has too little.
+        the longer edge has too much, ``letterbox`` fills up what the shorter edge has too little, ``scale`` keeps the
+        aspect ratio.
     resized_to
         What an image is resized to before `height` and `width` are cut out of its middle: the length of its shorter
         edge (``crop``), or its height and width (``stretch``). None if nothing is cut out.
@@ -50,6 +52,11 @@ class ImageInput:
         Whose middle that is where it lies between two pixels.
     pad_color
         What ``letterbox`` fills with: one sample of 0 to 255 per channel, in the order of `color`.
+    stride
+        Of a ``letterbox`` that is as small as the image allows: each side is filled up by less than this, to `height`
+        or `width` less a multiple of this. None if it always has `height` and `width`.
+    edges
+        What ``scale`` makes an image's edges; None for every other `fit`.
     rescale_factor, mean, std
         A pixel of 0 to 255 becomes ``(pixel * rescale_factor - mean) / std``; one mean and std per channel.
     """
@@ -71,6 +78,13 @@ class ImageInput:
     resized_to: int | tuple[int, int] | None = None
     crop_rounding: CropRounding = "torchvision"
     pad_color: tuple[int, ...] = ()
+    stride: int | None = None
+    edges: Edges | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether images differ in size when they come to the model."""
+        return self.height is None or self.stride is not None
 
     @property
     def crop_size(self) -> tuple[int, int] | None:
@@ -83,7 +97,10 @@ class ImageInput:
     def fit_settings(self) -> dict[str, object]:
         """How an image is fitted, in the words of model.json. Empty if it is stretched to the model's size."""
         if self.fit == "letterbox":
-            return {"fit": self.fit, "pad_color": self.pad_color}
+            letterbox: dict[str, object] = {"fit": self.fit, "pad_color": self.pad_color}
+            return letterbox if self.stride is None else letterbox | {"stride": self.stride}
+        if self.edges is not None:
+            return {"fit": self.fit, "size": self.edges.describe()}
         if self.resized_to is None:
             return {}
         return {
@@ -159,6 +176,8 @@ def choose_image_input(signature: Signature, settings: PackageSettings) -> Image
         resized_to=_resized_to(fitting, height, width),
         crop_rounding="transformers" if fitting.crops and "fit" in settings.told_by else "torchvision",
         pad_color=_pad_color(channels, settings) if fitting.fit == "letterbox" else (),
+        stride=_stride(spec, axes, (height, width), settings),
+        edges=fitting.edges,
     )
 
 
@@ -175,6 +194,8 @@ class _Fitting(NamedTuple):
         As in `ImageInput`. None if the settings do not say it.
     size, key
         Height and width of what the model takes, and which setting says so. None, and the one that would say so.
+    edges
+        As in `ImageInput`.
     """
 
     fit: Fit
@@ -182,12 +203,25 @@ class _Fitting(NamedTuple):
     resized_to: int | tuple[int, int] | None
     size: tuple[int, int] | None
     key: str
+    edges: Edges | None = None
 
 
 def _fitting(settings: PackageSettings) -> _Fitting:
     fit, size, crop_size = settings.fit, settings.size, settings.crop_size
     if settings.pad_color is not None and fit != "letterbox":
         raise settings.wrong("pad_color", "is what an image is filled up with where fit is letterbox, and only there")
+    if settings.stride is not None and fit != "letterbox":
+        raise settings.wrong("stride", "is about a letterbox that is as small as the image allows: say fit: letterbox")
+    if (fit == "scale") != isinstance(size, Edges):
+        raise settings.wrong(
+            "size",
+            'must be {"shortest_edge": pixels, "longest_edge": pixels}, or the latter alone, where fit is scale, and '
+            "nowhere else",
+        )
+    if isinstance(size, Edges):
+        if crop_size is not None:
+            raise settings.wrong("crop_size", "is cut out of an image, but fit is scale, which keeps all of it")
+        return _Fitting("scale", crops=False, resized_to=None, size=None, key="size", edges=size)
     if fit == "letterbox":
         if crop_size is not None:
             raise settings.wrong("crop_size", "is cut out of an image, but fit is letterbox, which keeps all of it")
@@ -247,6 +281,20 @@ def _pad_color(channels: int, settings: PackageSettings) -> tuple[int, ...]:
         return (*given * min(channels, 3), *(_OPAQUE,) * (channels - 3))
     plural = "s" if channels > 1 else ""
     raise settings.wrong("pad_color", f"has {len(given)} values, but the model's image {channels} channel{plural}")
+
+
+def _stride(
+    spec: TensorSpec, axes: _Axes, size: tuple[int | None, int | None], settings: PackageSettings
+) -> int | None:
+    """Return the stride of a letterbox, if the model takes what it makes."""
+    stride = settings.stride
+    if stride is None:
+        return None
+    if isinstance(axes.height, int) or isinstance(axes.width, int):
+        raise settings.wrong("stride", f"makes images of many sizes, but input {spec.name!r} is {written(spec.shape)}")
+    if any(side is None or side % stride for side in size):
+        raise settings.wrong("stride", f"is {stride}, of which both sides in size must be a multiple")
+    return stride
 
 
 def _fixed(axis: Dimension) -> int | None:
@@ -313,6 +361,12 @@ def _image_size(
 ) -> tuple[int | None, int | None]:
     wanted, key = fitting.size, fitting.key
     height, width = _fixed(axes.height), _fixed(axes.width)
+    if fitting.edges is not None:
+        if height is not None or width is not None:
+            raise settings.wrong(
+                "fit", f"is scale, which makes images of many sizes, but input {spec.name!r} is {written(spec.shape)}"
+            )
+        return None, None
     if wanted is None:
         if (height is None) != (width is None):
             raise settings.wrong(

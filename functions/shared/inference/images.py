@@ -91,8 +91,9 @@ class ImageDecoder:
             tables = [np.rint(table) for table in tables]
         self._tables = [table.astype(dtype) for table in tables]
         size = wanted.channels * dtype.itemsize
-        self._bytes_per_pixel = 0 if self._size else size
-        self._fixed_bytes = size * self._size[0] * self._size[1] if self._size else 0
+        most = self._size[0] * self._size[1] if self._size else wanted.edges.pixels if wanted.edges else 0
+        self._bytes_per_pixel = 0 if most else size
+        self._fixed_bytes = size * most
         self._one_table = all(np.array_equal(table, self._tables[0]) for table in self._tables)
 
     def budget(self) -> DecodingBudget:

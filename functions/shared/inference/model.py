@@ -5,7 +5,7 @@ import io
 import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
@@ -25,6 +25,7 @@ from functions.shared.inference.errors import (
 )
 from functions.shared.inference.features import FeatureDecoder
 from functions.shared.inference.images import ImageDecoder
+from functions.shared.inference.instance import Instance
 from functions.shared.inference.onnx_file import SERVED_DTYPES
 from functions.shared.inference.outputs import OutputReader, RowsMismatchError
 from functions.shared.inference.package import FeatureInput, ImageInput, ModelPackage, TensorInput
@@ -33,12 +34,13 @@ from functions.shared.inference.raw_rows import raw_rows
 from functions.shared.inference.tensor_outputs import TensorReader
 from functions.shared.inference.tensor_rows import TensorRows
 from functions.shared.inference.tensor_runs import TensorRuns
-from functions.shared.inference.tensors import DecodedTensors
 
 # The wheel contains a telemetry client that reads this at import. Without it, usage data could leave the deployment.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
+
+__all__ = ["Instance", "Model"]
 
 _LOG: Final = logging.getLogger(__name__)
 
@@ -76,25 +78,6 @@ _RUN_FAILURES: Final = (
 )
 
 
-@dataclass(slots=True, eq=False)
-class Instance:
-    """One input, decoded.
-
-    Attributes
-    ----------
-    arrays
-        An array per input of the graph, each with a first axis of one entry.
-    names
-        The inputs that they are for; empty if they are for all.
-    axes
-        The lengths of the axes that have a name, if the model takes tensors.
-    """
-
-    arrays: tuple[NDArray[Any], ...]
-    names: tuple[str, ...] = ()
-    axes: Mapping[str, int] = field(default_factory=dict)
-
-
 class Model:
     """A model package, loaded into the runtime. Safe to use from several threads.
 
@@ -121,7 +104,7 @@ class Model:
         self._features = FeatureDecoder(wanted) if isinstance(wanted, FeatureInput) else None
         if isinstance(wanted, ImageInput):
             self._input_names: tuple[str, ...] = (wanted.name,)
-            self._open_shape = wanted.height is None
+            self._open_shape = wanted.is_open
         elif isinstance(wanted, TensorInput):
             self._input_names = tuple(tensor.name for tensor in wanted.tensors)
             self._open_shape = True
@@ -232,8 +215,7 @@ class Model:
         """
         if self._runs is None:
             raise TypeError(f"this model takes {self.package.takes}, not tensors")
-        decoded = self._runs.decode(inputs)
-        return Instance(decoded.arrays, decoded.names, decoded.axes)
+        return self._runs.decode(inputs)
 
     @property
     def output_names(self) -> Sequence[str]:
@@ -246,10 +228,7 @@ class Model:
 
         Parameters and errors as in `TensorRows.split`.
         """
-        rows = self.tensor_rows.split(arrays, max_rows)
-        if self._runs is None:
-            return [Instance(row.arrays) for row in rows]
-        return [Instance(row.arrays, row.names, row.axes) for row in rows]
+        return self.tensor_rows.split(arrays, max_rows)
 
     def predict_tensors(self, instances: Sequence[Instance]) -> list[tuple[Prediction, Mapping[str, NDArray[Any]]]]:
         """Predict instances, and return with each prediction the outputs that it was made from, by name.
@@ -311,8 +290,7 @@ class Model:
         """Make up an input: a black image, or zeros, false and empty strings."""
         wanted = self.package.input
         if self._runs is not None:
-            decoded = self._runs.made_up()
-            return Instance(decoded.arrays, decoded.names, decoded.axes)
+            return self._runs.made_up()
         if isinstance(wanted, FeatureInput):
             zeros: dict[str, object] = {"string": "", "boolean": False}
             columns = wanted.columns
@@ -367,10 +345,9 @@ class Model:
                     if longer[name].ndim == array.ndim and longer[name].shape[at] == array.shape[at] + 1:
                         reader.name_axis(name, at, axis)
 
-    def _run_made_up(self, example: DecodedTensors, rows: int) -> dict[str, NDArray[Any]]:
-        instance = Instance(example.arrays, example.names, example.axes)
+    def _run_made_up(self, example: Instance, rows: int) -> dict[str, NDArray[Any]]:
         try:
-            raw = self._session.run(self._output_names, self._feed([instance] * rows, self._rows or rows))
+            raw = self._session.run(self._output_names, self._feed([example] * rows, self._rows or rows))
         except _RUN_FAILURES as error:
             raise ModelPackageError(
                 f"model.onnx: {rows} made-up examples cannot be run, to see which axes of the outputs follow those of "

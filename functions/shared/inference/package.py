@@ -13,6 +13,7 @@ from typing import Final, Literal, NamedTuple, TypeAlias
 
 from functions.shared.inference.answer_outputs import Answer, Doubts, choose_answer
 from functions.shared.inference.content_types import SUPPORTED_CONTENT_TYPES
+from functions.shared.inference.datatypes import export_instead
 from functions.shared.inference.errors import ModelPackageError
 from functions.shared.inference.feature_input import FeatureInput, choose_feature_input
 from functions.shared.inference.image_input import ImageInput, choose_image_input
@@ -146,7 +147,7 @@ class ModelPackage:
         """Tell what the API takes for one input, as plain values for JSON."""
         wanted = self.input
         if isinstance(wanted, ImageInput):
-            return {
+            image: dict[str, object] = {
                 "takes": "image",
                 "content_types": list(SUPPORTED_CONTENT_TYPES),
                 "height": wanted.height,
@@ -157,6 +158,11 @@ class ModelPackage:
                 "fit": wanted.fit,
                 "crop_size": wanted.crop_size,
             }
+            if wanted.stride is not None:
+                image["stride"] = wanted.stride
+            if wanted.edges is not None:
+                image["size"] = wanted.edges.describe()
+            return image
         if isinstance(wanted, TensorInput):
             tensors: dict[str, object] = {"takes": "tensors", "inputs": wanted.describe()}
             return tensors | {"missing": "nan"} if wanted.missing else tensors
@@ -336,8 +342,8 @@ def _choose_input(signature: Signature, settings: PackageSettings) -> ModelInput
     for spec in inputs:
         if spec.dtype not in SERVED_DTYPES:
             raise ModelPackageError(
-                f"model.onnx: input {spec.name!r} is of type {spec.dtype}, which is not served: "
-                "export it with an input that is a tensor of numbers, booleans or texts"
+                f"model.onnx: input {spec.name!r} is of type {spec.dtype}, which is not served"
+                + export_instead(spec.dtype)
             )
         if spec.shape is None:
             raise ModelPackageError(

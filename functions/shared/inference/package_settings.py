@@ -12,7 +12,7 @@ from functions.shared.inference.errors import ModelPackageError
 Task: TypeAlias = Literal["classification", "regression", "embedding", "multi-target", "detection", "tensors"]
 Activation: TypeAlias = Literal["none", "softmax", "sigmoid"]
 Color: TypeAlias = Literal["grey", "rgb", "bgr"]
-Fit: TypeAlias = Literal["stretch", "crop", "letterbox"]
+Fit: TypeAlias = Literal["stretch", "crop", "letterbox", "scale"]
 Missing: TypeAlias = Literal["nan"]
 Scalar: TypeAlias = str | bool | int | float
 
@@ -28,6 +28,33 @@ PREPROCESSOR_CONFIG: Final = "preprocessor_config.json"
 _SHA256_LENGTH: Final = 64
 _MAX_NAME_LENGTH: Final = 200
 _TASKS: Final[tuple[Task, ...]] = get_args(Task)
+_FITS: Final[tuple[Fit, ...]] = get_args(Fit)
+
+
+@dataclass(frozen=True, slots=True)
+class Edges:
+    """How long the edges of an image become: its shorter one, unless its longer one would be longer than that.
+
+    Attributes
+    ----------
+    shortest
+        In pixels. None if the longer edge alone decides.
+    longest
+        In pixels.
+    """
+
+    shortest: int | None
+    longest: int
+
+    @property
+    def pixels(self) -> int:
+        """The most pixels that an image has then."""
+        return self.longest * (self.longest if self.shortest is None else min(self.shortest, self.longest))
+
+    def describe(self) -> dict[str, int]:
+        """Write the edges as model.json and preprocessor_config.json do."""
+        longest = {"longest_edge": self.longest}
+        return longest if self.shortest is None else {"shortest_edge": self.shortest} | longest
 
 
 def wrong(key: str, what: str) -> ModelPackageError:
@@ -108,8 +135,14 @@ def _is_pixels(value: object) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool) and value > 0
 
 
-def _size(key: str, value: object) -> int | tuple[int, int]:
+def _size(key: str, value: object) -> int | tuple[int, int] | Edges:
     match value:
+        case {"longest_edge": longest, "shortest_edge": shortest, **others} if (
+            _is_pixels(longest) and _is_pixels(shortest) and not others
+        ):
+            return Edges(shortest, longest)
+        case {"longest_edge": longest, **others} if _is_pixels(longest) and not others:
+            return Edges(None, longest)
         case [height, width] if _is_pixels(height) and _is_pixels(width):
             return height, width
         case side if _is_pixels(side):
@@ -119,7 +152,15 @@ def _size(key: str, value: object) -> int | tuple[int, int]:
 
 def _crop_size(key: str, value: object) -> tuple[int, int]:
     size = _size(key, value)
+    if isinstance(size, Edges):
+        raise wrong(key, f"must be [height, width] in pixels, not {shown(value)}")
     return (size, size) if isinstance(size, int) else size
+
+
+def _stride(key: str, value: object) -> int:
+    if _is_pixels(value):
+        return value
+    raise wrong(key, f"must be a whole number of pixels, not {shown(value)}")
 
 
 def _resample(key: str, value: object) -> str:
@@ -191,9 +232,10 @@ _READERS: Final[dict[str, Callable[[str, object], object]]] = {
     "top_k": _count,
     "activation": _one_of("none", "softmax", "sigmoid"),
     "size": _size,
-    "fit": _one_of("stretch", "crop", "letterbox"),
+    "fit": _one_of(*_FITS),
     "crop_size": _crop_size,
     "pad_color": _pad_color,
+    "stride": _stride,
     "resample": _resample,
     "rescale_factor": _factor,
     "image_mean": _per_channel,
@@ -246,10 +288,11 @@ class PackageSettings:
     keep: tuple[str, ...] | None = None
     top_k: int | None = None
     activation: Activation = "none"
-    size: int | tuple[int, int] | None = None
+    size: int | tuple[int, int] | Edges | None = None
     fit: Fit | Literal["keep"] | None = None
     crop_size: tuple[int, int] | None = None
     pad_color: tuple[int, ...] | None = None
+    stride: int | None = None
     resample: str | None = None
     rescale_factor: float | None = None
     image_mean: tuple[float, ...] | None = None

@@ -82,7 +82,7 @@ class Prediction:
         The outputs that are stored apart.
     """
 
-    output: Output | dict[str, dict[str, TensorValue]] | dict[str, list[Any]]
+    output: Output | dict[str, Any]
     likely_class: int | None
     label: str | None
     confidence: float | None

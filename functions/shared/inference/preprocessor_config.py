@@ -14,6 +14,7 @@ from typing import Final
 from functions.shared.inference.errors import ModelPackageError
 from functions.shared.inference.package_settings import (
     PREPROCESSOR_CONFIG,
+    Edges,
     PackageSettings,
     read_object,
     read_setting,
@@ -21,19 +22,26 @@ from functions.shared.inference.package_settings import (
 )
 
 _DONE: Final = frozenset({"do_resize", "do_center_crop", "do_rescale", "do_normalize", "do_flip_channel_order"})
-# The model's channels decide the first; the second is about labels in training.
-_WITHOUT_EFFECT: Final = frozenset({"do_convert_rgb", "do_reduce_labels"})
+# The model's channels decide the first; the others are about labels in training.
+_WITHOUT_EFFECT: Final = frozenset({"do_convert_rgb", "do_reduce_labels", "do_convert_annotations"})
 # Where one of these is set, an image is resized or scaled in another way than the other keys say.
 _NOT_DONE: Final = (
-    *("crop_pct", "size_divisor", "ensure_multiple_of", "keep_aspect_ratio"),
-    *("rescale_offset", "include_top"),
+    *("crop_pct", "ensure_multiple_of", "keep_aspect_ratio"),
+    *("rescale_offset", "include_top", "size_divisibility", "size_divisor", "max_size"),
 )
 # Their classes do something that no key of the file says.
-_REFUSED_KINDS: Final = frozenset({"Levit", "Perceiver", "PoolFormer"})
+_REFUSED_KINDS: Final = frozenset(
+    {"BridgeTower", "Levit", "Mask2Former", "MaskFormer", "OneFormer", "Perceiver", "PoolFormer", "Vilt", "Yolos"}
+)
 # A `size` of one number is the shorter edge to these classes, and both sides to those.
 _SHORTER_EDGE: Final = frozenset(
     {"Bit", "Chameleon", "ChineseCLIP", "CLIP", "ConvNext", "MobileNetV1", "MobileNetV2", "MobileViT"}
 )
+# These resize the shorter edge, unless the longer one would become longer than `longest_edge`, or `max_size` in older
+# files. They fill images up to the largest of a batch: here only images of one size share a run.
+_LIMITED_EDGES: Final = frozenset({"ConditionalDetr", "DeformableDetr", "Deta", "Detr", "GroundingDino"})
+_DETR_LONGEST: Final = 1333
+_LONGER_EDGE: Final = "Sam"
 _BOTH_SIDES: Final = frozenset({"Beit", "DeiT", "EfficientNet", "Flava", "OwlViT", "ViT"})
 
 # What the file of this class says of image_mean has no effect: it never normalises.
@@ -60,13 +68,26 @@ def with_preprocessor_config(settings: PackageSettings) -> PackageSettings:
     if "sampling_rate" in document:
         raise _wrong("sampling_rate", "is a sound's, but the model takes an image: take the file away")
     for key in sorted(document.keys() - _DONE - _WITHOUT_EFFECT):
-        if key.startswith("do_") and document[key] is True:
+        if key.startswith("do_") and document[key] is True and not _pads_batches_alone(key, document):
             raise _wrong(key, f"is true, which is not done here: {', '.join(sorted(_DONE))} are")
     flags = {key: _flag(key, document[key]) for key in _DONE & document.keys()}
     told = _Told(document, flags, settings)
     told.add_geometry()
     told.add_values()
     return replace(settings, **told.values, told_by=told.keys)  # type: ignore[arg-type]  # as model.json's readers give
+
+
+def _kind(document: Mapping[str, object]) -> str:
+    """Return the class's name without what all of them end in; an empty text if the file does not say it."""
+    name = document.get("image_processor_type", document.get("feature_extractor_type", ""))
+    if not isinstance(name, str):
+        raise _wrong("image_processor_type", f"must be a text, not {shown(name)}")
+    return name.removesuffix("Fast").removesuffix("ImageProcessor").removesuffix("FeatureExtractor")
+
+
+def _pads_batches_alone(key: str, document: Mapping[str, object]) -> bool:
+    """Tell whether a key fills up an image to the largest of its batch, so that nothing becomes of one alone."""
+    return key == "do_pad" and _kind(document) in _LIMITED_EDGES and "pad_size" not in document
 
 
 class _Told:
@@ -84,6 +105,7 @@ class _Told:
         self._document = document
         self._flags = flags
         self._said = said
+        self._kind = _kind(document)
         self.values: dict[str, object] = {}
         self.keys: dict[str, str] = {}
 
@@ -118,7 +140,7 @@ class _Told:
 
     def _normalises(self) -> bool | None:
         """Return do_normalize. Where a class writes image_mean without it, its default counts, which differs."""
-        flag, kind = self._flags.get("do_normalize"), self._kind()
+        flag, kind = self._flags.get("do_normalize"), self._kind
         given = self._document.keys() & {"image_mean", "image_std"}
         if flag is not None or not kind or not given or (self._said.image_mean and self._said.image_std):
             return flag
@@ -146,12 +168,13 @@ class _Told:
     def _geometry(self) -> dict[str, tuple[object, str]]:
         """Return a value and the key that says it, by model.json's key."""
         document, crops = self._document, self._flags.get("do_center_crop")
-        kind = self._kind()
+        kind = self._kind
         if kind in _REFUSED_KINDS:
             raise _wrong("image_processor_type", f"{kind}'s does what no key says: say fit and size in model.json")
         for key in _NOT_DONE:
             value = document.get(key, False)
-            if (value is True or value not in (0, 1)) and (key, kind) != ("crop_pct", _CONV_NEXT):
+            known = (key == "crop_pct" and kind == _CONV_NEXT) or (key == "max_size" and kind in _LIMITED_EDGES)
+            if (value is True or value not in (0, 1)) and not known:
                 raise _wrong(key, f"is {shown(value)}, which is not done here: say fit and size in model.json")
         if self._flags.get("do_resize") is False:
             if crops:
@@ -162,6 +185,10 @@ class _Told:
                 raise _wrong("size", "is missing, but do_center_crop is true: say size in model.json")
             return {}
         size = self._size(kind, bool(crops))
+        if isinstance(size, Edges):
+            if crops:
+                raise _wrong("do_center_crop", f"beside a size of {shown(size.describe())} is not done here")
+            return {"fit": ("scale", "size"), "size": (size, "size")}
         if kind == _CONV_NEXT and isinstance(size, int) and not crops:
             return self._conv_next(size)
         if crops is None and "crop_size" in document:
@@ -196,22 +223,30 @@ class _Told:
             "crop_size": ((size, size), "size"),
         }
 
-    def _size(self, kind: str, crops: bool) -> int | tuple[int, int]:
-        """Return the length of the shorter edge, or height and width."""
+    def _size(self, kind: str, crops: bool) -> int | tuple[int, int] | Edges:
+        """Return the length of the shorter edge, height and width, or the edges that are not exceeded."""
         value = self._document["size"]
         if isinstance(value, dict):
             edges = {edge: length for edge, length in value.items() if length is not None}
             if edges.keys() == {"shortest_edge"}:
                 return _pixels("size", edges["shortest_edge"])
+            if edges.keys() == {"longest_edge"} and kind == _LONGER_EDGE:
+                return Edges(None, _pixels("size", edges["longest_edge"]))
+            if edges.keys() == {"shortest_edge", "longest_edge"} and kind in _LIMITED_EDGES:
+                return Edges(_pixels("size", edges["shortest_edge"]), _pixels("size", edges["longest_edge"]))
             if edges.keys() != {"height", "width"}:
+                what = f"{shown(value)}{f' of {kind}' if kind else ''} is not done here"
                 raise _wrong(
-                    "size", f"{shown(value)} is not done here: shortest_edge alone is, or height and width; "
-                    "or say fit and size in model.json",
-                )  # fmt: skip
+                    "size",
+                    f"{what}: shortest_edge alone is, or height and width; or say fit and size in model.json, where "
+                    "fit: scale takes longest_edge",
+                )
             return _pixels("size", edges["height"]), _pixels("size", edges["width"])
         side = _pixels("size", value)
         if kind in _SHORTER_EDGE:
             return side
+        if kind in _LIMITED_EDGES:
+            return Edges(side, _pixels("max_size", self._document.get("max_size", _DETR_LONGEST)))
         if crops and kind not in _BOTH_SIDES:
             raise _wrong(
                 "size",
@@ -219,13 +254,6 @@ class _Told:
                 f'write {{"shortest_edge": {side}}} or {{"height": {side}, "width": {side}}}',
             )
         return side, side
-
-    def _kind(self) -> str:
-        """Return the class's name without what all of them end in; an empty text if the file does not say it."""
-        name = self._document.get("image_processor_type", self._document.get("feature_extractor_type", ""))
-        if not isinstance(name, str):
-            raise _wrong("image_processor_type", f"must be a text, not {shown(name)}")
-        return name.removesuffix("Fast").removesuffix("ImageProcessor").removesuffix("FeatureExtractor")
 
 
 def _height_and_width(key: str, document: Mapping[str, object]) -> object:

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from functions.shared.inference.datatypes import DATATYPES
+from functions.shared.inference.datatypes import DATATYPES, export_instead
 from functions.shared.inference.errors import ModelPackageError
 from functions.shared.inference.onnx_file import (
     FLOATS,
@@ -18,7 +18,7 @@ from functions.shared.inference.onnx_file import (
 from functions.shared.inference.package_settings import PackageSettings, Scalar, shown, wrong
 
 _KEYS_OF_OTHERS: Final = (
-    "size", "fit", "crop_size", "pad_color", "resample", "rescale_factor", "image_mean", "image_std", "color",
+    "size", "fit", "crop_size", "pad_color", "stride", "resample", "rescale_factor", "image_mean", "image_std", "color",
     "encoded", "feature_names",
 )  # fmt: skip
 # What names of an axis say that it is part of one example. Exporters make up names such as unk__7, s0 or dim_1.
@@ -128,7 +128,10 @@ def choose_tensor_input(signature: Signature, settings: PackageSettings) -> Tens
         raise ModelPackageError("model.onnx: has no input, so there is nothing to predict from")
     for spec in (*signature.inputs, *signature.optional):
         if spec.dtype not in SERVED_DTYPES:
-            raise ModelPackageError(f"model.onnx: input {spec.name!r} is of type {spec.dtype}, which is not served")
+            raise ModelPackageError(
+                f"model.onnx: input {spec.name!r} is of type {spec.dtype}, which is not served"
+                + export_instead(spec.dtype)
+            )
         if spec.shape is None:
             raise ModelPackageError(f"model.onnx: input {spec.name!r} has no shape: export it with one")
     leading = _batched_axes(signature, settings.batched)

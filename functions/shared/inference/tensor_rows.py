@@ -4,24 +4,17 @@ For callers who send a model's own tensors, whatever kind of model it is.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from functions.shared.inference.datatypes import DATATYPES
 from functions.shared.inference.errors import InputProblem, InvalidTensorsError, TooManyRowsError, json_pointer_token
+from functions.shared.inference.instance import Instance
 from functions.shared.inference.onnx_file import OutputSpec
 from functions.shared.inference.package import FeatureInput, ModelPackage, TensorInput
 from functions.shared.inference.tensor_input import InputTensor
-
-
-class TensorRow(NamedTuple):
-    """One row: attributes as in `Instance`."""
-
-    arrays: tuple[NDArray[Any], ...]
-    names: tuple[str, ...]
-    axes: Mapping[str, int]
 
 
 class TensorRows:
@@ -53,7 +46,7 @@ class TensorRows:
         self._outputs = package.signature.outputs
         self._known = {one.name for one in self._tensors}
 
-    def split(self, arrays: Mapping[str, NDArray[Any]], max_rows: int) -> list[TensorRow]:
+    def split(self, arrays: Mapping[str, NDArray[Any]], max_rows: int) -> list[Instance]:
         """Return the rows of a request.
 
         Parameters
@@ -90,7 +83,7 @@ class TensorRows:
             raise TooManyRowsError(f"the request has {count} rows; at most {max_rows} are allowed")
         names = tuple(one.name for one in present)
         return [
-            TensorRow(
+            Instance(
                 tuple(
                     arrays[one.name][row : row + 1] if one.batched else arrays[one.name][np.newaxis] for one in present
                 ),

@@ -1,29 +1,14 @@
 """Which examples of named tensors can share a run of the model, and what goes into that run."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from functions.shared.inference.instance import Instance
 from functions.shared.inference.tensor_input import MADE_UP_LENGTH, InputTensor, TensorInput
-from functions.shared.inference.tensors import DecodedTensors, TensorDecoder
-
-
-class Example(Protocol):
-    """One example: attributes as in `DecodedTensors`."""
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The inputs that it has."""
-
-    @property
-    def arrays(self) -> tuple[NDArray[Any], ...]:
-        """Their values."""
-
-    @property
-    def axes(self) -> Mapping[str, int]:
-        """The lengths of the axes that have a name."""
+from functions.shared.inference.tensors import TensorDecoder
 
 
 class TensorRuns:
@@ -54,7 +39,7 @@ class TensorRuns:
         padded = [one for one in self._wanted.tensors if one.padding is not None]
         return tuple(dict.fromkeys(axis for one in padded for axis in one.shape if isinstance(axis, str)))
 
-    def made_up(self, longer: str | None = None) -> DecodedTensors:
+    def made_up(self, longer: str | None = None) -> Instance:
         """Make up an example: zeros, false and empty texts, 8 entries where the length is open.
 
         Parameters
@@ -66,15 +51,15 @@ class TensorRuns:
         names = {axis for one in required for axis in one.shape if isinstance(axis, str)}
         axes = {axis: MADE_UP_LENGTH + (axis == longer) for axis in names}
         arrays = [_zeros(one, axes) for one in required]
-        return DecodedTensors(tuple(one.name for one in required), tuple(arrays), axes)
+        return Instance(tuple(arrays), tuple(one.name for one in required), axes)
 
-    def order(self, examples: Sequence[Example]) -> list[int]:
+    def order(self, examples: Sequence[Instance]) -> list[int]:
         """Return the positions of examples so that those that can share a run follow each other."""
         first: dict[object, int] = {}
         keys = [first.setdefault(self._key(one), at) for at, one in enumerate(examples)]
         return sorted(range(len(examples)), key=keys.__getitem__)
 
-    def end(self, examples: Sequence[Example], start: int, end: int, max_bytes: int) -> int:
+    def end(self, examples: Sequence[Instance], start: int, end: int, max_bytes: int) -> int:
         """Return where a run that begins with the example at `start` ends, at `end` or before."""
         if self.one_by_one:
             return start + 1
@@ -86,7 +71,7 @@ class TensorRuns:
                 return at
         return end
 
-    def feed(self, examples: Sequence[Example]) -> dict[str, NDArray[Any]]:
+    def feed(self, examples: Sequence[Instance]) -> dict[str, NDArray[Any]]:
         """Return the value of each input of the graph for a run of examples that can share one."""
         values = {}
         for at, name in enumerate(examples[0].names):
@@ -98,11 +83,11 @@ class TensorRuns:
             values[name] = np.concatenate(parts if wanted.padding is None else _padded(parts, wanted))
         return values
 
-    def own_axes(self, examples: Sequence[Example]) -> Sequence[Mapping[str, int]]:
+    def own_axes(self, examples: Sequence[Instance]) -> Sequence[Mapping[str, int]]:
         """Return the lengths that each example has of its own; empty if examples are not filled up."""
         return [one.axes for one in examples] if self._is_padded and len(examples) > 1 else ()
 
-    def _key(self, one: Example) -> object:
+    def _key(self, one: Instance) -> object:
         """Return what two examples must have in common to share a run."""
         key: list[object] = [one.names]
         for name, array in zip(one.names, one.arrays, strict=True):

@@ -1,7 +1,6 @@
 """Convert a caller's named tensors to the model's arrays, and report every mistake at once."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from itertools import chain
 from typing import Any, Final
 
@@ -14,30 +13,12 @@ from functions.shared.inference.errors import (
     MissingFeaturesError,
     json_pointer_token,
 )
+from functions.shared.inference.instance import Instance
 from functions.shared.inference.json_values import Problems, converted, mistake, shown, type_of, wanted_type
 from functions.shared.inference.onnx_file import FLOATS, Shape
 from functions.shared.inference.tensor_input import InputTensor, TensorInput
 
 _ROOT: Final = "/inputs"
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class DecodedTensors:
-    """One example.
-
-    Attributes
-    ----------
-    names
-        The inputs that it has.
-    arrays
-        Their values, each with a first axis of one entry.
-    axes
-        The lengths of the axes that have a name.
-    """
-
-    names: tuple[str, ...]
-    arrays: tuple[NDArray[Any], ...]
-    axes: Mapping[str, int]
 
 
 class TensorDecoder:
@@ -53,7 +34,7 @@ class TensorDecoder:
         self._wanted = wanted
         self._by_name = {one.name: one for one in wanted.tensors}
 
-    def decode(self, inputs: object) -> DecodedTensors:
+    def decode(self, inputs: object) -> Instance:
         """Turn one example into arrays.
 
         Parameters
@@ -90,7 +71,7 @@ class TensorDecoder:
                 message = f"input {shown(one.name)} is missing: it must be {_described(one)}"
                 problems.add(f"{_ROOT}/{json_pointer_token(one.name)}", message)
         problems.raise_if_any()
-        return DecodedTensors(tuple(names), tuple(arrays), axes)
+        return Instance(tuple(arrays), tuple(names), axes)
 
     def _expected(self) -> str:
         names = [one.name for one in self._wanted.tensors if not one.optional] or list(self._by_name)

@@ -95,6 +95,8 @@ def read_tiff_layout(data: bytes) -> TiffLayout:
     listed = max(tags.get(_STRIPS, 0), tags.get(_TILES, 0))
     if max(pieces * planes, listed) > MAX_PIECES:
         raise image_too_large(f"the TIFF file has more than the {MAX_PIECES} strips or tiles that are taken")
+    if listed < pieces * planes:  # Pillow leaves black what is in none of them
+        raise _undecodable(f"it has {listed} strips or tiles, and its image is made of {pieces * planes}")
     passes = _PASSES
     if compression == _JPEG:
         passes = _JPEG_PASSES

@@ -125,6 +125,28 @@ class Connection:
         self._readable = select.poll()
         self._readable.register(self._socket, select.POLLIN)
 
+    @property
+    def keeps_its_session(self) -> bool:
+        """Whether one session of the server's is behind it all the time, as a pooler in transaction mode has none."""
+        return self._prepare
+
+    def fileno(self) -> int:
+        """Return the descriptor that is readable when the server says something unasked, or has gone."""
+        return self._socket.fileno()
+
+    def drain(self) -> bool:
+        """Throw away what the server has said unasked: call it when there is something. False if the server has gone.
+
+        Afterwards no statement can be run: part of a message may be left.
+        """
+        self._usable = False
+        try:
+            return bool(self._socket.recv(_RECEIVED_AT_ONCE))
+        except TimeoutError as error:
+            return error.errno is None  # our own limit: part of a TLS record has come
+        except OSError:
+            return False
+
     def is_idle(self) -> bool:
         """Whether all that was asked has been answered: not broken under a statement, not inside a transaction."""
         return self._usable and transaction_status(self._pg) in _IDLE

@@ -65,6 +65,10 @@ _NO_UPLOAD = ("23503", "inputs_upload_id_fkey")
 _KEY_IN_USE = ("23514", "idempotency_keys_digest_check")
 IDEMPOTENCY_HOURS = 24.0
 """Hours after which an idempotency key is free again."""
+CLAIM_BYTES = 32_000_000
+"""Bytes of inputs that a worker reads at a time."""
+CLAIM_WINDOW = 4096
+"""How many of the oldest unfinished predictions a worker looks at, and so how many may be claimed at a time."""
 _RECORD_COLUMNS = 18
 _Row = list[Any]
 _RESULT_COLUMNS = {
@@ -181,6 +185,11 @@ class Ledger:
         """Return the ledger for a function's settings. Raises as `resolve_database_url` and `at` do."""
         database_url = resolve_database_url(settings.database_url, settings.database_secret_arn)
         return cls.at(database_url, longest=longest, idempotency_hours=idempotency_hours, quotas=quotas)
+
+    @property
+    def connections(self) -> tuple[int, int]:
+        """As in `Pool`."""
+        return self._pool.connections
 
     def close(self) -> None:
         """Close the idle connections, as before a snapshot. The ledger stays usable and opens new ones."""
@@ -530,6 +539,76 @@ class Ledger:
             busy=tuple(wanted[row[0] - 1] for row in rows if not row[1] and row[2] in ("queued", "processing")),
             done=tuple(wanted[row[0] - 1] for row in rows if not row[1] and row[2] not in ("queued", "processing")),
         )
+
+    def claim_oldest(
+        self, *, limit: int, lease_seconds: float, again: bool = False, most_bytes: int = CLAIM_BYTES
+    ) -> tuple[ClaimedPrediction, ...]:
+        """Claim the oldest queued predictions, where no queue names them, and count the attempt.
+
+        Parameters
+        ----------
+        limit : int
+            The maximum number of predictions.
+        lease_seconds : float
+            Time that a worker has to finish. The lease doubles with each attempt: so long is the next one away.
+        again : bool
+            Whether to claim those that were claimed before, and whose lease is up; otherwise those that never were.
+        most_bytes : int
+            The maximum size of their inputs together. One is claimed whatever its size.
+
+        Returns
+        -------
+        tuple of ClaimedPrediction
+            Oldest first; empty if there is nothing to claim.
+        """
+        sql = statements.CLAIM_AGAIN if again else statements.CLAIM_OLDEST
+        parameters = {"count": limit, "bytes": most_bytes, "window": CLAIM_WINDOW, "lease_seconds": lease_seconds}
+        return tuple(ClaimedPrediction(*row) for row in self._pool.run(sql, parameters))
+
+    def release(self, claimed: Sequence[ClaimedPrediction], *, counted: bool) -> tuple[UUID, ...]:
+        """Queue claimed predictions again.
+
+        Parameters
+        ----------
+        claimed : Sequence of ClaimedPrediction
+            Of one call of `claim_oldest`, at least one.
+        counted : bool
+            Whether that was an attempt. If not, they are as if they had not been claimed.
+
+        Returns
+        -------
+        tuple of UUID
+            Those that are queued again. The others have an outcome, or another worker has taken them over.
+        """
+        identifiers = _uuids(one.prediction_id for one in claimed)
+        parameters = {"prediction_ids": identifiers, "since": claimed[0].since, "counted": counted}
+        return tuple(row[0] for row in self._pool.run(statements.RELEASE, parameters))
+
+    def notify(self) -> None:
+        """Wake the workers that listen (`listener`). They find what is queued; the notification says no more."""
+        self._pool.run(statements.NOTIFY, {})
+
+    def connect(self) -> Connection:
+        """Open a connection of the caller's own, beside the pool, as one that listens needs.
+
+        Raises
+        ------
+        LedgerUnavailableError
+            If the database cannot be reached.
+        """
+        return self._pool.open()
+
+    def begin_task(self, task: str, *, period: float) -> bool:
+        """Tell whether a periodic task is to begin here and now: it began nowhere for `period` seconds.
+
+        Parameters
+        ----------
+        task : str
+            Its name.
+        period : float
+            Seconds from one beginning to the next.
+        """
+        return bool(self._pool.run(statements.BEGIN_TASK, {"task": task, "period": period}))
 
     def least_recently_claimed(self, prediction_ids: Iterable[UUID]) -> tuple[UUID, ...]:
         """Order predictions by when they were claimed, or queued if they were not claimed yet.

@@ -84,6 +84,16 @@ class Pool:
         finally:
             self._take_back(connection)
 
+    def open(self) -> Connection:
+        """Open a connection that the pool neither counts nor keeps; whoever asked for it closes it.
+
+        Raises
+        ------
+        LedgerUnavailableError
+            If there is no way in.
+        """
+        return self._connect(time.monotonic() + self._longest)
+
     def run(self, sql: str, parameters: Mapping[str, object], *, keep: bool = True) -> list[list[Any]]:
         """Run one statement, and repeat it on a new connection if it is interrupted and time is left.
 
@@ -127,6 +137,11 @@ class Pool:
         except LedgerUnavailableError as error:
             error.in_doubt = error.in_doubt or in_doubt  # the first attempt may have been committed
             raise
+
+    @property
+    def connections(self) -> tuple[int, int]:
+        """How many connections are open and idle, and how many are in use, about now."""
+        return len(self._idle), self._size - self._free.qsize()
 
     def close(self) -> None:
         """Close the idle connections. The pool stays usable and opens new ones."""

@@ -421,6 +421,10 @@ class ClaimedPrediction(NamedTuple):
     header_length: int | None = None
     user_id: str = ""
     """Its owner."""
+    attempt: int = 1
+    """Which attempt this is, as far as the ledger counts them: SQS counts its own."""
+    since: datetime | None = None
+    """When it was claimed, where the ledger counts attempts."""
 
 
 class Claim(NamedTuple):

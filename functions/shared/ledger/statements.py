@@ -484,6 +484,76 @@ FROM late WHERE p.prediction_id = late.prediction_id
 RETURNING p.prediction_id, p.status
 """
 
+# Where there is no queue but the table, a worker finds the oldest predictions itself. It looks at a window of the
+# oldest unfinished ones, so that neither a long backlog slows it down nor many that wait for their next attempt. Rows
+# are locked one by one as they are found, and those that another worker is just claiming are passed over.
+_OLDEST = """
+WITH claimable AS (
+    SELECT found.prediction_id, found.input_id FROM (
+        SELECT prediction_id, status, status_since, attempts FROM predictions
+        WHERE status IN ('queued', 'processing')
+        ORDER BY prediction_id LIMIT :window
+    ) oldest CROSS JOIN LATERAL (
+        SELECT p.prediction_id, p.input_id FROM predictions p
+        WHERE p.prediction_id = oldest.prediction_id AND ("""
+_LOCKED = """)
+        FOR UPDATE SKIP LOCKED
+    ) found
+    WHERE ("""
+# A claim reads no more bytes of inputs than a worker has memory for, but one input in any case.
+_CLAIMED = """)
+    ORDER BY oldest.prediction_id LIMIT :count
+), fitting AS (
+    SELECT prediction_id FROM (
+        SELECT c.prediction_id, sum(i.size) OVER (ORDER BY c.prediction_id ROWS UNBOUNDED PRECEDING) - i.size AS before
+        FROM claimable c CROSS JOIN LATERAL (
+            SELECT CASE WHEN uri IS NULL THEN size ELSE 0 END AS size FROM inputs
+            WHERE inputs.input_id = c.input_id OFFSET 0
+        ) i
+    ) summed WHERE before < :bytes
+), claimed AS (
+    UPDATE predictions p
+    SET status = 'processing', status_since = now(),
+        attempts = coalesce(attempts, CASE status WHEN 'processing' THEN 1 ELSE 0 END) + 1
+    WHERE p.prediction_id = ANY (ARRAY(SELECT prediction_id FROM fitting))
+    RETURNING p.prediction_id, p.input_id, p.user_id, p.attempts, p.status_since
+)
+SELECT claimed.prediction_id, i.content, i.features::text, i.uri, i.sha256, i.form, i.header_length,
+       claimed.user_id, claimed.attempts, claimed.status_since
+FROM claimed
+LEFT JOIN LATERAL (SELECT * FROM inputs WHERE inputs.input_id = claimed.input_id OFFSET 0) i ON TRUE
+ORDER BY claimed.prediction_id
+"""
+_NEVER_CLAIMED = "status = 'queued' AND attempts IS NULL"
+# The next attempt is twice as far away each time: five take 31 minutes with a lease of a minute, as long as SQS takes
+# for its five deliveries.
+_CLAIMED_BEFORE = """status = 'queued' AND attempts IS NOT NULL
+          OR status = 'processing' AND status_since < now() - make_interval(
+              secs => :lease_seconds * power(2, least(coalesce(attempts, 1), 9) - 1))"""
+CLAIM_OLDEST = _OLDEST + _NEVER_CLAIMED + _LOCKED + _NEVER_CLAIMED + _CLAIMED
+CLAIM_AGAIN = _OLDEST + _CLAIMED_BEFORE + _LOCKED + _CLAIMED_BEFORE + _CLAIMED
+
+# Only what is still claimed by the claim of that time: another worker may have taken it over.
+RELEASE = """
+UPDATE predictions
+SET status = 'queued', status_since = now(),
+    attempts = CASE WHEN :counted::boolean THEN attempts ELSE nullif(attempts - 1, 0) END
+WHERE prediction_id = ANY (:prediction_ids::uuid[]) AND status = 'processing' AND status_since = :since
+RETURNING prediction_id
+"""
+
+# A statement of its own, not part of ENQUEUE: PostgreSQL commits one transaction that notifies at a time, and one that
+# has written rows takes as long as the disk does.
+NOTIFY = "NOTIFY predictions_queued"
+LISTEN = "LISTEN predictions_queued"
+
+BEGIN_TASK = """
+INSERT INTO schedule (task, began_at) VALUES (:task, now())
+ON CONFLICT (task) DO UPDATE SET began_at = excluded.began_at
+WHERE schedule.began_at < now() - make_interval(secs => :period)
+RETURNING 1
+"""
+
 # The innermost subquery finds the page by scanning an index backwards; the joins then complete its records. OFFSET 0
 # keeps the planner from replacing the look-ups of a few rows by joins over whole tables.
 #

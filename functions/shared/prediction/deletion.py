@@ -26,7 +26,8 @@ TIME_FOR_A_STEP: Final = 15_000
 """Milliseconds that one step may take: a statement that runs into its time-out, or S3 that does not answer twice."""
 
 LONGEST_WITHOUT_A_ROW: Final = timedelta(minutes=5)
-"""How long after an object was put its row may still be committed. No function that puts objects runs that long."""
+"""How long after an object was put its row may still be committed. It is committed at once, or within the time that the
+function has, or never; the rest is for clocks that differ."""
 
 RemainingTime: TypeAlias = Callable[[], int]
 """Returns the milliseconds that are left."""

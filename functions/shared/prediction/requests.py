@@ -87,12 +87,15 @@ class PredictionRequest(NamedTuple):
         The caller's `Idempotency-Key`.
     batch
         Whether the caller sent a batch. For an idempotency key, a batch of one input differs from that input alone.
+    request_id
+        The id of the request in the log, where several requests are predicted together; else the log knows it.
     """
 
     inputs: tuple[RequestedInput, ...]
     user_id: str
     key: str | None = None
     batch: bool = False
+    request_id: str | None = None
 
     def idempotency(self) -> IdempotencyKey | None:
         """Return the key with a SHA-256 that is equal for two requests if and only if they ask for the same."""

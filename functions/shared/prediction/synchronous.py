@@ -64,6 +64,8 @@ class Predicted(NamedTuple):
         Duration of decoding and of running the model, for all requests that were predicted together.
     outputs
         The outputs of the model that each prediction was made from, by name, if they were to be kept.
+    request_id
+        As in `PredictionRequest`.
     large
         The outputs that are stored apart.
     """
@@ -75,6 +77,7 @@ class Predicted(NamedTuple):
     decode_ms: float
     inference_ms: float
     outputs: tuple[Mapping[str, Any], ...] = ()
+    request_id: str | None = None
     large: tuple[NewOutput, ...] = ()
 
     @property
@@ -250,6 +253,7 @@ def _outcome(
         decode_ms=round(timing.decode_ms, 3),
         inference_ms=round(timing.inference_ms, 3),
         outputs=tuple(kept),
+        request_id=asked.request.request_id,
         large=large,
     )
 
@@ -309,17 +313,24 @@ def _store_alone(serving: Serving, made: Predicted) -> Replay | Refusal | None:
 
 
 def _log(serving: Serving, stored: Sequence[Predicted], started: float) -> None:
-    predictions = [prediction for one in stored for prediction in one.predictions]
-    if predictions:
+    lines = [("predicted", _about(one, prediction)) for one in stored for prediction in one.predictions]
+    if lines:
         logger.info_each(
-            [("predicted", {"prediction_id": str(one.prediction_id), "user_id": one.user_id}) for one in predictions],
+            lines,
             model=serving.identity.name,
             version=serving.identity.version,
-            batch=len(predictions),
+            batch=len(lines),
             decode_ms=stored[0].decode_ms,
             inference_ms=stored[0].inference_ms,
             store_ms=round((perf_counter() - started) * 1000, 3),
         )
+
+
+def _about(made: Predicted, prediction: NewPrediction) -> dict[str, object]:
+    about: dict[str, object] = {"prediction_id": str(prediction.prediction_id), "user_id": prediction.user_id}
+    if made.request_id is not None:
+        about["function_request_id"] = made.request_id
+    return about
 
 
 def _commit_each(serving: Serving, made: Iterable[Predicted]) -> Sequence[Replay | LedgerError | None]:

@@ -104,9 +104,34 @@ def _predict_together(
     lease_seconds: float,
 ) -> set[UUID]:
     claim = serving.ledger.claim(prediction_ids, lease_seconds=lease_seconds)
-    outcomes = _outcomes(serving, pace, claim.claimed, remaining_time)
+    return {*claim.busy, *predict_claimed(serving, pace, claim.claimed, remaining_time)}
+
+
+def predict_claimed(
+    serving: Serving, pace: Pace, claimed: Sequence[ClaimedPrediction], remaining_time: RemainingTime
+) -> set[UUID]:
+    """Make predictions that this worker has claimed, together, and record their outcomes.
+
+    Parameters
+    ----------
+    serving, pace, remaining_time
+        As in `predict_queued`.
+    claimed
+        The predictions.
+
+    Returns
+    -------
+    set of UUID
+        Those that have no outcome, and are to be tried again.
+
+    Raises
+    ------
+    LedgerError
+        If the database cannot be reached. None has an outcome then, as far as one can tell.
+    """
+    outcomes = _outcomes(serving, pace, claimed, remaining_time)
     decided = {outcome.prediction_id for some in _together(outcomes) for outcome in _record(serving, some)}
-    return {*claim.busy, *(one.prediction_id for one in claim.claimed if one.prediction_id not in decided)}
+    return {one.prediction_id for one in claimed if one.prediction_id not in decided}
 
 
 def _outcomes(

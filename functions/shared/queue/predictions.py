@@ -1,10 +1,10 @@
-"""Send the ids of queued predictions to Amazon SQS."""
+"""Send the ids of queued predictions to the worker: to Amazon SQS, or to whatever else is a `PredictionQueue`."""
 
 from collections.abc import Iterable
 from functools import cached_property
 from itertools import islice
 from time import monotonic
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 from uuid import UUID
 
 from functions.shared import wait_budget
@@ -22,8 +22,21 @@ READ_TIMEOUT: Final = 0.8
 ATTEMPTS: Final = 2
 
 
-class PredictionQueue:
-    """Sends the ids of queued predictions to a worker. A message's body is the id and nothing else.
+class PredictionQueue(Protocol):
+    """Where the ids of queued predictions are sent, for a worker."""
+
+    def send(self, prediction_ids: Iterable[UUID]) -> None:
+        """Send ids.
+
+        Raises
+        ------
+        QueueUnavailableError
+            If not all could be sent.
+        """
+
+
+class SqsQueue:
+    """Sends the ids of queued predictions to Amazon SQS. A message's body is the id and nothing else.
 
     Parameters
     ----------

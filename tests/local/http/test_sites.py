@@ -3,22 +3,14 @@
 import httpx
 import pytest
 
-from local.gateway.integration import HttpScope
-from local.gateway.sites import Sites
+from local.http.sites import Sites
 from tests.support.local_server import Serve
 
 
 def status(sites: Sites, method: str, **headers: str) -> int:
     """Return the status of a refusal; 200 if there is none."""
-    scope: HttpScope = {
-        "method": method,
-        "path": "/",
-        "query_string": b"",
-        "http_version": "1.1",
-        "headers": [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()],
-        "client": None,
-    }
-    refusal = sites.refusal(scope)
+    pairs = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
+    refusal = sites.refusal(method, pairs)
     return 200 if refusal is None else refusal.status
 
 
@@ -55,16 +47,8 @@ def test_a_request_to_another_name_is_refused(sites: Sites, host: str, method: s
 
 
 def test_a_request_with_two_names_is_refused_and_one_without_is_not() -> None:
-    scope: HttpScope = {
-        "method": "GET",
-        "path": "/",
-        "query_string": b"",
-        "http_version": "1.1",
-        "headers": [(b"host", b"localhost"), (b"host", b"localhost")],
-        "client": None,
-    }
-    assert LOCAL.refusal(scope) is not None
-    assert LOCAL.refusal({**scope, "headers": []}) is None
+    assert LOCAL.refusal("GET", [(b"host", b"localhost"), (b"host", b"localhost")]) is not None
+    assert LOCAL.refusal("GET", []) is None
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])

@@ -1,16 +1,17 @@
-"""Which sites' requests the local server answers: those to its own names, and writes from its own pages.
+"""Which sites' requests a server of this machine answers: those to its own names, and writes from its own pages.
 
-It listens on the developer's machine, where every page in the browser can reach it. Two checks keep others out. A page
-whose own name was made to point at 127.0.0.1 (DNS rebinding) still sends that name as `Host`. A form of another site
-says where it is from: `Origin` (RFC 6454, section 7), and `Sec-Fetch-Site` (W3C, "Fetch Metadata Request Headers").
+The local server listens on the developer's machine, where every page in the browser can reach it. Two checks keep
+others out. A page whose own name was made to point at 127.0.0.1 (DNS rebinding) still sends that name as `Host`. A form
+of another site says where it is from: `Origin` (RFC 6454, section 7), and `Sec-Fetch-Site` (W3C, "Fetch Metadata
+Request Headers").
 Programs such as curl send neither. API Gateway needs none of this: its name is nobody else's, and it asks for tokens.
 """
 
 from collections.abc import Iterable
+from functools import lru_cache
 from ipaddress import ip_address
+from typing import NamedTuple
 from urllib.parse import urlsplit
-
-from local.gateway import integration
 
 MISDIRECTED = 421
 """The status for a request to another name (RFC 9110, section 15.5.20)."""
@@ -18,10 +19,25 @@ MISDIRECTED = 421
 CROSS_SITE = 403
 """The status for a write from another site's page."""
 
-_LOOPBACK = frozenset(("localhost", "127.0.0.1", "::1"))
+LOOPBACK = frozenset(("localhost", "127.0.0.1", "::1"))
+"""The names of a server that only this machine reaches."""
+
 _WILDCARDS = frozenset(("0.0.0.0", "::"))  # noqa: S104 - nothing is bound here
 _READING = frozenset(("GET", "HEAD", "OPTIONS"))
+_READ = frozenset((b"host", b"origin", b"sec-fetch-site"))  # the headers that are looked at
 _OWN_SITE = frozenset(("same-origin", "none"))  # "none": the user typed the address
+
+
+Headers = Iterable[tuple[bytes, bytes]]
+"""Names in lower case, and values."""
+
+
+class Refusal(NamedTuple):
+    """Why a request is not answered: a problem document has these members."""
+
+    status: int
+    title: str
+    detail: str
 
 
 class Sites:
@@ -33,30 +49,37 @@ class Sites:
         The address that the server listens on. If that is every address of the machine, each of them is its name.
     allowed
         Further names that it is reached by, such as that of a proxy before it.
+    any_name
+        Whether every name is its own, because it cannot know them. Writes from other sites are refused nevertheless.
     """
 
-    def __init__(self, host: str, allowed: Iterable[str] = ()) -> None:
+    def __init__(self, host: str, allowed: Iterable[str] = (), *, any_name: bool = False) -> None:
+        self._any_name = any_name
         self._allowed = frozenset(name.lower() for name in allowed)
-        self._names = _LOOPBACK | self._allowed | ({host.lower()} - _WILDCARDS)
+        self._names = LOOPBACK | self._allowed | ({host.lower()} - _WILDCARDS)
         self._any_address = host in _WILDCARDS
 
-    def refusal(self, scope: integration.HttpScope) -> integration.Response | None:
-        """Return the response to a request that is not to be answered; None for every other."""
-        hosts = _values(scope, b"host")
-        for host in hosts:
+    def refusal(self, method: str, headers: Headers) -> Refusal | None:
+        """Return why a request is not to be answered; None for every other."""
+        values: dict[bytes, list[str]] = {}
+        for header, value in headers:
+            if header in _READ:
+                values.setdefault(header, []).append(value.decode("latin-1").strip())
+        hosts = values.get(b"host", [])
+        for host in () if self._any_name else hosts:
             name = _name(f"//{host}")
             if len(hosts) > 1 or name is None or not self._is_ours(name):
-                return integration.problem(
+                return Refusal(
                     MISDIRECTED,
                     "Misdirected Request",
                     f"This server is not {host[:100]!r}. Call it localhost or 127.0.0.1, or name the host in "
                     "ALLOWED_HOSTS when you start it.",
                 )
-        if scope["method"] not in _READING:
-            origins = _values(scope, b"origin")
+        if method not in _READING:
+            origins = values.get(b"origin", [])
             if any(not self._is_own_page(origin, hosts) for origin in origins):
                 return _cross_site(f"{origins[0][:100]!r}")
-            if not origins and not _OWN_SITE.issuperset(_values(scope, b"sec-fetch-site")):
+            if not origins and not _OWN_SITE.issuperset(values.get(b"sec-fetch-site", ())):
                 return _cross_site("another site")
         return None
 
@@ -77,10 +100,7 @@ class Sites:
         return _name(origin) in self._allowed
 
 
-def _values(scope: integration.HttpScope, wanted: bytes) -> list[str]:
-    return [value.decode("latin-1").strip() for name, value in scope["headers"] if name == wanted]
-
-
+@lru_cache(maxsize=256)
 def _name(url: str) -> str | None:
     """Return the host of a URL in lower case, without port and brackets; None if there is none."""
     try:
@@ -89,8 +109,8 @@ def _name(url: str) -> str | None:
         return None
 
 
-def _cross_site(site: str) -> integration.Response:
-    return integration.problem(
+def _cross_site(site: str) -> Refusal:
+    return Refusal(
         CROSS_SITE,
         "Forbidden",
         f"A page of {site} must not write here. Send the request from this server's own page or from a program, or "
