@@ -545,6 +545,7 @@ class TestObjectsWithoutARow:
         assert api.delete("/predictions", params={"user_id": name}).status_code == 200
         assert stack.inputs.contents() == before
 
+    @pytest.mark.of_lambda  # a function dies by an exception of the test's own
     @pytest.mark.parametrize("mode", ["sync", "respond-async"])
     def test_inputs_and_outputs_of_a_function_that_died_before_its_commit(
         self, api: httpx.Client, stack: Stack, environment: pytest.MonkeyPatch, tmp_path: Path, mode: str
@@ -651,6 +652,7 @@ class TestObjectsWithoutARow:
         assert api.get(answer.headers["location"]).json()["status"] == "finished"
         assert traces(stack.dump(), "anna-of-rome", []) == []
 
+    @pytest.mark.of_lambda  # says how much time is left
     def test_more_than_a_page_that_does_not_fit_into_one_request(
         self, api: httpx.Client, stack: Stack, environment: pytest.MonkeyPatch
     ) -> None:
