@@ -420,7 +420,7 @@ class Application:
         logger.request_id = request_id
         is_head = scope["method"] == "HEAD"
         if is_head:
-            scope["method"] = "GET"
+            scope = {**scope, "method": "GET"}  # the server still has to know that no body follows
         with wait_budget.limited():
             is_infer = scope["method"] == "POST" and scope["path"].startswith("/v1/models/")
             result = Exchange(body).run(self._infer if is_infer else self._app, scope)

@@ -129,6 +129,8 @@ class QueueWorker:
         for thread in (self._thread, self._sweeping):
             if thread is not None and thread.is_alive():
                 thread.join(max(0.0, self._stop_by - time.monotonic()))
+        if self._sweeper is not None:
+            self._sweeper.ledger.close()
         if self._thread.is_alive():
             try:
                 self._give_back(self._held, counted=False)

@@ -173,6 +173,9 @@ def test_requests_are_framed_as_http_says(serve: Serve) -> None:
         assert len(client.get("/predictions").json()["predictions"]) == 8
         described = client.head("/model")
         assert (described.status_code, described.content) == (200, b"")
+    without_a_body = head(b"HEAD", b"/model") + head(b"GET", b"/model", close)
+    # The connection outlives an answer without a body.
+    assert exchange(server, without_a_body).count(b"HTTP/1.1 200 ") == 2
     assert server.stop() == 0
 
 

@@ -360,7 +360,7 @@ def _claims(format_: str, side: int) -> bytes:
         at = data.index(b"\xff\xc0")
         data[at + 5 : at + 9] = struct.pack(">HH", side, side)
     elif format_ == "TIFF":
-        for tag in (256, 257):
+        for tag in (256, 257, 278):  # width, height, and the rows of its one strip
             at = data.index(struct.pack("<HHI", tag, 4, 1)) + 8
             data[at : at + 4] = struct.pack("<I", side)
     return bytes(data)

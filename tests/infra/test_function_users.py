@@ -45,6 +45,7 @@ MODULES = {
 RIGHTS: dict[str, dict[str, set[str]]] = {
     "alembic_version": {},
     "prediction_log": {},
+    "schedule": {},
     "models": {
         "ledger_reader": {"SELECT"},
         "ledger_writer": {"SELECT", "INSERT", "UPDATE"},

@@ -93,7 +93,7 @@ def test_a_queued_input_reaches_the_worker_in_its_form_and_its_outputs_are_kept(
     [claimed] = ledger.claim([queued.prediction_id], lease_seconds=60).claimed
 
     assert claimed == ClaimedPrediction(
-        queued.prediction_id, new.content, new.features, None, claimed.sha256, new.form, new.header_length
+        queued.prediction_id, new.content, new.features, None, claimed.sha256, new.form, new.header_length, "anna"
     )
     outputs = {"y": tensor([0.25])}
     done = Success(queued.prediction_id, {"outputs": outputs}, None, None, None, None, 0.5, outputs)

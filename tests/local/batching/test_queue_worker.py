@@ -434,7 +434,7 @@ def test_stopping_gives_back_what_takes_too_long(
 ) -> None:
     slow = serve(database_url, package(tmp_path / "slow", looping()))
     (made,) = queue(slow, HOURS)
-    worker = start_worker(slow, time_seconds=20.0)
+    worker = start_worker(slow, time_seconds=10.0)
     assert soon(all_are(query, "processing"), PATIENCE)
 
     worker.stop(0.5)
@@ -443,6 +443,7 @@ def test_stopping_gives_back_what_takes_too_long(
     start_worker(serve(database_url))  # of another model, which takes no features
     assert soon(all_are(query, "failed"), PATIENCE)
     assert "takes image" in str(record(slow, made).error)
+    assert soon(lambda: not worker._thread.is_alive(), PATIENCE)  # the run has been ended: no test may outlive it
 
 
 def test_a_stopped_worker_claims_nothing_more(serving: Serving, start_worker: StartWorker, query: Query) -> None:
