@@ -33,6 +33,7 @@ Kind: TypeAlias = Takes
 """The kind of input that a model takes."""
 
 _MEMBERS: Final[dict[Kind, str]] = {"image": "image", "features": "features", "tensors": "inputs"}
+_EVERY_MEMBER: Final = frozenset((*_MEMBERS.values(), "input_id", "instances", "filename", "user_id", "metadata"))
 _WANTED: Final[dict[Kind, str]] = {
     "image": "image, as a base64 data URI",
     "features": "features, as a list or an object",
@@ -261,8 +262,9 @@ def _metadata_field(text: str | None) -> dict[str, Any]:
 
 
 def _without_nulls(members: dict[str, Source]) -> dict[str, Source]:
-    # Treat null as absent: many clients send null for every optional field that is not set.
-    return {name: source for name, source in members.items() if source.value is not None}
+    # Treat null as absent: many clients send null for every optional field that is not set. A name that no request has
+    # is refused, null or not: it may be a misspelt one.
+    return {name: source for name, source in members.items() if source.value is not None or name not in _EVERY_MEMBER}
 
 
 def _one_from_members(members: dict[str, Source], takes: Kind) -> ReceivedRequest:

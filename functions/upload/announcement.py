@@ -107,8 +107,13 @@ def parse_announcement(header: str, body: bytes, *, max_bytes: int) -> Announcem
     if essence(header) != JSON:
         detail = "Describe the upload as application/json; the image itself goes to the URL in the answer."
         raise Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, detail, headers={"Accept-Post": JSON})
-    # Treat null as absent: many clients send null for every optional field that is not set.
-    members = {name: source.value for name, source in parse_members(decode(body)).items() if source.value is not None}
+    # Treat null as absent: many clients send null for every optional field that is not set. A name that no announcement
+    # has is refused, null or not: it may be a misspelt one.
+    members = {
+        name: source.value
+        for name, source in parse_members(decode(body)).items()
+        if source.value is not None or name not in Announcement.model_fields
+    }
     try:
         announced = Announcement.model_validate(members)
     except ValidationError as error:

@@ -338,3 +338,10 @@ def test_a_database_that_cannot_be_reached_is_said_with_when_to_come_back(
 
     environment.setenv("DATABASE_URL", database_url)
     forget()
+
+
+@pytest.mark.parametrize("path", ["/prediction", "/predictions"])
+def test_a_member_that_no_request_has_is_refused_though_it_is_null(api: httpx.Client, digit: bytes, path: str) -> None:
+    one = {"image": f"data:image/png;base64,{b64encode(digit).decode()}", "filname": None}
+    body = one if path == "/prediction" else {"instances": [one]}
+    assert "'filname' is unknown" in problem(api.post(path, json=body), 422)["errors"][0]["detail"]

@@ -413,3 +413,13 @@ def test_an_announcement_may_be_compressed(api: httpx.Client, bucket: Bucket) ->
     refused = api.post("/upload", content=body, headers=headers | {"content-encoding": "br"})
     assert refused.status_code == 415
     assert "br" in refused.json()["detail"]
+
+
+def test_an_optional_member_may_be_null_and_an_unknown_one_may_not(
+    api: httpx.Client, bucket: Bucket, digit: bytes
+) -> None:
+    assert bucket is not None
+    assert announce(api, digit, filename=None, sha256=None, user_id=None).status_code == 201
+    refused = announce(api, digit, filname=None)
+    assert refused.status_code == 422
+    assert refused.json()["errors"][0]["pointer"] == "/filname"

@@ -38,6 +38,7 @@ NO_REQUESTS = {"worker": {"batchItemFailures": []}, "sweep": {"sent": 0, "failed
 OTHER_STATUSES = {
     "delete_prediction": 204,
     "get_deletion": 404,
+    "get_output": 404,
     "infer": 200,
     "infer_version": 200,
     "predict_v1": 200,
