@@ -22,7 +22,7 @@ COMPARED := .venv-plain/plain_app.installed .venv-by-hand/by_hand_app.installed 
 
 include infra/build.mk
 
-.PHONY: help serve psql test test-fast test-fuzz test-faults test-export test-clients test-snippets bench lint format openapi requirements clean
+.PHONY: help serve psql test test-fast test-fuzz test-faults test-export test-browser screenshots test-clients test-snippets bench lint format baselines openapi vendor requirements clean
 
 help:  ## Show this list.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -34,21 +34,41 @@ psql: $(VENV)/serve.installed  ## Open the ledger's database in psql; ARGS="-c '
 	@$(BIN)/python -m local psql $(ARGS)
 
 test: $(VENV)/test.installed  ## Run the tests with a real PostgreSQL and real ONNX files.
-	@$(BIN)/python -m pytest -n 2 --ignore tests/export --ignore tests/clients --ignore tests/artifacts --ignore tests/fuzz $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --ignore tests/export --ignore tests/clients --ignore tests/artifacts --ignore tests/fuzz --ignore tests/browser $(ARGS)
+
+# Every test in these is slow or starts a server, so `test-fast` does not even load them: that alone takes seconds.
+NOT_FAST := tests/e2e tests/object_storage tests/local/commands tests/local/services \
+	tests/functions/asynchronous \
+	$(patsubst %,tests/evaluation/test_%.py,drift performance) \
+	$(patsubst %,tests/functions/test_%.py,any_model bad_input deletion drift ground_truth head health idempotency \
+		infer inference_id large_outputs linear list_by_outcome many measured multipart object_storage performance \
+		predict_store_list_get statistics tensors uploads) \
+	$(patsubst %,tests/inference/test_%.py,location make_baseline parity) \
+	$(patsubst %,tests/infra/test_%.py,build function_users template) \
+	$(patsubst %,tests/ledger/test_%.py,asynchronous ground_truths many_requests pages pages_of_outcomes plans \
+		plans_of_deletions pool quotas secret store tensors) \
+	$(patsubst %,tests/local/gateway/test_%.py,events http_server) \
+	tests/local/batching/test_queue_worker.py tests/local/http/test_auth.py tests/prediction/test_each_on_its_own.py
 
 test-fast: $(VENV)/test.installed  ## Run the tests that are not slow and start no server.
-	@$(BIN)/python -m pytest -n 2 -m "not slow and not server" --ignore tests/export --ignore tests/clients --ignore tests/artifacts --ignore tests/fuzz $(ARGS)
+	@$(BIN)/python -m pytest -n 2 -p no:schemathesis -m "not slow and not server" --ignore tests/export --ignore tests/clients --ignore tests/artifacts --ignore tests/fuzz --ignore tests/browser $(addprefix --ignore=,$(NOT_FAST)) $(ARGS)
 
 test-fuzz: $(VENV)/fuzz.installed  ## Send the API what nobody thought of, for up to 4 minutes; FUZZ_EXAMPLES=1000 sends more.
 	@$(BIN)/python -m pytest -n 2 tests/fuzz $(ARGS)
 
-test-faults: $(VENV)/test.installed  ## Predict while everything fails, and compare what was stored; LONG=1 sends 100,000 requests.
-	@$(BIN)/python -m tests.faults $(if $(filter-out 0,$(LONG)),--long) $(if $(REQUESTS),--requests $(REQUESTS)) $(ARGS)
+test-faults: $(VENV)/test.installed  ## Predict while everything fails, and compare what was stored; LONG=1 sends 100,000 requests, MINUTES=60 takes an hour.
+	@$(BIN)/python -m tests.faults $(if $(filter-out 0,$(LONG)),--long) $(if $(REQUESTS),--requests $(REQUESTS)) $(if $(MINUTES),--minutes $(MINUTES)) $(ARGS)
 
 test-export: .venv-train/train.installed  ## Run the tests of training and export, which need TensorFlow (1.7 GB).
 	@.venv-train/bin/python -m pytest --confcutdir=tests/export tests/export $(ARGS)
 
-test-clients: $(VENV)/test.installed  ## Call a running server with unmodified clients, each in a virtual environment of its own.
+test-browser: $(VENV)/browser.installed  ## Use the console as people do, in the Chromium or Chrome that is installed.
+	@$(BIN)/python -m pytest -n 2 --dist loadfile tests/browser $(ARGS)
+
+screenshots: $(VENV)/browser.installed  ## Take the pictures of the console that the README shows.
+	@$(BIN)/python -m pytest -q tests/browser/take_screenshots.py $(ARGS)
+
+test-clients: $(VENV)/test.installed  ## Call a running server with unmodified clients, and compare drift with Evidently and NannyML.
 	@$(BIN)/python -m pytest -n 2 --dist loadfile tests/clients $(ARGS)
 
 test-snippets: $(VENV)/test.installed  ## Run each of the README's Python snippets with only its own library installed (3 GB).
@@ -68,13 +88,26 @@ lint: $(VENV)/lint.installed  ## Check style, types, layers, the template and th
 	@$(BIN)/kubernetes-validate --strict --quiet local/server/kubernetes.yaml
 	@$(BIN)/check-jsonschema --builtin-schema vendor.github-issue-forms .github/ISSUE_TEMPLATE/*.yml
 	@$(BIN)/python -m infra.openapi --check
+	@$(BIN)/python -m infra.vendor --check
 
 format: $(VENV)/lint.installed  ## Format the code.
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
+# FOLDER has train-images-idx3-ubyte.gz and train-labels-idx1-ubyte.gz.
+baselines: $(VENV)/test.installed  ## Write the baselines of the shipped models again: IDX=FOLDER has MNIST's images.
+	@test -d "$(IDX)" || { echo "usage: make baselines IDX=FOLDER" >&2; exit 2; }
+	@$(BIN)/python -m model_artifacts baseline model_artifacts/mnist "$(IDX)" --held-out 12
+	@patients=$$(mktemp) && $(BIN)/python -m model_artifacts patients "$$patients" && \
+		$(BIN)/python -m model_artifacts baseline model_artifacts/diabetes "$$patients" --truth progression && \
+		rm "$$patients"
+
 openapi: $(VENV)/serve.installed  ## Write the OpenAPI document again, from the code.
 	@$(BIN)/python -m infra.openapi
+
+# npm fetches them: it comes with Node.js.
+vendor: $(VENV)/serve.installed  ## Fetch what the console loads of others again; UPGRADE=1 takes the newest versions.
+	@$(BIN)/python -m infra.vendor $(if $(filter-out 0,$(UPGRADE)),--upgrade)
 
 requirements: $(VENV)/build.installed  ## Compile the dependency groups to hash-pinned files; UPGRADE=1 takes the newest versions.
 	@$(BIN)/python -m infra.requirements $(if $(filter-out 0,$(UPGRADE)),--upgrade)

@@ -52,16 +52,22 @@ MODELS: Final = "model_artifacts/*/model.*"
 PREPROCESSORS: Final = "model_artifacts/*/preprocessor_config.json"
 """The pattern that matches what may lie beside them and says how their images are preprocessed."""
 
+BASELINES: Final = "model_artifacts/*/baseline.json"
+"""The pattern that matches what their predictions are compared with."""
+
 PACKAGES: Final = {
     "predict": Package(140, also=(MODELS,)),
     "infer": Package(140, also=(MODELS,)),
     "list_predictions": Package(25),
     "get_prediction": Package(25),
     "delete_predictions": Package(25),
+    "ground_truth": Package(25),
+    "statistics": Package(25),
     "upload": Package(25, also=(MODELS,)),
     "describe": Package(25, also=(MODELS,)),
     "worker": Package(140, also=(MODELS,)),
     "sweep": Package(25),
+    "rollup": Package(25),
     "migrate": Package(40, also=("infra/__init__.py", "infra/migrations/**/*")),
 }
 
@@ -257,7 +263,7 @@ def copy_code(name: str, folder: Path) -> None:
     also = PACKAGES[name].also
     patterns = ("functions/__init__.py", f"functions/{name}/**/*", "functions/shared/**/*", *also)
     if MODELS in also:
-        patterns = (*patterns, PREPROCESSORS)
+        patterns = (*patterns, PREPROCESSORS, BASELINES)
     for source in (path for pattern in patterns for path in ROOT.glob(pattern)):
         if source.is_file() and source.name != "requirements.txt" and source.suffix != ".pyc":
             target = folder / source.relative_to(ROOT)

@@ -17,6 +17,8 @@ from functions.delete_predictions import handler as delete_predictions
 from functions.describe import handler as describe
 from functions.describe import health, openapi_document, pages
 from functions.get_prediction import handler as get_prediction
+from functions.ground_truth import documentation as truths
+from functions.ground_truth import handler as ground_truth
 from functions.infer import documentation as inference
 from functions.infer import handler as infer
 from functions.list_predictions import handler as list_predictions
@@ -26,6 +28,7 @@ from functions.shared.api.app import TITLE, VERSION, create_app
 from functions.shared.api.documentation import SCHEME, SECURITY_SCHEMES, ProblemDocument
 from functions.shared.api.open_inference import OpenInferenceError
 from functions.shared.api.representations import NamedTensor
+from functions.statistics import handler as statistics
 from functions.upload import handler as upload
 from functions.upload.announcement import Announcement
 
@@ -34,8 +37,9 @@ DOCUMENT = openapi_document.PATH
 
 def build() -> dict[str, Any]:
     """Return one OpenAPI 3.1 document for the routes of all functions."""
-    functions = (predict, upload, list_predictions, get_prediction, delete_predictions, describe, health, pages, infer)
-    app = create_app(*(function.router for function in functions), describe.open_inference)
+    functions = (predict, upload, list_predictions, get_prediction, delete_predictions, ground_truth, statistics)
+    others = (describe, health, pages, infer)
+    app = create_app(*(function.router for function in (*functions, *others)), describe.open_inference)
     document = get_openapi(
         title=TITLE,
         version=VERSION,
@@ -53,7 +57,7 @@ def build() -> dict[str, Any]:
         ref_template="#/components/schemas/{model}",
     )
     schemas.update(definitions["$defs"])
-    schemas.update(SCHEMAS | inference.SCHEMAS)
+    schemas.update(SCHEMAS | inference.SCHEMAS | truths.SCHEMAS)
     document["components"]["schemas"] = dict(sorted(schemas.items()))
     document["components"]["securitySchemes"] = SECURITY_SCHEMES
     names = {

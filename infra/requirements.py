@@ -18,21 +18,27 @@ ROOT = Path(__file__).parents[1]
 LARGEST = "lint"
 """The group that contains those of the functions and of `DEVELOPMENT`."""
 
-DEVELOPMENT = ("test", "fuzz", "serve", "build")
+DEVELOPMENT = ("test", "fuzz", "browser", "serve", "build")
 FUNCTIONS = (
     "predict",
     "infer",
     "worker",
     "sweep",
+    "rollup",
     "list_predictions",
     "get_prediction",
     "delete_predictions",
+    "ground_truth",
+    "statistics",
     "upload",
     "describe",
     "migrate",
 )
-CLIENTS = ("generators", "browser", "tritonclient", "kserve", "openinference", "mlserver")
+CLIENTS = ("generators", "tritonclient", "kserve", "openinference", "mlserver")
 """The clients that `make test-clients` tries. Nothing is shared between them, nor with what is deployed."""
+
+DRIFT_LIBRARIES = ("evidently", "nannyml")
+"""What `make test-clients` compares figures of drift with. They are kept apart in the same way."""
 
 COMPARED = ("plain_app", "by_hand_app", "litserve_app", "bentoml_app")
 """What the benchmarks compare with. Nothing is shared between them, nor with what is deployed."""
@@ -72,7 +78,7 @@ def main(arguments: list[str]) -> None:
     without = ("--no-emit-package", "onnxruntime")
     for group in ("gpu", "gpu_benchmark"):
         compile_group(group, Path(f"requirements/{group}.txt"), *within, *without, python="3.13")
-    for client in CLIENTS:
+    for client in (*CLIENTS, *DRIFT_LIBRARIES):
         compile_group(f"client_{client}", Path(f"tests/clients/requirements/{client}.txt"), *arguments)
     for group in FUNCTIONS:
         compile_group(group, Path(f"functions/{group}/requirements.txt"), *within, python="3.13")

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from functions.describe.console_files import console_files
 from local.account import ACCOUNT
 from local.gateway.integration import make_event
 from local.gateway.routing import Router
@@ -29,7 +30,7 @@ from local.template import Function, read_template
 FOLDER: Final = ROOT / "local" / "events"
 
 PREDICTION_ID: Final = "019ab000-0000-7000-8000-000000000001"
-"""The prediction that the events of `get_prediction` ask for. Store it first."""
+"""The prediction that the events of `get_prediction` and `ground_truth` ask for, which is a 7. Store it first."""
 
 QUEUED_ID: Final = "019ab000-0000-7000-8000-000000000002"
 """The prediction that the event of `worker` asks for. Queue it first."""
@@ -61,6 +62,7 @@ _IDENTIFIERS = Identifiers(
 )
 _TIME = {"time": "22/Nov/2025:12:00:00 +0000", "timeEpoch": 1763812800000}
 _PUBLIC = {"/", "/health", "/openapi.json", "/docs", "/v2", "/v2/health/ready"}  # these routes need no token
+_PUBLIC_FOLDERS = ("/docs/", "/console", "/assets/")
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,7 @@ def sample_requests() -> dict[str, Request]:
     as_form = {"content-type": f"multipart/form-data; boundary={_BOUNDARY}"}
     one, another = {"image": data_uri, "filename": "one.png"}, {"image": data_uri, "filename": "another.png"}
     encoded, tensor = {"b64": base64.b64encode(image).decode()}, (_SAMPLES / "mnist_infer.json").read_bytes()
+    truth, truths = _json({"label": "7", "source": "human"}), f"prediction_id,label\n{PREDICTION_ID},7\n".encode()
     announcement = {"filename": "mnist_sample.png", "contenttype": "image/png", "size": len(image)}
     return {
         "predict": Request("POST", "/prediction", headers=as_form, body=_form("mnist_sample.png", image)),
@@ -106,9 +109,20 @@ def sample_requests() -> dict[str, Request]:
         "get_output": Request("GET", f"/prediction/{PREDICTION_ID}/output/scores"),
         "delete_prediction": Request("DELETE", f"/prediction/{DELETED_ID}"),
         "delete_predictions": Request("DELETE", "/predictions", query="until=2025-01-01T00%3A00%3A00Z"),
+        "put_ground_truth": Request("PUT", f"/prediction/{PREDICTION_ID}/ground_truth", headers=as_json, body=truth),
+        "get_ground_truth": Request("GET", f"/prediction/{PREDICTION_ID}/ground_truth"),
+        "delete_ground_truth": Request("DELETE", f"/prediction/{PREDICTION_ID}/ground_truth"),
+        "post_ground_truth": Request("POST", "/ground_truth", headers={"content-type": "text/csv"}, body=truths),
         "get_deletion": Request("GET", f"/deletion/{DELETION_ID}"),
+        "statistics": Request("GET", "/statistics", query="interval=day"),
+        "models": Request("GET", "/models"),
+        "performance": Request("GET", "/models/mnist/versions/1/performance"),
+        "drift": Request("GET", "/models/mnist/versions/1/drift"),
         "describe": Request("GET", "/"),
         "page": Request("GET", "/", headers={"accept": "text/html"}),
+        "console": Request("GET", "/console"),
+        "console_view": Request("GET", "/console/records", query="label=7"),
+        "console_asset": Request("GET", console_files()["vendor/htm.module.js"].url),
         "model": Request("GET", "/model"),
         "health": Request("GET", "/health"),
         "openapi": Request("GET", "/openapi.json"),
@@ -160,7 +174,7 @@ def sample_event(request: Request, router: Router[Function]) -> dict[str, Any]:
         port=3000,
     )
     event["requestContext"] |= _TIME
-    if request.path not in _PUBLIC and not request.path.startswith("/docs/"):
+    if request.path not in _PUBLIC and not request.path.startswith(_PUBLIC_FOLDERS):
         event["requestContext"]["authorizer"] = {"jwt": {"claims": {"sub": USER}, "scopes": None}}
     return event
 
@@ -177,7 +191,7 @@ def _worker_event() -> dict[str, Any]:
     return queue_event([message], queue_arn=f"arn:aws:sqs:us-east-1:{ACCOUNT}:predictions")
 
 
-def _sweep_event() -> dict[str, Any]:
+def _scheduled_event(rule: str) -> dict[str, Any]:
     """Return a schedule's event (AWS, "Creating an Amazon EventBridge rule that runs on a schedule")."""
     return {
         "version": "0",
@@ -187,7 +201,7 @@ def _sweep_event() -> dict[str, Any]:
         "account": ACCOUNT,
         "time": "2025-11-22T12:00:00Z",
         "region": "us-east-1",
-        "resources": [f"arn:aws:events:us-east-1:{ACCOUNT}:rule/sweep"],
+        "resources": [f"arn:aws:events:us-east-1:{ACCOUNT}:rule/{rule}"],
         "detail": {},
     }
 
@@ -210,7 +224,8 @@ def sample_files() -> dict[str, str]:
     functions = read_template(ROOT / "template.yaml")
     router = Router((route, function) for function in functions for route in function.routes)
     events = {name: sample_event(request, router) for name, request in sample_requests().items()}
-    events |= {"worker": _worker_event(), "sweep": _sweep_event(), "migrate": _migrate_event()}
+    events |= {"worker": _worker_event(), "migrate": _migrate_event()}
+    events |= {name: _scheduled_event(name) for name in ("sweep", "rollup")}
     return {f"{name}.json": json.dumps(event, indent=2, ensure_ascii=False) + "\n" for name, event in events.items()}
 
 

@@ -13,6 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 _LARGEST_PORT = 65535
 _MOST_ENVIRONMENTS = 64
+_DAY = 86_400  # seconds
 
 
 def cores() -> int:
@@ -56,6 +57,12 @@ class Settings:
     auth: bool = False
     """Whether routes that the template protects ask for a token, and functions know of it; `on` or `off`."""
 
+    issuer_port: int = 0
+    """Port of the local issuer, where users of the console sign in with `AUTH=on`; 0 is any free port."""
+
+    token_seconds: int = 3600
+    """How long a token is valid that the local issuer gives to the console."""
+
     batches: bool = False
     """Whether the server that batches serves, in place of the look-alikes of API Gateway and Lambda: `SERVER=batching`
     in place of `SERVER=lambda`."""
@@ -81,8 +88,14 @@ class Settings:
             ),
             template=Path(environment.get("TEMPLATE") or cls.template),
             auth=switch(environment, "AUTH"),
+            issuer_port=whole_number(environment, "ISSUER_PORT", cls.issuer_port, least=0, most=_LARGEST_PORT),
+            token_seconds=whole_number(environment, "TOKEN_SECONDS", cls.token_seconds, least=1, most=_DAY),
             batches=_server(environment) == "batching",
         )
+
+    def has_own_issuer(self, environment: Mapping[str, str]) -> bool:
+        """Return whether tokens are those of the local issuer: the server that batches may have another."""
+        return self.auth and not (self.batches and environment.get("ISSUER"))
 
 
 def _server(environment: Mapping[str, str]) -> str:

@@ -1,4 +1,4 @@
-"""Train the shipped model packages, export a Keras model as a package, or check any package."""
+"""Train the shipped model packages, export a Keras model as a package, or check any package and make its baseline."""
 
 import argparse
 import os
@@ -73,6 +73,30 @@ def _parser() -> argparse.ArgumentParser:
         "--inputs", metavar="JSON", help="tensors to predict: a JSON object, or a file that contains one"
     )
     check.set_defaults(run=_check)
+
+    baseline = commands.add_parser("baseline", help="write baseline.json: what data and a model's answers look like")
+    baseline.add_argument("folder", type=Path, metavar="PACKAGE", help="the folder with the model")
+    baseline.add_argument(
+        "data",
+        type=Path,
+        metavar="DATA",
+        help="a CSV file with a column for each feature, or a folder with MNIST's two IDX files",
+    )
+    baseline.add_argument(
+        "--truth",
+        action="append",
+        default=[],
+        metavar="COLUMN",
+        help="the column with what is true; once for each of several targets (default: the model is not scored)",
+    )
+    baseline.add_argument(
+        "--held-out", type=_positive, metavar="N", help="take only the one in N that `train` leaves out of training"
+    )
+    baseline.set_defaults(run=_baseline)
+
+    patients = commands.add_parser("patients", help="write the data of the diabetes model as CSV (needs scikit-learn)")
+    patients.add_argument("file", type=Path, metavar="FILE.csv")
+    patients.set_defaults(run=_patients)
     return parser
 
 
@@ -116,6 +140,18 @@ def _check(options: argparse.Namespace) -> None:
     from model_artifacts.check import check
 
     check(options.folder, image=options.input, features=options.features, inputs=options.inputs)
+
+
+def _baseline(options: argparse.Namespace) -> None:
+    from model_artifacts.baseline import write_baseline
+
+    write_baseline(options.folder, options.data, truths=options.truth, held_out=options.held_out)
+
+
+def _patients(options: argparse.Namespace) -> None:
+    from model_artifacts.patients import write_patients
+
+    print(f"Wrote {write_patients(options.file)} patients to {options.file}.")
 
 
 def _quieten_tensorflow() -> None:

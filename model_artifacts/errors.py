@@ -9,6 +9,10 @@ class IdxError(ArtifactError):
     """A file is not a valid IDX file; the message names the file and says what is wrong with it."""
 
 
+class BaselineError(ArtifactError):
+    """No baseline can be made of the data; the message says where they are wrong."""
+
+
 class ExportError(ArtifactError):
     """A Keras model cannot become a model package."""
 

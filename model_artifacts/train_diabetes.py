@@ -10,9 +10,9 @@ import keras
 import numpy as np
 from keras import layers
 from numpy.typing import NDArray
-from sklearn.datasets import load_diabetes
 
 from model_artifacts.export import export_package, record_digest
+from model_artifacts.patients import FEATURE_NAMES, read_patients
 
 DEFAULT_EPOCHS = 50
 
@@ -21,20 +21,6 @@ _BATCH = 32
 _VALIDATION_SHARE = 5  # one patient in five
 _LEARNING_RATE = 3e-3
 _WEIGHT_DECAY = 0.1
-
-FEATURE_NAMES = (
-    "age",
-    "sex",
-    "body_mass_index",
-    "blood_pressure",
-    "total_cholesterol",
-    "ldl",
-    "hdl",
-    "cholesterol_ratio",
-    "log_triglycerides",
-    "blood_sugar",
-)
-"""The names of scikit-learn's columns, in its order. scikit-learn itself calls the last six s1 to s6."""
 
 DESCRIPTION = {
     "name": "diabetes",
@@ -70,7 +56,7 @@ def train(output: Path, epochs: int = DEFAULT_EPOCHS) -> float:
         The exported model does not compute what the trained one does.
     """
     keras.utils.set_random_seed(_SEED)
-    measurements, progression = read_patients()
+    measurements, progression = (values.astype(np.float32) for values in read_patients())
     order = np.random.default_rng(_SEED).permutation(len(measurements))
     held_out, kept = np.split(order, [len(order) // _VALIDATION_SHARE])
     print(f"Training on {len(kept)} patients, validating on {len(held_out)}.", flush=True)
@@ -94,23 +80,6 @@ def train(output: Path, epochs: int = DEFAULT_EPOCHS) -> float:
     print(f"ONNX Runtime and Keras agree on {len(measurements)} patients to {difference:.1e} (relative).")
     print(f"Wrote {output / 'model.onnx'} ({(output / 'model.onnx').stat().st_size} bytes) and model.json.")
     return r_squared
-
-
-def read_patients() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Read scikit-learn's bundled diabetes data set in its original units.
-
-    Efron, Hastie, Johnstone and Tibshirani, "Least Angle Regression", Annals of Statistics, 2004.
-
-    Returns
-    -------
-    measurements : numpy.ndarray
-        float32, [442, 10], the columns of `FEATURE_NAMES`: years, a code (1 or 2), kg/m2, mmHg, mg/dl for cholesterol,
-        ldl and hdl, a ratio, a logarithm, mg/dl.
-    progression : numpy.ndarray
-        float32, [442], the disease's progression one year later on the study's own scale, 25 to 346.
-    """
-    measurements, progression = load_diabetes(return_X_y=True, scaled=False)
-    return measurements.astype(np.float32), progression.astype(np.float32)
 
 
 def build_scorer(measurements: NDArray[np.float32]) -> keras.Model:

@@ -15,12 +15,14 @@ from numpy.typing import NDArray
 from model_artifacts.distort import distort
 from model_artifacts.export import export_package, record_digest
 from model_artifacts.idx import read_digits
+from model_artifacts.split import SEED, split
 
 DEFAULT_EPOCHS = 40
 
-_SEED = 20
+VALIDATION_SHARE = 12
+"""One image in twelve is held out: 5,000 of MNIST's 60,000."""
+
 _BATCH = 128
-_VALIDATION_SHARE = 12  # one image in twelve: 5,000 of MNIST's 60,000
 _PEAK_LEARNING_RATE = 2e-3
 _WARM_UP_SHARE = 0.05
 _RESCALE_FACTOR = 1 / 255
@@ -68,13 +70,13 @@ def train(idx_folder: Path | None, output: Path, epochs: int = DEFAULT_EPOCHS, k
     ParityError
         The exported model does not compute what the trained one does.
     """
-    keras.utils.set_random_seed(_SEED)
+    keras.utils.set_random_seed(SEED)
     if idx_folder is not None:
         images, labels = read_digits(idx_folder)
     else:
         (images, labels), _ = keras.datasets.mnist.load_data()
     pixels = images.astype(np.float32) * np.float32(_RESCALE_FACTOR)
-    kept, held_out = split(len(pixels))
+    kept, held_out = split(len(pixels), VALIDATION_SHARE)
     print(f"Training on {len(kept)} images, validating on {len(held_out)}.", flush=True)
 
     model = build_model()
@@ -106,25 +108,6 @@ def train(idx_folder: Path | None, output: Path, epochs: int = DEFAULT_EPOCHS, k
     print(f"ONNX Runtime and Keras agree on {len(held_out)} images to {difference:.1e}.")
     print(f"Wrote {output / 'model.onnx'} ({(output / 'model.onnx').stat().st_size} bytes) and model.json.")
     return float(accuracy)
-
-
-def split(count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Divide the indices of the images into those to train on and those to validate on.
-
-    Parameters
-    ----------
-    count : int
-        Number of images.
-
-    Returns
-    -------
-    kept, held_out : numpy.ndarray
-        Sorted int64 indices. Together they are all numbers below `count`, and one in twelve is held out. The same
-        count always gives the same split.
-    """
-    order = np.random.default_rng(_SEED).permutation(count)
-    held_out = count // _VALIDATION_SHARE
-    return np.sort(order[held_out:]), np.sort(order[:held_out])
 
 
 def build_model() -> keras.Model:
@@ -181,7 +164,7 @@ class _DistortedDigits(keras.utils.PyDataset):  # type: ignore[misc]  # Keras is
         super().__init__()
         self._images = images
         self._labels = labels
-        self._generator = np.random.default_rng(_SEED)
+        self._generator = np.random.default_rng(SEED)
         self._order = self._generator.permutation(len(images))
 
     def __len__(self) -> int:

@@ -1,7 +1,9 @@
 """A real PostgreSQL for the tests: one server a session, one empty ledger a test."""
 
 import os
+import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,7 +18,7 @@ from tests.support.database import in_database, run
 # Three times as fast as TRUNCATE where there are a few rows, and in any order, since no foreign key is checked.
 _EMPTY = """
 DO $$ DECLARE name text; BEGIN
-    PERFORM set_config('session_replication_role', 'replica', true), set_config('lock_timeout', '5s', true);
+    PERFORM set_config('session_replication_role', 'replica', true), set_config('lock_timeout', '30s', true);
     FOR name IN SELECT tablename FROM pg_tables WHERE schemaname = 'public' AND tablename <> 'alembic_version' LOOP
         EXECUTE 'DELETE FROM ' || quote_ident(name);
     END LOOP;
@@ -24,14 +26,16 @@ END $$
 """
 
 
+_STARTS_A_SERVER = frozenset(("postgres", "password_url", "tls_url"))
+
 _numbers = count(1)
 
 
 @pytest.hookimpl(tryfirst=True)  # before -m selects
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark every test that asks for a database, so that no module has to remember to."""
+    """Mark every test that asks for a database or its server, so that no module has to remember to."""
     for item in items:
-        if isinstance(item, pytest.Function) and "postgres" in item.fixturenames:
+        if isinstance(item, pytest.Function) and not _STARTS_A_SERVER.isdisjoint(item.fixturenames):
             item.add_marker(pytest.mark.server)
 
 
@@ -63,6 +67,15 @@ def database_url(migrated: str) -> str:
     connection.run(_EMPTY, {})
     connection.close()
     return migrated
+
+
+@pytest.fixture
+def within_one_hour() -> None:
+    """Wait for the next hour if this one ends soon: counts of an hour or a day would begin anew amid a test."""
+    now = datetime.now(UTC)
+    left = 3600 - (now.minute * 60 + now.second)
+    if left < 30:
+        time.sleep(left + 1)
 
 
 @pytest.fixture

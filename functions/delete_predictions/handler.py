@@ -118,7 +118,7 @@ async def get_deletion(request: Request, deletion_id: DeletionId) -> Response:
     return Response(DeletionState.of(deletion).model_dump_json(exclude_none=True), media_type="application/json")
 
 
-handler = create_handler(create_app(router))
+handler = create_handler(create_app(router), environment)
 
 if on_lambda():
     environment()

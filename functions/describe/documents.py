@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+from functions.describe.baseline import baseline_document
 from functions.shared.api.app import TITLE, VERSION
 from functions.shared.inference.content_types import SUPPORTED_CONTENT_TYPES
 from functions.shared.inference.package import ModelPackage
@@ -20,6 +21,8 @@ def service_document(package: ModelPackage) -> dict[str, Any]:
         "predict_many": {"method": "POST", "path": "/predictions"},
         "links": {
             "predictions": "/predictions",
+            "statistics": "/statistics",
+            "models": "/models",
             "model": "/model",
             "health": "/health",
             "openapi": "/openapi.json",
@@ -41,4 +44,5 @@ def model_document(package: ModelPackage, provider: str | None) -> dict[str, Any
         **package.describe_input(),
         "signature": package.signature.describe(),
         "provider": provider,
+        "baseline": baseline_document(package),
     }

@@ -1,5 +1,6 @@
 """What the function needs for its answers, created once for all its events."""
 
+import json
 from functools import cache
 from typing import NamedTuple
 
@@ -13,10 +14,24 @@ from functions.shared.settings import DescribeSettings
 
 
 class Environment(NamedTuple):
-    """What an execution environment creates once, for all its events."""
+    """What an execution environment creates once, for all its events.
+
+    Attributes
+    ----------
+    token_required, max_batch_inputs
+        As the settings have them.
+    sign_in, sign_in_connections
+        What the console has to know to sign users in, as JSON, and the origins that it calls to do so.
+    model
+        The served model.
+    ledger
+        Where predictions are.
+    """
 
     token_required: bool
     max_batch_inputs: int
+    sign_in: str
+    sign_in_connections: tuple[str, ...]
     model: ServedModel
     ledger: Ledger
 
@@ -29,6 +44,8 @@ def environment() -> Environment:
     return Environment(
         settings.token_required,
         settings.max_batch_inputs,
+        json.dumps(settings.sign_in),
+        settings.sign_in_connections,
         ServedModel(settings.model),
         Ledger.configured(settings),
     )

@@ -29,7 +29,7 @@ async def describe(request: Request) -> Response:
     accept = request.headers.get("accept")
     vary = {"Vary": "Accept"}
     if quality(accept, "text/html") > quality(accept, "application/json"):
-        return pages.html_page("page.html", vary)
+        return pages.console_page(vary)
     require_accepts(accept)
     return JSONResponse(service_document(package_or_problem()), headers=vary)
 
@@ -39,7 +39,8 @@ async def get_model(request: Request) -> dict[str, Any]:
     """Name, version, SHA-256, task, signature and labels of the model, and the execution provider it last ran on.
 
     `sha256` identifies the model: it is a digest over `files` and `settings`. Only these two can change a prediction.
-    The settings include the defaults of model.json.
+    The settings include the defaults of model.json. `baseline` says what the inputs looked like that the model's
+    predictions are compared with, and what it scored on them; null if its package has none.
     """
     require_accepts(request.headers.get("accept"))
     package = package_or_problem()
@@ -72,7 +73,9 @@ open_inference = open_inference_routes(
     package_or_problem, lambda: environment().token_required, lambda: environment().max_batch_inputs
 )
 
-handler = create_handler(answer_in_protocol(create_app(router, health.router, pages.router, open_inference)))
+_app = answer_in_protocol(create_app(router, health.router, pages.router, open_inference))
+
+handler = create_handler(_app, environment)
 
 if on_lambda():
     environment()

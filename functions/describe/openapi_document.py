@@ -24,6 +24,9 @@ _FORMS: Final[dict[str, frozenset[str]]] = {
 }
 """The schemas of one form of input, by what a model takes."""
 
+_ALIKE: Final = ("/v1/", "/v2/")
+"""Where paths begin that take the tensors of every model."""
+
 
 def openapi_document(package: ModelPackage | None, *, token_required: bool) -> _Json:
     """Return the document.
@@ -70,7 +73,7 @@ def _keep_one_form(document: _Json, package: ModelPackage) -> None:
         schemas["Tensors"] |= _tensors(package.input)
     for path, operations in list(document["paths"].items()):
         for method, operation in list(operations.items()):
-            if "requestBody" not in operation or path.startswith(("/v1/", "/v2/")):  # these take every model's tensors
+            if "requestBody" not in operation or path.startswith(_ALIKE) or path.endswith("/ground_truth"):
                 continue
             content = operation["requestBody"]["content"]
             schemas_taken = {kind: _taken(media["schema"], others) for kind, media in content.items()}

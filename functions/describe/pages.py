@@ -10,9 +10,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse
 
+from functions.describe.console_files import PREFIX, by_url, shell
+from functions.describe.environment import environment
+from functions.shared.api.negotiation import quality
 from functions.shared.api.problems import Problem
 
 router = APIRouter(tags=["description"])
@@ -25,7 +28,6 @@ NOSNIFF: Final = {"X-Content-Type-Options": "nosniff"}
 
 # `style` and `script` are elements of the page itself: their hashes stand for them.
 _POLICIES: Final = {
-    "page.html": "style-src {style}; script-src {script}; connect-src 'self'; img-src 'self' blob: data:",
     # Swagger UI writes style attributes, which no hash can stand for, and shows an image that it has got as a blob.
     "docs.html": (
         "style-src 'self' 'unsafe-inline'; script-src 'self' {script}; connect-src 'self'; img-src 'self' blob: data:"
@@ -37,6 +39,26 @@ _INLINE: Final = re.compile(r"<(style|script)>(.*?)</\1>", re.DOTALL)
 
 DOCS_ASSETS: Final = {"swagger-ui.css": "text/css", "swagger-ui-bundle.js": "text/javascript"}
 """What the page at `/docs` loads. The function serves it, so that the page works without a content delivery network."""
+
+
+@router.get("/console", include_in_schema=False)
+@router.get("/console/{view:path}", include_in_schema=False)
+async def console() -> HTMLResponse:
+    """The console. What of it is shown, the browser decides by the URL."""
+    return console_page()
+
+
+@router.get("/assets/{name:path}", include_in_schema=False)
+async def console_asset(request: Request, name: str) -> Response:
+    """A file of the console. Its name has its hash, so it is the same for ever."""
+    file = by_url().get(PREFIX + name)
+    if file is None:
+        raise Problem(HTTPStatus.NOT_FOUND, "This path serves the files of the console, under the names in its page.")
+    headers = NOSNIFF | {"Cache-Control": "public, max-age=31536000, immutable", "Vary": "Accept-Encoding"}
+    accept = request.headers.get("accept-encoding", "").strip()
+    if accept and quality(accept, "gzip") > 0:
+        return Response(file.compressed, media_type=file.media_type, headers=headers | {"Content-Encoding": "gzip"})
+    return Response(file.content, media_type=file.media_type, headers=headers)
 
 
 @router.get("/docs", include_in_schema=False)
@@ -56,17 +78,30 @@ async def docs_asset(asset: str) -> Response:
     )
 
 
-def html_page(name: str, headers: Mapping[str, str] | None = None) -> HTMLResponse:
+def console_page(headers: Mapping[str, str] | None = None) -> HTMLResponse:
+    """Return the page that every view of the console is shown in.
+
+    Parameters
+    ----------
+    headers
+        More headers.
+    """
+    env = environment()
+    return _page(*shell(env.sign_in, env.sign_in_connections), headers)
+
+
+def html_page(name: str) -> HTMLResponse:
     """Return a page that runs its own scripts only, calls this server only, and is part of no other page.
 
     Parameters
     ----------
     name
-        The file, one of `page.html` and `docs.html`.
-    headers
-        More headers.
+        The file: `docs.html`.
     """
-    content, policy = _read(name)
+    return _page(*_read(name))
+
+
+def _page(content: str, policy: str, headers: Mapping[str, str] | None = None) -> HTMLResponse:
     return HTMLResponse(content, headers={**NOSNIFF, "Content-Security-Policy": policy, **(headers or {})})
 
 

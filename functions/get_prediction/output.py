@@ -1,6 +1,5 @@
 """Return a large output of a prediction: in binary, in parts if need be, or in JSON."""
 
-import re
 from http import HTTPStatus
 from math import prod
 from typing import Annotated, Any, Final
@@ -8,6 +7,7 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Path, Request, Response
 from pydantic_core import to_json
 
+from functions.get_prediction.byte_range import asked_part, content_range
 from functions.get_prediction.environment import PredictionId, environment
 from functions.get_prediction.stored_output import OCTET_STREAM, compressed, content_of, presigned_url, values_of
 from functions.shared.api.app import MAX_RESPONSE_BYTES
@@ -29,7 +29,6 @@ OutputName = Annotated[
 
 _JSON: Final = "application/json"
 _LEAST_JSON_BYTES: Final = 2  # of a value, with the comma
-_ONE_RANGE: Final = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 
 _TENSOR_HEADERS: Final[dict[str, Any]] = {
     "Tensor-Datatype": {"schema": {"type": "string"}, "description": "As the Open Inference Protocol calls it."},
@@ -101,12 +100,12 @@ def _in_json(request: Request, name: str, stored: StoredOutput, bucket: Bucket |
 
 def _in_binary(request: Request, stored: StoredOutput, bucket: Bucket | None) -> Response:
     headers = _headers(stored) | {"Accept-Ranges": "bytes"}
-    part = _part(request.headers.get("range"), request.headers.get("if-range"), headers["ETag"], stored.size)
+    part = asked_part(request.headers, headers["ETag"], stored.size, "output")
     if headers["ETag"] in request.headers.get("if-none-match", ""):
         return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
     if part is not None:
         content = content_of(stored, compressed(stored, bucket))[part.start : part.stop]
-        headers["Content-Range"] = f"bytes {part.start}-{part.stop - 1}/{stored.size}"
+        headers |= content_range(part, stored.size)
         return Response(content, HTTPStatus.PARTIAL_CONTENT, headers, OCTET_STREAM)
     if stored.size <= LARGEST_UNLENT:
         return Response(content_of(stored, compressed(stored, bucket)), headers=headers, media_type=OCTET_STREAM)
@@ -133,27 +132,3 @@ def _headers(stored: StoredOutput, form: str = "") -> dict[str, str]:
         "X-Content-Type-Options": "nosniff",
     }
     return headers | {"Tensor-Shape": ", ".join(map(str, stored.shape))} if stored.shape else headers
-
-
-def _part(asked: str | None, only_if: str | None, etag: str, size: int) -> range | None:
-    """Return which bytes a request asks for, at most as many as an answer has room for; None if it asks for all.
-
-    A request for several ranges, or in another unit, is one for all (RFC 9110, section 14.2).
-
-    Raises
-    ------
-    Problem
-        416, if there are no such bytes.
-    """
-    found = _ONE_RANGE.fullmatch(asked.strip()) if asked is not None else None
-    if found is None or found.group() == "bytes=-" or only_if not in (None, etag):
-        return None
-    first, last = found.groups()
-    if first and last and int(last) < int(first):
-        return None
-    start = int(first) if first else max(0, size - int(last))
-    stop = min(size, int(last) + 1 if first and last else size)
-    if start >= stop:
-        detail = f"This output has {size} bytes, which are those from 0 to {size - 1}."
-        raise Problem(HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, detail, headers={"Content-Range": f"bytes */{size}"})
-    return range(start, min(stop, start + LARGEST_UNLENT))

@@ -5,7 +5,7 @@ Source: Open Inference Protocol, the schemas of its REST specification.
 
 from typing import Any, Final
 
-from functions.shared.api.fields import ANONYMOUS, MAX_USER_ID_LENGTH, text_schema
+from functions.shared.api.fields import ANONYMOUS, INFERENCE_IDS, MAX_USER_ID_LENGTH, text_schema
 from functions.shared.api.open_inference import HEADER_LENGTH
 from functions.shared.inference.datatypes import DTYPES
 
@@ -37,13 +37,16 @@ _REQUESTED: Final[dict[str, Any]] = {
         },
     },
 }
-_USER: Final = text_schema(MAX_USER_ID_LENGTH, example=ANONYMOUS)
+_NAMED: Final = {"user_id": text_schema(MAX_USER_ID_LENGTH, example=ANONYMOUS), **INFERENCE_IDS}
 _REQUEST: Final[dict[str, Any]] = {
     "type": "object",
     "required": ["inputs"],
     "properties": {
-        "id": {"type": "string", "description": "The answer repeats it."},
-        "parameters": _PARAMETERS | {"properties": {"user_id": _USER, "binary_data_output": {"type": "boolean"}}},
+        "id": {
+            "type": "string",
+            "description": "The answer repeats it. What is stored is `parameters.inference_id`.",
+        },
+        "parameters": _PARAMETERS | {"properties": {**_NAMED, "binary_data_output": {"type": "boolean"}}},
         "inputs": {
             "type": "array",
             "minItems": 1,
@@ -75,7 +78,7 @@ _INSTANCES: Final[dict[str, Any]] = {
     "required": ["instances"],
     "properties": {
         "instances": {"type": "array", "minItems": 1, "items": {}},
-        "parameters": _PARAMETERS | {"properties": {"user_id": _USER}},
+        "parameters": _PARAMETERS | {"properties": _NAMED},
     },
 }
 _PREDICTIONS: Final[dict[str, Any]] = {

@@ -58,7 +58,7 @@ async def predict_v1(request: Request) -> Response:
     return answer(ask_v1(environment(), request, await request.body()))
 
 
-handler = create_handler(answer_in_protocol(create_app(router)))
+handler = create_handler(answer_in_protocol(create_app(router)), environment)
 
 if on_lambda():
     environment().serving.warm_up()

@@ -1,13 +1,14 @@
 """Read what a request to the protocol's routes says: who sends it, about which model, and its body."""
 
+from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from fastapi import Request
 
 from functions.shared.api.auth import caller
 from functions.shared.api.content_encoding import decompressed
-from functions.shared.api.fields import check_user_id
+from functions.shared.api.fields import INFERENCE_ID_NAMES, check_inference_id, check_user_id
 from functions.shared.api.idempotency import idempotency_key
 from functions.shared.api.negotiation import essence
 from functions.shared.api.open_inference import require_model
@@ -69,6 +70,13 @@ def receive(request: Request, body: bytes, *, served: ModelIdentity, token_requi
     return Received(body, subject, key)
 
 
-def named_user(value: object) -> str | None:
+def named_inference_id(parameters: Mapping[str, Any]) -> str | None:
+    """Return the caller's own id of a request's rows, if its parameters name one. Raises `Problem` if it is none."""
+    given = [(f"/parameters/{name}", parameters.get(name)) for name in INFERENCE_ID_NAMES]
+    return check_inference_id((pointer, value) for pointer, value in given if value is not None)
+
+
+def named_user(parameters: Mapping[str, Any]) -> str | None:
     """Return the user that a request names in its parameters, if any. Raises `Problem` if it is no user id."""
+    value = parameters.get("user_id")
     return None if value is None else check_user_id("/parameters/user_id", value)

@@ -6,6 +6,7 @@ Extension" for `Inference-Header-Content-Length`, `binary_data_size`, `binary_da
 """
 
 import json
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, Final, NamedTuple
 
@@ -68,8 +69,8 @@ class InferRequest(NamedTuple):
     ----------
     id
         The caller's id of the request, which the answer repeats.
-    user_id
-        `parameters.user_id`, as sent.
+    parameters
+        The request's own parameters, as sent.
     inputs
         The tensors, each name once.
     inputs_text
@@ -81,7 +82,7 @@ class InferRequest(NamedTuple):
     """
 
     id: str | None
-    user_id: object
+    parameters: Mapping[str, Any]
     inputs: tuple[InputTensor, ...]
     inputs_text: str
     outputs: tuple[RequestedOutput, ...] | None
@@ -112,7 +113,7 @@ def parse_request(body: bytes, header_length: str | None) -> InferRequest:
         raise refusal('The request has no inputs: send "inputs", a list with each of the model\'s inputs.')
     return InferRequest(
         id=_id(members.get("id")),
-        user_id=parameters.get("user_id"),
+        parameters=parameters,
         inputs=_inputs(members["inputs"].value, memoryview(body)[end:], in_binary=header_length is not None),
         inputs_text=members["inputs"].text,
         outputs=_outputs(members.get("outputs"), binary=parameters.get("binary_data_output") is True),

@@ -28,10 +28,10 @@ _JSON: Final = "application/json"
 
 
 class Instances(NamedTuple):
-    """The inputs of a request, and the user that it names."""
+    """The inputs of a request, and its parameters."""
 
     inputs: tuple[Input, ...]
-    user_id: object
+    parameters: Mapping[str, Any]
 
 
 def parse_instances(body: bytes, package: ModelPackage, max_rows: int) -> Instances:
@@ -52,7 +52,7 @@ def parse_instances(body: bytes, package: ModelPackage, max_rows: int) -> Instan
         raise Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail)
     parameters = members["parameters"].value if "parameters" in members else None
     inputs = tuple(_input(one, position, package) for position, one in enumerate(parse_items(source)))
-    return Instances(inputs, parameters.get("user_id") if isinstance(parameters, dict) else None)
+    return Instances(inputs, parameters if isinstance(parameters, dict) else {})
 
 
 def make_predictions(outputs: Sequence[Mapping[str, NDArray[Any]]], prediction_ids: Sequence[UUID]) -> InferResponse:

@@ -1,6 +1,6 @@
 """Version 2 of the protocol: a request becomes the rows to predict, and their outputs become the answer."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -26,14 +26,14 @@ class Asked(NamedTuple):
     ----------
     inputs
         Its rows.
-    user_id
-        The user that it names.
+    parameters
+        Its own parameters.
     respond
         Makes its answer from the rows' outputs.
     """
 
     inputs: tuple[Input, ...]
-    user_id: object
+    parameters: Mapping[str, Any]
     respond: Callable[[Outputs, Sequence[UUID]], InferResponse]
 
 
@@ -71,7 +71,7 @@ def read(body: bytes, header_length: str | None, model: Model, served: ModelIden
         return make_response(described, outputs, joined, model.package, batched=bool(model.tensor_rows.batched))
 
     inputs = tuple(_input(row, instance) for row, instance in zip(rows, instances, strict=True))
-    return Asked(inputs, request.user_id, respond)
+    return Asked(inputs, request.parameters, respond)
 
 
 def _files(request: InferRequest, model: Model, max_rows: int) -> tuple[dict[str, NDArray[Any]], list[Instance]]:

@@ -10,6 +10,7 @@ from functions.predict.request_body import Limits, Receive, receive_one, receive
 from functions.shared.api.auth import caller, owner
 from functions.shared.api.idempotency import idempotency_key
 from functions.shared.api.negotiation import require_accepts
+from functions.shared.ledger.ledger import Ledger
 from functions.shared.ledger.records import Replay
 from functions.shared.prediction.queued import enqueue
 from functions.shared.prediction.requests import PredictionRequest
@@ -24,6 +25,11 @@ class Environment(NamedTuple):
     token_required: bool
     limits: Limits
     serving: Serving
+
+    @property
+    def ledger(self) -> Ledger:
+        """Where predictions are stored."""
+        return self.serving.ledger
 
 
 class Asked(NamedTuple):

@@ -4,6 +4,7 @@ from typing import Any, Final
 
 from functions.shared.api.fields import (
     ANONYMOUS,
+    INFERENCE_IDS,
     MAX_FILENAME_LENGTH,
     MAX_USER_ID_LENGTH,
     METADATA,
@@ -28,7 +29,10 @@ _USER_ID_PART = text_schema(MAX_USER_ID_LENGTH, ANONYMOUS) | {
 }
 # With any members, and none in an example: Swagger UI would fill in some.
 _METADATA_PART = {"type": "object", "additionalProperties": True, "description": METADATA, "examples": [{}]}
-_METADATA = {"metadata": or_null(_METADATA_PART)}
+_METADATA = {
+    "metadata": or_null(_METADATA_PART),
+    **{name: or_null(schema) for name, schema in INFERENCE_IDS.items()},
+}
 _USER_ID = {"user_id": or_null(_USER_ID_PART)}
 
 
@@ -59,6 +63,15 @@ _FEATURES = {"features": _ref("Features"), **_METADATA}
 _INPUTS = {"inputs": _ref("Tensors"), **_METADATA}
 _FILE = _file("application/octet-stream") | {"description": f"An image. {_IMAGE_LIMITS}"}
 _BESIDE_FILES = {"user_id": _USER_ID_PART, "metadata": _METADATA_PART}
+_OF_EACH_FILE = {
+    name: {
+        "type": "array",
+        "minItems": 1,
+        "items": schema,
+        "description": "One for each file, in the order of the files, or one for all of them.",
+    }
+    for name, schema in INFERENCE_IDS.items()
+}
 
 SCHEMAS: Final[dict[str, dict[str, Any]]] = {
     "Features": {
@@ -92,8 +105,10 @@ SCHEMAS: Final[dict[str, dict[str, Any]]] = {
         },
         "input_id",
     ),
-    "ImageForm": _object({"file": _FILE, **_BESIDE_FILES}, "file"),
-    "ImagesForm": _object({"file": {"type": "array", "minItems": 1, "items": _FILE}, **_BESIDE_FILES}, "file"),
+    "ImageForm": _object({"file": _FILE, **_BESIDE_FILES, **INFERENCE_IDS}, "file"),
+    "ImagesForm": _object(
+        {"file": {"type": "array", "minItems": 1, "items": _FILE}, **_BESIDE_FILES, **_OF_EACH_FILE}, "file"
+    ),
     "Instances": _object(
         {
             "instances": {
@@ -131,6 +146,17 @@ PREFER: Final[dict[str, Any]] = {
     "schema": {"type": "string", "examples": ["respond-async"]},
 }
 """The header parameter of the route that can answer 202."""
+
+INFERENCE_ID: Final[list[dict[str, Any]]] = [
+    {
+        "name": name,
+        "in": "query",
+        "description": schema["description"] + " An image that is the body itself has no other place for it.",
+        "schema": {key: value for key, value in schema.items() if key != "description"},
+    }
+    for name, schema in INFERENCE_IDS.items()
+]
+"""The query parameters of `POST /prediction`."""
 
 ONE_INPUT: Final[dict[str, Any]] = {
     "requestBody": {

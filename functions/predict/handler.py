@@ -6,7 +6,7 @@ from http import HTTPStatus
 from fastapi import APIRouter, Request, Response
 
 from functions.predict.asked import Asked, Environment, ask_one, ask_several, queue_one
-from functions.predict.documentation import IDEMPOTENCY, LOCATION, MANY_INPUTS, ONE_INPUT, PREFER
+from functions.predict.documentation import IDEMPOTENCY, INFERENCE_ID, LOCATION, MANY_INPUTS, ONE_INPUT, PREFER
 from functions.predict.request_body import Limits, whole_body
 from functions.shared.api.app import DirectRoute, create_app, create_handler
 from functions.shared.api.documentation import problems
@@ -49,7 +49,7 @@ def environment() -> Environment:
         202: {"model": Accepted, "description": "Stored and queued.", "headers": LOCATION},
         **problems(400, 401, 403, 404, 406, 413, 415, 422, 429, 503),
     },
-    openapi_extra=ONE_INPUT | {"parameters": [*IDEMPOTENCY["parameters"], PREFER]},
+    openapi_extra=ONE_INPUT | {"parameters": [*INFERENCE_ID, *IDEMPOTENCY["parameters"], PREFER]},
 )
 async def predict(request: Request) -> Response:
     """Predict one input and store both; the answer is the stored record.
@@ -86,7 +86,7 @@ def _predict(env: Environment, asked: Asked) -> Response:
     return response if other is None else asked.nothing_stored(other)
 
 
-handler = create_handler(create_app(router))
+handler = create_handler(create_app(router), environment)
 
 if on_lambda():
     environment().serving.warm_up()

@@ -1,9 +1,10 @@
 """Read the inputs of a request: from a form, an image as the body, or JSON (`image` as a data URI, or `features`)."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Final, NamedTuple, TypeAlias
+from urllib.parse import parse_qsl
 from uuid import UUID
 
 from fastapi import Request
@@ -13,7 +14,13 @@ from functions.predict.batch_problems import BatchProblems
 from functions.predict.multipart import Part, parse_form
 from functions.shared.api.base64_text import from_base64
 from functions.shared.api.content_encoding import decompressed
-from functions.shared.api.fields import check_filename, check_metadata, check_user_id
+from functions.shared.api.fields import (
+    INFERENCE_ID_NAMES,
+    check_filename,
+    check_inference_id,
+    check_metadata,
+    check_user_id,
+)
 from functions.shared.api.json_source import Source, decode, parse_items, parse_members
 from functions.shared.api.negotiation import essence
 from functions.shared.api.problems import Problem
@@ -27,18 +34,23 @@ MULTIPART: Final = "multipart/form-data"
 
 # data:[<media type>][;<parameter>]*;base64, (RFC 2397), with spaces where browsers take them.
 _DATA_URI: Final = re.compile(r"\s*data:([^,]*); *base64 *", re.IGNORECASE | re.ASCII)
-_PART_NAMES = ("file", "user_id", "metadata")
+_PART_NAMES = ("file", "user_id", "metadata", *INFERENCE_ID_NAMES)
 
 Kind: TypeAlias = Takes
 """The kind of input that a model takes."""
 
 _MEMBERS: Final[dict[Kind, str]] = {"image": "image", "features": "features", "tensors": "inputs"}
-_EVERY_MEMBER: Final = frozenset((*_MEMBERS.values(), "input_id", "instances", "filename", "user_id", "metadata"))
+_BESIDE: Final = ("metadata", *INFERENCE_ID_NAMES)  # members beside any input
+_EVERY_MEMBER: Final = frozenset((*_MEMBERS.values(), "input_id", "instances", "filename", "user_id", *_BESIDE))
 _WANTED: Final[dict[Kind, str]] = {
     "image": "image, as a base64 data URI",
     "features": "features, as a list or an object",
     "tensors": "inputs, as an object with a value or nested lists for each input of the model",
 }
+
+
+Named: TypeAlias = tuple[tuple[str, object], ...]
+"""Each inference id that a request gives for one input, with a JSON pointer."""
 
 
 class ReceivedRequest(NamedTuple):
@@ -72,7 +84,7 @@ Receive: TypeAlias = Callable[[Request, bytes, Kind, Limits], ReceivedRequest]
 
 
 def receive_one(request: Request, body: bytes, takes: Kind, limits: Limits) -> ReceivedRequest:
-    """Read a request with a single input.
+    """Read a request with a single input. Its query may have the `inference_id`, as an image alone has no other place.
 
     Parameters
     ----------
@@ -92,12 +104,13 @@ def receive_one(request: Request, body: bytes, takes: Kind, limits: Limits) -> R
         type, 422 if it is well-formed but not valid.
     """
     header, contenttype, body = _read(request, body, limits)
+    named = _named_in_query(request)
     if _is_json(contenttype):
-        return _one_from_members(_without_nulls(parse_members(decode(body))), takes)
+        return _one_from_members(_without_nulls(parse_members(decode(body))), takes, named)
     if takes == "image" and contenttype == MULTIPART:
-        return _one_from_form(_Form.parse(header, body))
+        return _one_from_form(_Form.parse(header, body), named)
     if takes == "image" and image_contenttype(contenttype, body) not in (None, OCTET_STREAM):
-        return ReceivedRequest((_image(contenttype, body, "body"),), None)
+        return ReceivedRequest((_image(contenttype, body, "body", inference_id=check_inference_id(named)),), None)
     taken = (MULTIPART, *SUPPORTED_CONTENT_TYPES, JSON) if takes == "image" else (JSON,)
     raise _not_taken(header, body, takes, taken)
 
@@ -160,8 +173,29 @@ def _unsupported(contenttype: str, taken: tuple[str, ...]) -> Problem:
     return Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, detail, headers={"Accept-Post": ", ".join(taken)})
 
 
+def _named_in_query(request: Request) -> Named:
+    query = request.scope["query_string"]
+    if not query:
+        return ()
+    try:
+        pairs = parse_qsl(query.decode("latin-1"), keep_blank_values=True, errors="strict")
+    except UnicodeDecodeError:
+        detail = "The query is not UTF-8: write é as %C3%A9, not as %E9."
+        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail) from None
+    return tuple((f"/{name}", value) for name, value in pairs if name in INFERENCE_ID_NAMES)
+
+
+def _named(members: Mapping[str, Source]) -> Named:
+    return tuple((f"/{name}", members[name].value) for name in INFERENCE_ID_NAMES if name in members)
+
+
 def _image(
-    declared: str, content: bytes, where: str, filename: str | None = None, metadata: Mapping[str, Any] = NO_METADATA
+    declared: str,
+    content: bytes,
+    where: str,
+    filename: str | None = None,
+    metadata: Mapping[str, Any] = NO_METADATA,
+    inference_id: str | None = None,
 ) -> Input:
     """Return an image with the content type that its bytes have, and the declared one if that is another.
 
@@ -173,18 +207,29 @@ def _image(
     if contenttype is None:
         raise _unsupported(declared, (MULTIPART, *SUPPORTED_CONTENT_TYPES, JSON))
     other = declared if declared and declared != contenttype else None
-    return Input(contenttype, content=content, filename=filename, metadata=metadata, declared_contenttype=other)
+    return Input(
+        contenttype,
+        content=content,
+        filename=filename,
+        metadata=metadata,
+        declared_contenttype=other,
+        inference_id=inference_id,
+    )
 
 
 # --- forms -----------------------------------------------------------------------------------------------------------
 
 
 class _Form(NamedTuple):
-    """The parts of a form. Its user and metadata apply to all its files."""
+    """The parts of a form. Its user and metadata apply to all its files.
+
+    `inference_ids` is what it has under each name of one, with a JSON pointer.
+    """
 
     files: list[Part]
     user_id: str | None
     metadata: dict[str, Any]
+    inference_ids: dict[str, list[str]]
 
     @classmethod
     def parse(cls, header: str, body: bytes) -> "_Form":
@@ -201,14 +246,17 @@ class _Form(NamedTuple):
             by_name["file"],
             None if user_id is None else check_user_id("/user_id", user_id),
             _metadata_field(_field(by_name["metadata"], "metadata")),
+            {f"/{name}": [_text(part, name) for part in by_name[name]] for name in INFERENCE_ID_NAMES},
         )
 
 
-def _one_from_form(form: _Form) -> ReceivedRequest:
+def _one_from_form(form: _Form, named: Named) -> ReceivedRequest:
     if len(form.files) > 1:
         detail = "The form has more than one 'file' part: send one, or send them all to /predictions."
         raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail)
-    return ReceivedRequest((_from_file(form.files[0], form.metadata),), form.user_id)
+    parts = [(pointer, text) for pointer, texts in form.inference_ids.items() for text in texts]
+    inference_id = check_inference_id((*named, *parts))
+    return ReceivedRequest((_from_file(form.files[0], form.metadata, inference_id),), form.user_id)
 
 
 def _several_from_form(form: _Form, limits: Limits) -> ReceivedRequest:
@@ -216,32 +264,58 @@ def _several_from_form(form: _Form, limits: Limits) -> ReceivedRequest:
         raise _too_many(len(form.files), limits.inputs, "'file' parts")
     pointers = tuple(f"/file/{index}" for index in range(len(form.files)))
     inputs, problems = [], BatchProblems()
-    for file, pointer in zip(form.files, pointers, strict=True):
+    for file, pointer, named in zip(form.files, pointers, _named_for_each(form), strict=True):
         with problems.at(pointer):
-            inputs.append(_from_file(file, form.metadata))
+            inputs.append(_from_file(file, form.metadata, check_inference_id(named)))
     problems.raise_any()
     return ReceivedRequest(tuple(inputs), form.user_id, pointers)
+
+
+def _named_for_each(form: _Form) -> Sequence[Sequence[tuple[str, str]]]:
+    """Return the inference ids of each file: one part is for all files, several are for the files in their order."""
+    count = len(form.files)
+    named: list[list[tuple[str, str]]] = [[] for _ in form.files]
+    for pointer, texts in form.inference_ids.items():
+        if len(texts) not in (0, 1, count):
+            detail = (
+                f"the form has {len(texts)} parts {pointer[1:]!r} for {count} files: send one for each file, in the "
+                "order of the files, or one for all"
+            )
+            raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, f"{detail}.", errors=[(pointer, detail)])
+        for own, text in zip(named, texts * count if len(texts) == 1 else texts, strict=False):
+            own.append((pointer, text))
+    return named
 
 
 def _too_many(count: int, most: int, what: str) -> Problem:
     return Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"The request has {count} {what}; at most {most} are allowed.")
 
 
-def _from_file(file: Part, metadata: dict[str, Any]) -> Input:
+def _from_file(file: Part, metadata: dict[str, Any], inference_id: str | None) -> Input:
     if file.filename is None:
         raise Problem(HTTPStatus.BAD_REQUEST, "The part 'file' has no filename: send it as a file.")
     filename = check_filename("/filename", file.filename) if file.filename else None
-    return _image(essence(file.contenttype or ""), file.content, "file", filename, metadata)
+    return _image(essence(file.contenttype or ""), file.content, "file", filename, metadata, inference_id)
 
 
 def _field(parts: list[Part], name: str) -> str | None:
     if not parts:
         return None
-    if len(parts) > 1 or parts[0].filename is not None:
-        detail = f"{name} must be one text field"
-        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, f"{detail}.", errors=[(f"/{name}", detail)])
+    if len(parts) > 1:
+        raise _no_text_field(name)
+    return _text(parts[0], name)
+
+
+def _no_text_field(name: str) -> Problem:
+    detail = f"{name} must be one text field"
+    return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, f"{detail}.", errors=[(f"/{name}", detail)])
+
+
+def _text(part: Part, name: str) -> str:
+    if part.filename is not None:
+        raise _no_text_field(name)
     try:
-        return parts[0].content.decode()
+        return part.content.decode()
     except UnicodeDecodeError:
         detail = f"{name} must be text in UTF-8"
         raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, f"{detail}.", errors=[(f"/{name}", detail)]) from None
@@ -267,21 +341,21 @@ def _without_nulls(members: dict[str, Source]) -> dict[str, Source]:
     return {name: source for name, source in members.items() if source.value is not None or name not in _EVERY_MEMBER}
 
 
-def _one_from_members(members: dict[str, Source], takes: Kind) -> ReceivedRequest:
+def _one_from_members(members: dict[str, Source], takes: Kind, named: Named) -> ReceivedRequest:
     user_id = check_user_id("/user_id", members.pop("user_id").value) if "user_id" in members else None
     if takes == "image" and "input_id" in members:
-        return ReceivedRequest((_read_upload(members),), user_id)
-    return ReceivedRequest((_read_input(members, takes, "user_id"),), user_id)
+        return ReceivedRequest((_read_upload(members, named),), user_id)
+    return ReceivedRequest((_read_input(members, takes, named, "user_id"),), user_id)
 
 
-def _read_upload(members: dict[str, Source]) -> UploadReference:
-    _refuse_unknown(members, ("input_id", "user_id", "metadata"))
+def _read_upload(members: dict[str, Source], named: Named) -> UploadReference:
+    _refuse_unknown(members, ("input_id", "user_id", *_BESIDE))
     try:
         input_id = UUID(members["input_id"].value)
     except (ValueError, AttributeError, TypeError):
         detail = "input_id must be a UUID, as POST /upload returns it"
         raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, f"{detail}.", errors=[("/input_id", detail)]) from None
-    return UploadReference(input_id, _metadata(members))
+    return UploadReference(input_id, _metadata(members), check_inference_id((*named, *_named(members))))
 
 
 def _metadata(members: dict[str, Source]) -> dict[str, Any]:
@@ -289,7 +363,7 @@ def _metadata(members: dict[str, Source]) -> dict[str, Any]:
 
 
 def _several_from_instances(members: dict[str, Source], takes: Kind, limits: Limits) -> ReceivedRequest:
-    _refuse_unknown(members, ("instances", "user_id", "metadata"))
+    _refuse_unknown(members, ("instances", "user_id", *_BESIDE))
     if "instances" not in members:
         member = _MEMBERS[takes]
         raise Problem(HTTPStatus.BAD_REQUEST, f"The body has no instances: send a list of {{{member!r}: …}} objects.")
@@ -301,13 +375,19 @@ def _several_from_instances(members: dict[str, Source], takes: Kind, limits: Lim
         raise _too_many(len(instances.value), limits.inputs, "instances")
     user_id = check_user_id("/user_id", members["user_id"].value) if "user_id" in members else None
     metadata = _metadata(members)
+    inference_id = check_inference_id(_named(members))
     pointers = tuple(f"/instances/{index}" for index in range(len(instances.value)))
     inputs, problems = [], BatchProblems()
     for instance, pointer in zip(parse_items(instances), pointers, strict=True):
         with problems.at(pointer):
             own = _without_nulls(parse_members(instance.text))
             received = _read_input(own, takes)
-            inputs.append(received if "metadata" in own else received._replace(metadata=metadata))
+            inputs.append(
+                received._replace(
+                    metadata=received.metadata if "metadata" in own else metadata,
+                    inference_id=received.inference_id or inference_id,
+                )
+            )
     problems.raise_any()
     return ReceivedRequest(tuple(inputs), user_id, pointers)
 
@@ -321,24 +401,25 @@ def _refuse_unknown(members: Iterable[str], known: tuple[str, ...]) -> None:
             )
 
 
-def _read_input(members: dict[str, Source], takes: Kind, *also_known: str) -> Input:
+def _read_input(members: dict[str, Source], takes: Kind, named: Named = (), *also_known: str) -> Input:
     member = _MEMBERS[takes]
     other = next((name for name in _MEMBERS.values() if name != member and name in members), None)
     if other is not None:
         detail = f"this model takes {member}, not {other}: send {_WANTED[takes]}"
         raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, f"{detail}.", errors=[(f"/{other}", detail)])
-    own = ("image", "filename", "metadata") if takes == "image" else (member, "metadata")
+    own = ("image", "filename", *_BESIDE) if takes == "image" else (member, *_BESIDE)
     _refuse_unknown(members, (*own, *also_known))
     if member not in members or members[member].value in ([], {}):
         raise Problem(HTTPStatus.BAD_REQUEST, f"The input has no {member}: send {_WANTED[takes]}.")
-    metadata = _metadata(members)
+    metadata, inference_id = _metadata(members), check_inference_id((*named, *_named(members)))
     if takes == "features":
-        return Input(JSON, features=Features(*members["features"]), metadata=metadata)
+        return Input(JSON, features=Features(*members["features"]), metadata=metadata, inference_id=inference_id)
     if takes == "tensors":
-        return Input(JSON, tensors=Features(*members["inputs"]), metadata=metadata, form="tensors")
+        tensors = Features(*members["inputs"])
+        return Input(JSON, tensors=tensors, metadata=metadata, form="tensors", inference_id=inference_id)
     filename = check_filename("/filename", members["filename"].value) if "filename" in members else None
     declared, content = _from_data_uri(members["image"].value, "/image")
-    return _image(declared, content, "image", filename, metadata)
+    return _image(declared, content, "image", filename, metadata, inference_id)
 
 
 def _from_data_uri(value: object, pointer: str) -> tuple[str, bytes]:

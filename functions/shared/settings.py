@@ -1,10 +1,19 @@
 """Typed settings of each function, read from environment variables. An error names the variable that is wrong."""
 
 import os
+import re
 from collections.abc import Mapping
-from typing import Annotated, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 
@@ -124,8 +133,76 @@ class BatchSettings(LedgerSettings):
     """The most inputs in one request to `/predictions`, and rows in one request of the Open Inference Protocol."""
 
 
+_ORIGIN: Final = re.compile(
+    r"https://[A-Za-z0-9.-]+(:\d{1,5})?|http://(localhost|127\.0\.0\.1|\[::1\])(:\d{1,5})?", re.ASCII
+)
+_PATH: Final = re.compile(r"(/[!-~]*)?")
+
+
+def _check_url(url: str) -> str:
+    found = _ORIGIN.match(url)
+    if found is None or not _PATH.fullmatch(url, found.end()):
+        raise PydanticCustomError("url", "it must be a URL with https; http is for an address of this machine only")
+    return url
+
+
+def _check_origins(origins: str) -> str:
+    if not all(_ORIGIN.fullmatch(origin) for origin in origins.split(",")):
+        raise PydanticCustomError("origins", "it must be origins separated by commas, as https://login.example.com")
+    return origins
+
+
+_Url = Annotated[str, AfterValidator(_check_url)]
+
+
 class DescribeSettings(ModelSettings, BatchSettings, FunctionSettings):
     """Settings of `describe`."""
+
+    sign_in_issuer: _Url | None = None
+    """The OpenID Connect issuer at which the users of the console sign in, exactly as its discovery document has it.
+    Without one, the console has no sign-in."""
+
+    sign_in_client_id: Annotated[str, Field(max_length=255)] | None = None
+    """The console's client at the issuer: a public one, for authorization codes with PKCE."""
+
+    sign_in_scope: Annotated[str, Field(max_length=1000)] = "openid"
+    """The scopes that the console asks for, separated by spaces. Many issuers give a token that renews others only for
+    `offline_access`."""
+
+    sign_in_metadata_url: _Url | None = None
+    """Where the issuer's discovery document is, if not below the issuer."""
+
+    sign_in_origins: Annotated[str, AfterValidator(_check_origins)] | None = None
+    """Further origins that the console may call to sign in, separated by commas: those of the issuer's endpoints for
+    tokens and keys, if they are not the issuer's own."""
+
+    @model_validator(mode="after")
+    def _names_issuer_and_client(self) -> Self:
+        if bool(self.sign_in_issuer) != bool(self.sign_in_client_id):
+            message = "SIGN_IN_ISSUER and SIGN_IN_CLIENT_ID must both be set, or neither"
+            raise PydanticCustomError("sign_in", message)
+        return self
+
+    @property
+    def sign_in(self) -> dict[str, str] | None:
+        """What the console has to know to sign users in; None if nobody can, or needs to."""
+        if not self.token_required or self.sign_in_issuer is None or self.sign_in_client_id is None:
+            return None
+        metadata = {} if self.sign_in_metadata_url is None else {"metadata_url": self.sign_in_metadata_url}
+        return {
+            "authority": self.sign_in_issuer,
+            "client_id": self.sign_in_client_id,
+            "scope": self.sign_in_scope,
+            **metadata,
+        }
+
+    @property
+    def sign_in_connections(self) -> tuple[str, ...]:
+        """The origins that the console may call to sign users in."""
+        if self.sign_in is None:
+            return ()
+        urls = [self.sign_in_issuer, self.sign_in_metadata_url, *(self.sign_in_origins or "").split(",")]
+        return tuple(dict.fromkeys(found[0] for url in urls if url and (found := _ORIGIN.match(url))))
 
 
 class WorkerSettings(ModelSettings, InputsSettings):
@@ -182,6 +259,13 @@ class PredictSettings(InferSettings, UploadsSettings):
 
 class DeleteSettings(UploadsSettings, FunctionSettings):
     """Settings of `delete_predictions`."""
+
+
+class RollupSettings(LedgerSettings):
+    """Settings of `rollup`."""
+
+    metrics_namespace: Annotated[str, Field(max_length=255)] | None = None
+    """The namespace of the metrics that CloudWatch makes of the log. Without one, there are none."""
 
 
 class SweepSettings(UploadsSettings):

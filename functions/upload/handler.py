@@ -115,7 +115,7 @@ def _require_images(env: Environment) -> None:
         raise Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, detail)
 
 
-handler = create_handler(create_app(router))
+handler = create_handler(create_app(router), environment)
 
 if on_lambda():
     environment()

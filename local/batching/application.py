@@ -5,6 +5,7 @@ runs on Lambda.
 """
 
 import asyncio
+import contextlib
 import contextvars
 import os
 import re
@@ -22,6 +23,7 @@ from functions.delete_predictions import handler as delete_predictions
 from functions.describe import handler as describe
 from functions.describe import health, pages
 from functions.get_prediction import handler as get_prediction
+from functions.ground_truth import handler as ground_truth
 from functions.infer import asked as infer_asked
 from functions.infer import handler as infer
 from functions.infer.received import Limits as InferLimits
@@ -29,8 +31,8 @@ from functions.list_predictions import handler as list_predictions
 from functions.predict import asked as predict_asked
 from functions.predict import handler as predict
 from functions.shared import wait_budget
+from functions.shared.api.app import FAILED, METHODS, REFUSED, Exchange, answer_error, create_app, without_waiting
 from functions.shared.api.app import Application as Endpoints
-from functions.shared.api.app import Exchange, answer_error, create_app, without_waiting
 from functions.shared.api.open_inference import answer_in_protocol
 from functions.shared.api.preferences import prefers_async
 from functions.shared.api.problems import Problem
@@ -38,17 +40,19 @@ from functions.shared.inference.errors import InferenceError
 from functions.shared.inference.model import Model
 from functions.shared.ledger.errors import LedgerError
 from functions.shared.log import logger
+from functions.shared.prediction.rolling import Roller
 from functions.shared.prediction.sweeping import Sweeper
 from functions.shared.queue.predictions import PredictionQueue
-from functions.shared.settings import SettingsError, SweepSettings
+from functions.shared.settings import RollupSettings, SettingsError, SweepSettings
+from functions.statistics import handler as statistics
 from functions.upload import handler as upload
 from local.batching.batcher import Answer, Batcher, Job, Limits, Route, full, stopped
 from local.batching.metrics import Metrics
 from local.batching.queue_worker import LedgerQueue, QueueWorker
 from local.batching.settings import BatchingSettings
 from local.batching.traces import Traces
+from local.http.body import BodyTooLargeError, ClientGoneError, Receive, read_body
 
-Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 _THREADS: Final = 4
@@ -67,7 +71,7 @@ _V2: Final = re.compile(r"/v2/models/(?P<name>[^/]+)(?:/versions/(?P<version>[^/
 _V1: Final = re.compile(r"/v1/models/(?P<name>[^/]+):predict")
 
 
-OPEN: Final = re.compile(r"/|/health|/openapi\.json|/docs(/.*)?|/v2|/v2/health/.*")
+OPEN: Final = re.compile(r"/|/health|/openapi\.json|/docs(/.*)?|/console(/.*)?|/assets/.*|/v2|/v2/health/.*")
 """Paths that need no token: they tell nothing of users. As in template.yaml."""
 
 _TEMPLATE: Final = "onnx_ledger.template"
@@ -81,18 +85,12 @@ NOBODY_READS: Final = 499
 
 _SOME_REQUEST: Final[dict[str, Any]] = {"type": "http", "method": "POST", "path": "/prediction", "headers": []}
 
-_METHODS: Final = frozenset(("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"))
-
 
 class Verifier(Protocol):
     """What verifies tokens: `local.batching.tokens.Verifier`, which is loaded only where tokens are needed."""
 
     def accept(self, scope: dict[str, Any]) -> Coroutine[Any, Any, None]:
         """Put what the token of a request says into its event. Raises `Problem` if there is no valid one."""
-
-
-class _ClientGoneError(Exception):
-    """The client has closed the connection before its request was complete."""
 
 
 class _Context:
@@ -105,6 +103,13 @@ class _Context:
     def get_remaining_time_in_millis(self) -> int:
         """Return how long the request may still take."""
         return max(0, int((self._deadline - time.monotonic()) * 1000))
+
+
+class _Awaited(asyncio.Future[Response]):
+    """Where the answer to a request goes that a task waits for."""
+
+    def send(self, response: Response) -> None:
+        """Leave it to the task."""
 
 
 class Ticket(NamedTuple):
@@ -147,8 +152,11 @@ class _Routes(NamedTuple):
 
 def _endpoints() -> FastAPI:
     """Return the endpoints of all functions but `infer`, whose paths are answered to other methods as by `describe`."""
-    functions = (predict, upload, list_predictions, get_prediction, delete_predictions, describe, health, pages)
-    return answer_in_protocol(create_app(*(function.router for function in functions), describe.open_inference))
+    functions = (predict, upload, list_predictions, get_prediction, delete_predictions, ground_truth, statistics)
+    others = (describe, health, pages)
+    return answer_in_protocol(
+        create_app(*(function.router for function in (*functions, *others)), describe.open_inference)
+    )
 
 
 class Application:
@@ -200,7 +208,7 @@ class Application:
         self._traces.begin(scope)
         try:
             response = await self._respond(scope, receive, request_id, arrived)
-        except _ClientGoneError:
+        except ClientGoneError:
             self._watched(scope, NOBODY_READS, arrived)
             return
         self._watched(scope, response.status_code, arrived)
@@ -252,13 +260,22 @@ class Application:
         route = self._name_of(scope)
         self._metrics.answered(route, status, time.monotonic() - arrived)
         self._traces.end(scope, route, status)
+        if REFUSED <= status < FAILED and status != NOBODY_READS:
+            self._count_refusal(route, status)
+
+    def _count_refusal(self, route: str, status: int) -> None:
+        """Count a refused request, and now and then let a thread write the counts: the event loop waits for nothing."""
+        refusals = self._env.ledger.refusals
+        if refusals.add(route, status):
+            with contextlib.suppress(RuntimeError):  # the threads are ending, and `stop` writes what is left
+                self._threads.submit(refusals.write)
 
     def _name_of(self, scope: dict[str, Any]) -> str:
         """Return the route of a request, as `GET /prediction/{prediction_id}`: one of a few, whatever is asked for."""
         path = scope["path"]
         if path not in self._fixed:
             path = scope.get(_TEMPLATE) or getattr(scope.get("route"), "path", "*")
-        return f"{scope['method'] if scope['method'] in _METHODS else '*'} {path}"
+        return f"{scope['method'] if scope['method'] in METHODS else '*'} {path}"
 
     async def _live(self, receive: Receive, send: Send) -> None:
         """Start before the first request, and stop after the last (ASGI specification, "Lifespan")."""
@@ -318,8 +335,15 @@ class Application:
         if serving.queue is not None:
             return
         sweeper = Sweeper.configured(SweepSettings.from_environment(), None)
+        show = self._metrics.versions if self._metrics.on else None
+        roller = Roller.configured(RollupSettings.from_environment(), show)
         worker = QueueWorker(
-            serving, sweeper, is_busy=self._batcher.has_waiting, time_seconds=self._settings.queue_seconds
+            serving,
+            sweeper,
+            roller,
+            is_busy=self._batcher.has_waiting,
+            metrics=self._metrics,
+            time_seconds=self._settings.queue_seconds,
         )
         queue = LedgerQueue(serving.ledger, worker)
         self._env = self._env._replace(serving=serving._replace(queue=queue))
@@ -334,6 +358,7 @@ class Application:
         self._threads.shutdown(wait=False, cancel_futures=True)
         self._probing.shutdown(wait=False, cancel_futures=True)
         self._traces.shut_down()
+        self._env.ledger.refusals.write()
 
     async def _respond(self, scope: dict[str, Any], receive: Receive, request_id: str, arrived: float) -> Response:
         if self._sites is not None and (refusal := self._sites.refusal(scope["method"], scope["headers"])) is not None:
@@ -362,10 +387,10 @@ class Application:
             self._metrics.refused("full")
             return await self._refuse(scope, full())
         try:
-            body = await _read(scope, receive, self._env.limits.body_bytes)
+            body = await self._read(scope, receive)
         except Problem as problem:
             return await self._refuse(scope, problem)
-        answer: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
+        answer = _Awaited(loop=asyncio.get_running_loop())
         job = Job(route, scope, body, request_id, arrived, deadline, answer)
         self._batcher.put(job)
         try:
@@ -401,7 +426,7 @@ class Application:
             self._metrics.refused("full")
             return await self._refuse(scope, full())
         try:
-            body = await _read(scope, receive, self._env.limits.body_bytes)
+            body = await self._read(scope, receive)
         except Problem as problem:
             return await self._refuse(scope, problem)
         scope["aws.context"] = _Context(request_id, deadline)
@@ -439,6 +464,19 @@ class Application:
             except Exception as error:  # noqa: BLE001 - the application's handlers answer every one
                 return without_waiting(answer_error(self._handlers, request, error))
 
+    async def _read(self, scope: dict[str, Any], receive: Receive) -> bytes:
+        """Return the body. Raises `Problem` (413) if it is too large, and `ClientGoneError`."""
+        limit = self._env.limits.body_bytes
+        scope[_READ] = True
+        try:
+            return await read_body(scope["headers"], receive, limit)
+        except BodyTooLargeError as error:
+            detail = f"The body is longer than the {limit} bytes that are allowed."
+            if error.size is not None:
+                del scope[_READ]  # the head said enough
+                detail = f"The body is {error.size} bytes long; at most {limit} are allowed."
+            raise Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail) from error
+
     async def _refuse(self, scope: dict[str, Any], problem: Problem) -> Response:
         return await answer_error(self._handlers, Request(scope), problem)
 
@@ -464,35 +502,3 @@ def _at_once(running: Coroutine[Any, Any, None]) -> bool:
         return False
     running.close()
     return False
-
-
-async def _read(scope: dict[str, Any], receive: Receive, limit: int) -> bytes:
-    """Return the body.
-
-    Raises
-    ------
-    Problem
-        413, if it is larger than the limit.
-    """
-    for name, value in scope["headers"]:
-        if name == b"content-length" and int(value) > limit:  # the server has checked that it is a number
-            raise _too_large(f"The body is {int(value)} bytes long; at most {limit} are allowed.")
-    scope[_READ] = True
-    message = await receive()
-    body: bytes = message.get("body", b"")
-    if message.get("more_body"):
-        parts, size = [body], len(body)
-        while message.get("more_body"):
-            message = await receive()
-            parts.append(message.get("body", b""))
-            size += len(parts[-1])
-            if size > limit:
-                raise _too_large(f"The body is longer than the {limit} bytes that are allowed.")
-        body = b"".join(parts)
-    if message["type"] == "http.disconnect":
-        raise _ClientGoneError
-    return body
-
-
-def _too_large(detail: str) -> Problem:
-    return Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail)

@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from http import HTTPStatus
+from queue import Empty, SimpleQueue
 from typing import Any, Final, NamedTuple, Protocol
 
 from fastapi import Request, Response
@@ -92,6 +93,9 @@ class Answer(Protocol):
     def set_result(self, response: Response, /) -> None:
         """Answer."""
 
+    def send(self, response: Response, /) -> None:
+        """Send the answer if that can be done at once, in whatever thread. `set_result` follows, and does the rest."""
+
 
 class Job:
     """A request that waits for its answer.
@@ -140,7 +144,7 @@ class Limits(NamedTuple):
     Attributes
     ----------
     batch
-        The most requests of a batch.
+        The most inputs of a batch, unless one request has more.
     queued
         The most requests that wait.
     batch_wait
@@ -194,7 +198,8 @@ class Batcher:
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[Job] = deque()
         self._queued_bytes = 0
-        self._wake = threading.Condition(threading.Lock())
+        self._lock = threading.Lock()
+        self._wakes: SimpleQueue[None] = SimpleQueue()  # a condition wakes in twice the time
         self._idle = 0
         self._gathers = False
         self._closed = False
@@ -214,19 +219,19 @@ class Batcher:
 
     def put(self, job: Job) -> None:
         """Add a request to the queue."""
-        with self._wake:
+        if self._looking is None:
+            self._looking = self._loop.call_later(_LOOKS_EVERY, self._drop_late)
+        with self._lock:
             self._waiting.append(job)
             self._queued_bytes += len(job.body)
             if self._gathers:
                 self._wake_all()
             else:
                 self._wake_one()
-        if self._looking is None:
-            self._looking = self._loop.call_later(_LOOKS_EVERY, self._drop_late)
 
     def close(self) -> None:
         """Begin no further batch, once the queue is empty."""
-        with self._wake:
+        with self._lock:
             self._closed = True
             self._wake_all()
 
@@ -234,7 +239,7 @@ class Batcher:
         """Answer requests whose time has passed while they waited."""
         late: list[Job] = []
         now = time.monotonic()
-        with self._wake:
+        with self._lock:
             while self._waiting and self._waiting[0].deadline <= now:
                 late.append(self._waiting.popleft())
                 self._queued_bytes -= len(late[-1].body)
@@ -258,7 +263,7 @@ class Batcher:
 
     def _take(self) -> list[Job]:
         """Wait for requests, and return those of the next batch; none once the batcher is closed."""
-        with self._wake:
+        with self._lock:
             while not (jobs := self._next_jobs()):
                 if self._closed and not self._waiting:
                     return []
@@ -289,47 +294,71 @@ class Batcher:
         return jobs
 
     def _wait(self, seconds: float | None = None) -> None:
+        """Let go of the lock until another thread wakes this one."""
         self._idle += 1
-        if not self._wake.wait(seconds):
-            self._idle -= 1  # nobody woke this thread
+        self._lock.release()
+        try:
+            self._wakes.get(timeout=seconds)
+        except Empty:
+            self._lock.acquire()
+            try:
+                self._wakes.get_nowait()  # one that came just now
+            except Empty:
+                self._idle -= 1
+        else:
+            self._lock.acquire()
 
     def _wake_one(self) -> None:
         """Wake one thread, if one waits. It counts as at work from now on: the next request need not wake another."""
         if self._idle:
             self._idle -= 1
-            self._wake.notify()
+            self._wakes.put(None)
 
     def _wake_all(self) -> None:
-        self._idle = 0
-        self._wake.notify_all()
+        while self._idle:
+            self._wake_one()
 
-    def _answer(self, jobs: Sequence[Job]) -> None:
-        """Answer a batch."""
+    def _answer(self, jobs: list[Job]) -> None:
+        """Answer a batch, or give back what is too much for it."""
         began = time.monotonic()
         answered: list[tuple[Job, Response]] = []
         asked: list[tuple[Job, Asked]] = []
         self._metrics.seconds("queue", began - jobs[0].arrived)
-        for job in jobs:
+        inputs = 0
+        for position, job in enumerate(jobs):
             if job.hung_up() or job.deadline <= began:
                 self._metrics.refused("gone" if job.hung_up() else "late")
                 answered.append((job, self._refuse(job, too_late())))
                 continue
-            job.begun = True
             logger.request_id = job.request_id
             try:
                 one = job.route.ask(Request(job.scope), job.body)
             except Exception as error:  # noqa: BLE001 - the application's handlers answer every one
                 answered.append((job, self._fail(job, error)))
                 continue
+            if asked and inputs + len(one.request.inputs) > self._most:
+                self._give_back(jobs, position)  # only now that it is read, one knows how many inputs it has
+                break
+            job.begun = True
             if any(isinstance(given, UploadReference) for given in one.request.inputs):
                 self._divert(partial(self._guard, [job], partial(self._answer_alone, job, one)))
             else:
                 asked.append((job, one))
+                inputs += len(one.request.inputs)
         logger.request_id = None
         if asked:
             answered += self._predict_and_store(asked)
-            self._adapt(len(asked), time.monotonic() - began)
+            self._adapt(inputs, time.monotonic() - began)
         self._hand_out(answered)
+
+    def _give_back(self, jobs: list[Job], first: int) -> None:
+        """Move requests from the end of a batch to the front of the queue."""
+        with self._lock:
+            for job in reversed(jobs[first:]):
+                self._waiting.appendleft(job)
+                self._queued_bytes += len(job.body)
+            self._wake_one()
+        del jobs[first:]  # whatever happens to the batch, it is not their answer
 
     def _answer_alone(self, job: Job, asked: Asked) -> None:
         self._hand_out(self._predict_and_store([(job, asked)]))
@@ -434,6 +463,11 @@ class Batcher:
             logger.request_id = None
 
     def _hand_out(self, answered: Sequence[tuple[Job, Response]]) -> None:
+        if len(answered) == 1:
+            [(job, response)] = (
+                answered  # a lone one need not wait for the loop; of many, each would take turns with it
+            )
+            job.answer.send(response)
         with contextlib.suppress(RuntimeError):  # the loop is closed, and nobody waits any more
             self._loop.call_soon_threadsafe(_settle_all, answered)
 

@@ -6,6 +6,10 @@ lines and a body. docs/decisions/batching-server.md says what this gains. Whatev
 the application, and means the same there.
 """
 
+import asyncio
+import contextlib
+import os
+import threading
 from typing import TYPE_CHECKING, Any, cast
 
 from fastapi import Response
@@ -20,31 +24,71 @@ if TYPE_CHECKING:
 
 
 class DirectAnswer:
-    """Where the answer to a request goes: what the batcher needs of a future."""
+    """Where the answer to a request goes: what the batcher needs of a future.
 
-    __slots__ = ("_application", "_cycle", "_ticket", "_transport")
+    Parameters
+    ----------
+    application
+        What has admitted the request.
+    protocol
+        The connection.
+    cycle, ticket
+        The request.
+    """
 
-    def __init__(self, application: Application, cycle: RequestResponseCycle, ticket: Ticket) -> None:
+    __slots__ = ("_application", "_at_once", "_cycle", "_protocol", "_settled", "_ticket", "_unsent")
+
+    def __init__(
+        self, application: Application, protocol: "BatchingProtocol", cycle: RequestResponseCycle, ticket: Ticket
+    ) -> None:
         self._application = application
+        self._protocol = protocol
         self._cycle = cycle
         self._ticket = ticket
-        self._transport = cycle.transport
+        self._at_once = protocol.has_sent_all()
+        self._unsent: bytes | None = None
+        self._settled = False
 
     def done(self) -> bool:
         """Tell whether there is an answer."""
-        return self._cycle.response_started
+        return self._settled
 
     def cancelled(self) -> bool:
         """Tell whether nobody waits for it."""
         return self._cycle.disconnected
 
+    def send(self, response: Response) -> None:
+        """Send the answer from a thread that is not the loop's, as far as the connection takes it at once.
+
+        While a request is not answered, nothing else is written to its connection.
+        """
+        if self._at_once:
+            self._at_once = False
+            message = self._message(response)
+            with self._protocol.writing:
+                if not self._settled and (descriptor := self._protocol.descriptor) is not None:
+                    with contextlib.suppress(OSError):  # the loop finds out what it means
+                        self._unsent = message[os.write(descriptor, message) :]
+
     def set_result(self, response: Response) -> None:
-        """Send the answer (RFC 9112, section 4)."""
-        cycle = self._cycle
+        """Send the answer, or what is left of it, and go on to the next request of the connection."""
+        cycle, protocol = self._cycle, self._protocol
+        with protocol.writing:
+            self._settled = True
         cycle.response_started = cycle.response_complete = True
-        self._application.left(self._ticket, self, NOBODY_READS if cycle.disconnected else response.status_code)
+        unread = cycle.disconnected and self._unsent != b""
+        self._application.left(self._ticket, self, NOBODY_READS if unread else response.status_code)
         if cycle.disconnected:
             return
+        if unsent := self._message(response) if self._unsent is None else self._unsent:
+            cycle.transport.write(unsent)
+        if not cycle.keep_alive:
+            cycle.transport.close()
+        cycle.on_response()
+
+    def _message(self, response: Response) -> bytes:
+        """Return an answer as it is sent (RFC 9112, section 4)."""
+        cycle = self._cycle
         lines = [STATUS_LINE[response.status_code]]
         for name, value in (*cycle.default_headers, *response.raw_headers):
             lines += (name, b": ", value, b"\r\n")
@@ -52,10 +96,7 @@ class DirectAnswer:
         if not cycle.keep_alive:
             lines.append(b"connection: close\r\n")
         lines += (b"\r\n", bytes(response.body))
-        self._transport.write(b"".join(lines))
-        if not cycle.keep_alive:
-            self._transport.close()
-        cycle.on_response()
+        return b"".join(lines)
 
 
 class BatchingProtocol(Protocol):
@@ -66,8 +107,25 @@ class BatchingProtocol(Protocol):
     _ticket: Ticket | None = None
     """What the request whose body is being read was admitted with; None if the application reads it."""
 
+    descriptor: int | None = None
+    """What another thread may write to, as long as it holds `writing`."""
+
+    _idle_since: float | None = None
+    """When the last answer was sent; None while there is a request."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn narrows it too
+        """Note what the connection is written to."""
+        super().connection_made(transport)
+        self.writing = threading.Lock()
+        if self.scheme == "http":  # under TLS, only the transport can write
+            self.descriptor = transport.get_extra_info("socket").fileno()
+
     def connection_lost(self, exc: Exception | None) -> None:
         """Note it in the scope of the request, so that it is not predicted if it was not begun."""
+        with self.writing:
+            self.descriptor = None  # it is closed next, and may be another connection's then
+        if self.timeout_keep_alive_task is not None:
+            self.timeout_keep_alive_task.cancel()
         if self.cycle is not None and not self.cycle.response_complete:
             self.cycle.scope[CLIENT_GONE] = True  # type: ignore[typeddict-unknown-key]  # ASGI admits others
         super().connection_lost(exc)
@@ -92,6 +150,43 @@ class BatchingProtocol(Protocol):
         self.cycle.more_body = False
         self._put(self.cycle, ticket)
 
+    def has_sent_all(self) -> bool:
+        """Tell whether all that was written to the connection has been sent."""
+        return self.corked.is_empty()
+
+    def on_response_complete(self) -> None:
+        """Go on to a request that was sent before the last one was answered, or let the connection be idle.
+
+        uvicorn starts a timer for each answer, and stops it with the next request. This one looks once in a while.
+        """
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+            return
+        self._idle_since = self.loop.time()
+        if self.timeout_keep_alive_task is None:
+            self._look_after(self.timeout_keep_alive)
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close a connection that is idle for too long."""
+        self.timeout_keep_alive_task = None
+        if self.transport.is_closing() or self._idle_since is None:
+            return  # with the answer to its request, it is looked at again
+        left = self._idle_since + self.timeout_keep_alive - self.loop.time()
+        if left > 0:
+            self._look_after(left)
+        else:
+            self.transport.close()
+
+    def _look_after(self, seconds: float) -> None:
+        self.timeout_keep_alive_task = self.loop.call_later(seconds, self.timeout_keep_alive_handler)
+
+    def _unset_keepalive_if_required(self) -> None:
+        self._idle_since = None
+
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: "ASGI3Application") -> None:
         self._application = application = self._application or _innermost(app)
         ticket = None
@@ -107,7 +202,7 @@ class BatchingProtocol(Protocol):
 
     def _put(self, cycle: RequestResponseCycle, ticket: Ticket) -> None:
         application = self._application or _innermost(self.app)
-        answer = DirectAnswer(application, cycle, ticket)
+        answer = DirectAnswer(application, self, cycle, ticket)
         application.put(cast("dict[str, Any]", cycle.scope), bytes(cycle.body), ticket, answer)
 
 

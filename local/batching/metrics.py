@@ -8,17 +8,23 @@ scrape takes no time from predictions.
 Worker processes keep their numbers in files that are mapped into memory (prometheus-client, "Multiprocess Mode"); the
 library decides that when it is imported, by `PROMETHEUS_MULTIPROC_DIR`. So it is imported late here, and not at all
 without `METRICS_PORT`.
+
+How the versions do comes from the database and not from a process: whichever worker has read it last replaces a file
+beside those. So nothing is left of a version or a column that is no longer watched.
 """
 
 import contextlib
+import json
 import os
 import re
 import tempfile
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
 from functions.shared.ledger.records import ModelIdentity
+from functions.shared.prediction.watching import VersionFigures
 from local.errors import CannotServeError
 
 if TYPE_CHECKING:
@@ -28,6 +34,11 @@ Stage = Literal["queue", "decode", "run", "store"]
 """Where a request's time goes: it waits in the queue, its input is decoded, the model runs, the rows are committed."""
 
 _FOLDER: Final = "PROMETHEUS_MULTIPROC_DIR"
+_VERSIONS: Final = "versions.json"
+_VERSIONS_AGE: Final = 1800.0
+"""Seconds after which this server says nothing of the versions any more. One server of several makes each rollup, and
+tells its own file: the others would go on telling what was true when they made theirs."""
+
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _INPUTS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 _QUEUED = (0, *_INPUTS, 2048, 4096)
@@ -35,6 +46,9 @@ _QUEUED = (0, *_INPUTS, 2048, 4096)
 
 class Metrics:
     """What the server counts. This class counts nothing: it is the one where metrics are off."""
+
+    on = False
+    """Whether what is counted can be seen."""
 
     def answered(self, route: str, status: int, seconds: float) -> None:
         """Count a response.
@@ -51,6 +65,9 @@ class Metrics:
 
     def predicted(self, count: int) -> None:
         """Count predictions whose rows are committed."""
+
+    def made_of_queue(self, succeeded: int, failed: int) -> None:
+        """Count queued predictions whose outcomes are committed. Those that succeeded count as `predicted`, too."""
 
     def refused(self, kind: str) -> None:
         """Count a request that was refused, by what was wrong: `full`, `late`, `gone`, `token`, or the error's name."""
@@ -73,8 +90,13 @@ class Metrics:
     def model_info(self, model: ModelIdentity) -> None:
         """Say which model this process serves, and what runs it."""
 
+    def versions(self, figures: Sequence[VersionFigures]) -> None:
+        """Say how each version does, in place of all that was said before."""
+
 
 class _PrometheusMetrics(Metrics):
+    on = True
+
     def __init__(self) -> None:
         from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -90,6 +112,13 @@ class _PrometheusMetrics(Metrics):
             registry=registry,
         )
         self._predicted = Counter("onnx_ledger_predictions", "Predictions that are committed.", registry=registry)
+        queued = Counter(
+            "onnx_ledger_queued_predictions",
+            "Queued predictions that came to an end, by their status.",
+            ("status",),
+            registry=registry,
+        )
+        self._queue_succeeded, self._queue_failed = queued.labels("succeeded"), queued.labels("failed")
         self._refused = Counter(
             "onnx_ledger_refusals",
             "Requests that were refused, by what was wrong with them.",
@@ -149,6 +178,11 @@ class _PrometheusMetrics(Metrics):
     def predicted(self, count: int) -> None:
         self._predicted.inc(count)
 
+    def made_of_queue(self, succeeded: int, failed: int) -> None:
+        self._predicted.inc(succeeded)
+        self._queue_succeeded.inc(succeeded)
+        self._queue_failed.inc(failed)
+
     def refused(self, kind: str) -> None:
         self._refused.labels(kind).inc()
 
@@ -170,6 +204,12 @@ class _PrometheusMetrics(Metrics):
 
     def model_info(self, model: ModelIdentity) -> None:
         self._model.labels(model.name, model.version, model.sha256, model.provider).set(1)
+
+    def versions(self, figures: Sequence[VersionFigures]) -> None:
+        file = Path(os.environ[_FOLDER]) / _VERSIONS
+        written = file.with_name(f"{_VERSIONS}.{os.getpid()}")
+        written.write_text(json.dumps(figures))
+        written.replace(file)
 
 
 def of_this_process() -> Metrics:
@@ -213,7 +253,7 @@ def _make_folder(cleanup: contextlib.ExitStack) -> Path:
             return Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="onnx-ledger-metrics-")))
         folder = Path(named)
         folder.mkdir(parents=True, exist_ok=True)
-        for file in folder.glob("*.db"):
+        for file in (*folder.glob("*.db"), *folder.glob(f"{_VERSIONS}*")):
             file.unlink()
     except OSError as error:
         raise CannotServeError(f"{named or tempfile.gettempdir()}: {error.strerror}: METRICS_PORT needs it") from error
@@ -233,7 +273,7 @@ def _serve(host: str, port: int, folder: Path, cleanup: contextlib.ExitStack) ->
                 if pid is not None and not _is_alive(int(pid[1])):
                     file.unlink(missing_ok=True)
             found: Iterable[Metric] = MultiProcessCollector(None, str(folder)).collect()  # type: ignore[no-untyped-call]
-            return found
+            return [*found, *_versions(folder)]
 
     registry = CollectorRegistry()
     registry.register(_OfAllProcesses())
@@ -248,6 +288,37 @@ def _serve(host: str, port: int, folder: Path, cleanup: contextlib.ExitStack) ->
         thread.join()
 
     cleanup.callback(stop)
+
+
+def _versions(folder: Path) -> list["Metric"]:
+    """Return what was said of the versions of late. A figure that has no value has no sample."""
+    from prometheus_client.metrics_core import GaugeMetricFamily
+
+    of_version, of_column = ("name", "version"), ("name", "version", "column")
+    accuracy = GaugeMetricFamily("onnx_ledger_accuracy", "Share of the judged that is right.", labels=of_version)
+    coverage = GaugeMetricFamily("onnx_ledger_coverage", "Share that has a ground truth.", labels=of_version)
+    failed = GaugeMetricFamily("onnx_ledger_failure_share", "Share of the finished that failed.", labels=of_version)
+    distance = GaugeMetricFamily(
+        "onnx_ledger_drift", "Jensen-Shannon distance of a column from the baseline.", labels=of_column
+    )
+    drifted = GaugeMetricFamily("onnx_ledger_drifted", "Whether that counts as drift.", labels=of_column)
+    file = folder / _VERSIONS
+    try:
+        if time.time() - file.stat().st_mtime > _VERSIONS_AGE:
+            return []
+        said = json.loads(file.read_text())
+    except FileNotFoundError:
+        return []
+    for one in map(VersionFigures._make, said):
+        own = (one.name, one.version)
+        samples: list[tuple[GaugeMetricFamily, tuple[str, ...], float | None]]
+        samples = [(accuracy, own, one.accuracy), (coverage, own, one.coverage), (failed, own, one.failure_share)]
+        for column, (of_distance, of_drift) in one.drift.items():
+            samples += [(distance, (*own, column), of_distance), (drifted, (*own, column), of_drift)]
+        for family, labels, value in samples:
+            if value is not None:
+                family.add_metric(labels, float(value))
+    return [accuracy, coverage, failed, distance, drifted]
 
 
 def _is_alive(pid: int) -> bool:

@@ -1,4 +1,4 @@
-"""Make queued predictions without SQS, and sweep without EventBridge: the rows in PostgreSQL are the queue.
+"""Make queued predictions without SQS, and sweep and roll up without EventBridge: the rows in PostgreSQL are the queue.
 
 Each process of the server has one worker, a thread. Any number of them, on any number of servers, share the rows: the
 ledger hands each to one of them, counts the attempts, and hands it out again when a worker that had it has ended.
@@ -20,11 +20,13 @@ from functions.shared.ledger.ledger import Ledger
 from functions.shared.ledger.listener import Listener, listen
 from functions.shared.ledger.records import ClaimedPrediction, Failure
 from functions.shared.log import logger
-from functions.shared.object_storage.errors import ObjectStoreError
 from functions.shared.prediction.pace import Pace
+from functions.shared.prediction.rolling import Roller
 from functions.shared.prediction.serving import Serving
 from functions.shared.prediction.sweeping import Sweeper
 from functions.shared.prediction.worker_batch import LEASE_MARGIN, predict_claimed
+from local.batching.metrics import Metrics
+from local.batching.periodic_task import PeriodicTask
 
 POLL_SECONDS: Final = 5.0
 """Seconds after which a worker looks for itself whether anything is queued, should it have heard of nothing."""
@@ -45,8 +47,8 @@ ATTEMPTS: Final = 5
 SWEEP_PERIOD: Final = 3600.0
 """Seconds from one sweep to the next, of all servers together."""
 
-SWEEP_SECONDS: Final = 600.0
-"""Seconds that a sweep may take, as on Lambda. The next carries on."""
+ROLLUP_PERIOD: Final = 600.0
+"""The same from one rollup to the next."""
 
 _PAUSE = 2.0  # seconds, after a turn that failed: the database or S3 is away
 _LOOK_AGAIN = 1.0  # seconds between two looks for what other workers have left behind, while there is other work
@@ -64,10 +66,14 @@ class QueueWorker:
         The model, the ledger and the bucket of the inputs.
     sweeper
         What sweeps, at most once per `sweep_period` of all servers together; None not to sweep.
+    roller
+        What rolls up, at most once per `rollup_period` of all servers together; None not to roll up.
     is_busy
         Tells whether requests are waiting to be predicted. The worker then waits before its next turn, for a second at
         most.
-    poll_seconds, time_seconds, most_at_once, attempts, sweep_period
+    metrics
+        What is counted.
+    poll_seconds, time_seconds, most_at_once, attempts, sweep_period, rollup_period
         As the constants of this module say.
     """
 
@@ -75,25 +81,33 @@ class QueueWorker:
         self,
         serving: Serving,
         sweeper: Sweeper | None = None,
+        roller: Roller | None = None,
         *,
         is_busy: Callable[[], bool] = lambda: False,
+        metrics: Metrics = Metrics(),  # noqa: B008 - it has no state
         poll_seconds: float = POLL_SECONDS,
         time_seconds: float = TIME_SECONDS,
         most_at_once: int = MOST_AT_ONCE,
         attempts: int = ATTEMPTS,
         sweep_period: float = SWEEP_PERIOD,
+        rollup_period: float = ROLLUP_PERIOD,
     ) -> None:
         self._serving = serving
-        self._sweeper = sweeper
         self._is_busy = is_busy
+        self._metrics = metrics
         self._poll_seconds = poll_seconds
         self._time_seconds = time_seconds
         self._most_at_once = most_at_once
         self._attempts = attempts
-        self._sweep_period = sweep_period
-        self._thread = threading.Thread(target=self.run, name="queue worker", daemon=True)
-        self._sweeping: threading.Thread | None = None
         self._stopping = threading.Event()
+        self._tasks: list[PeriodicTask] = []
+        if sweeper is not None:
+            task = PeriodicTask("sweep", sweeper.ledger, sweeper.sweep, self._stopping, period=sweep_period)
+            self._tasks.append(task)
+        if roller is not None:
+            task = PeriodicTask("rollup", roller.ledger, roller.roll_up, self._stopping, period=rollup_period)
+            self._tasks.append(task)
+        self._thread = threading.Thread(target=self.run, name="queue worker", daemon=True)
         self._stop_by = 0.0
         self._held: Sequence[ClaimedPrediction] = ()  # what is claimed and has no outcome yet
         self._asleep = False
@@ -102,7 +116,7 @@ class QueueWorker:
         self._bell.setblocking(False)
         self._listener: Listener | None = None
         self._listen_at: float | None = 0.0  # None if there is nothing to be heard
-        self._look_again_at = self._sweep_at = 0.0
+        self._look_again_at = 0.0
 
     def start(self) -> None:
         """Start the thread."""
@@ -126,11 +140,10 @@ class QueueWorker:
         self._stop_by = time.monotonic() + seconds * _SHARE_TO_FINISH
         self._stopping.set()
         self.wake()
-        for thread in (self._thread, self._sweeping):
-            if thread is not None and thread.is_alive():
-                thread.join(max(0.0, self._stop_by - time.monotonic()))
-        if self._sweeper is not None:
-            self._sweeper.ledger.close()
+        if self._thread.is_alive():
+            self._thread.join(max(0.0, self._stop_by - time.monotonic()))
+        for task in self._tasks:
+            task.join(self._stop_by)
         if self._thread.is_alive():
             try:
                 self._give_back(self._held, counted=False)
@@ -155,7 +168,8 @@ class QueueWorker:
         try:
             self._give_back(self._held, counted=True)  # the database went away under them
             self._listen()  # before looking, so that nothing is queued unheard between the two
-            self._begin_sweep()
+            for task in self._tasks:
+                task.begin_if_due(self._serving.ledger)
             return self._work(pace)
         except LedgerUnavailableError as error:
             logger.error("the queue cannot be worked on", reason=str(error))
@@ -197,7 +211,9 @@ class QueueWorker:
             self._give_up(claimed)
             return
         until = time.monotonic() + self._time_seconds
-        undone = predict_claimed(self._serving, pace, claimed, partial(self._remaining, until))
+        undone = predict_claimed(
+            self._serving, pace, claimed, partial(self._remaining, until), self._metrics.made_of_queue
+        )
         self._held = [one for one in claimed if one.prediction_id in undone]
         if self._stopping.is_set():
             self._give_back(self._held, counted=False)
@@ -213,8 +229,11 @@ class QueueWorker:
 
     def _give_up(self, claimed: Sequence[ClaimedPrediction]) -> None:
         reason = f"The prediction was not finished in {self._attempts} attempts."
-        self._serving.ledger.complete(self._serving.identity, [Failure(one.prediction_id, reason) for one in claimed])
+        self._serving.ledger.complete(
+            self._serving.identity, [Failure(one.prediction_id, reason, "gave_up") for one in claimed]
+        )
         self._held = ()
+        self._metrics.made_of_queue(0, len(claimed))
         for one in claimed:
             logger.warning("failed: tried too often", prediction_id=str(one.prediction_id), attempts=self._attempts)
 
@@ -252,24 +271,6 @@ class QueueWorker:
             return
         if self._listener is None:
             self._listen_at = None
-
-    def _begin_sweep(self) -> None:
-        """Sweep in a thread of its own, if no server has lately: a long sweep holds nobody's prediction up."""
-        if self._sweeper is None or time.monotonic() < self._sweep_at:
-            return
-        if self._sweeping is not None and self._sweeping.is_alive():
-            return
-        self._sweep_at = time.monotonic() + min(self._sweep_period, 60.0)
-        if self._serving.ledger.begin_task("sweep", period=self._sweep_period):
-            self._sweeping = threading.Thread(target=self._sweep, args=(self._sweeper,), name="sweep", daemon=True)
-            self._sweeping.start()
-
-    def _sweep(self, sweeper: Sweeper) -> None:
-        until = time.monotonic() + SWEEP_SECONDS
-        try:
-            sweeper.sweep(lambda: 0 if self._stopping.is_set() else int((until - time.monotonic()) * 1000))
-        except (LedgerError, ObjectStoreError) as error:
-            logger.error("the sweep has not come to its end; the next carries on", reason=str(error))
 
 
 class LedgerQueue:

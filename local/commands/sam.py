@@ -209,12 +209,14 @@ def make_samples(url: str, event: Mapping[str, Any]) -> None:
         Nothing is made for an event that is not one of `local/events`.
     """
     asked_for = event.get("pathParameters", {}).get("prediction_id")
+    if event.get("routeKey", "").startswith(("POST /ground_truth", "GET /models/")):
+        asked_for = PREDICTION_ID  # in the body, or made by the version that is asked for
     is_delivery = [message.get("body") for message in event.get("Records", ())] == [QUEUED_ID]
-    is_scheduled = event.get("detail-type") == "Scheduled Event"
+    is_sweep = any(str(rule).endswith(":rule/sweep") for rule in event.get("resources", ()))
     with contextlib.closing(Ledger.at(url)) as ledger:
         if asked_for in (PREDICTION_ID, DELETED_ID) and _queue(ledger, asked_for):
             _predict(asked_for, url)
-        if is_delivery or is_scheduled:
+        if is_delivery or is_sweep:
             _queue(ledger, QUEUED_ID)
             with contextlib.closing(Connection(parse_database_url(url), prepared=False)) as connection:
                 connection.run(_QUEUE_ANEW, {"prediction_id": UUID(QUEUED_ID)})

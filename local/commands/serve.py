@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import socket
 import time
 from collections.abc import Callable, Sequence
@@ -62,6 +63,10 @@ async def _serve(settings: Settings, listener: socket.socket, began: float) -> N
             triggered = [function for function in declared if function.source or function.period]
             dependencies = await prepare(settings, [*functions, *triggered], cleanup, stop, to_stdout)
             port: int = listener.getsockname()[1]
+            if settings.has_own_issuer(os.environ):
+                from local.commands.sign_in import start_sign_in  # with what it needs, which only AUTH=on has to pay
+
+                dependencies = await start_sign_in(settings, port, dependencies, cleanup)
             if settings.batches:
                 tasks, queue_lost = (
                     [await start_batching(listener, settings.ledger_home, dependencies, cleanup, stop)],
@@ -143,7 +148,11 @@ def _start_triggers(
         if pool.function.source is not None
     ]
     lost = mappings[0].lost if mappings else asyncio.Event()
-    schedules = [Schedule(pool, lost, to_stderr) for pool in pools if pool.function.period is not None]
+    schedules = [
+        Schedule(pool, lost if "QUEUE_URL" in pool.function.environment else asyncio.Event(), to_stderr)
+        for pool in pools
+        if pool.function.period is not None
+    ]
     for pool in pools:
         cleanup.callback(pool.stop)
     triggers = [asyncio.create_task(run) for run in [one.run() for one in mappings] + [one.run() for one in schedules]]

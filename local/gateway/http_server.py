@@ -14,6 +14,7 @@ from local.gateway import integration
 from local.gateway.routing import Router
 from local.http import sites
 from local.http.bearer import token_of
+from local.http.body import BodyTooLargeError, ClientGoneError, Receive, read_body
 from local.http.protocol import Protocol
 from local.runtime.invocation import (
     LARGEST_PAYLOAD,
@@ -27,8 +28,8 @@ from local.runtime.invocation import (
 )
 from local.runtime.pool import FunctionPool, Report
 
-Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
+Application = Callable[[dict[str, Any], Receive, Send], Awaitable[None]]
 Authorize = Callable[[str], dict[str, str] | None]
 
 # Seconds that an idle connection stays open: longer than clients keep theirs. If the server closed it first, a client's
@@ -38,14 +39,6 @@ _KEEP_ALIVE = 75
 _WITHOUT_THE_BODY = frozenset(
     (integration.TOKEN_MISSING.status, integration.TOO_LARGE_STATUS, sites.CROSS_SITE, sites.MISDIRECTED)
 )
-
-
-class _BodyTooLargeError(Exception):
-    """A body is larger than API Gateway's limit."""
-
-
-class _ClientGoneError(Exception):
-    """The client closed the connection before its request was complete."""
 
 
 class HttpApi:
@@ -85,7 +78,7 @@ class HttpApi:
         identifiers = new_identifiers()
         try:
             response = await self._respond(cast("integration.HttpScope", scope), receive, identifiers)
-        except _ClientGoneError:
+        except ClientGoneError:
             return
         headers = [*response.headers, (b"apigw-requestid", identifiers.request_id.encode("ascii"))]
         if response.status in _WITHOUT_THE_BODY and _expects_continue(scope):
@@ -113,8 +106,8 @@ class HttpApi:
             if claims is None:
                 return integration.TOKEN_INVALID
         try:
-            body = await _read_body(scope, receive)
-        except _BodyTooLargeError:
+            body = await read_body(scope["headers"], receive, integration.LARGEST_BODY)
+        except BodyTooLargeError:
             return integration.too_large(f"The body is larger than the limit of {integration.LARGEST_BODY} bytes.")
         event = encode(
             integration.make_event(
@@ -159,28 +152,6 @@ class HttpApi:
         return integration.INTERNAL_SERVER_ERROR
 
 
-async def _read_body(scope: integration.HttpScope, receive: Receive) -> bytes:
-    for name, value in scope["headers"]:
-        # uvicorn has checked that it is a number.
-        if name == b"content-length" and int(value) > integration.LARGEST_BODY:
-            raise _BodyTooLargeError
-    message = await receive()
-    body: bytes = message.get("body", b"")
-    if message.get("more_body"):
-        parts, size = [body], len(body)
-        while message.get("more_body"):
-            message = await receive()
-            parts.append(message.get("body", b""))
-            size += len(parts[-1])
-            if size > integration.LARGEST_BODY:
-                # uvicorn reads and drops the rest, so that the client reads the response before the connection closes.
-                raise _BodyTooLargeError
-        body = b"".join(parts)
-    if message["type"] == "http.disconnect":
-        raise _ClientGoneError
-    return body
-
-
 def _expects_continue(scope: dict[str, Any]) -> bool:
     return any(name == b"expect" for name, _ in scope["headers"])
 
@@ -188,7 +159,7 @@ def _expects_continue(scope: dict[str, Any]) -> bool:
 class HttpServer(uvicorn.Server):
     """uvicorn, without its signal handlers, and with a way to close every connection."""
 
-    def __init__(self, application: HttpApi) -> None:
+    def __init__(self, application: Application) -> None:
         logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
         super().__init__(
             uvicorn.Config(

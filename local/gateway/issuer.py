@@ -9,6 +9,7 @@ import os
 import time
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from joserfc import jwt
 from joserfc.errors import JoseError
@@ -22,7 +23,9 @@ ISSUER = "https://issuer.localhost"
 AUDIENCE = "onnx-ledger"
 """The claim `aud` of every token."""
 
-_ALGORITHM = "RS256"
+ALGORITHM = "RS256"
+"""The signature of every token (RFC 7518, section 3.3)."""
+
 _BITS = 2048
 _FILE = "issuer.pem"
 _KEY_SET = "issuer.jwks.json"
@@ -39,7 +42,7 @@ class Issuer:
 
     def __init__(self, key: RSAKey) -> None:
         self._key = key
-        self._header = {"alg": _ALGORITHM, "kid": key.thumbprint()}
+        self._header = {"alg": ALGORITHM, "kid": key.thumbprint()}
         self._first_part = self.token("", 0).partition(".")[0]
         self._rules = jwt.JWTClaimsRegistry(
             iss={"essential": True, "value": ISSUER},
@@ -54,8 +57,32 @@ class Issuer:
         claims = {"iss": ISSUER, "aud": AUDIENCE, "sub": user, "iat": now, "exp": now + seconds, "scope": scope}
         return jwt.encode(self._header, claims, self._key)
 
+    def id_token(self, user: str, seconds: int, client: str, *, session: str, nonce: str | None) -> str:
+        """Return what tells a client who has signed in (OpenID Connect Core 1.0, section 2). The API takes none."""
+        now = int(time.time())
+        claims = {
+            "iss": ISSUER,
+            "aud": client,
+            "sub": user,
+            "name": user,
+            "iat": now,
+            "exp": now + seconds,
+            "sid": session,
+        }
+        return jwt.encode(self._header, claims if nonce is None else {**claims, "nonce": nonce}, self._key)
+
+    def session(self, id_token: str, client: str) -> str | None:
+        """Return the session that an ID token was made in, even if it has expired; None if it is not ours."""
+        claims = self._read(id_token)
+        session = claims.get("sid") if claims is not None and claims.get("aud") == client else None
+        return session if isinstance(session, str) else None
+
+    def key_set(self) -> dict[str, Any]:
+        """Return the public key as a JSON Web Key Set (RFC 7517)."""
+        return {"keys": [self._key.as_dict(private=False, kid=self._key.thumbprint(), use="sig", alg=ALGORITHM)]}
+
     def publish(self, home: Path) -> str:
-        """Write the public key to a home folder as a JSON Web Key Set (RFC 7517), and return the file's URL.
+        """Write the key set to a home folder, and return the file's URL.
 
         Raises
         ------
@@ -63,23 +90,30 @@ class Issuer:
             If the file cannot be written.
         """
         path = home.absolute() / _KEY_SET
-        key = self._key.as_dict(private=False, kid=self._key.thumbprint(), use="sig", alg=_ALGORITHM)
         try:
-            path.write_text(json.dumps({"keys": [key]}), "utf-8")
+            path.write_text(json.dumps(self.key_set()), "utf-8")
         except OSError as error:
             raise CannotServeError(f"{path}: {error.strerror}") from error
         return path.as_uri()
 
     def claims(self, token: str) -> dict[str, str] | None:
         """Return a token's claims, every value as a string. Return None if it is not ours, expired or not yet valid."""
+        claims = self._read(token)
+        if claims is None:
+            return None
+        try:
+            self._rules.validate(claims)
+        except (JoseError, ValueError):
+            return None
+        return {name: value if isinstance(value, str) else json.dumps(value) for name, value in claims.items()}
+
+    def _read(self, token: str) -> dict[str, Any] | None:
         if token.partition(".")[0] != self._first_part:
             return None  # not our header, so not our token; the library never parses a header that we did not write
         try:
-            claims = jwt.decode(token, self._key, algorithms=[_ALGORITHM]).claims
-            self._rules.validate(claims)
+            return jwt.decode(token, self._key, algorithms=[ALGORITHM]).claims
         except (JoseError, ValueError):  # ValueError: what follows the header is not base64
             return None
-        return {name: value if isinstance(value, str) else json.dumps(value) for name, value in claims.items()}
 
 
 def make_issuer(home: Path) -> Issuer:

@@ -6,8 +6,15 @@ import socket
 from local.errors import CannotServeError
 
 
-def listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int, *, variable: str = "PORT") -> socket.socket:
     """Return a listening socket. Clients that connect before the server is ready wait in its backlog.
+
+    Parameters
+    ----------
+    host, port
+        The address.
+    variable
+        The environment variable that the port is from.
 
     Raises
     ------
@@ -30,9 +37,11 @@ def listen(host: str, port: int) -> socket.socket:
         raise CannotServeError(f"HOST={host}: no such address ({error.strerror})") from error
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
-            reason = f"port {port} on {host} is in use: set PORT to another port, or stop the program that uses it"
+            reason = (
+                f"port {port} on {host} is in use: set {variable} to another port, or stop the program that uses it"
+            )
         elif error.errno == errno.EACCES:
-            reason = f"port {port} on {host} needs root: set PORT to 1024 or higher"
+            reason = f"port {port} on {host} needs root: set {variable} to 1024 or higher"
         elif error.errno == errno.EADDRNOTAVAIL:
             reason = f"HOST={host}: this machine does not have that address"
         else:

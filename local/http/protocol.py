@@ -7,7 +7,7 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 
-class _Corked:
+class Corked:
     """A transport that collects writes, and sends them together at the end of the event loop's iteration.
 
     uvicorn writes the head and the body of a response separately: that would be two packets, and wake the client twice.
@@ -19,15 +19,22 @@ class _Corked:
         self._written: list[bytes] = []
 
     def write(self, data: bytes) -> None:
+        """Send bytes, with what is written next."""
         if not self._written:
             self._loop.call_soon(self._flush)
         self._written.append(data)
 
+    def is_empty(self) -> bool:
+        """Tell whether all that was written has been sent."""
+        return not self._written and self._transport.get_write_buffer_size() == 0
+
     def close(self) -> None:
+        """Send all that was written, and close the transport."""
         self._flush()
         self._transport.close()
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - the transport's own attribute
+        """Return an attribute of the transport."""
         return getattr(self._transport, name)
 
     def _flush(self) -> None:
@@ -41,7 +48,8 @@ class Protocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn narrows it too
         """Collect what is written to a new connection."""
-        super().connection_made(cast("asyncio.Transport", _Corked(transport, self.loop)))
+        self.corked = Corked(transport, self.loop)
+        super().connection_made(cast("asyncio.Transport", self.corked))
 
     def data_received(self, data: bytes) -> None:
         """Read what has arrived. A request for an upgrade is answered as if it did not ask for one."""

@@ -58,13 +58,16 @@ class Sites:
         self._allowed = frozenset(name.lower() for name in allowed)
         self._names = LOOPBACK | self._allowed | ({host.lower()} - _WILDCARDS)
         self._any_address = host in _WILDCARDS
+        self._decide = lru_cache(maxsize=128)(self._refusal)  # all requests of a connection send the same
 
     def refusal(self, method: str, headers: Headers) -> Refusal | None:
         """Return why a request is not to be answered; None for every other."""
+        return self._decide(method in _READING, tuple([header for header in headers if header[0] in _READ]))
+
+    def _refusal(self, reads: bool, headers: tuple[tuple[bytes, bytes], ...]) -> Refusal | None:
         values: dict[bytes, list[str]] = {}
         for header, value in headers:
-            if header in _READ:
-                values.setdefault(header, []).append(value.decode("latin-1").strip())
+            values.setdefault(header, []).append(value.decode("latin-1").strip())
         hosts = values.get(b"host", [])
         for host in () if self._any_name else hosts:
             name = _name(f"//{host}")
@@ -75,7 +78,7 @@ class Sites:
                     f"This server is not {host[:100]!r}. Call it localhost or 127.0.0.1, or name the host in "
                     "ALLOWED_HOSTS when you start it.",
                 )
-        if method not in _READING:
+        if not reads:
             origins = values.get(b"origin", [])
             if any(not self._is_own_page(origin, hosts) for origin in origins):
                 return _cross_site(f"{origins[0][:100]!r}")

@@ -33,6 +33,7 @@ from tests.support.sample_events import EVENTS, FUNCTIONS, OTHER_STATUSES, funct
 # What an event asks for that is not there by itself.
 _VARIABLES = {"predict_features": {"MODEL": "model_artifacts/diabetes"}}
 _STATUS = {"predict_async": 202, **OTHER_STATUSES}
+_OF_A_VERSION = ("performance", "drift")  # 404 unless it has predicted here
 _NEW_RECORDS = {"predict": 1, "predict_raw": 1, "predict_data_uri": 1, "predict_features": 1, "predict_many": 2}
 _START_TIMEOUT = 60.0  # seconds
 
@@ -90,13 +91,18 @@ def test_a_sample_event_is_answered_and_stored(home: Path, name: str) -> None:
         assert (record.status, record.label) == ("succeeded", "7")
     elif name == "sweep":
         assert result["sent"] >= 1, "the queue was reached"
+    elif name == "rollup":
+        assert result["left"] is False
     elif name == "migrate":
         assert result is None
         assert "to answer CloudFormation failed" not in done.stderr
     else:
         response = read_result(result)
         method = EVENTS[name]["requestContext"]["http"]["method"]
-        assert response.status == _STATUS.get(name, 201 if method == "POST" else 200), response.body
+        expected = _STATUS.get(name, 201 if method == "POST" else 200)
+        if name in _OF_A_VERSION and _succeeded(home):
+            expected = 200
+        assert response.status == expected, response.body
     if name in _NEW_RECORDS:
         assert _succeeded(home) - before == _NEW_RECORDS[name]
         answer = json.loads(read_result(result).body)

@@ -10,6 +10,7 @@ import pytest
 
 from infra.bill_of_materials import NAME, normalised
 from infra.build import LEFT_OUT, MEGABYTE, MODELS, PACKAGES, PYTHON, function_folder, measure
+from infra.vendor import faults, read
 from tests.support.repository import ROOT
 from tests.support.sample_events import FUNCTIONS
 
@@ -51,7 +52,15 @@ def test_a_package_holds_what_its_requirements_name_and_nothing_else(packages: P
 def test_the_bill_of_materials_names_what_is_in_the_package(packages: Path, logical_id: str) -> None:
     document = json.loads((packages / logical_id / NAME).read_text("utf-8"))
     there = {normalised(path.stem.rpartition("-")[0]) for path in (packages / logical_id).glob("*.dist-info")}
+    for manifest in (packages / logical_id).glob("functions/*/console/vendor/vendor.json"):
+        there |= {package["name"] for package in json.loads(manifest.read_text("utf-8"))}
     assert {normalised(component["name"]) for component in document["components"]} == there
+
+
+def test_describe_ships_what_the_console_loads_with_the_licences(packages: Path) -> None:
+    shipped = packages / "DescribeFunction" / "functions" / "describe" / "console" / "vendor"
+    assert faults(shipped) == []
+    assert len(list(shipped.glob("*.LICENSE"))) == len(read(shipped))
 
 
 @every_function
@@ -76,3 +85,5 @@ def test_what_reads_a_model_ships_every_model_of_the_repository(packages: Path, 
     shipped = {path.parent.name for path in (packages / logical_id).glob("model_artifacts/*/model.onnx")}
     ours = {path.parent.name for path in ROOT.glob("model_artifacts/*/model.onnx")}
     assert shipped == (ours if MODELS in PACKAGES[function_folder(logical_id)].also else set())
+    baselines = {path.parent.name for path in (packages / logical_id).glob("model_artifacts/*/baseline.json")}
+    assert baselines == shipped

@@ -11,7 +11,7 @@ import re
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -52,6 +52,7 @@ MOST: Final = CONNECTIONS[-1]
 PLAIN_CONNECTIONS: Final = (1, 8, 32)
 ROUNDS: Final = int(os.environ.get("BATCHING_ROUNDS", "3"))
 SECONDS: Final = float(os.environ.get("BATCHING_SECONDS", "4"))
+RESTLESS: Final = frozenset({"litserve", "bentoml"})
 FEW: Final = 2_000
 MANY: Final = int(os.environ.get("BATCHING_REQUESTS", "30000"))
 """Requests of `memory` and of `overload`; the full form has 200,000."""
@@ -62,6 +63,12 @@ TABLE: Final = re.compile(r"^`python -m tests\.benchmarks\.batching --write`, on
 
 _WARM_SECONDS: Final = 2.0
 _FIRST_ANSWER: Final = 60.0  # seconds in which a server has to answer for the first time
+_SILENCE: Final = 0.2
+"""Seconds in which a server stores nothing more when it is done."""
+
+_ANSWERS_OF_SILENCE: Final = 4
+"""The same for a slow one, as the time that it takes for so many answers."""
+
 _TOLERANCE: Final = 1e-4
 _ALL_OUTPUTS: Final = """
     SELECT i.content, p.output, count(*) FROM predictions AS p JOIN inputs AS i USING (input_id)
@@ -315,13 +322,23 @@ def _in_turn(
         _load(system, connections, _WARM_SECONDS)
     for number in range(rounds):
         for name, system in systems.items():
-            one = _load(system, connections, seconds)
+            with _restless_suspended(systems, name):
+                one = _load(system, connections, seconds)
             measured[name].append(one)
             progress(
                 f"{connections} connections, round {number + 1} of {rounds}: {name} {one.per_second:,.0f}/s, "
                 f"p50 {one.p50_ms:.1f} ms, p99 {one.p99_ms:.1f} ms"
             )
     return measured
+
+
+@contextlib.contextmanager
+def _restless_suspended(systems: Mapping[str, System], name: str) -> Iterator[None]:
+    """Suspend the other servers that poll: LitServe takes half a core while nobody calls it."""
+    with contextlib.ExitStack() as stack:
+        for other in RESTLESS & (systems.keys() - {name}):
+            stack.enter_context(systems[other].server.suspended())
+        yield
 
 
 def _load(system: System, connections: int, seconds: float) -> Load:
@@ -331,11 +348,20 @@ def _load(system: System, connections: int, seconds: float) -> Load:
     if one.refused or one.cut:
         raise ChildError(f"{address}: {one}")
     if system.database is not None:
-        time.sleep(0.2)  # what was under way when the generator stopped
-        new = system.stored() - before
+        new = _stored_at_rest(system, one) - before
         if not one.stored <= new <= one.stored + connections:
             raise ChildError(f"{address}: {one.stored} were answered, and {new} are stored")
     return one
+
+
+def _stored_at_rest(system: System, load: Load) -> int:
+    """Return how many predictions a system has stored, once it is done with what was under way when the load ended."""
+    silence = max(_SILENCE, _ANSWERS_OF_SILENCE / max(load.per_second, 1))
+    stored, before = system.stored(), -1
+    while stored != before:
+        time.sleep(silence)
+        stored, before = system.stored(), stored
+    return stored
 
 
 def _first_answer(system: System) -> None:

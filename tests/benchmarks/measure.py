@@ -88,6 +88,31 @@ def interleave(seconds: float, *contenders: Callable[[], object], least: int = 3
     return durations
 
 
+def in_turn(seconds: float, *contenders: Callable[[], float], least: int = 30) -> list[list[float]]:
+    """Call the contenders in turn, as `interleave` does, where each says itself how long it took.
+
+    Parameters
+    ----------
+    seconds : float
+        How long to go on.
+    *contenders : Callable
+        The functions to call. Each returns milliseconds.
+    least : int
+        The number of rounds to make even if they take longer than `seconds`.
+
+    Returns
+    -------
+    list of list of float
+        For each contender, what its calls returned.
+    """
+    durations: list[list[float]] = [[] for _ in contenders]
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end or len(durations[0]) < least:
+        for call, own in zip(contenders, durations, strict=True):
+            own.append(call())
+    return durations
+
+
 def medians(durations: Sequence[Sequence[float]]) -> list[float]:
     """Return the median of each contender, rounded to the microsecond."""
     return [round(median(own), 3) for own in durations]

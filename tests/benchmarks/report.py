@@ -1,6 +1,7 @@
 """Show the results as a table, and save them as a file for the pictures."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any, Final
 
@@ -8,6 +9,9 @@ from tests.benchmarks.measure import Row
 
 RESULTS: Final = Path(__file__).parent / "results"
 """The folder with a file of results for each command."""
+
+README: Final = RESULTS.parent / "README.md"
+"""The page with a table for each command."""
 
 
 def print_table(rows: list[Row]) -> None:
@@ -35,6 +39,24 @@ def write_results(name: str, results: dict[str, Any]) -> None:
     """Write results to a file."""
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / f"{name}.json").write_text(json.dumps(results, indent=2) + "\n")
+
+
+def write_table(command: str, machine: str, rows: list[Row]) -> None:
+    """Replace the table of a command in the README.
+
+    Parameters
+    ----------
+    command
+        The command, as the line above its table has it.
+    machine
+        What the figures were measured on.
+    rows
+        The ratios.
+    """
+    text = README.read_text()
+    found = re.search(rf"^`{re.escape(command)}`, on (.*?\n\n(?:\|.*\n)+)", text, re.MULTILINE)
+    assert found is not None, f"the README has no table of {command}"
+    README.write_text(f"{text[: found.start(1)]}{machine}:\n\n{table(rows)}\n{text[found.end(1) :]}")
 
 
 def read_results(name: str) -> dict[str, Any]:

@@ -44,6 +44,18 @@ class Server:
         """Return the resident memory of all its processes, in bytes."""
         return sum(one.memory_info().rss for one in family(self.process.pid))
 
+    @contextlib.contextmanager
+    def suspended(self) -> Iterator[None]:
+        """Stop all its processes meanwhile, so that it takes no processor time from others."""
+        stopped = family(self.process.pid)
+        for one in stopped:
+            one.suspend()
+        try:
+            yield
+        finally:
+            for one in stopped:
+                one.resume()
+
 
 def family(pid: int) -> list[psutil.Process]:
     """Return a process and all that it has started, as far as they still run."""

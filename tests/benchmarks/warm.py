@@ -127,7 +127,7 @@ class Floor:
         import onnxruntime
         from PIL import Image
 
-        from functions.shared.ledger import statements
+        from functions.shared.ledger import page_statements, statements
         from functions.shared.ledger.connection import Connection
         from functions.shared.ledger.database_url import parse_database_url
         from functions.shared.ledger.identifiers import FIRST_ID, LAST_ID, created_at, new_id
@@ -139,10 +139,11 @@ class Floor:
         connection = Connection(parse_database_url(os.environ["DATABASE_URL"]))
         [[model_id]] = connection.run("SELECT model_id FROM models", {})
         files = cycle(images)
-        page, _ = statements.page(frozenset())
+        page, _ = page_statements.page(frozenset())
         ready: dict[str, object] = {"size": 300, "sha256": bytes(32), "contenttype": "image/png"}
         ready |= {"filename": "digit.png", "features": None, "content": images[0], "uri": None, "upload_id": None}
         ready |= {"form": None, "header_length": None, "outputs": None, "declared_contenttype": None}
+        ready |= {"inference_id": None, "measured": "{0.08,0.13,NULL,28,28,300,0.13,0.31}"}
         ready |= {
             "model_id": model_id,
             "duration_ms": 0.2,

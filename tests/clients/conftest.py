@@ -64,6 +64,8 @@ def _python_with(client: str) -> Path:
         if not (python.exists() and stamp.is_file() and stamp.read_text("utf-8") == wanted):
             stamp.unlink(missing_ok=True)
             command = ["sh", "infra/virtualenv.sh", "install", str(environment), sys.executable, str(requirements)]
+            # pip 23, which Python 3.11 brings, holds pandas[parquet] to the version of pandas if that is a constraint.
+            command += ["--constraint", str(requirements)]
             # ASKED makes an environment of another Python anew.
             subprocess.run(command, cwd=ROOT, env={**os.environ, "ASKED": sys.executable}, check=True)
             stamp.write_text(wanted, "utf-8")
@@ -74,7 +76,7 @@ def run(program: Path, *arguments: str, cwd: Path, **environment: str) -> str:
     """Run a client to its end, which must be a good one, and return what it printed. It finds none of our modules."""
     alone = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     done = subprocess.run(
-        [program, *arguments], cwd=cwd, env={**alone, **environment}, capture_output=True, text=True, timeout=300
+        [program, *arguments], cwd=cwd, env={**alone, **environment}, capture_output=True, text=True, timeout=900
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

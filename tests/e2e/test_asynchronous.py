@@ -35,7 +35,7 @@ pytestmark = pytest.mark.server
 
 PREDICTIONS = int(os.environ.get("ASYNC_PREDICTIONS", "300"))
 KILLS = int(os.environ.get("ASYNC_KILLS", "3"))
-PATIENCE = 60 + PREDICTIONS / 20  # seconds
+PATIENCE = 180 + PREDICTIONS / 20  # seconds
 
 
 class Kind(NamedTuple):
@@ -143,7 +143,9 @@ class Progress:
     """How many predictions are in each state, as the database has it."""
 
     def __init__(self, server: LocalServer, kind: Kind) -> None:
-        self._connection = Connection(parse_database_url(function_environment(server, kind)["DATABASE_URL"]))
+        self._connection = Connection(
+            parse_database_url(function_environment(server, kind)["DATABASE_URL"]), longest=60
+        )
 
     def __call__(self) -> Counter[str]:
         rows = self._connection.run("SELECT status, count(*) FROM predictions GROUP BY status", {})
@@ -161,7 +163,7 @@ def killed_in_a_batch(server: LocalServer, kind: Kind, progress: Progress) -> bo
         if progress()["processing"]:
             for process in workers:
                 process.send_signal(signal.SIGKILL)
-            psutil.wait_procs(workers, timeout=5)
+            psutil.wait_procs(workers, timeout=30)
             return progress()["processing"] > 0
     return False
 

@@ -1,10 +1,12 @@
 """The server that batches as its user runs it: several processes on one port, real connections, many at once."""
 
 import io
+import json
 import signal
 import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import combinations
 from typing import Any
 
@@ -19,7 +21,7 @@ from tests.support.repository import DIGIT
 
 pytestmark = pytest.mark.server
 
-PATIENCE = 30.0  # seconds
+PATIENCE = 120.0  # seconds
 CLIENTS = 32
 ROUNDS = 20
 
@@ -137,6 +139,10 @@ def test_a_server_that_is_killed_leaves_no_process_behind(serve: Serve) -> None:
     assert server.wait_until_gone(PATIENCE) == []
 
 
+def metadata(length: int) -> str:
+    return json.dumps({"text": "x" * length})
+
+
 def test_requests_are_framed_as_http_says(serve: Serve) -> None:
     image = DIGIT.read_bytes()
     server = serve(WORKERS="1", MAX_BODY_BYTES="100000").start()
@@ -176,6 +182,36 @@ def test_requests_are_framed_as_http_says(serve: Serve) -> None:
     without_a_body = head(b"HEAD", b"/model") + head(b"GET", b"/model", close)
     # The connection outlives an answer without a body.
     assert exchange(server, without_a_body).count(b"HTTP/1.1 200 ") == 2
+    assert server.stop() == 0
+
+
+def test_an_answer_that_the_connection_does_not_take_at_once_arrives_whole(serve: Serve, images: list[bytes]) -> None:
+    server = serve(WORKERS="1", MAX_BODY_BYTES="1000000").start()
+    files = [("file", ("digit.png", image, "image/png")) for image in images * 20]
+    form = httpx.Request("POST", "http://localhost/predictions", files=files, data={"metadata": metadata(16_000)})
+    large = head(b"POST", b"/predictions", *(b"%b: %b" % pair for pair in form.headers.raw[1:])) + form.read()
+    close = head(
+        b"POST",
+        b"/prediction",
+        b"content-type: image/png",
+        b"content-length: %d" % len(images[0]),
+        b"connection: close",
+    )
+    url = httpx.URL(server.address)
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.settimeout(PATIENCE)
+        connection.connect((url.host, url.port))
+        connection.sendall(large + close + images[0])
+        time.sleep(1)  # the server is stuck in the middle of its first answer
+        received = b"".join(iter(partial(connection.recv, 65536), b""))
+    first, _, rest = received.partition(b"\r\n\r\n")
+    size = int(first.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
+    records = json.loads(rest[:size])["predictions"]
+    assert size > 3_000_000
+    assert [len(record["metadata"]["text"]) for record in records] == [16_000] * 200
+    assert rest[size:].startswith(b"HTTP/1.1 201 ")
+    assert rest[size:].endswith(b"}")
     assert server.stop() == 0
 
 

@@ -29,7 +29,7 @@ def listed(client: httpx.Client) -> list[str]:
 def predict_until_refused(address: str, count: int) -> list[str]:
     """Predict until `count` are answered or the server is gone, and return the ids of those that were answered."""
     answered = []
-    with httpx.Client(base_url=address, timeout=30) as client:
+    with httpx.Client(base_url=address, timeout=60) as client:
         for _ in range(count):
             try:
                 answer = client.post("/prediction", files={"file": ("seven.png", DIGIT.read_bytes(), "image/png")})
@@ -48,7 +48,7 @@ def test_every_prediction_that_was_answered_is_there_after_everything_was_killed
     server.kill_everything()
     server = serve().start()
 
-    with httpx.Client(base_url=server.address, timeout=30) as client:
+    with httpx.Client(base_url=server.address, timeout=60) as client:
         assert listed(client) == answered[::-1]
 
 
@@ -56,14 +56,14 @@ def test_a_kill_in_the_middle_of_the_work_loses_nothing_that_was_answered(serve:
     server = serve().start()
     with ThreadPoolExecutor() as threads:
         clients = [threads.submit(predict_until_refused, server.address, 10_000) for _ in range(4)]
-        with httpx.Client(base_url=server.address, timeout=30) as client:
+        with httpx.Client(base_url=server.address, timeout=60) as client:
             while len(client.get("/predictions?limit=50").json()["predictions"]) < 50:
                 pass
         server.kill_everything()
         answered = [prediction_id for client_ in clients for prediction_id in client_.result()]
     server = serve().start()
 
-    with httpx.Client(base_url=server.address, timeout=30) as client:
+    with httpx.Client(base_url=server.address, timeout=60) as client:
         stored = Counter(listed(client))
     assert len(answered) >= 40
     assert set(answered) <= set(stored)
@@ -74,7 +74,7 @@ def test_a_kill_in_the_middle_of_the_work_loses_nothing_that_was_answered(serve:
 
 def test_a_database_that_is_killed_comes_back_as_503_and_then_as_if_nothing_had_been(serve: Serve) -> None:
     server = serve().start()
-    with httpx.Client(base_url=server.address, timeout=30) as client:
+    with httpx.Client(base_url=server.address, timeout=60) as client:
         before = predict_until_refused(server.address, 3)
         for process in server.processes():
             if process.name().startswith("postgres"):
@@ -88,5 +88,5 @@ def test_a_database_that_is_killed_comes_back_as_503_and_then_as_if_nothing_had_
             assert int(answer.headers["retry-after"]) > 0
     server.clean_up()
     server = serve().start()
-    with httpx.Client(base_url=server.address, timeout=30) as client:
+    with httpx.Client(base_url=server.address, timeout=60) as client:
         assert set(before) <= set(listed(client))

@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import shutil
 from pathlib import Path
 
 import httpx
@@ -40,8 +41,16 @@ def test_the_lines_that_the_server_prints_work_when_pasted(serve: Serve) -> None
             assert json.loads(run(line, server.address))
 
 
+def test_a_baseline_is_made_as_the_readme_says(tmp_path: Path) -> None:
+    _, make_baseline, *_ = commands("Bring your own model")
+    folder = tmp_path / "model_artifacts" / "diabetes"
+    shutil.copytree(ROOT / "model_artifacts" / "diabetes", folder, ignore=shutil.ignore_patterns("baseline.json"))
+    assert "r2" in run(make_baseline, ADDRESS, tmp_path, PYTHONPATH=str(ROOT))
+    assert json.loads((folder / "baseline.json").read_bytes())["count"] == 442
+
+
 def test_a_model_of_ones_own_is_checked_and_served_as_the_readme_says(serve: Serve) -> None:
-    check, make_serve, call = commands("Bring your own model")
+    check, _, make_serve, call = commands("Bring your own model")
     assert "label" in run(check, ADDRESS) or "predicted" in run(check, ADDRESS)
     found = re.fullmatch(r"make serve MODEL=(\S+)", make_serve.strip())
     assert found
@@ -51,6 +60,36 @@ def test_a_model_of_ones_own_is_checked_and_served_as_the_readme_says(serve: Ser
 
     assert record["model"]["name"] == Path(found[1]).name
     assert isinstance(record["predicted_value"], float)
+
+
+@both_servers
+def test_a_prediction_is_judged_as_the_readme_says(serve: Serve) -> None:
+    many, one = commands("Ground truth")
+    server = serve().start()
+
+    predicted, told = run(many, server.address).replace("}{", "}\n{").splitlines()
+    judged, history = run(one, server.address).replace("}{", "}\n{").splitlines()
+
+    assert json.loads(predicted)["inference_id"] == "order-17"
+    assert json.loads(told) == {"ground_truths": 1, "predictions": 1, "changed": 1}
+    assert json.loads(judged)["correct"] is True
+    assert [entry["ground_truth"] for entry in json.loads(history)["history"]] == ["7", "1"]
+    record = httpx.get(f"{server.address}/predictions?correct=true").json()["predictions"][0]
+    assert (record["label"], record["ground_truth"]) == ("7", "7")
+
+
+@both_servers
+def test_the_figures_are_answered_as_the_readme_asks_for_them(serve: Serve) -> None:
+    server = serve().start()
+    httpx.post(f"{server.address}/prediction", files={"file": DIGIT.read_bytes()}, timeout=60)
+
+    statistics, models, performance, drift = [json.loads(run(ask, server.address)) for ask in commands("Figures")]
+
+    assert statistics["total"]["count"] == 1
+    assert [group["version"] for group in statistics["total"]["groups"]] == ["1"]
+    assert [(one["name"], one["count"]) for one in models["models"]] == [("mnist", 1)]
+    assert performance["coverage"] == {"count": 1, "judged": 0, "share": 0.0}
+    assert drift["windows"][-1]["count"] == drift["baseline"]["count"] == 1
 
 
 @both_servers
@@ -70,10 +109,10 @@ def test_the_ledger_answers_the_queries_of_the_readme_whether_the_server_runs_or
     serve: Serve, tmp_path: Path
 ) -> None:
     digits, patients = serve(), serve(MODEL="model_artifacts/diabetes")
-    httpx.post(f"{digits.start().address}/prediction", files={"file": DIGIT.read_bytes()}, timeout=30)
+    httpx.post(f"{digits.start().address}/prediction", files={"file": DIGIT.read_bytes()}, timeout=60)
     digits.stop()
     patient = json.loads((ROOT / "local" / "samples" / "diabetes.json").read_text("utf-8"))
-    httpx.post(f"{patients.start().address}/prediction", json=patient, timeout=30)
+    httpx.post(f"{patients.start().address}/prediction", json=patient, timeout=60)
 
     def ask(command: str) -> str:
         return run(command, patients.address, tmp_path, LEDGER_HOME=str(patients.home))
@@ -100,7 +139,7 @@ def test_the_metrics_are_where_the_readme_says(serve: Serve) -> None:
     assert found
     port = str(free_port())
     server = serve(SERVER="batching", METRICS_PORT=port, WORKERS="1").start()
-    httpx.post(f"{server.address}/prediction", files={"file": DIGIT.read_bytes()}, timeout=30)
+    httpx.post(f"{server.address}/prediction", files={"file": DIGIT.read_bytes()}, timeout=60)
 
     counted = run(ask.replace(found[1], port), server.address)
 
@@ -115,7 +154,7 @@ def test_the_metrics_are_where_the_readme_says(serve: Serve) -> None:
 def test_an_error_of_a_function_is_a_problem_and_one_of_the_gateway_is_a_message(serve: Serve) -> None:
     server = serve().start()
 
-    refused = httpx.post(f"{server.address}/prediction", content=b"", timeout=30)
+    refused = httpx.post(f"{server.address}/prediction", content=b"", timeout=60)
     no_such_route = httpx.get(f"{server.address}/predict")
 
     assert refused.headers["content-type"] == "application/problem+json"

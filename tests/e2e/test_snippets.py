@@ -154,7 +154,7 @@ def test_a_snippet_exports_a_model_that_is_served_and_says_what_the_library_says
 
     assert "One prediction" in run(Path(sys.executable), "-m", "model_artifacts", "check", str(folder / "my_model"))
     server = serve(MODEL=str(folder / "my_model")).start()
-    record = httpx.post(f"{server.address}/prediction", json={"features": features}, timeout=30).json()
+    record = httpx.post(f"{server.address}/prediction", json={"features": features}, timeout=60).json()
     assert record["prediction"] == pytest.approx(said, abs=1e-5)
     assert record["model"]["name"] == "my_model"
 
@@ -166,7 +166,7 @@ def test_an_analysts_library_reads_what_psql_writes(
     snippet = snippet_of(library, "Query the ledger")
     python = interpreter(library.lower(), library.lower(), snippet)
     server = serve().start()
-    httpx.post(f"{server.address}/prediction", files={"file": DIGIT.read_bytes()}, timeout=30).raise_for_status()
+    httpx.post(f"{server.address}/prediction", files={"file": DIGIT.read_bytes()}, timeout=60).raise_for_status()
     [export] = [block for block in blocks("Query the ledger", "sh") if "predictions.csv" in block]
     environment = {**os.environ, "LEDGER_HOME": str(server.home)}
     subprocess.run(export.replace("make", MAKE), shell=True, check=True, cwd=tmp_path, env=environment)

@@ -14,6 +14,7 @@ from functions.shared.inference.model import Model
 from functions.shared.inference.package import FeatureInput, ImageInput, ModelPackage
 from model_artifacts import train_diabetes, train_mnist
 from model_artifacts.__main__ import main
+from model_artifacts.patients import FEATURE_NAMES, read_patients
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = [ROOT / "model_artifacts" / "mnist", ROOT / "model_artifacts" / "diabetes"]
@@ -74,9 +75,9 @@ def test_dark_ink_on_paper_is_the_same_digit_to_the_digit_model() -> None:
 def test_the_regressor_explains_half_of_the_variance_between_patients() -> None:
     package = ModelPackage.load(PACKAGES[1])
     assert isinstance(package.input, FeatureInput)
-    assert package.feature_names == train_diabetes.FEATURE_NAMES
+    assert package.feature_names == FEATURE_NAMES
     model = Model.load(package)
-    measurements, progression = train_diabetes.read_patients()
+    measurements, progression = read_patients()
     predictions = model.predict([model.decode_features(row) for row in measurements.tolist()])
     predicted = np.array([prediction.predicted_value for prediction in predictions], float)
     assert 1 - np.square(progression - predicted).mean() / progression.var() > 0.5

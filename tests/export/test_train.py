@@ -11,8 +11,10 @@ import pytest
 
 from functions.shared.inference.model import Model
 from functions.shared.inference.package import ModelPackage
-from model_artifacts import train_diabetes, train_mnist
+from model_artifacts import train_mnist
 from model_artifacts.__main__ import main
+from model_artifacts.patients import FEATURE_NAMES, read_patients
+from model_artifacts.split import split
 
 # Keras itself converts its variables in a way that NumPy 2 deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
@@ -58,10 +60,10 @@ def test_the_keras_model_that_was_kept_exports_to_the_same_function_again(
 
 
 def test_no_image_is_both_trained_on_and_validated_on() -> None:
-    kept, held_out = train_mnist.split(60_000)
+    kept, held_out = split(60_000, train_mnist.VALIDATION_SHARE)
     assert len(held_out) == 5_000
     np.testing.assert_array_equal(np.sort(np.concatenate([kept, held_out])), np.arange(60_000))
-    assert train_mnist.split(60_000)[1].tobytes() == held_out.tobytes()
+    assert split(60_000, train_mnist.VALIDATION_SHARE)[1].tobytes() == held_out.tobytes()
 
 
 def test_a_folder_without_idx_files_is_one_clear_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -75,8 +77,8 @@ def test_a_folder_without_idx_files_is_one_clear_line(tmp_path: Path, capsys: py
 def test_the_regressor_takes_raw_measurements_and_answers_in_the_data_sets_own_units(tmp_path: Path) -> None:
     assert main(["train", "diabetes", "--output", str(tmp_path), "--epochs", "2"]) == 0
     model = Model.load(ModelPackage.load(tmp_path))
-    measurements, progression = train_diabetes.read_patients()
-    patients = [dict(zip(train_diabetes.FEATURE_NAMES, row.tolist(), strict=True)) for row in measurements[:50]]
+    measurements, progression = read_patients()
+    patients = [dict(zip(FEATURE_NAMES, row.tolist(), strict=True)) for row in measurements[:50]]
     predictions = model.predict([model.decode_features(patient) for patient in patients])
     values = np.array([prediction.predicted_value for prediction in predictions])
     assert progression.min() - 50 < values.min() < values.max() < progression.max() + 50

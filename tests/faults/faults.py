@@ -38,13 +38,21 @@ class Scale:
     ----------
     step : int
         How many bytes are between two cuts.
+    receives : int
+        After how many deliveries a message is given up. In the short form after none, however slow the machine is: what
+        is given up there is lost.
+    slack : float
+        Seconds that a slow machine may add to a time that was promised.
     """
 
     step: int
     every_record: bool
+    receives: int
+    slack: float
 
 
-SHORT, LONG = Scale(step=41, every_record=False), Scale(step=1, every_record=True)
+SHORT = Scale(step=41, every_record=False, receives=1000, slack=60.0)
+LONG = Scale(step=1, every_record=True, receives=10, slack=0.0)
 
 Fault = Callable[[System, Scale], bool | None]
 """Makes a fault and returns when it is over; False if it is not possible here."""
@@ -183,7 +191,7 @@ def dead_letters(system: System, scale: Scale) -> bool | None:
     """Workers are killed until the queue gives messages up: the sweep then says that they have failed."""
     if not scale.every_record:
         return False
-    until = time.monotonic() + 40
+    until = time.monotonic() + 75
     while time.monotonic() < until:
         _kill_one(system.processes(_WORKER))
         time.sleep(0.2)
@@ -295,25 +303,28 @@ def batching_workers_killed(system: System, _: Scale) -> None:
 def overloaded(system: System, _: Scale) -> None:
     """Many more requests come than may wait, while another session holds a lock on the table of predictions."""
     account = _account(system)
-    refused = account.tallies[account.fault].statuses[503]
+    statuses = account.tallies[account.fault].statuses
+    refused = statuses[503]
     crowd = Clients(system.server.address, account, 4 * QUEUED, asynchronous=0.0)
     time.sleep(1)
     with _session(system) as session:
-        for _again in range(2):
+        for again in range(20):
             session.run("BEGIN", {})
             session.run("LOCK TABLE predictions IN ACCESS EXCLUSIVE MODE", {})
             time.sleep(1)
             session.run("COMMIT", {})
             time.sleep(0.5)
+            if again and statuses[503] > refused:  # the crowd of a slow machine takes longer to come together
+                break
     crowd.stop()
-    if account.tallies[account.fault].statuses[503] == refused:
+    if statuses[503] == refused:
         account.wrong(account.fault, "nothing was refused, so the server was not overloaded")
 
 
 def strange_clients(system: System, _: Scale) -> None:
     """Clients stall within a head or a body, or hang up within a body or before the answer."""
     account = _account(system)
-    refused = account.tallies[account.fault].statuses[503]
+    before = account.tallies[account.fault].statuses.copy()
     connections = []
     for number in range(2 * QUEUED):
         sent = Sent(next_key(), number % len(account.pictures), asynchronous=False, fault=account.fault)
@@ -328,11 +339,14 @@ def strange_clients(system: System, _: Scale) -> None:
     time.sleep(_HOLD)  # the others go on meanwhile
     for connection in connections:
         connection.close()
-    if account.tallies[account.fault].statuses[503] > refused:
-        account.wrong(account.fault, "others were refused because of clients that send nothing")
+    # All that stall are more than may wait: if they took the places, nobody else would get one. A slow machine refuses
+    # one now and then, while it has not yet read what those have sent that have hung up.
+    during = account.tallies[account.fault].statuses - before
+    if during[503] > during[201]:
+        account.wrong(account.fault, f"others were refused because of clients that send nothing: {dict(during)}")
 
 
-def batching_stopped(system: System, _: Scale) -> None:
+def batching_stopped(system: System, scale: Scale) -> None:
     """SIGTERM of the batching server, and its start: it answers what it has taken, and takes nothing more."""
     account = _account(system)
     for _again in range(2):
@@ -340,9 +354,9 @@ def batching_stopped(system: System, _: Scale) -> None:
         began = time.monotonic()
         status = system.server.stop(signal.SIGTERM)
         took = time.monotonic() - began
-        if status != 0 or took > STOP_SECONDS + _STOPS_THE_DATABASE:
+        if status != 0 or took > STOP_SECONDS + _STOPS_THE_DATABASE + scale.slack:
             account.wrong(account.fault, f"the exit status is {status} after {took:.1f} s: {system.server.output}")
-        if system.server.processes():
+        if system.server.wait_until_gone(5 + scale.slack):
             account.wrong(account.fault, "a process outlives the server")
         system.server.start()
 

@@ -44,7 +44,7 @@ def jump(monkeypatch: pytest.MonkeyPatch) -> Jump:
 @pytest.fixture
 def ledger(database_url: str, jump: Jump) -> Iterator[Ledger]:
     assert jump is not None
-    opened = Ledger.at(database_url, pool_size=4)
+    opened = Ledger.at(database_url, pool_size=4, longest=60)
     yield opened
     opened.close()
 

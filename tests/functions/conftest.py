@@ -29,8 +29,29 @@ def environment(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[
 OF_BOTH_SERVERS = frozenset(
     f"tests.functions.test_{name}"
     for name in (
-        *("any_model", "bad_input", "clients_as_they_are", "deletion", "health", "idempotency", "infer", "many"),
-        *("object_storage", "openapi", "pages", "predict_store_list_get", "queries", "quotas", "tensors", "uploads"),
+        *(
+            "any_model",
+            "bad_input",
+            "clients_as_they_are",
+            "deletion",
+            "ground_truth",
+            "health",
+            "idempotency",
+            "infer",
+            "inference_id",
+        ),
+        *("list_by_outcome", "many", "object_storage", "openapi", "pages", "predict_store_list_get", "queries"),
+        *(
+            "console",
+            "measured",
+            "quotas",
+            "tensors",
+            "uploads",
+            "drift",
+            "performance",
+            "refused_requests",
+            "statistics",
+        ),
     )
 ) | {"tests.functions.asynchronous.test_respond_async"}
 """The modules whose tests call `api`, and hold for whatever server answers."""

@@ -312,7 +312,10 @@ class TestMany:
     def test_a_users_erasure_leaves_no_trace(self, api: httpx.Client, stack: Stack) -> None:
         contents = [image() for _ in range(6)]
         name = "anna-of-rome"
-        predict(api, contents[0], name)
+        judged = f"/prediction/{predict(api, contents[0], name)['prediction_id']}/ground_truth"
+        for label in ("1", "7"):
+            said = {"label": label, "source": "human", "source_id": name, "comment": f"{name} says so"}
+            assert api.put(judged, json=said).status_code == 200
         predict(api, contents[1], name, **{"idempotency-key": "anna-of-rome's key"})
         predict(api, contents[2], name, prefer="respond-async")
         predict_upload(api, upload(api, contents[3], name), name)
@@ -372,10 +375,12 @@ class TestMany:
             with ThreadPoolExecutor() as threads:
                 work = threads.submit(stack.queue.deliver)
                 stored(*arguments, **options)
-                assert work.result() == []
+                # A worker passes over a row that is locked, and its message comes again.
+                assert work.result() in ([], [queued["prediction_id"]])
 
         environment.setattr(DeletingLedger, "delete", while_a_worker_completes_it)
         assert api.delete(f"/prediction/{queued['prediction_id']}").status_code == 204
+        assert stack.queue.deliver() == []
         sweep()
         assert stack.count("large_outputs") == stack.pending() == 0
         assert stack.inputs.contents() == {}

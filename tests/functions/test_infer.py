@@ -687,6 +687,7 @@ def test_an_input_without_the_axis_of_the_rows_goes_with_each_row(serve: Serve) 
     assert outputs_of(again)["OUTPUT0"] == [(FIRST[1] + SECOND[0]).tolist()]
 
 
+@pytest.mark.usefixtures("within_one_hour")
 def test_a_quota_holds_for_rows_as_for_other_predictions(
     simple: httpx.Client, environment: pytest.MonkeyPatch, query: Query
 ) -> None:

@@ -352,8 +352,28 @@ def test_a_large_input_is_a_redirect_away(
     assert record["input_url"] == f"/prediction/{made}/input"
     assert answer.status_code == 307
     assert answer.headers["cache-control"] == "no-store"
+    assert answer.headers["content-security-policy"] == "default-src 'none'; sandbox"
     assert "X-Amz-Expires=60" in urlsplit(answer.headers["location"]).query
-    assert requests.get(answer.headers["location"], timeout=5).content == large
+    assert requests.get(answer.headers["location"], timeout=30).content == large
+
+
+def test_a_large_input_comes_in_parts_without_a_redirect(
+    api: httpx.Client, bucket: Bucket, aws: pytest.MonkeyPatch, digit: bytes
+) -> None:
+    assert bucket is not None
+    large = digit + bytes(2_000_000)  # what comes after a PNG's end is no part of the picture
+    path = f"/prediction/{predict(api, large).json()['prediction_id']}/input"
+    aws.setattr("functions.get_prediction.stored_input.LARGEST_UNLENT", 999_999)
+    aws.setattr("functions.get_prediction.byte_range.LARGEST_UNLENT", 999_999)
+
+    parts = []
+    for start in range(0, len(large), 999_999):
+        answer = api.get(path, headers={"range": f"bytes={start}-"})
+        assert answer.status_code == 206
+        parts.append(answer.content)
+
+    assert api.get(path).status_code == 307
+    assert b"".join(parts) == large
 
 
 def test_an_input_that_is_lost_is_no_secret_of_the_buckets(api: httpx.Client, bucket: Bucket, digit: bytes) -> None:

@@ -45,6 +45,8 @@ def test_a_form_with_an_image_is_predicted_and_stored(api: httpx.Client, digit: 
         "metadata",
         "status",
         "duration_ms",
+        "decode_ms",
+        "inference_ms",
         "created_at",
     ]
     assert len(record["prediction"]) == 10
@@ -78,8 +80,45 @@ def test_the_input_comes_back_byte_for_byte_with_its_content_type(api: httpx.Cli
 
     assert answer.content == digit
     assert answer.headers["content-type"] == "image/png"
-    assert answer.headers["x-content-type-options"] == "nosniff"
     assert answer.headers["content-disposition"] == "inline; filename*=UTF-8''sieben%20%C3%BC.png"
+
+
+def test_an_input_is_never_a_page_of_this_api(api: httpx.Client, digit: bytes) -> None:
+    path = f"/prediction/{predict(api, digit, 'page.html').json()['prediction_id']}/input"
+    whole = api.get(path)
+
+    answers = [
+        whole,
+        api.get(path, headers={"range": "bytes=0-9"}),
+        api.get(path, headers={"if-none-match": whole.headers["etag"]}),
+    ]
+
+    assert [answer.status_code for answer in answers] == [200, 206, 304]
+    for answer in answers:
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert answer.headers["content-security-policy"] == "default-src 'none'; sandbox"
+
+
+def test_an_input_comes_in_parts(api: httpx.Client, digit: bytes) -> None:
+    path = f"/prediction/{predict(api, digit, 'seven.png').json()['prediction_id']}/input"
+    size = len(digit)
+
+    for asked, start, stop in (
+        ("bytes=0-99", 0, 100),
+        ("bytes=100-", 100, size),
+        ("bytes=-7", size - 7, size),
+        (f"bytes={size - 1}-{size * 2}", size - 1, size),
+    ):
+        answer = api.get(path, headers={"range": asked})
+        assert (answer.status_code, answer.content) == (206, digit[start:stop])
+        assert answer.headers["content-range"] == f"bytes {start}-{stop - 1}/{size}"
+        assert answer.headers["content-type"] == "image/png"
+    for asked in ("bytes=0-1,3-4", "rows=0-1", "bytes=9-3"):
+        answer = api.get(path, headers={"range": asked})
+        assert (answer.status_code, answer.content, answer.headers["accept-ranges"]) == (200, digit, "bytes")
+    beyond = api.get(path, headers={"range": f"bytes={size}-"})
+    assert (beyond.status_code, beyond.headers["content-range"]) == (416, f"bytes */{size}")
+    assert f"This input has {size} bytes" in beyond.json()["detail"]
 
 
 def test_an_image_may_be_the_body_itself(api: httpx.Client, digit: bytes) -> None:

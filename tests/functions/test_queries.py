@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from functions.delete_predictions.query import DeletionQuery
-from functions.list_predictions.handler import PageQuery
+from functions.list_predictions.page_query import PageQuery
 from functions.shared.api.query_fields import QueryFields
 
 
@@ -23,6 +23,13 @@ from functions.shared.api.query_fields import QueryFields
         ("user_id=", "as in user_id=anna"),
         ("label=%E9", "write é as %C3%A9"),
         ("limit=1&limit=2", "send one request for each"),
+        ("inference_id=", "as in inference_id=order-17"),
+        ("has_ground_truth=1", "must be true or false, as in has_ground_truth=true"),
+        ("correct=False", "must be true or false, as in correct=false"),
+        ("ground_truth=%00", "as in ground_truth=7"),
+        ("status=done", "'queued', 'processing', 'succeeded' or 'failed', as in status=failed"),
+        ("order=oldest", "should be 'newest' or 'confidence', as in order=confidence"),
+        ("client_request_id=a", "there is no such parameter: use"),
         ("lable=7", "use limit, cursor, user_id, model, version, label, min_confidence, max_confidence, since, until"),
     ],
 )

@@ -1,9 +1,7 @@
 """Quotas for each user: what is over one is answered 429, in words that say which, and leaves nothing behind."""
 
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
 
 import boto3
 import httpx
@@ -17,14 +15,7 @@ from tests.support.event_transport import EventTransport
 from tests.support.prediction_queue import AWS, Queue
 from tests.support.repository import ROOT
 
-
-@pytest.fixture(autouse=True)
-def within_one_hour() -> None:
-    """Wait for the next hour if this one ends soon: its count would begin anew in the middle of a test."""
-    now = datetime.now(UTC)
-    left = 3600 - (now.minute * 60 + now.second)
-    if left < 20:
-        time.sleep(left + 1)
+pytestmark = pytest.mark.usefixtures("within_one_hour")
 
 
 @pytest.fixture

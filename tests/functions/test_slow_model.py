@@ -23,6 +23,8 @@ from tests.support.event_transport import Context
 from tests.support.graphs import looping, package
 from tests.support.prediction_queue import AWS, Queue, work
 
+pytestmark = pytest.mark.slow  # the tests wait for runs to be ended
+
 HOURS = [1_000_000]
 SECONDS = 1.0
 

@@ -18,7 +18,18 @@ def modules_loaded_by(handler: str) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "function", ["list_predictions", "get_prediction", "delete_predictions", "upload", "sweep", "describe"]
+    "function",
+    [
+        "list_predictions",
+        "get_prediction",
+        "delete_predictions",
+        "ground_truth",
+        "statistics",
+        "upload",
+        "sweep",
+        "rollup",
+        "describe",
+    ],
 )
 def test_a_function_that_only_reads_loads_no_inference_runtime_and_no_sdk(function: str) -> None:
     assert modules_loaded_by(f"functions.{function}.handler") & HEAVY == set()
@@ -29,6 +40,6 @@ def test_a_function_that_predicts_loads_the_inference_runtime_and_nothing_heavie
     assert modules_loaded_by(f"functions.{function}.handler") & HEAVY == {"onnxruntime", "numpy", "PIL"}
 
 
-@pytest.mark.parametrize("function", ["worker", "sweep"])
+@pytest.mark.parametrize("function", ["worker", "sweep", "rollup"])
 def test_a_function_that_no_request_calls_loads_no_http(function: str) -> None:
     assert modules_loaded_by(f"functions.{function}.handler") & {"fastapi", "starlette", "mangum"} == set()

@@ -59,9 +59,9 @@ class Served:
         tensor: dict[str, Any] = described | {"shape": shape, "data": [0.5] * math.prod(shape)}
         return tensor
 
-    def predicted(self) -> str:
-        """Make a prediction, and return its id."""
-        made: str = self.api.post("/prediction", json=self.input).raise_for_status().json()["prediction_id"]
+    def predicted(self, **members: str) -> str:
+        """Make a prediction, with other members of its request, and return its id."""
+        made: str = self.api.post("/prediction", json=self.input | members).raise_for_status().json()["prediction_id"]
         return made
 
     def cursor(self) -> str:

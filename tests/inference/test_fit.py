@@ -310,7 +310,14 @@ def test_a_model_of_open_size_gets_a_letterbox_of_the_size_that_is_said(
 
 
 @pytest.mark.parametrize("stride", [8, 16, SIDE, 64])
-@pytest.mark.parametrize("shape", [*SHAPES, (480, 640), (500, 333), (64, 63), (1, 400), (400, 1)], ids=str)
+@pytest.mark.parametrize(
+    "shape",
+    [
+        *(*SHAPES, (64, 63), (1, 400), (400, 1)),
+        *(pytest.param(shape, marks=pytest.mark.slow) for shape in ((480, 640), (500, 333))),
+    ],
+    ids=str,
+)
 def test_a_letterbox_with_a_stride_is_as_small_as_ultralytics_makes_it(
     load: Load, shape: tuple[int, int], stride: int
 ) -> None:

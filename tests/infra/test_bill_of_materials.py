@@ -2,6 +2,7 @@
 
 import json
 import re
+from base64 import b64encode
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 
 from infra.bill_of_materials import NAME, bill_of_materials, normalised, write_bill_of_materials
-from infra.build import PACKAGES, project_version
+from infra.build import PACKAGES, copy_code, project_version
 from tests.support.repository import ROOT
 
 
@@ -61,3 +62,36 @@ def test_what_was_taken_out_of_a_package_is_not_in_its_document(tmp_path: Path) 
 
     names = {component["name"] for component in json.loads((tmp_path / NAME).read_text("utf-8"))["components"]}
     assert {normalised(name) for name in names} == {"onnxruntime", "python-multipart"}
+
+
+def test_it_names_what_the_console_loads_of_others_with_licence_and_hash(tmp_path: Path) -> None:
+    copy_code("describe", tmp_path)
+
+    write_bill_of_materials("describe", project_version(), requirements("describe"), tmp_path)
+
+    text = (tmp_path / NAME).read_text("utf-8")
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None
+    components = {component["name"]: component for component in json.loads(text)["components"]}
+    vendored = json.loads((ROOT / "functions/describe/console/vendor/vendor.json").read_text("utf-8"))
+    assert {"preact", "htm", "uplot", "oidc-client-ts"} <= components.keys()
+    for package in vendored:
+        component = components[package["name"]]
+        assert component["purl"] == f"pkg:npm/{package['name']}@{package['version']}"
+        assert [entry["license"]["id"] for entry in component["licenses"]] == [package["license"]]
+        (entry,) = component["hashes"]
+        assert (entry["alg"], b64encode(bytes.fromhex(entry["content"])).decode()) == (
+            "SHA-512",
+            package["integrity"].removeprefix("sha512-"),
+        )
+
+
+def test_another_version_of_what_the_console_loads_gives_another_document() -> None:
+    package = {"name": "preact", "version": "1.0.0", "license": "MIT", "integrity": "sha512-AAAA", "files": []}
+    newer = json.dumps([package | {"version": "1.0.1"}])
+
+    of_one, of_the_other = (
+        json.loads(bill_of_materials("describe", "1.2.3", "", set(), vendored))
+        for vendored in (json.dumps([package]), newer)
+    )
+
+    assert of_one["serialNumber"] != of_the_other["serialNumber"]

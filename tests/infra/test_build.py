@@ -97,12 +97,10 @@ def test_a_package_gets_its_own_function_and_what_all_share(tmp_path: Path) -> N
     assert not [name for name in there if name.endswith("requirements.txt") or name == "model_artifacts/export.py"]
 
 
-def test_what_says_how_a_models_images_are_preprocessed_goes_where_the_model_goes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_lies_beside_a_model_goes_where_the_model_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "repository" / "model_artifacts" / "photos"
     folder.mkdir(parents=True)
-    names = {"model.onnx", "model.json", "preprocessor_config.json"}
+    names = {"model.onnx", "model.json", "preprocessor_config.json", "baseline.json"}
     for name in {*names, "README.md"}:
         (folder / name).write_text("")
     monkeypatch.setattr("infra.build.ROOT", tmp_path / "repository")

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from importlib import import_module
 from typing import Any
 from uuid import UUID
@@ -14,11 +15,15 @@ from moto import mock_aws
 
 from functions.migrate import function_users
 from functions.migrate.function_users import FUNCTION_USERS, make_function_users
+from functions.rollup.handler import handler as roll_up
 from functions.shared.ledger.connection import Connection
 from functions.shared.ledger.database_url import parse_database_url
+from functions.shared.ledger.deletions import DeletingLedger
 from functions.shared.ledger.errors import LedgerError
+from functions.shared.ledger.identifiers import first_id_at
 from functions.shared.ledger.ledger import Ledger
 from functions.shared.ledger.records import NewInput, QueuedPrediction
+from functions.shared.ledger.rollups import MEASURES, SummaryLedger
 from functions.sweep.handler import handler as sweep
 from infra import migrations
 from tests.infra.test_template import USERS
@@ -26,6 +31,7 @@ from tests.support.buckets import make_bucket, put
 from tests.support.database import in_database, run
 from tests.support.event_transport import Context, EventTransport, forget_environment
 from tests.support.prediction_queue import AWS, Queue, predict
+from tests.support.predictions import MODEL, prediction
 from tests.support.repository import DIGIT, ROOT
 
 MODULES = {
@@ -35,9 +41,12 @@ MODULES = {
     "UploadFunction": "upload",
     "ListPredictionsFunction": "list_predictions",
     "GetPredictionFunction": "get_prediction",
+    "StatisticsFunction": "statistics",
     "DescribeFunction": "describe",
     "SweepFunction": "sweep",
     "DeletePredictionsFunction": "delete_predictions",
+    "GroundTruthFunction": "ground_truth",
+    "RollupFunction": "rollup",
 }
 
 # A relation that is missing here has been given to nobody. Grant it in functions/migrate/function_users.py to whom it
@@ -48,19 +57,31 @@ RIGHTS: dict[str, dict[str, set[str]]] = {
     "schedule": {},
     "models": {
         "ledger_reader": {"SELECT"},
+        "ledger_roller": {"SELECT"},
         "ledger_writer": {"SELECT", "INSERT", "UPDATE"},
         "ledger_eraser": {"SELECT"},
+        "ledger_judge": {"SELECT"},
     },
     "inputs": {
         "ledger_reader": {"SELECT"},
+        "ledger_roller": {"SELECT"},
         "ledger_writer": {"SELECT", "INSERT"},
         "ledger_eraser": {"SELECT", "DELETE"},
     },
     "predictions": {
         "ledger_reader": {"SELECT"},
+        "ledger_roller": {"SELECT"},
         "ledger_writer": {"SELECT", "INSERT", "UPDATE"},
         "ledger_eraser": {"SELECT", "UPDATE", "DELETE"},
+        "ledger_judge": {"SELECT", "UPDATE"},
     },
+    "judged_predictions": {
+        "ledger_reader": {"SELECT"},
+        "ledger_writer": {"SELECT", "INSERT", "UPDATE"},
+        "ledger_eraser": {"SELECT", "DELETE"},
+        "ledger_judge": {"SELECT", "INSERT", "UPDATE", "DELETE"},
+    },
+    "ground_truths": {"ledger_eraser": {"SELECT", "UPDATE"}, "ledger_judge": {"SELECT", "INSERT"}},
     "large_outputs": {
         "ledger_reader": {"SELECT"},
         "ledger_writer": {"SELECT", "INSERT"},
@@ -75,9 +96,19 @@ RIGHTS: dict[str, dict[str, set[str]]] = {
         "ledger_writer": {"SELECT"},
         "ledger_eraser": {"SELECT", "UPDATE", "DELETE"},
     },
+    "rollups": {"ledger_reader": {"SELECT"}, "ledger_roller": {"SELECT", "INSERT", "UPDATE", "DELETE"}},
+    "rolled_until": {"ledger_reader": {"SELECT"}, "ledger_roller": {"SELECT", "INSERT", "UPDATE"}},
+    "stale_hours": {"ledger_reader": {"SELECT"}, "ledger_roller": {"SELECT", "DELETE"}},
     "deletions": {"ledger_eraser": {"SELECT", "INSERT", "UPDATE"}},
     "deleted_inputs": {"ledger_eraser": {"SELECT", "INSERT", "UPDATE", "DELETE"}},
     "deleted_objects": {"ledger_eraser": {"SELECT", "INSERT", "UPDATE", "DELETE"}},
+    "refused_requests": {
+        "ledger_reader": {"SELECT", "INSERT", "UPDATE"},
+        "ledger_uploader": {"SELECT", "INSERT", "UPDATE"},
+        "ledger_writer": {"SELECT", "INSERT", "UPDATE"},
+        "ledger_eraser": {"SELECT", "INSERT", "UPDATE"},
+        "ledger_judge": {"SELECT", "INSERT", "UPDATE"},
+    },
     "quota_usage": {
         "ledger_uploader": {"SELECT", "INSERT", "UPDATE"},
         "ledger_writer": {"SELECT", "INSERT", "UPDATE"},
@@ -109,7 +140,7 @@ def test_two_deployments_at_once_make_them_one_after_the_other(owner_url: str) -
         with pytest.raises(TimeoutError):
             made.result(0.5)
         blocker.close()
-        made.result(5)
+        made.result(30)
 
 
 @pytest.mark.parametrize("user", FUNCTION_USERS)
@@ -166,6 +197,8 @@ SCHEMA_CHANGES = [
 
 REFUSED = {
     "ledger_reader": [
+        "DELETE FROM refused_requests",
+        "UPDATE refused_requests SET route = ''",
         "INSERT INTO inputs (input_id) VALUES ('019a0000-0000-7000-8000-000000000000')",
         "UPDATE predictions SET label = 'x'",
         "DELETE FROM predictions",
@@ -206,6 +239,31 @@ REFUSED = {
         "DELETE FROM models",
         "DELETE FROM deletions",
         "UPDATE idempotency_keys SET prediction_ids = '{}'",
+        "DELETE FROM ground_truths",
+        "UPDATE ground_truths SET value = NULL",
+        "UPDATE predictions SET ground_truth = NULL",
+    ],
+    "ledger_judge": [
+        "DELETE FROM ground_truths",
+        "UPDATE ground_truths SET value = NULL",
+        "DELETE FROM predictions",
+        "UPDATE predictions SET label = 'x'",
+        "INSERT INTO predictions (prediction_id) VALUES ('019a0000-0000-7000-8000-000000000000')",
+        "SELECT * FROM inputs",
+        "SELECT * FROM idempotency_keys",
+        "SELECT * FROM quota_usage",
+        "UPDATE models SET name = 'x'",
+    ],
+    "ledger_roller": [
+        "SELECT * FROM refused_requests",
+        "INSERT INTO stale_hours (starts_at) VALUES (now())",
+        "DELETE FROM rolled_until",
+        "DELETE FROM predictions",
+        "UPDATE predictions SET label = 'x'",
+        "SELECT content FROM inputs",
+        "SELECT * FROM idempotency_keys",
+        "SELECT withdraw_queued('019a0000-0000-7000-8000-000000000000')",
+        "SELECT more_unfinished_than('anna', 1)",
     ],
 }
 
@@ -263,6 +321,21 @@ def test_each_function_does_its_work_as_its_user(stack: tuple[httpx.Client, Queu
     for query in ("", "?user_id=anna", "?label=7", "?model=mnist", "?model=mnist&label=7&min_confidence=0.1"):
         assert api.get(f"/predictions{query}").status_code == 200
     assert len(api.get("/predictions").json()["predictions"]) == 5
+    for label in ("1", "7"):
+        assert api.put(f"{path}/ground_truth", json={"label": label}).status_code == 200
+    assert api.get(f"{path}/ground_truth").json()["correct"] is True
+    assert api.delete(f"{path}/ground_truth").status_code == 204
+    truths = {"items": [{"prediction_id": later.json()["prediction_id"], "label": "7"}]}
+    assert api.post("/ground_truth", json=truths).json()["changed"] == 1
+    version = "/models/mnist/versions/1"
+    for figures in (
+        "/statistics",
+        "/models",
+        f"{version}/performance",
+        f"{version}/drift",
+        f"{version}/drift?baseline=first",
+    ):
+        assert api.get(figures).status_code == 200
     assert api.delete(path).status_code == 204
     deletion = api.delete("/predictions?user_id=anonymous")
     assert deletion.status_code == 202  # the upload's URL can still be used
@@ -273,12 +346,30 @@ def test_each_function_does_its_work_as_its_user(stack: tuple[httpx.Client, Queu
     assert api.get("/model").json()["provider"] == "CPUExecutionProvider"
 
 
+def test_the_rollup_does_its_work_as_its_user(stack: tuple[httpx.Client, Queue, As]) -> None:
+    _, _, as_user = stack
+    writer = Ledger.at(as_user("ledger_writer"))
+    old = prediction(prediction_id=first_id_at(datetime.now(UTC) - timedelta(days=2)))
+    writer.store(MODEL, [old])  # late, so that it also makes a mark
+    assert roll_up({}, Context()) == {"hours": 1, "left": False}
+    run(as_user("ledger_owner"), "UPDATE predictions SET label = '8'")
+    assert roll_up({}, Context()) == {"hours": 1, "left": False}
+    eraser = DeletingLedger.at(as_user("ledger_eraser"))
+    eraser.delete(old.prediction_id)
+    assert run(as_user("ledger_reader"), "SELECT count(*) FROM rollups") == [[0]]
+    reader = SummaryLedger.at(as_user("ledger_reader"))
+    since = datetime.now(UTC) - timedelta(days=3)
+    assert reader.summary(since=since, until=datetime.now(UTC), measures=MEASURES) == []
+    for ledger in (writer, eraser, reader):
+        ledger.close()
+
+
 def test_the_sweep_does_its_work_as_its_user(stack: tuple[httpx.Client, Queue, As]) -> None:
     api, queue, as_user = stack
     ledger = Ledger.at(as_user("ledger_owner"))
     stuck = [QueuedPrediction(NewInput(DIGIT.read_bytes(), "image/png"), "anna") for _ in range(2)]
-    for prediction in stuck:
-        ledger.enqueue(prediction)
+    for one in stuck:
+        ledger.enqueue(one)
     ledger.claim([stuck[0].prediction_id], lease_seconds=1)
     ledger.close()
     run(as_user("ledger_owner"), "UPDATE predictions SET status_since = now() - interval '1 hour'")
@@ -287,7 +378,7 @@ def test_the_sweep_does_its_work_as_its_user(stack: tuple[httpx.Client, Queue, A
     assert sweep(scheduled, Context()) == {"sent": 1, "failed": 1, "deleted": 0, "expired": 0}
 
     assert queue.deliver() == []
-    statuses = [api.get(f"/prediction/{prediction.prediction_id}").json()["status"] for prediction in stuck]
+    statuses = [api.get(f"/prediction/{one.prediction_id}").json()["status"] for one in stuck]
     assert statuses == ["failed", "succeeded"]
 
 
@@ -302,6 +393,33 @@ def test_what_cannot_be_queued_is_withdrawn_without_the_right_to_delete(
 
     counts = "SELECT (SELECT count(*) FROM predictions) + (SELECT count(*) FROM inputs)"
     assert run(as_user("ledger_owner"), f"{counts} + (SELECT count(*) FROM idempotency_keys)") == [[0]]
+
+
+def test_each_function_counts_what_it_refuses_as_its_user(stack: tuple[httpx.Client, Queue, As]) -> None:
+    api, _, as_user = stack
+    test_each_function_does_its_work_as_its_user(stack)  # each has a connection now
+
+    refused = [
+        api.post("/prediction", content=b"", headers={"Content-Type": "image/png"}),
+        api.get("/predictions?limit=0"),
+        api.get("/prediction/none"),
+        api.delete("/prediction/none"),
+        api.put("/prediction/none/ground_truth", json={"label": "7"}),
+        api.post("/upload", content=b""),
+        api.get("/statistics?interval=month"),
+    ]
+
+    assert all(400 <= answer.status_code < 500 for answer in refused)
+    routes = run(as_user("ledger_owner"), "SELECT DISTINCT route FROM refused_requests ORDER BY route")
+    assert [route for (route,) in routes] == [
+        "DELETE /prediction/{prediction_id}",
+        "GET /prediction/{prediction_id}",
+        "GET /predictions",
+        "GET /statistics",
+        "POST /prediction",
+        "POST /upload",
+        "PUT /prediction/{prediction_id}/ground_truth",
+    ]
 
 
 def test_what_a_worker_has_taken_is_not_withdrawn(as_user: As) -> None:

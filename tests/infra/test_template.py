@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from functions.migrate.function_users import FUNCTION_USERS
+from functions.rollup.metrics import DIMENSIONS
 from functions.shared.api.scopes import RESOURCE_SERVER, Scope
 from functions.shared.prediction.deletion import LONGEST_WITHOUT_A_ROW
 from functions.shared.settings import (
@@ -20,13 +21,14 @@ from functions.shared.settings import (
     InferSettings,
     LedgerSettings,
     PredictSettings,
+    RollupSettings,
     SweepSettings,
     UploadSettings,
     WorkerSettings,
 )
 from local.gateway.routing import Router
 from local.template import Route
-from tests.support.stack import ROOT, Stack, read, translated
+from tests.support.stack import REGION, ROOT, SHAPES, Stack, read, translated
 
 pytestmark = pytest.mark.slow
 
@@ -34,7 +36,7 @@ SECRET = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:ledger-a1b2c3"
 
 WAYS = {
     "aurora": {},
-    "aurora-behind-a-proxy": {"DatabaseProxy": "true"},
+    "aurora-behind-a-proxy": {"DatabaseProxy": "true", "SignInAddresses": "https://ledger.example.org"},
     "a-database-of-ones-own": {"DatabaseSecretArn": SECRET},
     "a-database-in-a-network-of-ones-own": {
         "DatabaseSecretArn": SECRET,
@@ -45,6 +47,9 @@ WAYS = {
         "Model": "s3://models/iris/3",
         "Issuer": "https://login.example.org/",
         "Audience": "ledger,console",
+        "SignInClientId": "console",
+        "SignInScope": "openid offline_access",
+        "SignInOrigins": "https://tokens.example.org,https://keys.example.org",
         "CorsOrigins": "https://console.example.org,https://example.org",
         "Architecture": "arm64",
         "SnapStart": "None",
@@ -58,6 +63,9 @@ WAYS = {
         "QuotaStoredMegabytes": "500",
         "QuotaQueuedPredictions": "100",
         "QuotaOpenUploads": "10",
+        "AccuracyAlarm": "0.95",
+        "FailureShareAlarm": "0.01",
+        "DriftAlarm": "2",
     },
 }
 
@@ -69,13 +77,20 @@ API: dict[str, type[FunctionSettings]] = {
     "DescribeFunction": DescribeSettings,
     "UploadFunction": UploadSettings,
     "DeletePredictionsFunction": DeleteSettings,
+    "GroundTruthFunction": FunctionSettings,
+    "StatisticsFunction": FunctionSettings,
 }
 """What each function of the API reads."""
 
 ASYNCHRONOUS: dict[str, type[LedgerSettings]] = {"WorkerFunction": WorkerSettings}
 """What the function reads that is there only for asynchronous predictions."""
 
-SETTINGS: dict[str, type[LedgerSettings]] = {**API, **ASYNCHRONOUS, "SweepFunction": SweepSettings}
+SETTINGS: dict[str, type[LedgerSettings]] = {
+    **API,
+    **ASYNCHRONOUS,
+    "SweepFunction": SweepSettings,
+    "RollupFunction": RollupSettings,
+}
 
 USERS = {
     "PredictFunction": "ledger_writer",
@@ -84,9 +99,12 @@ USERS = {
     "UploadFunction": "ledger_uploader",
     "ListPredictionsFunction": "ledger_reader",
     "GetPredictionFunction": "ledger_reader",
+    "StatisticsFunction": "ledger_reader",
     "DescribeFunction": "ledger_reader",
     "SweepFunction": "ledger_eraser",
+    "RollupFunction": "ledger_roller",
     "DeletePredictionsFunction": "ledger_eraser",
+    "GroundTruthFunction": "ledger_judge",
 }
 """As whom each function logs in to the ledger."""
 
@@ -118,6 +136,14 @@ WITH_A_TOKEN = with_head(
         "DELETE /prediction/{prediction_id}": "DeletePredictionsFunction",
         "DELETE /predictions": "DeletePredictionsFunction",
         "GET /deletion/{deletion_id}": "DeletePredictionsFunction",
+        "PUT /prediction/{prediction_id}/ground_truth": "GroundTruthFunction",
+        "GET /prediction/{prediction_id}/ground_truth": "GroundTruthFunction",
+        "DELETE /prediction/{prediction_id}/ground_truth": "GroundTruthFunction",
+        "POST /ground_truth": "GroundTruthFunction",
+        "GET /statistics": "StatisticsFunction",
+        "GET /models": "StatisticsFunction",
+        "GET /models/{name}/versions/{version}/performance": "StatisticsFunction",
+        "GET /models/{name}/versions/{version}/drift": "StatisticsFunction",
     }
 )
 
@@ -128,6 +154,9 @@ WITHOUT_A_TOKEN = with_head(
         "GET /openapi.json": "DescribeFunction",
         "GET /docs": "DescribeFunction",
         "GET /docs/{asset}": "DescribeFunction",
+        "GET /console": "DescribeFunction",
+        "GET /console/{view+}": "DescribeFunction",
+        "GET /assets/{name+}": "DescribeFunction",
         "GET /v2": "DescribeFunction",
         "GET /v2/health/{rest+}": "DescribeFunction",
     }
@@ -142,10 +171,18 @@ WRONG_METHODS = {
     "ANY /prediction/{prediction_id}/input": "GetPredictionFunction",
     "ANY /prediction/{prediction_id}/output/{name+}": "GetPredictionFunction",
     "ANY /deletion/{deletion_id}": "DeletePredictionsFunction",
+    "ANY /prediction/{prediction_id}/ground_truth": "GroundTruthFunction",
+    "ANY /ground_truth": "GroundTruthFunction",
+    "ANY /statistics": "StatisticsFunction",
+    "ANY /models": "StatisticsFunction",
+    "ANY /models/{name}/versions/{version}/performance": "StatisticsFunction",
+    "ANY /models/{name}/versions/{version}/drift": "StatisticsFunction",
     "ANY /model": "DescribeFunction",
     "ANY /health": "DescribeFunction",
     "ANY /openapi.json": "DescribeFunction",
     "ANY /docs": "DescribeFunction",
+    "ANY /console": "DescribeFunction",
+    "ANY /console/{view+}": "DescribeFunction",
     "ANY /v2": "DescribeFunction",
     "ANY /v2/{rest+}": "DescribeFunction",
     "ANY /v1/{rest+}": "DescribeFunction",
@@ -284,7 +321,7 @@ class TestRoutes:
 
     def test_tokens_come_from_the_user_pool(self, aurora: Stack) -> None:
         assert self.authorizer(aurora)["jwtConfiguration"] == {
-            "issuer": "<UserPool.ProviderURL>",
+            "issuer": SHAPES["ProviderURL"],
             "audience": ["<UserPoolClient>"],
         }
         pool = aurora.nested["AuthStack"].resources["UserPool"]["Properties"]
@@ -314,6 +351,54 @@ class TestRoutes:
         assert audience == ["<UserPoolClient>", "<OperatorAppClient>"]
         assert "AllowedOAuthScopes" not in pool.resources["UserPoolClient"]["Properties"]
 
+    def test_nobody_signs_in_on_the_console_before_its_address_is_known(self, aurora: Stack) -> None:
+        assert not any(name.startswith("SIGN_IN_") for name in environment(aurora, "DescribeFunction"))
+        assert DescribeSettings.from_environment(environment(aurora, "DescribeFunction")).sign_in is None
+        assert aurora.nested["AuthStack"].of_type("AWS::Cognito::UserPoolDomain") == {}
+
+    def test_the_console_signs_users_in_at_the_user_pool_and_comes_back_to_its_addresses(self) -> None:
+        addresses = ("https://a1b2c3.execute-api.eu-central-1.amazonaws.com", "https://ledger.example.org")
+        stack = Stack.deployed(SignInAddresses=",".join(addresses))
+        pool = stack.nested["AuthStack"]
+        client = pool.resources["ConsoleAppClient"]["Properties"]
+        assert client["CallbackURLs"] == [f"{address}/console/signed-in" for address in addresses]
+        assert client["LogoutURLs"] == [f"{address}/console/signed-out" for address in addresses]
+        # A page can keep no secret, and a scope of its client would be every user's.
+        assert (client["AllowedOAuthFlows"], client["GenerateSecret"]) == (["code"], False)
+        assert client["AllowedOAuthScopes"] == ["openid", "email"]
+        assert self.authorizer(stack)["jwtConfiguration"]["audience"] == ["<UserPoolClient>", "<ConsoleAppClient>"]
+        [domain] = pool.of_type("AWS::Cognito::UserPoolDomain").values()
+        settings = DescribeSettings.from_environment(environment(stack, "DescribeFunction"))
+        assert settings.sign_in == {
+            "authority": SHAPES["ProviderURL"],
+            "client_id": "<ConsoleAppClient>",
+            "scope": " ".join(client["AllowedOAuthScopes"]),
+        }
+        assert settings.sign_in_connections == (
+            f"https://cognito-idp.{REGION}.amazonaws.com",
+            f"https://{domain['Domain']}.auth.{REGION}.amazoncognito.com",
+        )
+        assert stack.outputs["SignInClientId"] == "<ConsoleAppClient>"
+
+    def test_the_console_signs_users_in_at_ones_own_issuer_where_there_is_one(self) -> None:
+        settings = DescribeSettings.from_environment(
+            environment(deployed("everything-else-different"), "DescribeFunction")
+        )
+        assert settings.sign_in == {
+            "authority": "https://login.example.org/",
+            "client_id": "console",
+            "scope": "openid offline_access",
+        }
+        origins = ("https://login.example.org", "https://tokens.example.org", "https://keys.example.org")
+        assert settings.sign_in_connections == origins
+        stack = Stack.deployed(Issuer="https://login.example.org/", Audience="ledger", SignInAddresses="https://x.org")
+        assert not any(name.startswith("SIGN_IN_") for name in environment(stack, "DescribeFunction"))
+
+    def test_the_api_needs_nothing_that_needs_its_address(self) -> None:
+        stack = Stack.deployed(SignInAddresses="https://ledger.example.org")
+        assert "AuthStack" in stack.needs("HttpApi")
+        assert "HttpApi" not in stack.needs("AuthStack")
+
     @staticmethod
     def authorizer(stack: Stack) -> dict[str, Any]:
         body = stack.resources["HttpApi"]["Properties"]["Body"]
@@ -330,7 +415,7 @@ class TestRoutes:
             "x-amazon-apigateway-cors"
         ]
         assert cors["allowOrigins"] == ["https://console.example.org", "https://example.org"]
-        assert cors["allowMethods"] == ["DELETE", "GET", "HEAD", "POST"]
+        assert cors["allowMethods"] == ["DELETE", "GET", "HEAD", "POST", "PUT"]
         assert "allowCredentials" not in cors
 
     def test_requests_are_limited_and_logged(self, aurora: Stack) -> None:
@@ -510,6 +595,49 @@ class TestVersions:
         told = deployed("everything-else-different").of_type("AWS::CloudWatch::Alarm").values()
         assert all(alarm["AlarmActions"] == [WAYS["everything-else-different"]["AlarmTopicArn"]] for alarm in told)
 
+    def test_a_model_raises_no_alarm_unless_a_threshold_is_given(self, aurora: Stack) -> None:
+        about_models = {"LowAccuracy", "ManyFailures", "Drift"}
+        assert not about_models & aurora.resources.keys()
+        stack = deployed("everything-else-different")
+        assert {
+            name: (alarm["MetricName"], alarm["Statistic"], alarm["ComparisonOperator"], alarm["Threshold"])
+            for name in about_models
+            for alarm in [stack.resources[name]["Properties"]]
+        } == {
+            "LowAccuracy": ("accuracy", "Minimum", "LessThanThreshold", "0.95"),
+            "ManyFailures": ("failure_share", "Maximum", "GreaterThanThreshold", "0.01"),
+            "Drift": ("drifted_columns", "Maximum", "GreaterThanOrEqualToThreshold", "2"),
+        }
+
+    def test_the_alarms_of_models_watch_what_the_rollup_writes(self) -> None:
+        stack = deployed("everything-else-different")
+        [namespace] = {
+            stack.resources[name]["Properties"]["Namespace"] for name in ("LowAccuracy", "ManyFailures", "Drift")
+        }
+        function = stack.resources["RollupFunction"]["Properties"]
+        assert function["Environment"]["Variables"]["METRICS_NAMESPACE"] == namespace
+        for name in ("LowAccuracy", "ManyFailures", "Drift"):
+            alarm = stack.resources[name]["Properties"]
+            # The log's member `service` is the name of the function.
+            assert alarm["Dimensions"] == [{"Name": "service", "Value": "<RollupFunction>"}]
+            assert tuple(one["Name"] for one in alarm["Dimensions"]) in DIMENSIONS
+            assert alarm["TreatMissingData"] == "notBreaching"
+
+    @pytest.mark.parametrize("name", ["AccuracyAlarm", "FailureShareAlarm", "DriftAlarm"])
+    def test_a_threshold_is_a_number_or_nothing(self, name: str) -> None:
+        pattern = read("template.yaml")["Parameters"][name]["AllowedPattern"]
+        fits = {
+            value for value in ("", "0", "1", ".95", "0.95", "12", "95%", "-1", "1.5") if re.fullmatch(pattern, value)
+        }
+        assert (
+            fits
+            == {
+                "AccuracyAlarm": {"", "1", ".95", "0.95"},
+                "FailureShareAlarm": {"", "0", ".95", "0.95"},
+                "DriftAlarm": {"", "1", "12"},
+            }[name]
+        )
+
     def test_nothing_depends_on_itself(self, stack: Stack) -> None:
         assert [name for name in stack.resources if name in stack.needs(name)] == []
 
@@ -617,7 +745,14 @@ class TestRights:
         assert {one.rpartition("/")[2] for one in statement["Resource"]} == set(FUNCTION_USERS)
 
     def test_a_database_of_ones_own_is_reached_through_its_secret(self) -> None:
-        for role in ("PredictRole", "ListPredictionsRole", "GetPredictionRole", "DescribeRole", "MigrateRole"):
+        for role in (
+            "PredictRole",
+            "ListPredictionsRole",
+            "GetPredictionRole",
+            "StatisticsRole",
+            "DescribeRole",
+            "MigrateRole",
+        ):
             stack = deployed("a-database-of-ones-own")
             assert self.resources_of(stack, role, "secretsmanager:GetSecretValue") == [SECRET]
             assert self.resources_of(stack, role, "rds-db:connect") == []
@@ -627,7 +762,7 @@ class TestRights:
         for role in ("PredictRole", "DescribeRole", "UploadRole"):
             assert "arn:aws:s3:::models/iris/3/*" in self.resources_of(stack, role, "s3:GetObject")
             assert "arn:aws:s3:::models" in self.resources_of(stack, role, "s3:ListBucket")
-        for role in ("ListPredictionsRole", "GetPredictionRole", "MigrateRole"):
+        for role in ("ListPredictionsRole", "GetPredictionRole", "StatisticsRole", "MigrateRole"):
             assert not any("arn:aws:s3:::models" in one for one in self.resources_of(stack, role, "s3:GetObject"))
         assert not any("models" in one for one in self.resources_of(aurora, "PredictRole", "s3:GetObject"))
 
@@ -736,7 +871,7 @@ class TestBuckets:
                     assert set(used_here) <= {f"<{bucket}.Arn>/inputs/*" if objects else f"<{bucket}.Arn>"}
 
     def test_nobody_else_has_to_do_with_them(self, aurora: Stack) -> None:
-        for role in ("ListPredictionsRole", "DescribeRole", "MigrateRole"):
+        for role in ("ListPredictionsRole", "StatisticsRole", "DescribeRole", "MigrateRole"):
             assert not any(action.startswith("s3:") for one in statements(aurora, role) for action in actions(one))
 
     def test_who_deletes_may_remove_objects_and_read_none(self, stack: Stack) -> None:
@@ -765,9 +900,29 @@ class TestBuckets:
     def test_the_sweep_carries_on_with_deletions_with_a_queue_or_without(self, way: str, rate: str) -> None:
         stack = deployed(way)
         assert ("QUEUE_URL" in environment(stack, "SweepFunction")) == (way == "aurora")
-        rules = stack.of_type("AWS::Events::Rule").values()
-        assert [rule["ScheduleExpression"] for rule in rules if rule["State"] == "ENABLED"] == [rate]
-        assert {target["Arn"] for rule in rules for target in rule["Targets"]} == {"<SweepFunctionAliaslive>"}
+        assert schedules(stack) == {("<SweepFunctionAliaslive>", rate), *rollups(stack)}
+
+    @pytest.mark.parametrize(
+        ("way", "rate"),
+        [
+            ("aurora", "rate(1 hour)"),
+            ("everything-else-different", "rate(1 day)"),
+            ("aurora-behind-a-proxy", "rate(10 minutes)"),
+            ("a-database-of-ones-own", "rate(10 minutes)"),
+        ],
+    )
+    def test_rollups_wake_a_database_that_pauses_as_often_as_the_sweep_and_no_more(self, way: str, rate: str) -> None:
+        assert rollups(deployed(way)) == {("<RollupFunctionAliaslive>", rate)}
+
+
+def schedules(stack: Stack) -> set[tuple[str, str]]:
+    """Return which function is started how often."""
+    rules = [rule for rule in stack.of_type("AWS::Events::Rule").values() if rule["State"] == "ENABLED"]
+    return {(target["Arn"], rule["ScheduleExpression"]) for rule in rules for target in rule["Targets"]}
+
+
+def rollups(stack: Stack) -> set[tuple[str, str]]:
+    return {one for one in schedules(stack) if one[0] == "<RollupFunctionAliaslive>"}
 
 
 class TestDatabase:

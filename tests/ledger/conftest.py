@@ -1,10 +1,8 @@
 """An empty ledger for each test, and a proxy between the two."""
 
 import socket
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from urllib.parse import urlsplit
@@ -35,15 +33,6 @@ def query(database_url: str) -> Iterator[Query]:
     connection = Connection(parse_database_url(database_url), longest=_LONGEST)
     yield lambda sql, **parameters: connection.run(sql, parameters, keep=False)
     connection.close()
-
-
-@pytest.fixture
-def within_one_hour() -> None:
-    """Wait for the next hour if this one ends soon: a quota's count would begin anew in the middle of a test."""
-    now = datetime.now(UTC)
-    left = 3600 - (now.minute * 60 + now.second)
-    if left < 10:
-        time.sleep(left + 1)
 
 
 @pytest.fixture

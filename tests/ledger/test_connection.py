@@ -226,7 +226,7 @@ def test_a_server_that_does_not_answer_is_given_up(proxy: Proxy) -> None:
     started = time.monotonic()
     with pytest.raises(LedgerUnavailableError, match=r"not answered for 0\.6 s"):
         opened.run("SELECT 1", {})
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 10
     assert not opened.is_usable()
     opened.close()
 

@@ -33,7 +33,7 @@ from tests.support.predictions import MODEL, PNG, prediction
 
 @pytest.fixture
 def ledger(database_url: str) -> Iterator[DeletingLedger]:
-    with closing(DeletingLedger.at(database_url, pool_size=8)) as opened:
+    with closing(DeletingLedger.at(database_url, pool_size=8, longest=60)) as opened:
         yield opened
 
 
@@ -41,7 +41,7 @@ class Transaction:
     """Another session, in a transaction that is not committed yet."""
 
     def __init__(self, url: str) -> None:
-        self._connection = Connection(parse_database_url(url), prepared=False)
+        self._connection = Connection(parse_database_url(url), prepared=False, longest=60)
         self._connection.run("BEGIN", {})
 
     def run(self, sql: str, **parameters: object) -> list[list[Any]]:
@@ -67,7 +67,7 @@ def in_thread(call: Callable[[], Any]) -> "Future[Any]":
 
 def waits(query: Query) -> None:
     """Return when a session waits for a lock."""
-    give_up = time.monotonic() + 10
+    give_up = time.monotonic() + 30
     while not query("SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"):
         assert time.monotonic() < give_up
         time.sleep(0.01)
@@ -125,7 +125,7 @@ def test_an_input_that_is_predicted_again_while_it_goes_stays(
     settling = in_thread(lambda: settle(ledger))
     waits(query)
     storing.commit()
-    settling.result(timeout=10)
+    settling.result(timeout=30)
     assert ledger.get(other.prediction_id)[1].uri == shared.uri
     assert counts(query) == {**counts(query), "inputs": 1, "uploads": 1, "deleted_inputs": 0, "deleted_objects": 0}
 
@@ -145,11 +145,11 @@ def test_an_input_that_goes_while_it_is_predicted_again_is_stored_anew_or_refuse
         waits(query)
         deleting.commit()
         if shared is kept:
-            assert storing.result(timeout=10) is None
+            assert storing.result(timeout=30) is None
             assert ledger.get_input(again.prediction_id).content == PNG
         else:
             with pytest.raises(UploadNotAnnouncedError):
-                storing.result(timeout=10)
+                storing.result(timeout=30)
             with pytest.raises(RecordNotFoundError):
                 ledger.get(again.prediction_id)
 
@@ -165,7 +165,7 @@ def test_a_worker_that_ends_first_is_waited_for_and_deleted(
     deleting = in_thread(lambda: ledger.delete(queued.prediction_id))
     waits(query)
     worker.commit()
-    deleting.result(timeout=10)
+    deleting.result(timeout=30)
     settle(ledger)
     success = Success(queued.prediction_id, [1.0], 0, "0", 1.0, "0", 0.1)
     assert ledger.complete(MODEL, [success]) == (queued.prediction_id,)
@@ -182,7 +182,7 @@ def test_a_replay_that_meets_a_deletion_stores_anew(ledger: DeletingLedger, quer
     storing = in_thread(lambda: ledger.store(MODEL, [second], idempotency=key))
     waits(query)
     deleting.commit()
-    assert storing.result(timeout=10) is None
+    assert storing.result(timeout=30) is None
     replay = ledger.replay(key)
     assert replay is not None
     assert [record.prediction_id for record in replay.records] == [second.prediction_id]
@@ -322,7 +322,7 @@ def test_an_input_that_goes_after_a_prediction_has_found_it_is_stored_anew(
     deleting.run("DELETE FROM predictions")
     deleting.run("DELETE FROM inputs")
     deleting.commit()
-    assert storing.result(timeout=10) is None
+    assert storing.result(timeout=30) is None
     assert ledger.get_input(again.prediction_id).content == PNG
 
 

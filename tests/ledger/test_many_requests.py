@@ -274,6 +274,7 @@ def test_a_key_that_is_taken_and_used_twice_at_once_answers_each(ledger: Ledger,
     assert stored_ids(query) == ids(first)
 
 
+@pytest.mark.usefixtures("within_one_hour")
 def test_a_request_that_repeats_one_that_is_refused_is_tried_itself(
     ledger_with: Callable[..., Ledger], query: Query
 ) -> None:
@@ -517,7 +518,7 @@ def test_without_a_database_each_is_told_that_nothing_is_stored(proxied: Ledger,
 
 def test_a_database_emptied_under_a_process_gets_the_model_again(ledger: Ledger, query: Query) -> None:
     ledger.store(MODEL, [prediction()])
-    query("TRUNCATE predictions, models, inputs")
+    query("TRUNCATE predictions, models, inputs CASCADE")
     requests = [asking("k"), asking()]
     assert ledger.store_requests(MODEL, requests) == [None, None]
     assert stored_ids(query) == ids(*requests)
@@ -580,7 +581,7 @@ def test_together_each_is_told_what_it_is_told_alone(
     ledger = ledger_with(**quotas)
     outcomes = []
     for together in (True, False):
-        query("TRUNCATE predictions, inputs, idempotency_keys, quota_usage")
+        query("TRUNCATE predictions, inputs, idempotency_keys, quota_usage CASCADE")
         mine = [[again(request) for request in mix] for mix in mixes]
         parts = mine if together else [[request] for mix in mine for request in mix]
         told = [answer for part in parts for answer in serve(ledger, part)]

@@ -1,4 +1,3 @@
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -11,6 +10,7 @@ from functions.shared.ledger.identifiers import created_at
 from functions.shared.ledger.ledger import Ledger
 from functions.shared.ledger.records import NewPrediction, PredictionFilter, PredictionRecord
 from tests.support.predictions import MODEL, prediction
+from tests.support.waiting import soon
 
 EVERYTHING = PredictionFilter()
 
@@ -143,20 +143,22 @@ def test_what_is_written_meanwhile_is_neither_skipped_nor_seen_twice(
     for new in before:
         ledger.store(MODEL, [new])
     done = False
+    written: list[int] = []
 
-    def write() -> int:
-        written = 0
+    def write(number: int) -> None:
         while not done:
             ledger.store(MODEL, [prediction()])
-            written += 1
-        return written
+            written.append(number)
 
     with ThreadPoolExecutor() as threads:
-        writers = [threads.submit(write) for _ in range(2)]
-        time.sleep(0.05)
-        read = found(ledger, matching, limit=5)
-        done = True
-        assert all(writer.result() for writer in writers)
+        writers = [threads.submit(write, number) for number in range(2)]
+        try:
+            assert soon(lambda: set(written) == {0, 1})
+            read = found(ledger, matching, limit=5)
+        finally:
+            done = True
+        for writer in writers:
+            writer.result()
     assert len(read) == len(set(read))
     assert read == sorted(read, reverse=True)
     assert {new.prediction_id for new in before} <= set(read)

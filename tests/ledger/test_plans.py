@@ -3,11 +3,12 @@
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
 import pg8000.native
 import pytest
 
-from functions.shared.ledger import statements
+from functions.shared.ledger import page_statements, statements
 from functions.shared.ledger.connection import Connection
 from functions.shared.ledger.database_url import parse_database_url
 from functions.shared.ledger.driver import to_statement
@@ -16,11 +17,13 @@ from functions.shared.ledger.ledger import _OUTCOME_COLUMNS, _OUTPUT_COLUMNS, CL
 
 ROWS = 20_000
 LIMIT = 51
+TABLES = ("predictions", "inputs", "judged_predictions")
 START = datetime(2026, 11, 22, tzinfo=UTC)
 
 # Half of the predictions are one user's, and a tenth have one label. The label 'old' and the model 'old' occur often,
 # but only at the beginning, as those of a model that is no longer served do: the trap for a plan that expects them
-# anywhere.
+# anywhere. So it is with what is wrong, or should have been 'old', and with the inference id 'old'. What has failed is
+# older than all.
 GENERATED = """
 WITH numbered AS (
     SELECT n, (lpad(to_hex(:start_ms::bigint + n), 12, '0') || '70008' || substr(md5(n::text), 1, 15))::uuid AS id
@@ -30,28 +33,53 @@ WITH numbered AS (
     SELECT id, 1, sha256(id::text::bytea), 'image/png', 'seven.png', '\\x00' FROM numbered
 )
 INSERT INTO predictions (prediction_id, input_id, model_id, created_at, duration_ms, confidence, likely_class, status,
-                         user_id, label, predicted_value, output, metadata)
+                         user_id, label, predicted_value, output, metadata, inference_id)
 SELECT id, id, CASE WHEN n < 5000 THEN 1 ELSE 2 + n % 2 END, to_timestamp((:start_ms::bigint + n) / 1000.0), 0.1,
        (n % 100) / 100.0, n % 10, 'succeeded', CASE WHEN n % 2 = 0 THEN 'anonymous' ELSE 'user ' || n % 500 END,
-       CASE WHEN n < 5000 THEN 'old' ELSE (n % 10)::text END, '"7"', '[0.1, 0.9]', '{}'
+       CASE WHEN n < 5000 THEN 'old' ELSE (n % 10)::text END, '"7"', '[0.1, 0.9]', '{}',
+       CASE WHEN n < 5000 THEN 'old' WHEN n % 4 = 0 THEN 'often' WHEN n % 4 = 1 THEN 'order ' || n END
 FROM numbered
 """
+JUDGED = """
+UPDATE predictions SET ground_truth = to_jsonb(label),
+       correct = CASE WHEN prediction_id >= :middle::uuid THEN TRUE WHEN likely_class % 2 = 0 THEN FALSE END
+WHERE prediction_id < :end::uuid
+"""
+FAILED = """
+WITH numbered AS (
+    SELECT (lpad(to_hex(:start_ms::bigint - n), 12, '0') || '70008' || substr(md5(n::text), 1, 15))::uuid AS id
+    FROM generate_series(1, 2000) n
+), input AS (
+    INSERT INTO inputs (input_id, size, sha256, contenttype, filename, content)
+    SELECT id, 1, sha256(id::text::bytea), 'image/png', 'seven.png', '\\x00' FROM numbered
+)
+INSERT INTO predictions (prediction_id, input_id, created_at, status_since, status, user_id, metadata, error)
+SELECT id, id, now(), now(), 'failed', 'anonymous', '{}', 'Why.' FROM numbered
+"""
+
+
+def id_of(number: int) -> UUID:
+    """Return the least id that a prediction of this number may have."""
+    return first_id_at(datetime.fromtimestamp(START.timestamp() + number / 1000, UTC))
 
 
 @pytest.fixture(scope="module")
 def filled(migrated: str) -> Iterator[Connection]:
     connection = Connection(parse_database_url(migrated), longest=60)
-    connection.run("TRUNCATE predictions, inputs, models, idempotency_keys", {})
+    connection.run("TRUNCATE predictions, inputs, models, idempotency_keys, judged_predictions CASCADE", {})
     connection.run(
         "INSERT INTO models (model_id, name, version, sha256, task, provider) "
         "SELECT n, CASE n WHEN 1 THEN 'old' ELSE 'mnist' END, n::text, sha256('x'), 'classification', 'CPU' "
         "FROM generate_series(1, 3) n",
         {},
     )
-    connection.run(GENERATED, {"rows": ROWS, "start_ms": int(START.timestamp() * 1000)}, keep=False)
+    start = {"start_ms": int(START.timestamp() * 1000)}
+    connection.run(GENERATED, {"rows": ROWS, **start}, keep=False)
+    connection.run(FAILED, start, keep=False)
+    connection.run(JUDGED, {"middle": id_of(ROWS // 4), "end": id_of(ROWS * 99 // 100)}, keep=False)
     connection.run("VACUUM ANALYZE", {}, keep=False)
     yield connection
-    connection.run("TRUNCATE predictions, inputs, models, idempotency_keys", {})
+    connection.run("TRUNCATE predictions, inputs, models, idempotency_keys, judged_predictions CASCADE", {})
     connection.close()
 
 
@@ -101,6 +129,20 @@ def rows_seen(node: dict[str, Any]) -> float:
         {"model": "old"},
         {"version": "2"},
         {"model": "old", "version": "1"},
+        {"inference_id": "often"},
+        {"inference_id": "old"},
+        {"inference_id": "order 5001"},
+        {"inference_id": "never seen"},
+        {"correct": True},
+        {"correct": False},
+        {"correct": False, "user_id": "anonymous"},
+        {"correct": False, "user_id": "user 7"},
+        {"ground_truth": "old"},
+        {"ground_truth": "7"},
+        {"judged": None},
+        {"judged": None, "user_id": "user 7"},
+        {"judged": None, "user_id": "anonymous"},
+        {"succeeded": None},
     ],
     ids=str,
 )
@@ -108,18 +150,18 @@ def rows_seen(node: dict[str, Any]) -> float:
 def test_a_page_is_read_from_its_index_and_no_row_for_nothing(
     filled: Connection, conditions: dict[str, object], window: str, mode: str
 ) -> None:
-    middle = first_id_at(datetime.fromtimestamp(START.timestamp() + ROWS / 2000, UTC))
-    sql, keep = statements.page(frozenset(conditions))
+    middle = id_of(ROWS // 2)
+    sql, keep = page_statements.page(frozenset(conditions))
     since, before = {
         "first page": (FIRST_ID, LAST_ID),
         "page 1,000": (FIRST_ID, middle),
         "a time": (middle, LAST_ID),
     }[window]
     plan = explain(filled, sql, conditions | {"since": since, "before": before, "count": LIMIT}, mode)
-    models = 2 if conditions.get("model") == "mnist" else 1
+    models = 3 if "succeeded" in conditions else 2 if conditions.get("model") == "mnist" else 1
     assert keep
     for node in plan:
-        if node.get("Relation Name") in ("predictions", "inputs"):
+        if node.get("Relation Name") in TABLES:
             assert node["Node Type"] in ("Index Scan", "Index Only Scan"), node
             assert rows_seen(node) <= LIMIT * models, node
         if "Sort" in node["Node Type"]:
@@ -134,20 +176,78 @@ def test_a_page_is_read_from_its_index_and_no_row_for_nothing(
         {"user_id": "user 7", "label": "old", "model": "old", "version": "1"},
         {"user_id": "user 7", "model": "mnist"},
         {"label": "never seen", "min_confidence": 0.5, "model": "mnist"},
+        {"user_id": "anonymous", "inference_id": "order 5001"},
+        {"user_id": "user 7", "inference_id": "often"},
+        {"user_id": "user 7", "inference_id": "never seen"},
+        {"user_id": "user 7", "ground_truth": "7"},
+        {"user_id": "user 7", "unjudged": None},
+        {"failed": None},
+        {"user_id": "user 7", "failed": None},
+        {"correct": True, "label": "never seen"},
+        {"inference_id": "order 5001", "correct": True},
+        {"inference_id": "order 5001", "judged": None},
+        {"queued": None},
+        {"processing": None, "user_id": "user 7"},
     ],
     ids=str,
 )
 def test_filters_that_meet_take_the_more_selective_of_their_indexes(
     filled: Connection, conditions: dict[str, object]
 ) -> None:
-    sql, keep = statements.page(frozenset(conditions))
+    sql, keep = page_statements.page(frozenset(conditions))
     parameters = conditions | {"since": FIRST_ID, "before": LAST_ID, "count": LIMIT}
     plan = explain(filled, sql, parameters, "force_custom_plan")
     assert not keep
     for node in plan:
-        if node.get("Relation Name") in ("predictions", "inputs"):
+        if node.get("Relation Name") in TABLES:
             assert node["Node Type"] != "Seq Scan", node
             assert rows_seen(node) <= ROWS / 100, node
+
+
+@pytest.mark.parametrize("mode", ["force_generic_plan", "force_custom_plan"])
+@pytest.mark.parametrize("after", [-1.0, 0.0, 0.5, 0.98, 1.0])
+def test_the_least_sure_are_read_from_their_index_and_no_row_for_nothing(
+    filled: Connection, after: float, mode: str
+) -> None:
+    sql, keep = page_statements.least_sure_page(frozenset())
+    place = {"after_confidence": after, "after": FIRST_ID, "most_confidence": 1.0, "count": LIMIT}
+    plan = explain(filled, sql, place, mode)
+    assert keep
+    assert "predictions_by_confidence" in {node.get("Index Name") for node in plan}
+    for node in plan:
+        if node.get("Relation Name") in TABLES:
+            assert node["Node Type"] in ("Index Scan", "Index Only Scan"), node
+            assert rows_seen(node) <= LIMIT, node
+        if "Sort" in node["Node Type"]:
+            assert rows_seen(node) <= LIMIT, node
+
+
+@pytest.mark.parametrize(
+    "conditions",
+    [
+        {"user_id": "anonymous"},
+        {"user_id": "user 7"},
+        {"user_id": "nobody"},
+        {"user_id": "user 7", "correct": True},
+        {"correct": True},
+        {"model": "mnist", "version": "2"},
+        {"inference_id": "order 5001"},
+        {"inference_id": "never seen", "unjudged": None},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("after", [-1.0, 0.5, 1.0])
+def test_the_least_sure_that_meet_conditions_are_read_with_few_others(
+    filled: Connection, conditions: dict[str, object], after: float
+) -> None:
+    sql, keep = page_statements.least_sure_page(frozenset(conditions))
+    place = {"after_confidence": after, "after": FIRST_ID, "most_confidence": 1.0, "count": LIMIT}
+    plan = explain(filled, sql, conditions | place, "force_custom_plan")
+    assert not keep
+    for node in plan:
+        if node.get("Relation Name") in TABLES:
+            assert node["Node Type"] != "Seq Scan", node
+            assert rows_seen(node) <= ROWS / 50, node
 
 
 @pytest.mark.parametrize("sql", [statements.GET, statements.GET_INPUT, statements.GET_IF_THEIRS])

@@ -74,7 +74,7 @@ DELETION = new_id()
 @pytest.fixture(scope="module")
 def filled(migrated: str) -> Iterator[Connection]:
     connection = Connection(parse_database_url(migrated), longest=60)
-    empty = f"TRUNCATE models, {', '.join(TABLES)}"
+    empty = f"TRUNCATE models, {', '.join(TABLES)} CASCADE"
     connection.run(empty, {})
     connection.run(
         "INSERT INTO models (model_id, name, version, sha256, task, provider) "

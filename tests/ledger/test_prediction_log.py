@@ -54,6 +54,10 @@ def test_a_predicted_image_is_one_row_with_its_model_and_what_is_known_of_its_fi
         "input_form": None,
         "outputs": None,
         "declared_contenttype": None,
+        "inference_id": None,
+        "ground_truth": None,
+        "correct": None,
+        "judged_at": None,
     }
 
 

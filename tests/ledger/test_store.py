@@ -17,6 +17,7 @@ from functions.shared.ledger.records import NewInput, PredictionFilter
 from tests.support.database import Query
 from tests.support.database_proxy import Fate, Proxy
 from tests.support.predictions import MODEL, PNG, prediction
+from tests.support.waiting import soon
 
 HOSTILE = [
     "'; DROP TABLE predictions; --",
@@ -234,8 +235,9 @@ def test_sessions_terminated_by_the_administrator_cost_no_request(ledger: Ledger
     ledger.store(MODEL, [prediction()])
     with ThreadPoolExecutor(4) as threads:
         stored = threads.map(lambda _: ledger.store(MODEL, [prediction()]), range(600))
-        for _ in range(3):
-            time.sleep(0.1)
+        for again in range(3):
+            # Each is repeated once: none may be under way both times.
+            assert soon(lambda enough=100 * (again + 1): count(query)[0] > enough)  # type: ignore[misc]
             query(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
                 " WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
@@ -312,7 +314,7 @@ def test_a_record_of_a_model_registered_before_its_settings_were_kept_is_read_li
 
 def test_a_database_emptied_under_a_process_gets_the_model_again(ledger: Ledger, query: Query) -> None:
     ledger.store(MODEL, [prediction()])
-    query("TRUNCATE predictions, models")
+    query("TRUNCATE predictions, models CASCADE")
     new = prediction()
     ledger.store(MODEL, [new])
     assert ledger.get(new.prediction_id)[0].model_name == MODEL.name

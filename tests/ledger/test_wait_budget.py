@@ -33,6 +33,9 @@ pytestmark = pytest.mark.slow  # most of the tests wait
 
 LONGEST = 3.0  # seconds
 
+TRIES = 3
+"""A caller hears in time in one of so many tries. A machine that does other things meanwhile may hold up one."""
+
 
 @pytest.fixture
 def silent() -> Iterator[int]:
@@ -41,35 +44,41 @@ def silent() -> Iterator[int]:
         yield listener.getsockname()[1]
 
 
-@pytest.fixture
-def in_time() -> Iterator[None]:
-    """Fail if the test takes longer than a caller waits."""
-    began = time.monotonic()
-    yield
-    assert time.monotonic() - began < LONGEST
+def in_time(call: Callable[[], object], longest: float = LONGEST) -> None:
+    """Fail if a call takes longer than a caller waits."""
+    took = []
+    for _ in range(TRIES):
+        began = time.monotonic()
+        call()
+        took.append(time.monotonic() - began)
+        if took[-1] < longest:
+            return
+    pytest.fail(f"it took {took} seconds")
 
 
 @pytest.mark.parametrize("options", ["sslmode=disable", "sslmode=verify-full"])
-@pytest.mark.usefixtures("in_time")
 def test_a_database_that_takes_connections_and_says_nothing(silent: int, options: str) -> None:
-    with (
-        closing(Ledger.at(f"postgresql://anna@127.0.0.1:{silent}/ledger?{options}")) as ledger,
-        pytest.raises(LedgerUnavailableError) as failed,
-    ):
-        ledger.ping()
-    assert not failed.value.in_doubt
+    def ping() -> None:
+        with pytest.raises(LedgerUnavailableError) as failed:
+            ledger.ping()
+        assert not failed.value.in_doubt
+
+    with closing(Ledger.at(f"postgresql://anna@127.0.0.1:{silent}/ledger?{options}")) as ledger:
+        in_time(ping)
 
 
-@pytest.mark.usefixtures("in_time")
 def test_a_database_whose_network_swallows_the_first_packet() -> None:
     with FaultyProxy(("127.0.0.1", 9)) as proxy:
         proxy.mode = Mode.DEAF
         ledger = Ledger.at(f"postgresql://anna@127.0.0.1:{proxy.port}/ledger?sslmode=disable")
-        with pytest.raises(LedgerUnavailableError, match="timed out"):
-            ledger.ping()
+
+        def ping() -> None:
+            with pytest.raises(LedgerUnavailableError, match="timed out"):
+                ledger.ping()
+
+        in_time(ping)
 
 
-@pytest.mark.usefixtures("in_time")
 def test_a_name_that_is_not_resolved(monkeypatch: pytest.MonkeyPatch) -> None:
     resolve = socket.getaddrinfo
 
@@ -80,21 +89,31 @@ def test_a_name_that_is_not_resolved(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(socket, "getaddrinfo", slow)
     ledger = Ledger.at("postgresql://anna@db.internal/ledger?sslmode=disable")
-    with pytest.raises(LedgerUnavailableError, match=r"db\.internal could not be resolved in time"):
-        ledger.ping()
+
+    def ping() -> None:
+        with pytest.raises(LedgerUnavailableError, match=r"db\.internal could not be resolved in time"):
+            ledger.ping()
+
+    in_time(ping)
 
 
-@pytest.mark.usefixtures("in_time")
 def test_a_database_that_is_lost_under_a_statement_and_then_says_nothing(database_url: str, short_folder: Path) -> None:
     with Proxy(parse_database_url(database_url), short_folder) as proxy, closing(Ledger.at(proxy.url)) as ledger:
-        ledger.register(MODEL)
-        proxy.next_flights(Fate.REPLY_LOST, Fate.SILENCE)
-        with pytest.raises(LedgerUnavailableError) as failed:
-            ledger.store(MODEL, [prediction()])
-    assert failed.value.in_doubt, "the first attempt may have been committed"
+
+        def store() -> None:
+            proxy.next_flights(Fate.REPLY_LOST, Fate.SILENCE)
+            with pytest.raises(LedgerUnavailableError) as failed:
+                ledger.store(MODEL, [prediction()])
+            assert failed.value.in_doubt, "the first attempt may have been committed"
+
+        def store_over_an_open_connection() -> None:
+            ledger.register(MODEL)
+            ledger.ping()
+            store()
+
+        in_time(store_over_an_open_connection)
 
 
-@pytest.mark.usefixtures("in_time")
 def test_a_lock_is_given_up_by_the_server_so_that_the_outcome_is_certain(new_database: Callable[[], str]) -> None:
     url = new_database()
     upgrade(url)
@@ -103,10 +122,14 @@ def test_a_lock_is_given_up_by_the_server_so_that_the_outcome_is_certain(new_dat
         ledger.register(MODEL)
         holder.run("BEGIN", {})
         holder.run("LOCK TABLE predictions IN ACCESS EXCLUSIVE MODE", {})
-        with pytest.raises(LedgerUnavailableError, match="57014") as failed:
-            ledger.store(MODEL, [prediction()])
+
+        def store() -> None:
+            with pytest.raises(LedgerUnavailableError, match="57014") as failed:
+                ledger.store(MODEL, [prediction()])
+            assert not failed.value.in_doubt
+
+        in_time(store)
         holder.run("ROLLBACK", {})
-        assert not failed.value.in_doubt
         ledger.ping()  # on the same connection
 
 
@@ -130,14 +153,15 @@ def objects(count: int) -> list[NewObject]:
 
 @pytest.mark.parametrize("count", [1, 40])
 def test_s3_that_does_not_answer_is_not_asked_again_to_clean_up(silent_bucket: Bucket, count: int) -> None:
-    began = time.monotonic()
-    with wait_budget.limited():
-        with pytest.raises(ObjectStoreUnavailableError):
-            silent_bucket.put(objects(count))
-        assert not silent_bucket.remove_quietly(["inputs/0"])
-        with pytest.raises(ObjectStoreUnavailableError, match="no time is left"):
-            silent_bucket.get("inputs/0")
-    assert time.monotonic() - began < LONGEST
+    def store() -> None:
+        with wait_budget.limited():
+            with pytest.raises(ObjectStoreUnavailableError):
+                silent_bucket.put(objects(count))
+            assert not silent_bucket.remove_quietly(["inputs/0"])
+            with pytest.raises(ObjectStoreUnavailableError, match="no time is left"):
+                silent_bucket.get("inputs/0")
+
+    in_time(store)
 
 
 @mock_aws
@@ -160,7 +184,7 @@ def test_creating_a_client_is_no_wait(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_call_that_succeeds_slowly_leaves_the_next_all_its_time(database_url: str) -> None:
-    slow = "SELECT pg_sleep(1.2)"
+    slow = "SELECT pg_sleep(0.9)"  # three of them are more than a request's budget
     address = parse_database_url(database_url)
     with closing(Pool(lambda until: Connection(address, until=until))) as pool, wait_budget.limited():
         for _ in range(3):
@@ -170,20 +194,24 @@ def test_a_call_that_succeeds_slowly_leaves_the_next_all_its_time(database_url: 
 
 def test_what_a_call_takes_is_not_there_for_the_next(silent: int) -> None:
     with closing(Ledger.at(f"postgresql://anna@127.0.0.1:{silent}/ledger?sslmode=disable")) as ledger:
-        began = time.monotonic()
-        with wait_budget.limited():
-            for _ in range(3):
-                with pytest.raises(LedgerUnavailableError):
-                    ledger.ping()
-    assert time.monotonic() - began < LONGEST
+
+        def ping() -> None:
+            with wait_budget.limited():
+                for _ in range(3):
+                    with pytest.raises(LedgerUnavailableError):
+                        ledger.ping()
+
+        in_time(ping)
 
 
 def test_a_start_waits_less_than_a_request(silent: int) -> None:
     with closing(Ledger.at(f"postgresql://anna@127.0.0.1:{silent}/ledger?sslmode=disable")) as ledger:
-        began = time.monotonic()
-        with wait_budget.limited(wait_budget.OF_A_START), pytest.raises(LedgerUnavailableError):
-            ledger.ping()
-    assert time.monotonic() - began < LONGEST - wait_budget.OF_A_REQUEST
+
+        def ping() -> None:
+            with wait_budget.limited(wait_budget.OF_A_START), pytest.raises(LedgerUnavailableError):
+                ledger.ping()
+
+        in_time(ping, LONGEST - wait_budget.OF_A_REQUEST)
 
 
 def test_the_limits_fit_into_one_another() -> None:

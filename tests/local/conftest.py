@@ -1,5 +1,6 @@
 """Local servers: one that tests share, and some for one test alone."""
 
+import contextlib
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,9 +42,23 @@ def shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalSer
 def database_home() -> Iterator[Path]:
     """Return a home folder that tests use in turn, so that only the first of them has to make a database.
 
-    The folder is not in pytest's temporary folder. Another run of pytest denies others access to that folder, and so
-    denies it to PostgreSQL's system user if we are root.
+    Another server may run on it meanwhile, and do what is due for all servers of a database.
     """
+    with _home() as home:
+        yield home
+
+
+@pytest.fixture
+def own_home() -> Iterator[Path]:
+    """Return a home folder that no other test's server uses."""
+    with _home() as home:
+        yield home
+
+
+@contextlib.contextmanager
+def _home() -> Iterator[Path]:
+    # Not in pytest's temporary folder: another run of pytest denies others access to that folder, and so denies it to
+    # PostgreSQL's system user if we are root.
     with tempfile.TemporaryDirectory(prefix="onnx-ledger-") as folder:
         yield Path(folder) / "home"
 
@@ -51,5 +66,5 @@ def database_home() -> Iterator[Path]:
 @pytest.fixture
 def client(shared_server: LocalServer) -> Iterator[httpx.Client]:
     """Return a client of the shared server."""
-    with httpx.Client(base_url=shared_server.address, timeout=10) as client:
+    with httpx.Client(base_url=shared_server.address, timeout=60) as client:
         yield client

@@ -28,6 +28,8 @@ def test_every_setting_is_read_from_its_variable() -> None:
         "MODEL": "s3://models/iris",
         "ENVIRONMENTS": "5",
         "TEMPLATE": "/other.yaml",
+        "ISSUER_PORT": "3001",
+        "TOKEN_SECONDS": "60",
     }
     expected = Settings(
         host="0.0.0.0",
@@ -38,6 +40,8 @@ def test_every_setting_is_read_from_its_variable() -> None:
         model="s3://models/iris",
         environments=5,
         template=Path("/other.yaml"),
+        issuer_port=3001,
+        token_seconds=60,
     )
     assert Settings.from_environment(environment) == expected
 
@@ -53,6 +57,8 @@ def test_an_empty_variable_is_one_that_is_not_set() -> None:
         "ENVIRONMENTS",
         "TEMPLATE",
         "AUTH",
+        "ISSUER_PORT",
+        "TOKEN_SECONDS",
     )
     assert Settings.from_environment(dict.fromkeys(names, "")) == Settings()
 
@@ -68,3 +74,15 @@ def test_a_number_that_is_none_or_is_out_of_range_is_refused_by_name(name: str, 
 
 def test_a_password_is_not_shown_with_the_settings() -> None:
     assert "secret" not in repr(Settings(database_url="postgresql://anna:secret@db/ledger"))
+
+
+def test_tokens_are_those_of_the_local_issuer_unless_the_server_that_batches_has_another() -> None:
+    other = {"ISSUER": "https://login.example.org"}
+    for environment, own in (
+        ({"AUTH": "on"}, True),
+        ({"AUTH": "off"}, False),
+        ({"AUTH": "on", "SERVER": "batching"}, True),
+        ({"AUTH": "on", "SERVER": "batching", **other}, False),
+        ({"AUTH": "on", **other}, True),
+    ):
+        assert Settings.from_environment(environment).has_own_issuer(environment) is own, environment

@@ -207,7 +207,7 @@ def _answer_each(listener: socket.socket, answer: bytes, cut: Sequence[int]) -> 
         while True:
             connection, _ = listener.accept()
             with connection:
-                connection.settimeout(5)
+                connection.settimeout(30)
                 received = b""
                 while b"\r\n\r\n" not in received:
                     received += connection.recv(65536)

@@ -123,6 +123,7 @@ def stored_ids(database_url: str) -> list[object]:
     return [row[0] for row in rows]
 
 
+@pytest.mark.usefixtures("within_one_hour")
 def test_whatever_is_wrong_with_a_request_refuses_it_and_no_other(
     of_images: Serving, with_ledger: With, database_url: str
 ) -> None:
@@ -201,7 +202,7 @@ def test_servers_that_are_sent_the_same_requests_at_once_store_each_once(
         }
 
     for _ in range(5):
-        run(database_url, "TRUNCATE predictions, inputs, idempotency_keys")
+        run(database_url, "TRUNCATE predictions, inputs, idempotency_keys CASCADE")
         with ThreadPoolExecutor(2) as threads:
             one, other = threads.map(answers, range(2))
         assert one == other

@@ -1,6 +1,7 @@
 """Queries that go to the database directly, past the ledger."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -18,14 +19,20 @@ def in_database(url: str, database: str, user: str | None = None) -> str:
     return urlunsplit(parts._replace(netloc=netloc, path=f"/{database}"))
 
 
-def run(url: str, *statements: str) -> list[list[object]]:
-    """Run statements in a transaction each, and return the rows of the last."""
+@contextmanager
+def connected(url: str) -> Iterator[Query]:
+    """Ask a database on a connection of its own."""
     connection = Connection(parse_database_url(url), longest=60)
     try:
-        rows = [connection.run(statement, {}) for statement in statements]
+        yield lambda sql, **values: connection.run(sql, values, keep=False)
     finally:
         connection.close()
-    return rows[-1]
+
+
+def run(url: str, *statements: str) -> list[list[object]]:
+    """Run statements in a transaction each, and return the rows of the last."""
+    with connected(url) as query:
+        return [query(statement) for statement in statements][-1]
 
 
 def inputs(database_url: str) -> list[list[Any]]:

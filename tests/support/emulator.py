@@ -17,7 +17,7 @@ from local.template import Function
 
 _ROOT = Path(__file__).parents[2]
 _PATH = "/2015-03-31/functions/function/invocations"
-_START_TIMEOUT = 5.0  # seconds until the emulator listens; it starts the function with the first event
+_START_TIMEOUT = 60.0  # seconds until the emulator listens; it starts the function with the first event
 
 
 class EmulatorError(Exception):

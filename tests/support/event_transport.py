@@ -88,10 +88,13 @@ def forget_environment() -> None:
         "infer",
         "worker",
         "sweep",
+        "rollup",
         "upload",
         "list_predictions",
         "get_prediction",
         "delete_predictions",
+        "ground_truth",
+        "statistics",
         "describe",
     ):
         module = importlib.import_module(f"functions.{function}.handler")

@@ -21,7 +21,7 @@ from tests.support.repository import ROOT
 PROJECT = ROOT / "tests" / "local" / "project"
 
 _READY = re.compile(r"ready on (http://\S+)")
-_PATIENCE = 30.0  # seconds; a first start makes a database
+_PATIENCE = 120.0  # seconds; a first start makes a database, and a machine may be busy
 
 
 class LocalServer:
@@ -130,7 +130,7 @@ class LocalServer:
         for process in processes:
             with contextlib.suppress(psutil.NoSuchProcess):  # it ended with one that was killed before
                 process.kill()
-        psutil.wait_procs(processes, timeout=5)
+        psutil.wait_procs(processes, timeout=30)
 
     def clean_up(self) -> None:
         """Kill the processes that still run."""
@@ -159,7 +159,7 @@ both_servers = pytest.mark.parametrize("server", ["lambda", "batching"], indirec
 def exchange(server: LocalServer, request: bytes) -> bytes:
     """Send bytes to a server, and return the bytes of its answer."""
     url = httpx.URL(server.address)
-    with socket.create_connection((url.host, url.port), timeout=10) as connection:
+    with socket.create_connection((url.host, url.port), timeout=60) as connection:
         connection.sendall(request)
         received = b""
         while not re.search(rb"\r\n\r\n.*\}\Z", received, re.DOTALL) and (chunk := connection.recv(65536)):

@@ -14,7 +14,7 @@ PGBOUNCER = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/s
 PORT = 6432
 SERVER_CONNECTIONS = 2
 
-_PATIENCE = 10.0  # seconds
+_PATIENCE = 30.0  # seconds
 
 
 class PgBouncer:

@@ -31,17 +31,25 @@ def function_of(name: str) -> Function:
     return function
 
 
-NO_REQUESTS = {"worker": {"batchItemFailures": []}, "sweep": {"sent": 0, "failed": 0, "deleted": 0, "expired": 0}}
-"""Results of the events that are no requests, where there is nothing to sweep."""
+NO_REQUESTS: dict[str, dict[str, Any]] = {
+    "worker": {"batchItemFailures": []},
+    "sweep": {"sent": 0, "failed": 0, "deleted": 0, "expired": 0},
+    "rollup": {"left": False},
+}
+"""What is in the results of the events that are no requests, where there is nothing to sweep."""
 
 
 OTHER_STATUSES = {
+    "delete_ground_truth": 204,
     "delete_prediction": 204,
     "get_deletion": 404,
     "get_output": 404,
     "infer": 200,
     "infer_version": 200,
+    "post_ground_truth": 200,
     "predict_v1": 200,
+    "performance": 404,  # the ledger of the samples has another model
+    "drift": 404,
 }
 """Statuses of the requests that are answered neither with 200 nor, a POST, with 201."""
 
@@ -50,7 +58,7 @@ def check_result(name: str, result: dict[str, Any]) -> Response | None:
     """Check the result of a sample event. Return the response if the event was a request."""
     event = EVENTS[name]
     if "routeKey" not in event:
-        assert result == NO_REQUESTS[name]
+        assert NO_REQUESTS[name].items() <= result.items()
         return None
     response = read_result(result)
     usual = 201 if event["requestContext"]["http"]["method"] == "POST" else 200
@@ -61,16 +69,16 @@ def check_result(name: str, result: dict[str, Any]) -> Response | None:
 def store_sample(database_url: str) -> None:
     """Store the records that the sample events ask for and delete."""
     ledger = Ledger.at(database_url, longest=60)
-    model = ModelIdentity("sample", "1", "0" * 64, ("no", "yes"), "classification", "CPUExecutionProvider", "{}")
+    model = ModelIdentity("sample", "1", "0" * 64, ("6", "7"), "classification", "CPUExecutionProvider", "{}")
     samples = [
         NewPrediction(
             prediction_id=UUID(prediction_id),
             input=NewInput(DIGIT.read_bytes(), "image/png", DIGIT.name),
             output=[0.25, 0.75],
             likely_class=1,
-            label="yes",
+            label="7",
             confidence=0.75,
-            predicted_value="yes",
+            predicted_value="7",
             duration_ms=0.1,
             user_id=USER,
         )

@@ -29,8 +29,14 @@ PSEUDO_PARAMETERS = {
     "AWS::URLSuffix": "amazonaws.com",
 }
 
-SHAPES = {"DBProxyArn": f"arn:aws:rds:{REGION}:123456789012:db-proxy:prx-0123456789abcdef0"}
-"""Values of the attributes that templates split, by name."""
+SHAPES = {
+    "DBProxyArn": f"arn:aws:rds:{REGION}:123456789012:db-proxy:prx-0123456789abcdef0",
+    "ProviderURL": f"https://cognito-idp.{REGION}.amazonaws.com/{REGION}_Aa1Bb2Cc3",
+}
+"""Values of the attributes that templates split, or functions check, by name."""
+
+REFERENCES = {"OperatorDomain": "ledger-1234567db123"}
+"""Values of the references that functions check, by name."""
 
 _NOTHING = object()  # the value of AWS::NoValue: its property is removed
 
@@ -174,7 +180,7 @@ class Stack:
         if name in PSEUDO_PARAMETERS:
             return PSEUDO_PARAMETERS[name]
         self._require(name)
-        return f"<{name}>"
+        return REFERENCES.get(name, f"<{name}>")
 
     def _attribute(self, name: str, attribute: str) -> Any:
         self._require(name)

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 
 
-def soon(happens: Callable[[], bool], seconds: float = 5) -> bool:
+def soon(happens: Callable[[], bool], seconds: float = 30) -> bool:
     """Tell whether a condition becomes true within some seconds."""
     until = time.monotonic() + seconds
     while not happens():

@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from functools import cached_property
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.routing import APIRoute
@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from functions.shared import wait_budget
 from functions.shared.api.problems import CONTENT_TYPE, answer_problems
 from functions.shared.execution_environment import LambdaContext
+from functions.shared.ledger.ledger import Ledger
 from functions.shared.log import logger
 
 TITLE: Final = "onnx-ledger"
@@ -29,6 +30,15 @@ _NO_TELEMETRY: Final[TelemetryConfig] = {"tracing": False, "metrics": False, "lo
 MAX_RESPONSE_BYTES: Final = 6_000_000
 """The largest JSON response, in bytes: Lambda returns at most 6 MB (AWS, "Lambda quotas"), headers included."""
 
+
+METHODS: Final = frozenset(("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"))
+"""The methods that a count tells apart. A caller can write any word."""
+
+REFUSED: Final = 400
+"""From this status on, the caller was wrong (RFC 9110, section 15)."""
+
+FAILED: Final = 500
+"""From this status on, the server was."""
 
 _WAITS: Final = (
     "an endpoint, a dependency or an exception handler waits for an event loop, and there is none: make it "
@@ -184,11 +194,58 @@ class _Adapter(Mangum):
         return http_api(Exchange(http_api.body).run(self.app, http_api.scope))
 
 
-def create_handler(app: FastAPI) -> Handler:
+class _Cache(Protocol):
+    """What is read of `functools.cache`'s figures."""
+
+    @property
+    def currsize(self) -> int:
+        """How many values there are."""
+
+
+class _WithLedger(Protocol):
+    """What is read of a function's environment."""
+
+    @property
+    def ledger(self) -> Ledger:
+        """Where refused requests are counted."""
+
+
+class Environment(Protocol):
+    """A function that is cached, and makes what lives as long as the execution environment."""
+
+    def __call__(self) -> _WithLedger:
+        """Return what it has made, or make it."""
+
+    def cache_info(self) -> _Cache:
+        """Say whether it is made."""
+
+
+def _route(event: Event) -> str:
+    """Return the route that API Gateway has found, by the method of the request, and without a slash at its end."""
+    method = event["requestContext"]["http"]["method"]
+    path = event.get("routeKey", "").partition(" ")[2].rstrip("/")
+    return f"{method if method in METHODS else '*'} {path or '/'}"
+
+
+def _count_refusal(environment: Environment, event: Event, status: int) -> None:
+    if environment.cache_info().currsize:
+        refusals = environment().ledger.refusals
+        if refusals.add(_route(event), status):
+            refusals.write()
+
+
+def create_handler(app: FastAPI, environment: Environment | None = None) -> Handler:
     """Create the function that Lambda calls from an application.
 
     The lifespan is off, because Mangum would run it on every invocation. Keep what lives as long as the execution
     environment (the model, the connection pool) in the handler's module.
+
+    Parameters
+    ----------
+    app
+        The application.
+    environment
+        Makes the function's environment. Requests that are refused are counted there, once it is made.
     """
     text = [*DEFAULT_TEXT_MIME_TYPES, CONTENT_TYPE]
     adapter = _Adapter(Application(app), lifespan="off", text_mime_types=text)
@@ -202,6 +259,8 @@ def create_handler(app: FastAPI) -> Handler:
             request["method"] = "GET"
         with wait_budget.limited():
             answer = adapter(event, context)
+            if REFUSED <= answer["statusCode"] < FAILED and environment is not None:
+                _count_refusal(environment, event, answer["statusCode"])
         return {**answer, "body": "", "isBase64Encoded": False} if is_head else answer
 
     return handler

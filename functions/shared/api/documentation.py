@@ -14,6 +14,7 @@ class ErrorPointer(BaseModel):
 
     model_config = ConfigDict(defer_build=True)  # only the OpenAPI document needs it
 
+    line: int | None = Field(default=None, description="The line that it points into, from 1, if the body has lines.")
     pointer: str = Field(description="A JSON pointer (RFC 6901) into the request.", examples=["/features/2"])
     detail: str
 
@@ -34,7 +35,7 @@ _WHEN: dict[int, str] = {
     400: "The request is malformed: broken JSON or multipart, no input, or an image that cannot be decoded.",
     401: "The API has an authorizer, and the request has no valid token.",
     403: "The request names a user other than the token's.",
-    404: "There is no such prediction or upload, or it belongs to another user.",
+    404: "There is no such prediction, upload, model or version, or it belongs to another user.",
     406: "`Accept` does not admit the content type of the answer.",
     413: "The body, or the decoded image, exceeds the limit that the answer names.",
     415: "The model does not take this content type. The answer names the ones it takes.",

@@ -1,4 +1,4 @@
-"""Check what accompanies an input: user id, file name, metadata."""
+"""Check what accompanies an input: user id, inference id, file name, metadata."""
 
 import json
 import unicodedata
@@ -12,6 +12,7 @@ ANONYMOUS: Final = "anonymous"
 """The user of a request without a `user_id`."""
 
 MAX_USER_ID_LENGTH: Final = 255
+MAX_INFERENCE_ID_LENGTH: Final = 255
 MAX_FILENAME_LENGTH: Final = 255
 MAX_METADATA_BYTES: Final = 16_384
 MAX_METADATA_DEPTH: Final = 32
@@ -32,6 +33,11 @@ METADATA: Final = (
 """What the OpenAPI document says of `metadata`, because no schema can."""
 
 
+INFERENCE_ID_NAMES: Final = ("inference_id", "client_request_id")
+"""What callers may call their own id of a prediction. The first is the name of SageMaker, and of a record; the second
+is that of Databricks."""
+
+
 def text_schema(limit: int, example: str) -> dict[str, Any]:
     """Return the schema of a text that `check_text` accepts. Swagger UI fills the example into its forms."""
     return {"type": "string", "minLength": 1, "maxLength": limit, "pattern": ONE_LINE, "examples": [example]}
@@ -40,6 +46,15 @@ def text_schema(limit: int, example: str) -> dict[str, Any]:
 def or_null(schema: dict[str, Any]) -> dict[str, Any]:
     """Return the schema of an optional member of a JSON body. A member that is null counts as absent."""
     return schema | {"type": [schema["type"], "null"]}
+
+
+INFERENCE_IDS: Final[dict[str, dict[str, Any]]] = {
+    INFERENCE_ID_NAMES[0]: text_schema(MAX_INFERENCE_ID_LENGTH, "order-17")
+    | {"description": "The caller's own id, kept with the record. It need not be unique; `GET /predictions` finds it."},
+    INFERENCE_ID_NAMES[1]: text_schema(MAX_INFERENCE_ID_LENGTH, "order-17")
+    | {"description": "Another name for `inference_id`."},
+}
+"""The schemas of an inference id, by its names."""
 
 
 def check_text(pointer: str, value: object, *, limit: int) -> str:
@@ -66,6 +81,29 @@ def check_text(pointer: str, value: object, *, limit: int) -> str:
 def check_user_id(pointer: str, value: object) -> str:
     """Return a printable user id of at most `MAX_USER_ID_LENGTH` characters; raise `Problem` (422) for any other."""
     return check_text(pointer, value, limit=MAX_USER_ID_LENGTH)
+
+
+def check_inference_id(given: Iterable[tuple[str, object]]) -> str | None:
+    """Return the caller's own id of a prediction.
+
+    Parameters
+    ----------
+    given
+        A JSON pointer and a value for each time that the caller has given it, under a name of `INFERENCE_ID_NAMES`.
+
+    Raises
+    ------
+    Problem
+        422, if it is no printable text of 1 to `MAX_INFERENCE_ID_LENGTH` characters, or two that differ are given.
+    """
+    found: str | None = None
+    for pointer, value in given:
+        checked = check_text(pointer, value, limit=MAX_INFERENCE_ID_LENGTH)
+        if found is not None and checked != found:
+            detail = f"one id is asked for, and two are given: send {' or '.join(INFERENCE_ID_NAMES)} once"
+            raise _refuse(pointer, detail)
+        found = checked
+    return found
 
 
 def check_filename(pointer: str, value: object) -> str:

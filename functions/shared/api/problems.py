@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from http import HTTPStatus
+from itertools import zip_longest
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -92,10 +93,11 @@ _QUOTAS: dict[str, str] = {
 
 _HOW_TO_REPEAT = "With an Idempotency-Key, it is safe to repeat the request; without one, check GET /predictions first."
 
-# Several functions share these paths; each knows only its own methods, and `Allow` must name all.
+# Several functions or routes share these paths; each knows only its own methods, and `Allow` must name all.
 _METHODS_OF_OTHERS: tuple[tuple[re.Pattern[str], tuple[str, ...]], ...] = (
     (re.compile("/predictions"), ("DELETE", "GET", "POST")),
     (re.compile("/prediction/[^/]+"), ("DELETE", "GET")),
+    (re.compile("/prediction/[^/]+/ground_truth"), ("DELETE", "GET", "PUT")),
     (re.compile("/v1/models/[^/]+"), ("GET", "POST")),
 )
 
@@ -111,6 +113,8 @@ class Problem(Exception):  # noqa: N818 - RFC 9457 calls it a problem, and so do
         What is wrong and what would be right. The caller reads it.
     errors
         Pairs of a JSON pointer (RFC 6901) into the request and what is wrong there.
+    lines
+        For each error the number of the line that the pointer points into, from 1, if the request has lines; else None.
     headers
         Headers of the response, such as `Allow` or `Retry-After`.
     """
@@ -121,12 +125,14 @@ class Problem(Exception):  # noqa: N818 - RFC 9457 calls it a problem, and so do
         detail: str,
         *,
         errors: Iterable[tuple[str, str]] = (),
+        lines: Sequence[int | None] = (),
         headers: dict[str, str] | None = None,
     ) -> None:
         super().__init__(detail)
         self.status = status
         self.detail = detail
         self.errors: Sequence[tuple[str, str]] = tuple(errors)
+        self.lines = lines
         self.headers = headers or {}
 
     def body(self) -> bytes:
@@ -135,19 +141,25 @@ class Problem(Exception):  # noqa: N818 - RFC 9457 calls it a problem, and so do
             "type": "about:blank",
             "title": self.status.phrase,
             "status": self.status.value,
-            "detail": _shortened(self.detail),
+            "detail": shortened(self.detail),
         }
         if self.errors:
             errors = [*self.errors[:MAX_ERRORS]]
             if len(self.errors) > MAX_ERRORS:
                 errors.append(("", f"and {len(self.errors) - MAX_ERRORS} more errors"))
             document["errors"] = [
-                {"pointer": _shortened(pointer), "detail": _shortened(detail)} for pointer, detail in errors
+                {
+                    **({} if line is None else {"line": line}),
+                    "pointer": shortened(pointer),
+                    "detail": shortened(detail),
+                }
+                for (pointer, detail), line in zip_longest(errors, self.lines[: len(errors)])
             ]
         return json.dumps(document, ensure_ascii=False).encode("utf-8", errors="backslashreplace")
 
 
-def _shortened(text: str) -> str:
+def shortened(text: str) -> str:
+    """Return a text within `MAX_TEXT_LENGTH`."""
     return text if len(text) <= MAX_TEXT_LENGTH else f"{text[: MAX_TEXT_LENGTH - 1]}…"
 
 
@@ -208,9 +220,10 @@ async def _on_upload_not_announced(request: Request, _error: UploadNotAnnouncedE
 
 
 async def _on_invalid_cursor(_request: Request, error: InvalidCursorError) -> Response:
-    detail = "The cursor is not valid: send the next_cursor of the previous page unchanged, or no cursor."
+    detail = "The cursor is not valid: send the next_cursor of the previous page unchanged, in the same order, or none."
     logger.debug("invalid cursor", reason=str(error))
-    return _respond(Problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail, errors=[("/cursor", "not a cursor of this API")]))
+    errors = [("/cursor", "not a cursor of this API, or of another order")]
+    return _respond(Problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail, errors=errors))
 
 
 async def _on_idempotency_conflict(_request: Request, _error: IdempotencyConflictError) -> Response:
@@ -233,7 +246,12 @@ async def _on_quota_exceeded(_request: Request, error: QuotaExceededError) -> Re
 
 async def _on_ledger_unavailable(request: Request, error: LedgerUnavailableError) -> Response:
     logger.error("the database cannot be reached", reason=str(error), in_doubt=error.in_doubt)
-    if request.method == "POST" and error.in_doubt:
+    if error.in_doubt and _says_what_is_so(request):
+        detail = (
+            "The database connection broke before it confirmed the commit: what this request says may or may not be "
+            "stored. It is safe to repeat it: the same again changes nothing."
+        )
+    elif request.method == "POST" and error.in_doubt:
         # The outcome is unknown: the statement was sent and may be committed, and the database cannot be asked.
         detail = (
             "The database connection broke before it confirmed the commit: the request may or may not be stored. "
@@ -248,6 +266,11 @@ async def _on_ledger_unavailable(request: Request, error: LedgerUnavailableError
     else:
         detail = f"The database cannot be reached, and nothing was stored. Try again in {RETRY_AFTER_SECONDS} seconds."
     return _respond(unavailable(detail))
+
+
+def _says_what_is_so(request: Request) -> bool:
+    """Whether a request says how things are, and does not ask for anything new: it can be sent again."""
+    return request.method == "PUT" or request.scope["path"] == "/ground_truth"
 
 
 async def _on_model_timeout(_request: Request, error: ModelTimeoutError) -> Response:
@@ -323,7 +346,7 @@ def _allowed(path: str, methods: str) -> str:
 async def _on_unexpected(request: Request, error: Exception) -> Response:
     logger.exception("unexpected error", error)
     detail = "The server failed unexpectedly."
-    if request.method == "POST":
+    if request.method == "POST" and not _says_what_is_so(request):
         # The error may have occurred after the commit, so do not claim that nothing was stored.
         detail += f" The request may or may not be stored. {_HOW_TO_REPEAT}"
     return _respond(Problem(HTTPStatus.INTERNAL_SERVER_ERROR, detail))

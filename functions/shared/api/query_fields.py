@@ -65,6 +65,22 @@ Time = Annotated[
 ]
 """A time by RFC 3339, a date, which is midnight UTC at its start, or None."""
 
+
+def _said(value: object) -> object:
+    """Take the two words of JSON alone: pydantic would take 1, on and yes as well."""
+    if isinstance(value, str) and value not in ("true", "false"):
+        raise PydanticCustomError("true_or_false", "must be true or false")
+    return value
+
+
+def _boolean(schema: dict[str, Any]) -> None:
+    never_null(schema)
+    schema["examples"] = [example == "true" for example in schema["examples"]]
+
+
+TrueOrFalse = Annotated[bool | None, BeforeValidator(_said), Field(json_schema_extra=_boolean)]
+"""True, false, or None."""
+
 UserId = Annotated[
     str | None,
     Field(

@@ -87,6 +87,9 @@ class Prediction(_Representation):
     )
     model: ServedModel | None = None
     user_id: str = Field(examples=["anonymous"])
+    inference_id: str | None = Field(
+        default=None, description="The caller's own id. Absent if the request had none.", examples=["order-17"]
+    )
     metadata: dict[str, Any] | None = Field(
         default=None, description="The metadata of the request, unchanged. Absent only if `error` says so."
     )
@@ -94,7 +97,25 @@ class Prediction(_Representation):
     error: str | None = Field(
         default=None, description="Why the prediction failed, if it did; or which members are too large or too deep."
     )
+    ground_truth: Any = Field(
+        default=None,
+        description="What `predicted_value` should have been. Absent if nobody has said so, and in the answer to a "
+        "repeated request, which is the first answer.",
+        examples=["7"],
+    )
+    correct: bool | None = Field(
+        default=None,
+        description="Whether the label is the ground truth; of several targets that are classes, whether all are. "
+        "Absent without a ground truth, and for numbers.",
+    )
     duration_ms: float | None = Field(default=None, description="Milliseconds that decoding and inference took.")
+    decode_ms: float | None = Field(
+        default=None, description="Those of decoding. Of inputs that were predicted together, the share of this one."
+    )
+    inference_ms: float | None = Field(default=None, description="Those of the model, likewise.")
+    queue_ms: float | None = Field(
+        default=None, description="Milliseconds in the queue. Absent if the prediction was synchronous."
+    )
     created_at: datetime
 
 
@@ -154,10 +175,16 @@ def members(record: PredictionRecord) -> dict[str, Any]:
         "predicted_value": record.predicted_value,
         "model": model,
         "user_id": record.user_id,
+        "inference_id": record.inference_id,
         "metadata": record.metadata,
         "status": record.status,
         "error": record.error,
+        "ground_truth": record.ground_truth,
+        "correct": record.correct,
         "duration_ms": record.duration_ms,
+        "decode_ms": record.decode_ms,
+        "inference_ms": record.inference_ms,
+        "queue_ms": record.queue_ms,
         "created_at": record.created_at,
     }
     return {name: value for name, value in given.items() if value is not None}

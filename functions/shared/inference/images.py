@@ -15,6 +15,7 @@ import struct
 import warnings
 import zlib
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
@@ -27,6 +28,7 @@ from functions.shared.inference.decoding_budget import SCANS_LIKE_THE_FIRST, UNT
 from functions.shared.inference.errors import image_too_large, undecodable_image
 from functions.shared.inference.image_fit import fitter
 from functions.shared.inference.image_input import ImageInput
+from functions.shared.inference.instance import Picture
 from functions.shared.inference.jpeg_frame import read_jpeg_frame
 from functions.shared.inference.pillow_core import to_array
 from functions.shared.inference.plain_png import read_plain_png
@@ -51,6 +53,10 @@ _TURNS: Final = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+# Of red, green and blue in the luminance, as Pillow weighs them too (ITU-R BT.601-7, section 2.5.1).
+_LUMA: Final = np.array([0.299, 0.587, 0.114], np.float32)
+# Of a picture with more samples, those of pixels in a grid are measured.
+_MEASURED_SAMPLES: Final = 1_000_000
 _ORIENTATION_TAG: Final = 0x0112
 _BITS_PER_SAMPLE, _PHOTOMETRIC = 258, 262  # of TIFF 6.0
 # Pillow raises these on damaged files. While it reads a header, its ImageFile converts the second row to SyntaxError;
@@ -123,12 +129,17 @@ class ImageDecoder:
         ImageTooLargeError
             It would cost more than is left.
         """
+        return self.decode_and_measure(data, budget)[0]
+
+    def decode_and_measure(self, data: bytes, budget: DecodingBudget | None = None) -> tuple[NDArray[Any], Picture]:
+        """Do the same, and return what was measured of the picture, too."""
         budget = budget or self.budget()
         image: Image.Image | None = read_plain_png(data, budget.admit)
         turn = None
         try:
             if image is None:
                 image, turn = self._read(data, budget)
+            width, height = image.size
             image = _to_mode(image, self._mode)
             if turn is not None:
                 image = image.transpose(turn)
@@ -136,7 +147,8 @@ class ImageDecoder:
                 image = self._fit(image)
         except _DAMAGED as error:
             raise undecodable_image("the image is damaged or cut off") from error
-        return self._to_tensor(to_array(image))
+        pixels = to_array(image)
+        return self._to_tensor(pixels), Picture(width, height, len(data), *_brightness_and_contrast(pixels))
 
     def check(self, data: bytes) -> None:
         """Refuse what `decode` would refuse for its header. This decodes no pixel, so damage behind it does not show.
@@ -197,6 +209,30 @@ class ImageDecoder:
             planes = zip(self._tables, self._order, strict=True)
             values = np.stack([table.take(pixels[:, :, source]) for table, source in planes], axis=2)
         return (values.transpose(2, 0, 1) if self._layout == "NCHW" else values)[np.newaxis]
+
+
+def _brightness_and_contrast(pixels: NDArray[np.uint8]) -> tuple[float, float]:
+    """Return the mean and the standard deviation of the luminance, each between 0 and 1."""
+    if pixels.size > _MEASURED_SAMPLES:
+        step = 2
+        while pixels[::step, ::step].size > _MEASURED_SAMPLES:
+            step += 1
+        pixels = pixels[::step, ::step]
+    if pixels.ndim == 2:
+        # `mean` and `std` do the same, and take several times as long for a small picture. These sums are exact.
+        grey = pixels.ravel().astype(np.float64)
+        count = grey.size
+        total, squares = float(grey.dot(_ones(count))), float(grey.dot(grey))
+        return total / count / 255, max(count * squares - total * total, 0.0) ** 0.5 / count / 255
+    luminance = (pixels[:, :, :3].astype(np.float32) @ _LUMA).ravel()
+    mean = float(np.add.reduce(luminance)) / luminance.size
+    luminance -= mean
+    return mean / 255, (float(luminance.dot(luminance)) / luminance.size) ** 0.5 / 255
+
+
+@lru_cache(maxsize=1)
+def _ones(count: int) -> NDArray[np.float64]:
+    return np.ones(count)
 
 
 # Image.open would import and try several formats. Here the type is known, so the first image of a type imports one, and

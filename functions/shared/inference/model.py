@@ -179,7 +179,8 @@ class Model:
         """
         if self._images is None:
             raise TypeError(f"this model takes {self.package.takes}, not images")
-        return Instance((self._images.decode(data, budget),))
+        array, picture = self._images.decode_and_measure(data, budget)
+        return Instance((array,), picture=picture)
 
     def check_image(self, data: bytes) -> None:
         """Check an image's header only.

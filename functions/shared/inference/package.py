@@ -6,7 +6,7 @@ takes them, which output is the answer, and whether the model classifies. Nothin
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, NamedTuple, TypeAlias
@@ -19,6 +19,7 @@ from functions.shared.inference.feature_input import FeatureInput, choose_featur
 from functions.shared.inference.image_input import ImageInput, choose_image_input
 from functions.shared.inference.onnx_file import SERVED_DTYPES, Signature, read_signature, written
 from functions.shared.inference.output_size import refuse_too_large
+from functions.shared.inference.package_baseline import Described, read_baseline
 from functions.shared.inference.package_files import PackageFile, find_model, read_files
 from functions.shared.inference.package_settings import Activation, Missing, PackageSettings, Task, shown, wrong
 from functions.shared.inference.signature_doubts import input_doubt
@@ -69,6 +70,8 @@ class ModelPackage:
         Whether a request of the Open Inference Protocol may have image files in place of the model's tensor.
     top_k
         How many of a classification's scores are answered and stored, the largest; None for all.
+    baseline
+        What baseline.json says, as JSON text; None if there is none. It is no part of what the model is.
     """
 
     path: Path
@@ -86,6 +89,7 @@ class ModelPackage:
     answer: Answer
     encoded: bool = False
     top_k: int | None = None
+    baseline: str | None = None
 
     @property
     def takes(self) -> Takes:
@@ -95,20 +99,23 @@ class ModelPackage:
         return "image" if isinstance(self.input, ImageInput) else "features"
 
     @classmethod
-    def load(cls, folder: Path) -> "ModelPackage":
+    def load(cls, folder: Path, *, with_baseline: bool = True) -> "ModelPackage":
         """Read a package and check it against itself.
 
         Parameters
         ----------
         folder
-            Holds ``model.onnx`` (or exactly one ``.onnx`` file of another name) and, optionally, ``model.json``.
+            Holds ``model.onnx`` (or exactly one ``.onnx`` file of another name) and, optionally, ``model.json`` and
+            ``baseline.json``.
+        with_baseline
+            Whether to read the latter: what replaces it does not.
 
         Raises
         ------
         ModelPackageError
             A file is missing, cut off, or not what its name or `sha256` says, model.json has an unknown key or a value
-            of the wrong type, it contradicts the ONNX file, or the model takes something that is neither one image nor
-            features.
+            of the wrong type, it contradicts the ONNX file, baseline.json is none of this model, or the model takes
+            something that is neither one image nor features.
         """
         path, said = _find(folder)
         files = read_files(path)
@@ -141,6 +148,7 @@ class ModelPackage:
             answer=decided.answer,
             encoded=bool(said.encoded),
             top_k=said.top_k,
+            baseline=read_baseline(folder, _described(decided)) if with_baseline else None,
         )
 
     def describe_input(self) -> dict[str, object]:
@@ -277,6 +285,15 @@ class _Decisions(NamedTuple):
             # What only some models have is not told of the others, so that their digests stay as they are.
             document |= wanted.fit_settings
         return _canonical(document)
+
+
+def _described(decided: _Decisions) -> Described:
+    """Return what the package's baseline must agree with."""
+    wanted = decided.input
+    features: Collection[str] | None = None
+    if isinstance(wanted, FeatureInput) and wanted.columns is not None:
+        features = wanted.names or [str(position) for position in range(len(wanted.columns))]
+    return Described(isinstance(wanted, ImageInput), features, decided.labels)
 
 
 def _check_texts(decided: _Decisions) -> None:

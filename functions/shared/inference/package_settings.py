@@ -362,7 +362,7 @@ def read_object(path: Path) -> dict[str, object]:
         raise ModelPackageError(f"{path.name}: cannot be read: {error.strerror}") from error
     try:
         document = json.loads(text, object_pairs_hook=without_repeats)
-    except json.JSONDecodeError as error:
+    except ValueError as error:  # or a whole number of thousands of digits
         raise ModelPackageError(f"{path.name}: is not JSON: {error}") from error
     except RecursionError as error:
         raise ModelPackageError(f"{path.name}: is nested too deeply") from error

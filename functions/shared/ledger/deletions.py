@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 from uuid import UUID
 
-from functions.shared.ledger import arrays, statements
+from functions.shared.ledger import arrays, ground_truth_statements, statements
 from functions.shared.ledger.arrays import Array
 from functions.shared.ledger.errors import LedgerUnavailableError, RecordNotFoundError, StatementRefusedError
 from functions.shared.ledger.identifiers import FIRST_ID, LAST_ID, first_id_at, new_id
@@ -140,7 +140,7 @@ class DeletingLedger(Ledger):
         return deletion._replace(position=rows[0][0])
 
     def delete_some_uploads(self, deletion: Deletion, *, limit: int = MOST_PREDICTIONS) -> int:
-        """Delete some of a deletion's uploads and, of a user who is erased, keys, counts, and the name as a caller's.
+        """Delete some of a deletion's uploads and, of a user who is erased, keys, counts, and the name elsewhere.
 
         Returns
         -------
@@ -154,6 +154,7 @@ class DeletingLedger(Ledger):
         if deletion.erases_user:
             count += len(self._pool.run(statements.DELETE_KEYS_OF_USER, parameters))
             count += len(self._pool.run(statements.FORGET_REQUESTER, parameters))
+            count += len(self._pool.run(ground_truth_statements.FORGET_GIVER, parameters))
             count += len(self._pool.run(statements.DELETE_USAGE_OF_USER, parameters | {"first_id": FIRST_ID}))
         return count
 

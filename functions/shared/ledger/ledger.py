@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
@@ -10,10 +11,10 @@ from operator import itemgetter
 from typing import Any, Self
 from uuid import UUID
 
-from functions.shared.ledger import arrays, statements
+from functions.shared.ledger import arrays, page_statements, statements
 from functions.shared.ledger.arrays import Array, ElementType
 from functions.shared.ledger.connection import Connection
-from functions.shared.ledger.cursor import decode_cursor, encode_cursor
+from functions.shared.ledger.cursor import decode_cursor, decode_least_sure_cursor
 from functions.shared.ledger.database_url import parse_database_url
 from functions.shared.ledger.errors import (
     IdempotencyConflictError,
@@ -44,6 +45,7 @@ from functions.shared.ledger.records import (
     ModelIdentity,
     NewInput,
     NewPrediction,
+    Order,
     Page,
     PredictionFilter,
     PredictionRecord,
@@ -56,6 +58,7 @@ from functions.shared.ledger.records import (
     Sweep,
     Upload,
 )
+from functions.shared.ledger.refusals import Refusals
 from functions.shared.ledger.secret import DatabaseSettings, resolve_database_url
 
 # What the database refuses a statement with, as SQLSTATE and constraint, and what that means.
@@ -69,7 +72,8 @@ CLAIM_BYTES = 32_000_000
 """Bytes of inputs that a worker reads at a time."""
 CLAIM_WINDOW = 4096
 """How many of the oldest unfinished predictions a worker looks at, and so how many may be claimed at a time."""
-_RECORD_COLUMNS = 18
+_IDENTITY_COLUMNS = ModelIdentity._fields.index("baseline")
+_RECORD_COLUMNS = len(PredictionRecord._fields)
 _Row = list[Any]
 _RESULT_COLUMNS = {
     "prediction_id": arrays.UUIDS,
@@ -80,8 +84,9 @@ _RESULT_COLUMNS = {
     "predicted_value": arrays.JSONB,
     "output": arrays.JSONB,
     "outputs": arrays.JSONB,
+    "measured": arrays.TEXT,  # an array of arrays would need equal lengths
 }
-_OUTCOME_COLUMNS = _RESULT_COLUMNS | {"error": arrays.TEXT}
+_OUTCOME_COLUMNS = _RESULT_COLUMNS | {"error": arrays.TEXT, "failure": arrays.TEXT}
 _PREDICTION_COLUMNS = _RESULT_COLUMNS | {
     "created_at": arrays.TIMESTAMPTZ,
     "user_id": arrays.TEXT,
@@ -98,6 +103,7 @@ _PREDICTION_COLUMNS = _RESULT_COLUMNS | {
     "form": arrays.TEXT,
     "header_length": arrays.BIGINT,
     "declared_contenttype": arrays.TEXT,
+    "inference_id": arrays.TEXT,
 }
 _OUTPUT_COLUMNS = {
     "of_prediction": arrays.UUIDS,
@@ -118,7 +124,7 @@ _TOO_LONG = "The prediction was not finished in time."
 
 
 class Ledger:
-    """Reads and writes predictions. Safe to share between threads.
+    """Reads and writes predictions, and counts requests that were refused. Safe to share between threads.
 
     Parameters
     ----------
@@ -136,6 +142,7 @@ class Ledger:
         self._quotas = quotas
         self._counts = quotas.count_predictions
         self._registered: dict[ModelIdentity, int] = {}
+        self.refusals = Refusals(pool)
 
     @classmethod
     def at(
@@ -206,7 +213,7 @@ class Ledger:
         self._pool.run(statements.PING, {})
 
     def register(self, model: ModelIdentity) -> int:
-        """Record that a model is being served, and return its id. The id is the same in every database.
+        """Record that a model is being served, with its baseline, and return its id: the same in every database.
 
         `store` registers the model when necessary. Registering it earlier makes the first prediction faster.
 
@@ -232,6 +239,7 @@ class Ledger:
                 "task": model.task,
                 "provider": model.provider,
                 "settings": model.settings,
+                "baseline": model.baseline,
             },
         )
         self._registered[model] = model_id
@@ -354,6 +362,7 @@ class Ledger:
             "created_at": created_at(prediction.prediction_id),
             "user_id": prediction.user_id,
             "metadata": json_text(prediction.metadata),
+            "inference_id": prediction.inference_id,
         }
         sql, sql_with_key = statements.ENQUEUE, statements.ENQUEUE_WITH_KEY
         if self._counts:
@@ -474,11 +483,14 @@ class Ledger:
             raise RecordNotFoundError(f"no output {name!r} of prediction {prediction_id}")
         return StoredOutput(*rows[0])
 
-    def list(self, matching: PredictionFilter, *, limit: int, cursor: str | None = None) -> Page:
-        """Read a page of predictions, newest first.
+    def list(
+        self, matching: PredictionFilter, *, limit: int, cursor: str | None = None, order: Order = "newest"
+    ) -> Page:
+        """Read a page of predictions.
 
-        The cursor is a position in the order of the ids, not an offset. Records that are written between two pages are
-        newer than the cursor, so no record is skipped or repeated.
+        The cursor is a position in the order, not an offset, and no record changes its position. So none is repeated,
+        and none is skipped that meets the conditions all the while. One that is stored, judged or withdrawn between
+        two pages is on the later one if it meets the conditions then, and comes after the cursor.
 
         Parameters
         ----------
@@ -487,7 +499,10 @@ class Ledger:
         limit : int
             The maximum number of records on the page, at least 1.
         cursor : str or None
-            ``next_cursor`` of the previous page.
+            ``next_cursor`` of the previous page, in the same order.
+        order : Order
+            Whether the newest comes first, or the one of least confidence, and of equal confidence the oldest. In the
+            latter order, records without a confidence are on no page.
 
         Returns
         -------
@@ -498,22 +513,13 @@ class Ledger:
         Raises
         ------
         InvalidCursorError
-            If the ledger did not issue the cursor.
+            If the ledger did not issue the cursor for this order.
         """
-        bounds = [LAST_ID] if cursor is None else [decode_cursor(cursor)]
-        if matching.until is not None:
-            bounds.append(first_id_at(matching.until))
-        conditions = {name: value for name in statements.CONDITIONS if (value := getattr(matching, name)) is not None}
-        sql, keep = statements.page(frozenset(conditions))
-        window = {
-            "since": FIRST_ID if matching.since is None else first_id_at(matching.since),
-            "before": min(bounds),
-            "count": limit + 1,
-        }
-        rows = self._pool.run(sql, conditions | window, keep=keep)
+        ask = _newest if order == "newest" else _least_sure
+        sql, parameters, keep = ask(matching, cursor)
+        rows = self._pool.run(sql, parameters | {"count": limit + 1}, keep=keep)
         records = tuple(PredictionRecord(*row[:_RECORD_COLUMNS]) for row in rows[:limit])
-        more = bool(records) and rows[0][_RECORD_COLUMNS] > len(records)
-        return Page(records, encode_cursor(records[-1].prediction_id) if more else None)
+        return Page.of(records, order, more=bool(records) and rows[0][_RECORD_COLUMNS] > len(records))
 
     def claim(self, prediction_ids: Iterable[UUID], *, lease_seconds: float) -> Claim:
         """Claim queued predictions for this worker alone, set them to ``processing``, and read their inputs.
@@ -956,13 +962,65 @@ class Ledger:
 
 
 def _model_id(model: ModelIdentity) -> int:
-    """Return the id of a model: 63 bits of a digest over its whole identity.
+    """Return the id of a model: 63 bits of a digest over its whole identity. Its baseline is no part of that.
 
     The database must not assign the id: a process that outlives its database (restored or emptied) would store
     predictions under a number that now belongs to another model.
     """
-    said = list(model._replace(sha256=model.sha256.lower()))
+    said = list(model._replace(sha256=model.sha256.lower()))[:_IDENTITY_COLUMNS]
     return int.from_bytes(hashlib.sha256(json.dumps(said).encode()).digest()[:8], "big") >> 1
+
+
+def _conditions(matching: PredictionFilter) -> tuple[frozenset[str], dict[str, object]]:
+    """Return the conditions of a filter by their names in `page_statements`, and the parameters that these have."""
+    parameters: dict[str, object] = {
+        name: value for name in page_statements.EQUALITIES if (value := getattr(matching, name)) is not None
+    }
+    names = set(parameters)
+    if matching.status is not None:
+        names.add(matching.status)
+    if matching.has_ground_truth is not None:
+        names.add("judged" if matching.has_ground_truth else "unjudged")
+    return frozenset(names), parameters
+
+
+def _newest(matching: PredictionFilter, cursor: str | None) -> tuple[str, dict[str, object], bool]:
+    """Return the statement for a page, newest first, its parameters, and whether to keep its plan."""
+    bounds = [LAST_ID] if cursor is None else [decode_cursor(cursor)]
+    if matching.until is not None:
+        bounds.append(first_id_at(matching.until))
+    names, parameters = _conditions(matching)
+    confidence = {
+        name: bound
+        for name, bound in (("min_confidence", matching.min_confidence), ("max_confidence", matching.max_confidence))
+        if bound is not None
+    }
+    window = {
+        "since": FIRST_ID if matching.since is None else first_id_at(matching.since),
+        "before": min(bounds),
+    }
+    sql, keep = page_statements.page(names.union(confidence))
+    return sql, parameters | confidence | window, keep
+
+
+def _least_sure(matching: PredictionFilter, cursor: str | None) -> tuple[str, dict[str, object], bool]:
+    """Return the same for a page with the least sure first."""
+    after = (-math.inf, FIRST_ID) if cursor is None else decode_least_sure_cursor(cursor)
+    if matching.min_confidence is not None:
+        after = max(after, (matching.min_confidence, FIRST_ID))
+    names, parameters = _conditions(matching)
+    window = {
+        name: first_id_at(moment)
+        for name, moment in (("since", matching.since), ("before", matching.until))
+        if moment is not None
+    }
+    place = {
+        "after_confidence": after[0],
+        "after": after[1],
+        "most_confidence": math.inf if matching.max_confidence is None else matching.max_confidence,
+    }
+    sql, keep = page_statements.least_sure_page(names.union(window))
+    return sql, parameters | window | place, keep
 
 
 def _key_row(idempotency: IdempotencyKey) -> dict[str, object]:
@@ -1011,6 +1069,7 @@ def _result_row(result: NewPrediction | Success) -> dict[str, object]:
         "predicted_value": jsonb_text(result.predicted_value),
         "output": jsonb_text(result.output),
         "outputs": None if result.outputs is None else jsonb_text(result.outputs),
+        "measured": None if result.measured is None else result.measured.array_text,
     }
 
 
@@ -1021,12 +1080,13 @@ def _one_row(prediction: NewPrediction) -> dict[str, object]:
         "created_at": created_at(prediction.prediction_id),
         "user_id": prediction.user_id,
         "metadata": json_text(prediction.metadata),
+        "inference_id": prediction.inference_id,
     }
 
 
 def _outcome_row(outcome: Success | Failure) -> dict[str, object]:
     if isinstance(outcome, Failure):
-        return {"prediction_id": outcome.prediction_id, "error": outcome.error}
+        return {"prediction_id": outcome.prediction_id, "error": outcome.error, "failure": outcome.kind}
     return _result_row(outcome)
 
 

@@ -138,6 +138,47 @@ class Pool:
             error.in_doubt = error.in_doubt or in_doubt  # the first attempt may have been committed
             raise
 
+    def run_if_open(self, sql: str, parameters: Mapping[str, object], *, seconds: float) -> bool:
+        """Run one statement on a connection that is open and idle, once, and open none.
+
+        The connection is closed no later for it: a database that nobody else uses can go to sleep.
+
+        Parameters
+        ----------
+        sql, parameters
+            As in `Connection.run`. The statement need not be safe to repeat.
+        seconds : float
+            How long it may take.
+
+        Returns
+        -------
+        bool
+            False if there is no such connection, and nothing was done.
+
+        Raises
+        ------
+        LedgerError
+            As in `Connection.run`.
+        """
+        try:
+            self._free.get_nowait()
+        except queue.Empty:
+            return False
+        try:
+            found = self._take_idle()
+        except BaseException:
+            self._free.put(None)
+            raise
+        if found is None:
+            self._free.put(None)
+            return False
+        connection, since = found
+        try:
+            connection.run(sql, parameters, until=time.monotonic() + wait_budget.left(seconds))
+        finally:
+            self._take_back(connection, since)
+        return True
+
     @property
     def connections(self) -> tuple[int, int]:
         """How many connections are open and idle, and how many are in use, about now."""
@@ -160,24 +201,25 @@ class Pool:
             if new:
                 self.close()
                 return self._connect(until)
-            return self._take_idle() or self._connect(until)
+            found = self._take_idle()
+            return self._connect(until) if found is None else found[0]
         except BaseException:
             self._free.put(None)
             raise
 
-    def _take_back(self, connection: Connection) -> None:
+    def _take_back(self, connection: Connection, since: float | None = None) -> None:
         if connection.is_idle():
-            self._idle.append((connection, time.time()))
+            self._idle.append((connection, time.time() if since is None else since))
         else:
             connection.close()
         self._free.put(None)
 
-    def _take_idle(self) -> Connection | None:
+    def _take_idle(self) -> tuple[Connection, float] | None:
         while True:
             try:
                 connection, since = self._idle.pop()
             except IndexError:
                 return None
             if time.time() - since < self._max_idle and connection.is_usable():
-                return connection
+                return connection, since
             connection.close()

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any, Final, Literal, NamedTuple
 from uuid import UUID
 
-from functions.shared.ledger.cursor import encode_cursor
+from functions.shared.ledger.cursor import encode_cursor, encode_least_sure_cursor
 from functions.shared.ledger.identifiers import created_at, new_id
 from functions.shared.ledger.stored_json import in_jsonb_order
 
@@ -20,9 +20,12 @@ NO_UPLOADS: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 Status = Literal["queued", "processing", "succeeded", "failed"]
 
+Order = Literal["newest", "confidence"]
+"""What is first on the pages of a list: the newest record, or the one of least confidence."""
+
 
 class ModelIdentity(NamedTuple):
-    """The model that made a prediction. If any attribute differs, it is another model.
+    """The model that made a prediction. If any attribute but `baseline` differs, it is another model.
 
     Attributes
     ----------
@@ -39,6 +42,8 @@ class ModelIdentity(NamedTuple):
     settings : str
         All other settings of the model as a JSON object, including the defaults of ``model.json``. Equal settings must
         give equal text: otherwise one model gets two ids.
+    baseline : str or None
+        What its predictions are compared with, as a JSON object; None if its package has nothing.
     """
 
     name: str
@@ -48,6 +53,7 @@ class ModelIdentity(NamedTuple):
     task: str
     provider: str
     settings: str
+    baseline: str | None = None
 
 
 @dataclass(slots=True)
@@ -137,6 +143,44 @@ class StoredOutput(NamedTuple):
     uri: str | None
 
 
+class Measured(NamedTuple):
+    """What was measured while a prediction was made.
+
+    Attributes
+    ----------
+    decode_ms, inference_ms : float
+        Milliseconds that decoding and the run of the model took, as `rounded_ms` returns them. Of several that were
+        made together, this one's share.
+    width, height : int or None
+        Of a picture, in pixels, as it was sent.
+    size : int or None
+        Of a picture, in bytes.
+    brightness, contrast : float or None
+        Mean and standard deviation of a picture's luminance, 0 to 1.
+    """
+
+    decode_ms: float
+    inference_ms: float
+    width: int | None = None
+    height: int | None = None
+    size: int | None = None
+    brightness: float | None = None
+    contrast: float | None = None
+
+    @property
+    def array_text(self) -> str:
+        """The text of the array in ``predictions.measured``, which has the time in the queue as its third element."""
+        decode_ms, inference_ms, width, height, size, brightness, contrast = self
+        if width is None:
+            return f"{{{decode_ms:g},{inference_ms:g}}}"
+        return f"{{{decode_ms:g},{inference_ms:g},NULL,{width},{height},{size},{brightness:g},{contrast:g}}}"
+
+
+def rounded_ms(value: float) -> float:
+    """Return milliseconds with four digits: ``predictions.measured``, of type ``real``, returns those as they are."""
+    return float(f"{value:.4g}")
+
+
 @dataclass(slots=True)
 class NewPrediction:
     """A prediction to store together with its input.
@@ -168,6 +212,10 @@ class NewPrediction:
         The model's further outputs, by name. The limits of `output` apply.
     large : tuple of NewOutput
         Those of `output` and `outputs` that are stored apart: there they have a `size` and a `sha256`, and no `data`.
+    inference_id : str or None
+        The caller's own id, at most 255 characters. Not unique.
+    measured : Measured or None
+        What was measured.
     """
 
     input: NewInput
@@ -182,6 +230,8 @@ class NewPrediction:
     prediction_id: UUID = field(default_factory=new_id)
     outputs: dict[str, Any] | None = None
     large: tuple[NewOutput, ...] = ()
+    inference_id: str | None = None
+    measured: Measured | None = None
 
     def record(self, model: ModelIdentity) -> "PredictionRecord":
         """Return the record that the ledger will return for this prediction.
@@ -215,6 +265,9 @@ class NewPrediction:
             error=None,
             outputs=in_jsonb_order(self.outputs),
             declared_contenttype=self.input.declared_contenttype,
+            inference_id=self.inference_id,
+            decode_ms=None if self.measured is None else self.measured.decode_ms,
+            inference_ms=None if self.measured is None else self.measured.inference_ms,
         )
 
 
@@ -226,13 +279,17 @@ class QueuedPrediction:
     user_id: str
     metadata: Mapping[str, Any] = field(default_factory=dict)
     prediction_id: UUID = field(default_factory=new_id)
+    inference_id: str | None = None
 
 
 class PredictionRecord(NamedTuple):
     """A stored prediction. Attributes as in `NewPrediction` and `NewInput`.
 
     `output`, `likely_class`, `label`, `confidence`, `predicted_value`, `model_name`, `model_version`, `duration_ms` and
-    `outputs` are None unless the prediction succeeded. `error` says why a prediction failed.
+    `outputs` are None unless the prediction succeeded, and so are `decode_ms`, `inference_ms` and `queue_ms`, the
+    milliseconds in the queue, which a synchronous prediction has not been in. `error` says why a prediction failed.
+    `ground_truth` is what it should have been, and `correct` whether it was; None if nobody has said so. `Replay` has
+    neither.
     """
 
     prediction_id: UUID
@@ -253,6 +310,12 @@ class PredictionRecord(NamedTuple):
     error: str | None
     outputs: dict[str, Any] | None = None
     declared_contenttype: str | None = None
+    inference_id: str | None = None
+    decode_ms: float | None = None
+    inference_ms: float | None = None
+    queue_ms: float | None = None
+    ground_truth: Any = None
+    correct: bool | None = None
 
     @property
     def created_at(self) -> datetime:
@@ -328,6 +391,14 @@ class PredictionFilter(NamedTuple):
         Bounds of the confidence, both inclusive.
     since, until : datetime or None
         The record was created at or after `since` and before `until`. Both need a time zone.
+    inference_id, status : str or None
+        The record's value must be equal.
+    has_ground_truth : bool or None
+        Whether somebody has said what the prediction should have been.
+    correct : bool or None
+        Whether it was that. What cannot be either, as the value of a regression, is neither.
+    ground_truth : str or None
+        What it should have been, as text: of a label the label itself, else its JSON as PostgreSQL writes it.
     """
 
     user_id: str | None = None
@@ -338,10 +409,15 @@ class PredictionFilter(NamedTuple):
     max_confidence: float | None = None
     since: datetime | None = None
     until: datetime | None = None
+    inference_id: str | None = None
+    has_ground_truth: bool | None = None
+    correct: bool | None = None
+    ground_truth: str | None = None
+    status: Status | None = None
 
 
 class Page(NamedTuple):
-    """One page of records, newest first.
+    """One page of records.
 
     Attributes
     ----------
@@ -349,15 +425,27 @@ class Page(NamedTuple):
         At most as many as the caller asked for.
     next_cursor : str or None
         Where the next page starts; None on the last page.
+    order : Order
+        In which order they are.
     """
 
     records: tuple[PredictionRecord, ...]
     next_cursor: str | None
+    order: Order = "newest"
 
     def first(self, count: int) -> "Page":
-        """Return the newest records of a page, fewer than it has, and where the next page then starts."""
-        records = self.records[:count]
-        return Page(records, encode_cursor(records[-1].prediction_id))
+        """Return the first records of a page, fewer than it has, and where the next page then starts."""
+        return Page.of(self.records[:count], self.order, more=True)
+
+    @classmethod
+    def of(cls, records: tuple[PredictionRecord, ...], order: Order, *, more: bool) -> "Page":
+        """Return a page of records. `more` says whether others come after them, at least one of which they are."""
+        if not more:
+            return cls(records, None, order)
+        last = records[-1]
+        if order == "newest":
+            return cls(records, encode_cursor(last.prediction_id), order)
+        return cls(records, encode_least_sure_cursor(last.confidence or 0.0, last.prediction_id), order)
 
 
 class IdempotencyKey(NamedTuple):
@@ -457,13 +545,25 @@ class Success(NamedTuple):
     duration_ms: float
     outputs: dict[str, Any] | None = None
     large: tuple[NewOutput, ...] = ()
+    measured: Measured | None = None
 
 
 class Failure(NamedTuple):
-    """Why a claimed prediction cannot be made. The message is for the caller."""
+    """Why a claimed prediction cannot be made.
+
+    Attributes
+    ----------
+    error : str
+        For the caller.
+    kind : str
+        The same as one word, which figures count: ``undecodable``, ``too_large``, ``refused_by_model``,
+        ``output_too_large``, ``unpredictable``, ``unstorable``, ``input_missing``, ``too_slow``, ``gave_up``. The sweep
+        records ``too_late``.
+    """
 
     prediction_id: UUID
     error: str
+    kind: str = "refused_by_model"
 
 
 class Sweep(NamedTuple):

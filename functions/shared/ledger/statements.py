@@ -1,16 +1,16 @@
-"""Every SQL statement of the ledger.
+"""Every SQL statement of the ledger but those that list records (`page_statements`).
 
-The statements are constants or combinations of constant fragments (`page`): no value ever becomes part of the SQL text.
+The statements are constants or combinations of constant fragments: no value ever becomes part of the SQL text.
 Each statement is one round trip and, outside an explicit transaction, one transaction. Every statement that writes is
 safe to repeat.
 """
 
-from functools import lru_cache
+from functions.shared.ledger.ground_truth_statements import CORRECT
 
 REGISTER_MODEL = """
-INSERT INTO models (model_id, name, version, sha256, labels, task, provider, settings)
-VALUES (:model_id, :name, :version, :sha256, :labels, :task, :provider, :settings)
-ON CONFLICT (model_id) DO UPDATE SET served_at = now()
+INSERT INTO models (model_id, name, version, sha256, labels, task, provider, settings, baseline)
+VALUES (:model_id, :name, :version, :sha256, :labels, :task, :provider, :settings, :baseline)
+ON CONFLICT (model_id) DO UPDATE SET served_at = now(), baseline = excluded.baseline
 """
 
 SERVED_PROVIDER = """
@@ -93,9 +93,11 @@ END AS within_quotas) FROM used
 
 _ONE_PREDICTION = """
 INSERT INTO predictions (prediction_id, input_id, model_id, created_at, duration_ms, confidence, likely_class,
-                         status, user_id, label, predicted_value, output, metadata, outputs)
+                         status, user_id, label, predicted_value, output, metadata, outputs, inference_id,
+                         measured)
 VALUES (:prediction_id, :input_id, :model_id, :created_at, :duration_ms, :confidence, :likely_class,
-        'succeeded', :user_id, :label, :predicted_value, :output, :metadata, :outputs)
+        'succeeded', :user_id, :label, :predicted_value, :output, :metadata, :outputs, :inference_id,
+        :measured)
 ON CONFLICT (prediction_id) DO NOTHING
 """
 
@@ -114,11 +116,11 @@ _NEW_ROWS = """new_row AS (
         :predicted_value::jsonb[], :output::jsonb[], :metadata::json[], :size::bigint[], :sha256::bytea[],
         :contenttype::text[], :filename::text[], :features::json[], :content::bytea[], :uri::text[],
         :upload_id::uuid[], :outputs::jsonb[], :form::text[], :header_length::bigint[], :declared_contenttype::text[],
-        :request::bigint[]
+        :inference_id::text[], :measured::text[], :request::bigint[]
     ) AS new_row (
         prediction_id, input_id, created_at, duration_ms, confidence, likely_class, user_id, label, predicted_value,
         output, metadata, size, sha256, contenttype, filename, features, content, uri, upload_id, outputs, form,
-        header_length, declared_contenttype, request
+        header_length, declared_contenttype, inference_id, measured, request
     )"""
 _END = """
 ), """
@@ -132,9 +134,11 @@ _MANY_COUNTED_INPUTS = _INTO_INPUTS + _COUNTED + _ROWS + _TRUE + _FROM_NEW_ROWS 
 
 _MANY_PREDICTIONS = """
 INSERT INTO predictions (prediction_id, input_id, model_id, created_at, duration_ms, confidence, likely_class,
-                         status, user_id, label, predicted_value, output, metadata, outputs)
+                         status, user_id, label, predicted_value, output, metadata, outputs, inference_id,
+                         measured)
 SELECT prediction_id, input_id, :model_id, created_at, duration_ms, confidence, likely_class,
-       'succeeded', user_id, label, predicted_value, output, metadata, outputs
+       'succeeded', user_id, label, predicted_value, output, metadata, outputs, inference_id,
+       measured::real[]
 FROM new_row
 ON CONFLICT (prediction_id) DO NOTHING
 """
@@ -267,8 +271,8 @@ WITH_OUTPUTS = {
 }
 
 _QUEUED_PREDICTION = """
-INSERT INTO predictions (prediction_id, input_id, created_at, status_since, status, user_id, metadata)
-VALUES (:prediction_id, :input_id, :created_at, now(), 'queued', :user_id, :metadata)
+INSERT INTO predictions (prediction_id, input_id, created_at, status_since, status, user_id, metadata, inference_id)
+VALUES (:prediction_id, :input_id, :created_at, now(), 'queued', :user_id, :metadata, :inference_id)
 ON CONFLICT (prediction_id) DO NOTHING
 """
 
@@ -289,16 +293,18 @@ WHERE user_id = :key_user_id AND key = :key AND :prediction_id = ANY (prediction
 RETURNING 1
 """
 
-# The columns of a PredictionRecord and of a StoredInput, in the order of their fields.
-_RECORD = """p.prediction_id, p.input_id, i.filename, i.contenttype, p.output, p.likely_class, p.label, p.confidence,
+# The columns of a PredictionRecord and of a StoredInput, in the order of their fields. A repeated request is answered
+# as the first time: without what became of the prediction.
+_ANSWERED = """p.prediction_id, p.input_id, i.filename, i.contenttype, p.output, p.likely_class, p.label, p.confidence,
     p.predicted_value, m.name, m.version, p.user_id, p.metadata, p.duration_ms, p.status, p.error, p.outputs,
-    i.declared_contenttype"""
+    i.declared_contenttype, p.inference_id, p.measured[1], p.measured[2], p.measured[3]"""
+RECORD = _ANSWERED + ", p.ground_truth, p.correct"
 
 _INPUT = "i.content, i.contenttype, i.filename, i.features::text, i.sha256, i.size, i.uri, i.form, i.header_length"
 
 REPLAY = (
     "SELECT k.digest, k.was_queued, "
-    + _RECORD
+    + _ANSWERED
     + """
 FROM idempotency_keys k
 CROSS JOIN LATERAL unnest(k.prediction_ids) WITH ORDINALITY AS stored (prediction_id, position)
@@ -325,11 +331,11 @@ CROSS JOIN LATERAL (SELECT * FROM inputs WHERE inputs.input_id = p.input_id OFFS
 LEFT JOIN LATERAL (SELECT * FROM models WHERE models.model_id = p.model_id OFFSET 0) m ON TRUE
 ORDER BY asked.position, stored.position
 """
-REPLAYS = "SELECT asked.position, k.digest, k.was_queued, " + _RECORD + _OF_KEYS
+REPLAYS = "SELECT asked.position, k.digest, k.was_queued, " + _ANSWERED + _OF_KEYS
 
 GET = (
     "SELECT "
-    + _RECORD
+    + RECORD
     + ", "
     + _INPUT
     + """
@@ -411,8 +417,9 @@ WITH outcome AS (
     SELECT * FROM unnest(
         :prediction_id::uuid[], :duration_ms::double precision[], :confidence::double precision[],
         :likely_class::bigint[], :label::text[], :predicted_value::jsonb[], :output::jsonb[], :outputs::jsonb[],
-        :error::text[]
-    ) AS outcome (prediction_id, duration_ms, confidence, likely_class, label, predicted_value, output, outputs, error)
+        :measured::text[], :error::text[], :failure::text[]
+    ) AS outcome (prediction_id, duration_ms, confidence, likely_class, label, predicted_value, output, outputs,
+                  measured, error, failure)
 ), unfinished AS (
     SELECT found.prediction_id
     FROM (SELECT prediction_id FROM outcome ORDER BY prediction_id) decided CROSS JOIN LATERAL (
@@ -443,6 +450,7 @@ _OUTPUTS_OF_OUTCOMES = """
     ) more
     WHERE u.user_id = ANY (ARRAY(SELECT user_id FROM usage)) AND u.user_id = more.user_id
 ), """
+# A worker's claim has set status_since: until then, the prediction was in the queue.
 _RECORDED = """
 recorded AS (
     UPDATE predictions p
@@ -456,15 +464,25 @@ recorded AS (
         predicted_value = o.predicted_value,
         output = o.output,
         outputs = o.outputs,
-        error = o.error
-    FROM outcome o
+        measured = CASE WHEN o.parts IS NOT NULL THEN ARRAY[
+            o.parts[1], o.parts[2], greatest(0, extract(epoch FROM p.status_since - p.created_at) * 1000)::real,
+            o.parts[4], o.parts[5], o.parts[6], o.parts[7], o.parts[8]
+        ] END,
+        error = o.error,
+        failure = o.failure,
+        correct = CASE WHEN p.ground_truth IS NOT NULL AND o.error IS NULL THEN (SELECT """
+_OF_OUTCOME = """
+            FROM (SELECT m.task, o.label, o.predicted_value, p.ground_truth FROM models m
+                  WHERE m.model_id = :model_id) judged) END
+    FROM (SELECT *, measured::real[] AS parts FROM outcome) o
     WHERE p.prediction_id = o.prediction_id AND p.prediction_id = ANY (ARRAY(SELECT prediction_id FROM unfinished))
 )
 SELECT prediction_id FROM outcome
 WHERE NOT EXISTS (SELECT FROM unfinished WHERE unfinished.prediction_id = outcome.prediction_id)
 """
-COMPLETE = _OUTCOME + _RECORDED
-COMPLETE_WITH_OUTPUTS = _OUTCOME + "new_output AS (" + _UNNEST_OUTPUTS + _OUTPUTS_OF_OUTCOMES + _RECORDED
+_RECORDED_AND_JUDGED = _RECORDED + CORRECT + _OF_OUTCOME
+COMPLETE = _OUTCOME + _RECORDED_AND_JUDGED
+COMPLETE_WITH_OUTPUTS = _OUTCOME + "new_output AS (" + _UNNEST_OUTPUTS + _OUTPUTS_OF_OUTCOMES + _RECORDED_AND_JUDGED
 
 SWEEP = """
 WITH late AS (
@@ -479,7 +497,8 @@ WITH late AS (
 UPDATE predictions p
 SET status_since = now(),
     status = CASE WHEN late.status = 'queued' OR :error::text IS NULL THEN 'queued' ELSE 'failed' END,
-    error = CASE WHEN late.status = 'processing' THEN :error END
+    error = CASE WHEN late.status = 'processing' THEN :error END,
+    failure = CASE WHEN late.status = 'processing' AND :error IS NOT NULL THEN 'too_late' END
 FROM late WHERE p.prediction_id = late.prediction_id
 RETURNING p.prediction_id, p.status
 """
@@ -553,120 +572,6 @@ ON CONFLICT (task) DO UPDATE SET began_at = excluded.began_at
 WHERE schedule.began_at < now() - make_interval(secs => :period)
 RETURNING 1
 """
-
-# The innermost subquery finds the page by scanning an index backwards; the joins then complete its records. OFFSET 0
-# keeps the planner from replacing the look-ups of a few rows by joins over whole tables.
-#
-# The subqueries around it end the page before it is larger than an answer: otherwise a page of large outputs takes
-# more memory than a function has. The size as text decides (6 MB, Lambda's largest answer), but to get it PostgreSQL
-# decompresses the value, which takes minutes for a thousand large ones. So the size as stored ends the page first.
-# `found` is how many rows there were.
-_FITTING = """, p.found
-FROM (
-SELECT *, sum(answered) OVER newer AS answered_before FROM (
-SELECT *, CASE WHEN kept < 500 THEN kept ELSE
-    coalesce(octet_length(output::text), 0) + coalesce(octet_length(predicted_value::text), 0)
-    + coalesce(octet_length(outputs::text), 0) + octet_length(metadata::text) END AS answered FROM (
-SELECT *, count(*) OVER () AS found, sum(kept) OVER newer AS kept_before FROM (
-SELECT *, coalesce(pg_column_size(output), 0) + coalesce(pg_column_size(predicted_value), 0)
-    + coalesce(pg_column_size(outputs), 0) + pg_column_size(metadata) AS kept FROM ("""
-_PAGE = "SELECT " + _RECORD + _FITTING
-_END_OF_PAGE = """
-) walked
-) weighed WINDOW newer AS (ORDER BY prediction_id DESC ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)
-) counted WHERE coalesce(kept_before, 0) < 2000000
-) measured WINDOW newer AS (ORDER BY prediction_id DESC ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)
-) p
-CROSS JOIN LATERAL (
-    SELECT filename, contenttype, declared_contenttype FROM inputs WHERE inputs.input_id = p.input_id OFFSET 0
-) i
-LEFT JOIN LATERAL (SELECT name, version FROM models WHERE models.model_id = p.model_id OFFSET 0) m ON TRUE
-WHERE coalesce(p.answered_before, 0) < 6000000
-ORDER BY p.prediction_id DESC
-"""
-
-_WALK_ALL = """
-    SELECT * FROM predictions
-    WHERE prediction_id >= :since AND prediction_id < :before"""
-_NEWEST_FIRST = """
-    ORDER BY prediction_id DESC LIMIT :count"""
-
-# "label = 'x' ORDER BY prediction_id" is equivalent, but lets the planner scan the primary key and discard rows with
-# other labels. It does so if 'x' is common on average, and then reads ten million rows if 'x' has not occurred lately.
-# Only one index can serve bounds on the pair and an order by the pair.
-_WALK_USER = """
-    SELECT * FROM predictions
-    WHERE (user_id, prediction_id) >= (:user_id, :since) AND (user_id, prediction_id) < (:user_id, :before)"""
-_NEWEST_OF_USER_FIRST = """
-    ORDER BY user_id DESC, prediction_id DESC LIMIT :count"""
-_WALK_LABEL = """
-    SELECT * FROM predictions
-    WHERE (label, prediction_id) >= (:label, :since) AND (label, prediction_id) < (:label, :before)"""
-_NEWEST_OF_LABEL_FIRST = """
-    ORDER BY label DESC, prediction_id DESC LIMIT :count"""
-
-# A name may match several models (versions, files, providers), and no index has the rows of several models in order. So
-# this scans the index once per model and takes the newest rows of all scans.
-_WALK_MODELS = """
-    SELECT walk.* FROM models CROSS JOIN LATERAL (
-        SELECT * FROM predictions
-        WHERE (predictions.model_id, prediction_id) >= (models.model_id, :since)
-          AND (predictions.model_id, prediction_id) < (models.model_id, :before)"""
-_NEWEST_OF_MODELS_FIRST = """
-        ORDER BY predictions.model_id DESC, prediction_id DESC LIMIT :count
-    ) walk WHERE TRUE"""
-
-_OF_USER = " AND user_id = :user_id"
-_OF_LABEL = " AND label = :label"
-_OF_MODELS = " AND model_id = ANY (ARRAY(SELECT model_id FROM models WHERE TRUE"
-_END_OF_MODELS = "))"
-_NAMED = " AND models.name = :model"
-_OF_VERSION = " AND models.version = :version"
-_AT_LEAST = " AND confidence >= :min_confidence"
-_AT_MOST = " AND confidence <= :max_confidence"
-
-CONDITIONS = frozenset({"user_id", "label", "model", "version", "min_confidence", "max_confidence"})
-
-
-@lru_cache(maxsize=64)  # the number of combinations
-def page(conditions: frozenset[str]) -> tuple[str, bool]:
-    """Return the statement for a page of records, newest first.
-
-    Parameters
-    ----------
-    conditions : frozenset of str
-        Names from `CONDITIONS`; each is also the name of a parameter. The other parameters are ``since`` and
-        ``before``, which bound the ids, and ``count``.
-
-    Returns
-    -------
-    str
-        A SELECT.
-    bool
-        Whether one plan suits all values. With one condition, the plan scans its index. With several, the best index
-        depends on how common each value is, so the statement must be planned for each call.
-    """
-    models = "".join(text for name, text in (("model", _NAMED), ("version", _OF_VERSION)) if name in conditions)
-    confidence = "".join(
-        text for name, text in (("min_confidence", _AT_LEAST), ("max_confidence", _AT_MOST)) if name in conditions
-    )
-    indexed = conditions & {"user_id", "label"} | ({"model"} if models else set())
-    if not indexed:
-        walk = _WALK_ALL + confidence + _NEWEST_FIRST
-    elif indexed == {"user_id"}:
-        walk = _WALK_USER + confidence + _NEWEST_OF_USER_FIRST
-    elif indexed == {"label"}:
-        walk = _WALK_LABEL + confidence + _NEWEST_OF_LABEL_FIRST
-    elif indexed == {"model"}:
-        walk = _WALK_MODELS + confidence + _NEWEST_OF_MODELS_FIRST + models + _NEWEST_FIRST
-    else:
-        walk = _WALK_ALL + confidence
-        walk += _OF_USER if "user_id" in conditions else ""
-        walk += _OF_LABEL if "label" in conditions else ""
-        walk += _OF_MODELS + models + _END_OF_MODELS if models else ""
-        walk += _NEWEST_FIRST
-    return _PAGE + walk + _END_OF_PAGE, len(indexed) < 2
-
 
 ANNOUNCE_UPLOAD = """
 INSERT INTO uploads (input_id, size, user_id, contenttype, filename, sha256, uri, expires_at)
@@ -1034,6 +939,7 @@ WHERE d.deletion_id = ANY (:deletion_id::uuid || ARRAY(
        ORDER BY user_id, key LIMIT 1) IS NULL
   AND (SELECT requested_by FROM deletions WHERE requested_by = :erased
        ORDER BY requested_by, deletion_id LIMIT 1) IS NULL
+  AND (SELECT given_by FROM ground_truths WHERE given_by = :erased ORDER BY given_by LIMIT 1) IS NULL
   AND (SELECT user_id FROM quota_usage WHERE user_id = :erased AND (
         SELECT prediction_id FROM predictions
         WHERE (user_id, prediction_id) >= (:erased, :first_id) AND user_id <= :erased

@@ -47,7 +47,8 @@ def enqueue(serving: Serving, queue: PredictionQueue, request: PredictionRequest
         return replay
     [one] = fetch_uploads(serving, request.inputs, request.user_id)
     _check(serving.model, one)
-    prediction = QueuedPrediction(new_input(one, serving.inputs_bucket, request.user_id), request.user_id, one.metadata)
+    new = new_input(one, serving.inputs_bucket, request.user_id)
+    prediction = QueuedPrediction(new, request.user_id, one.metadata, inference_id=one.inference_id)
     new_inputs = [prediction.input] if one.uri is None else []
     started = perf_counter()
     replay = None

@@ -48,6 +48,8 @@ class Input(NamedTuple):
         As in `NewInput`.
     instance
         What the model runs on, if it is decoded already.
+    inference_id
+        The caller's own id of the prediction.
     """
 
     contenttype: str
@@ -62,13 +64,15 @@ class Input(NamedTuple):
     form: str | None = None
     header_length: int | None = None
     instance: "Instance | None" = None
+    inference_id: str | None = None
 
 
 class UploadReference(NamedTuple):
-    """A reference to an uploaded image: the id that `POST /upload` returned."""
+    """A reference to an uploaded image: the id that `POST /upload` returned. The others are as in `Input`."""
 
     input_id: UUID
     metadata: Mapping[str, Any]
+    inference_id: str | None = None
 
 
 RequestedInput: TypeAlias = Input | UploadReference
@@ -101,12 +105,17 @@ class PredictionRequest(NamedTuple):
         """Return the key with a SHA-256 that is equal for two requests if and only if they ask for the same."""
         if self.key is None:
             return None
-        asked = [_content(one) for one in self.inputs]
+        asked = [_asked(one) for one in self.inputs]
         return IdempotencyKey(self.user_id, self.key, hashlib.sha256(json.dumps([self.batch, asked]).encode()).digest())
 
 
-def _content(one: RequestedInput) -> tuple[object, ...]:
+def _asked(one: RequestedInput) -> tuple[object, ...]:
     """Return what an idempotency digest covers. In another form, the ledger would refuse retries of old requests."""
+    content = _content(one)
+    return content if one.inference_id is None else (*content, {"inference_id": one.inference_id})
+
+
+def _content(one: RequestedInput) -> tuple[object, ...]:
     if isinstance(one, UploadReference):
         return "", None, None, None, one.metadata, str(one.input_id)
     digest = hashlib.sha256(one.content).hexdigest() if one.content is not None else None

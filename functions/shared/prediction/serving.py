@@ -144,4 +144,5 @@ def _identity(model: Model) -> ModelIdentity:
         task=package.task,
         provider=model.provider,
         settings=package.settings,
+        baseline=package.baseline,
     )

@@ -18,16 +18,19 @@ from functions.shared.inference.errors import (
     ModelTimeoutError,
     OutOfMemoryError,
 )
+from functions.shared.inference.instance import Instance
 from functions.shared.inference.prediction import Prediction
 from functions.shared.ledger.errors import LedgerError, LedgerUnavailableError
 from functions.shared.ledger.records import (
     IdempotencyKey,
+    Measured,
     NewInput,
     NewOutput,
     NewPrediction,
     PredictionRecord,
     Replay,
     StoredRequest,
+    rounded_ms,
 )
 from functions.shared.log import logger
 from functions.shared.object_storage.errors import ObjectStoreError
@@ -143,7 +146,7 @@ def predict(serving: Serving, requests: Sequence[PredictionRequest], *, keep_out
     count = sum(map(len, instances.values()))
     timing = _Timing((decoded - started) * 1000, (inferred - decoded) * 1000, count)
     for position, some in instances.items():
-        outcomes[position] = _outcome(serving, asked[position], islice(answers, len(some)), timing)
+        outcomes[position] = _outcome(serving, asked[position], some, islice(answers, len(some)), timing)
     return [outcomes[position] for position in range(len(requests))]
 
 
@@ -168,7 +171,7 @@ def _predict_alone(serving: Serving, request: PredictionRequest, *, keep_outputs
         return Refusal(error)
     inferred = perf_counter()
     timing = _Timing((decoded - started) * 1000, (inferred - decoded) * 1000, len(instances))
-    return _outcome(serving, _Asked(request, key, inputs), answers, timing)
+    return _outcome(serving, _Asked(request, key, inputs), instances, answers, timing)
 
 
 def predict_again(serving: Serving, inputs: Sequence[Input]) -> list[WithOutputs]:
@@ -214,7 +217,11 @@ class _Timing(NamedTuple):
 
 
 def _outcome(
-    serving: Serving, asked: _Asked, answers: Iterable[Answer | WithOutputs], timing: _Timing
+    serving: Serving,
+    asked: _Asked,
+    instances: Sequence[Instance],
+    answers: Iterable[Answer | WithOutputs],
+    timing: _Timing,
 ) -> Predicted | Refusal:
     user_id = asked.request.user_id
     duration_ms = round((timing.decode_ms + timing.inference_ms) / timing.inputs, 3)
@@ -223,7 +230,8 @@ def _outcome(
     new_inputs: list[NewInput] = []
     errors: dict[int, InputError] = {}
     kept: list[Mapping[str, Any]] = []
-    for position, (one, answered) in enumerate(zip(asked.inputs, answers, strict=True)):
+    timings = rounded_ms(timing.decode_ms / timing.inputs), rounded_ms(timing.inference_ms / timing.inputs)
+    for position, (one, instance, answered) in enumerate(zip(asked.inputs, instances, answers, strict=True)):
         if isinstance(answered, WithOutputs):
             kept.append(answered.outputs)
         answer = answered.prediction if isinstance(answered, WithOutputs) else answered
@@ -236,6 +244,7 @@ def _outcome(
         if one.uri is None:
             new_inputs.append(stored)
         prediction = _new_prediction(stored, answer, one, user_id, duration_ms)
+        prediction.measured = Measured(*timings, *(instance.picture or ()))
         if answer.large:
             prediction.large = new_outputs(answer.large, serving.inputs_bucket, user_id)
         predictions.append(prediction)
@@ -272,6 +281,7 @@ def _new_prediction(
         user_id=user_id,
         metadata=one.metadata,
         outputs=None if answer.outputs is None else dict(answer.outputs),
+        inference_id=one.inference_id,
     )
 
 

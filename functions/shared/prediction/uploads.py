@@ -60,6 +60,7 @@ def _fetch(serving: Serving, reference: UploadReference, user_id: str) -> Input:
         input_id=reference.input_id,
         uri=upload.uri,
         declared_contenttype=None if upload.contenttype == contenttype else upload.contenttype,
+        inference_id=reference.inference_id,
     )
 
 

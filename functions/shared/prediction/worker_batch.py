@@ -14,11 +14,20 @@ from typing import Final, TypeAlias
 from uuid import UUID
 
 from functions.shared.inference import run_deadline
-from functions.shared.inference.errors import InputError, ModelRunError, ModelTimeoutError, OutOfMemoryError
+from functions.shared.inference.errors import (
+    ImageTooLargeError,
+    InputError,
+    ModelRunError,
+    ModelTimeoutError,
+    OutOfMemoryError,
+    OutputTooLargeError,
+    UndecodableImageError,
+    UnpredictableInputError,
+)
 from functions.shared.inference.model import Instance, Model
 from functions.shared.inference.output_size import MAX_STORED_BYTES
 from functions.shared.ledger.errors import LedgerError, LedgerUnavailableError
-from functions.shared.ledger.records import ClaimedPrediction, Failure, NewOutput, Success
+from functions.shared.ledger.records import ClaimedPrediction, Failure, Measured, NewOutput, Success, rounded_ms
 from functions.shared.log import logger
 from functions.shared.object_storage.bucket import PARALLEL, Bucket
 from functions.shared.object_storage.errors import ObjectMissingError, ObjectStoreUnavailableError
@@ -39,6 +48,14 @@ RUNNING_SHARE: Final = 0.9
 
 LONG_ENOUGH: Final = 30.0
 """Seconds after which a prediction that was alone fails instead of being tried again."""
+
+_KINDS: Final[dict[type[InputError], str]] = {
+    UndecodableImageError: "undecodable",
+    ImageTooLargeError: "too_large",
+    OutputTooLargeError: "output_too_large",
+    UnpredictableInputError: "unpredictable",
+}
+"""The kinds of failures by their errors, as in `Failure`. An input that the model does not take has any other."""
 
 RemainingTime: TypeAlias = Callable[[], int]
 """Returns the milliseconds that the worker has left."""
@@ -108,7 +125,11 @@ def _predict_together(
 
 
 def predict_claimed(
-    serving: Serving, pace: Pace, claimed: Sequence[ClaimedPrediction], remaining_time: RemainingTime
+    serving: Serving,
+    pace: Pace,
+    claimed: Sequence[ClaimedPrediction],
+    remaining_time: RemainingTime,
+    count: Callable[[int, int], None] = lambda _succeeded, _failed: None,
 ) -> set[UUID]:
     """Make predictions that this worker has claimed, together, and record their outcomes.
 
@@ -118,6 +139,8 @@ def predict_claimed(
         As in `predict_queued`.
     claimed
         The predictions.
+    count
+        Is told how many have just succeeded and failed, once that is committed.
 
     Returns
     -------
@@ -130,7 +153,7 @@ def predict_claimed(
         If the database cannot be reached. None has an outcome then, as far as one can tell.
     """
     outcomes = _outcomes(serving, pace, claimed, remaining_time)
-    decided = {outcome.prediction_id for some in _together(outcomes) for outcome in _record(serving, some)}
+    decided = {outcome.prediction_id for some in _together(outcomes) for outcome in _record(serving, some, count)}
     return {one.prediction_id for one in claimed if one.prediction_id not in decided}
 
 
@@ -178,7 +201,7 @@ def _fetch(bucket: Bucket | None, one: ClaimedPrediction) -> ClaimedPrediction |
         content = bucket.get(bucket.key(one.uri), sha256=one.sha256)
     except ObjectMissingError as error:
         logger.error("an input's object is missing", reason=str(error))
-        return Failure(one.prediction_id, "The bytes of the input are no longer there.")
+        return Failure(one.prediction_id, "The bytes of the input are no longer there.", "input_missing")
     except ObjectStoreUnavailableError as error:
         logger.error("object storage cannot be reached", reason=str(error))
         return None
@@ -215,6 +238,7 @@ def outcomes_of(
     started = perf_counter()
     tried = 0
     instances: dict[UUID, Instance] = {}
+    decode_ms: dict[UUID, float] = {}
     owners: dict[UUID, str] = {}
     failures: list[Failure] = []
     for one in claimed:
@@ -222,16 +246,19 @@ def outcomes_of(
         if isinstance(one, Failure):
             failures.append(one)
             continue
+        began = perf_counter()
         try:
             instances[one.prediction_id] = _decode(model, one)
+            decode_ms[one.prediction_id] = rounded_ms((perf_counter() - began) * 1000)
             owners[one.prediction_id] = one.user_id
         except InputError as error:
-            failures.append(_failure(one.prediction_id, str(error)))
+            failures.append(_failure(one.prediction_id, str(error), _kind(error)))
         except MemoryError:
             logger.error("there is not enough memory to decode an input", prediction_id=str(one.prediction_id))
         if (perf_counter() - started) * 1000 > milliseconds * DECODING_SHARE:
             break
-    seconds = milliseconds / 1000 * RUNNING_SHARE - (perf_counter() - started)
+    decoded = perf_counter()
+    seconds = milliseconds / 1000 * RUNNING_SHARE - (decoded - started)
     try:
         with run_deadline.limited(seconds):
             answers = zip(instances, run(model, list(instances.values())), strict=True)
@@ -241,13 +268,16 @@ def outcomes_of(
     except ModelTimeoutError as error:
         logger.error("the model took too long", predictions=[str(one) for one in instances], reason=str(error))
         if len(instances) == 1 and seconds > LONG_ENOUGH:
-            failures += [_failure(one, f"the model took longer than {seconds:.0f} seconds") for one in instances]
+            reason = f"the model took longer than {seconds:.0f} seconds"
+            failures += [_failure(one, reason, "too_slow") for one in instances]
         return tried, [*failures]
-    duration_ms = round((perf_counter() - started) * 1000 / max(1, len(instances)), 3)
+    ended, count = perf_counter(), max(1, len(instances))
+    duration_ms = round((ended - started) * 1000 / count, 3)
+    inference_ms = rounded_ms((ended - decoded) * 1000 / count)
     successes: list[Success] = []
     for prediction_id, answer in answers:
         if isinstance(answer, InputError):
-            failures.append(_failure(prediction_id, answer.problems[-1].detail))
+            failures.append(_failure(prediction_id, answer.problems[-1].detail, _kind(answer)))
         elif isinstance(answer, ModelRunError):
             logger.error("the model failed", prediction_id=str(prediction_id), reason=str(answer))
         else:
@@ -262,14 +292,21 @@ def outcomes_of(
                     duration_ms=duration_ms,
                     outputs=None if answer.outputs is None else dict(answer.outputs),
                     large=new_outputs(answer.large, inputs_bucket, owners[prediction_id]),
+                    measured=Measured(
+                        decode_ms[prediction_id], inference_ms, *(instances[prediction_id].picture or ())
+                    ),
                 )
             )
     return tried, [*failures, *successes]
 
 
-def _failure(prediction_id: UUID, reason: str) -> Failure:
+def _failure(prediction_id: UUID, reason: str, kind: str) -> Failure:
     """Word the reason as a sentence, as the synchronous path does."""
-    return Failure(prediction_id, reason if reason.endswith(".") else f"{reason}.")
+    return Failure(prediction_id, reason if reason.endswith(".") else f"{reason}.", kind)
+
+
+def _kind(error: InputError) -> str:
+    return next((kind for of, kind in _KINDS.items() if isinstance(error, of)), "refused_by_model")
 
 
 def _decode(model: Model, one: ClaimedPrediction) -> Instance:
@@ -302,7 +339,9 @@ def _large(outcomes: Iterable[Success | Failure]) -> list[NewOutput]:
     return [one for outcome in outcomes if isinstance(outcome, Success) for one in outcome.large]
 
 
-def _record(serving: Serving, outcomes: Sequence[Success | Failure]) -> Sequence[Success | Failure]:
+def _record(
+    serving: Serving, outcomes: Sequence[Success | Failure], count: Callable[[int, int], None]
+) -> Sequence[Success | Failure]:
     """Commit outcomes, and return those that are committed."""
     started = perf_counter()
     try:
@@ -311,6 +350,8 @@ def _record(serving: Serving, outcomes: Sequence[Success | Failure]) -> Sequence
         logger.error("object storage cannot be reached", reason=str(error))
         return ()
     store_ms = round((perf_counter() - started) * 1000, 3)
+    succeeded = [isinstance(one, Success) for one in outcomes if one.prediction_id not in decided_before]
+    count(sum(succeeded), len(succeeded) - sum(succeeded))
     logger.info_each(
         [_line(outcome, decided_before) for outcome in outcomes],
         model=serving.identity.name,
@@ -340,7 +381,9 @@ def _complete(serving: Serving, outcomes: Sequence[Success | Failure]) -> set[UU
         if isinstance(outcome, Failure):
             raise
         logger.warning("an answer cannot be stored", prediction_id=str(outcome.prediction_id), reason=str(error))
-        return _complete(serving, [Failure(outcome.prediction_id, "The model's answer cannot be stored.")])
+        return _complete(
+            serving, [Failure(outcome.prediction_id, "The model's answer cannot be stored.", "unstorable")]
+        )
     return decided_before
 
 

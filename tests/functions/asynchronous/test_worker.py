@@ -20,6 +20,7 @@ from functions.shared.ledger.ledger import Ledger
 from functions.shared.prediction.worker_batch import LEASE_MARGIN
 from functions.worker.handler import environment
 from local.runtime.sqs_event import Message
+from tests.support.database import Query
 from tests.support.event_transport import Context
 from tests.support.graphs import brittle, linear, package
 from tests.support.prediction_queue import Queue, listed, predict, work
@@ -75,6 +76,47 @@ def test_a_bad_input_fails_alone_and_says_why(api: httpx.Client, queue: Queue, d
     assert api.get(f"/prediction/{bad}/input").content == digit[:-30]
     assert [one["status"] for one in api.get("/predictions").json()["predictions"]] == ["failed", "succeeded"]
     assert queue.receive() == []
+
+
+def test_a_worker_measures_each_and_the_ledger_how_long_it_was_in_the_queue(
+    api: httpx.Client, queue: Queue, digit: bytes, query: Query
+) -> None:
+    first, bad, second = queued(api, digit, digit[:-30], digit)
+    time.sleep(0.1)
+
+    assert queue.deliver() == []
+
+    found = {row[0]: row[1] for row in query("SELECT prediction_id::text, measured FROM predictions")}
+    assert found.pop(bad) is None
+    assert found.keys() == {first, second}
+    for measured in found.values():
+        decode_ms, inference_ms, queue_ms, width, height, size, brightness, contrast = measured
+        assert min(decode_ms, inference_ms) > 0
+        assert queue_ms >= 100
+        assert (width, height, size) == (28, 28, len(digit))
+        assert 0 < brightness < contrast < 1
+
+
+@pytest.mark.parametrize("comes", ["before", "after"])
+def test_a_ground_truth_is_compared_with_the_outcome_whichever_comes_first(
+    api: httpx.Client, queue: Queue, digit: bytes, comes: str
+) -> None:
+    right, wrong, bad = queued(api, digit, digit, digit[:-30])
+
+    def judge() -> None:
+        for prediction_id, label in ((right, "7"), (wrong, "1"), (bad, "7")):
+            answer = api.put(f"/prediction/{prediction_id}/ground_truth", json={"label": label})
+            assert answer.status_code == 200
+
+    if comes == "before":
+        judge()
+        assert "correct" not in record(api, right)
+    assert queue.deliver() == []
+    if comes == "after":
+        judge()
+
+    assert [record(api, one).get("correct") for one in (right, wrong, bad)] == [True, False, None]
+    assert [record(api, one)["ground_truth"] for one in (right, wrong, bad)] == ["7", "1", "7"]
 
 
 def test_an_input_that_the_model_has_no_number_for_fails_alone(
@@ -177,11 +219,11 @@ def test_an_input_that_ends_its_worker_takes_no_other_with_it_once_its_message_h
         return decode(model, data, *rest)
 
     monkeypatch.setattr(Model, "decode_image", decode_or_end)
-    short = Context(milliseconds=100)
+    short = Context(milliseconds=1000)
     for times in (1, 2, 3):
         with pytest.raises(WorkerEnded):
             work(again(messages, times), short)
-        time.sleep(LEASE_MARGIN + 0.2)  # as long as other workers believe that this one lives
+        time.sleep(1 + LEASE_MARGIN + 0.2)  # as long as other workers believe that this one lives
 
     assert [record(api, one)["status"] for one in innocent] == ["succeeded"] * 4
     assert record(api, poison)["status"] == "processing"

@@ -9,7 +9,7 @@ from tests.local.batching.conftest import Start
 from tests.support.database import Query
 from tests.support.waiting import soon
 
-PATIENCE = 60.0  # seconds
+PATIENCE = 120.0  # seconds
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from tests.local.batching.conftest import Start
 from tests.support.batching_transport import BatchingTransport
 from tests.support.database import Query
 
-PATIENCE = 30.0  # seconds
+PATIENCE = 60.0  # seconds
 
 Post = Callable[[httpx.Client], httpx.Response]
 
@@ -249,3 +249,27 @@ def test_every_line_of_the_log_has_the_id_that_its_request_was_answered_with(
     assert len({answer.headers["x-request-id"] for answer in answers.values()}) == 4
     for answer in answers.values():
         assert logged[answer.json()["prediction_id"]] == answer.headers["x-request-id"]
+
+
+def test_a_batch_has_no_more_inputs_than_it_may_have_however_many_requests_wait(
+    start: Start,
+    threads: ThreadPoolExecutor,
+    database_url: str,
+    query: Query,
+    digit: bytes,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    client = start(batch_threads=1, max_batch_inputs=4)
+    file = ("file", ("seven.png", digit, "image/png"))
+
+    def several(inputs: int) -> Post:
+        return lambda client: client.post("/predictions", files=[file] * inputs)
+
+    inputs = [3, 1, 2, 3, 4, 1, 1]
+    posts = {"first": image(digit)} | {str(number): several(one) for number, one in enumerate(inputs)}
+    answers = together(client, threads, database_url, query, posts)
+    assert [len(answer.json()["predictions"]) for answer in answers.values()] == inputs
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    batches = [line["batch"] for line in lines if line["message"] == "predicted"]
+    assert batches == [1, *[4] * 4, *[2] * 2, *[3] * 3, *[4] * 4, *[2] * 2]
+    assert count(query) == 1 + sum(inputs)

@@ -9,6 +9,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -20,12 +21,14 @@ import pytest
 from functions.shared.inference.model import Model
 from functions.shared.ledger.connection import Connection
 from functions.shared.ledger.database_url import parse_database_url
+from functions.shared.ledger.identifiers import first_id_at
 from functions.shared.ledger.records import NewInput, PredictionRecord, QueuedPrediction
 from functions.shared.prediction.queued import enqueue
 from functions.shared.prediction.requests import Features, Input, PredictionRequest
+from functions.shared.prediction.rolling import Roller
 from functions.shared.prediction.serving import Serving
 from functions.shared.prediction.sweeping import Sweeper
-from functions.shared.settings import SweepSettings, WorkerSettings
+from functions.shared.settings import RollupSettings, SweepSettings, WorkerSettings
 from infra.migrations import upgrade
 from local.batching.queue_worker import LedgerQueue, QueueWorker
 from local.services.postgres import EmbeddedPostgres
@@ -33,12 +36,13 @@ from tests.support.database import Query
 from tests.support.database_proxy import Fate, Proxy
 from tests.support.graphs import looping, package
 from tests.support.pgbouncer import PGBOUNCER, PORT, PgBouncer
+from tests.support.predictions import MODEL, prediction
 from tests.support.queue_child import POISON
 from tests.support.repository import DIGIT, ROOT
 from tests.support.waiting import soon
 
 MINUTES = 600.0
-PATIENCE = 60.0  # seconds
+PATIENCE = 120.0  # seconds; a worker that nobody wakes looks after MINUTES
 HOURS = [1_000_000]
 DIGIT_BYTES = DIGIT.read_bytes()
 
@@ -89,7 +93,7 @@ def start_worker(serve: Serve) -> Iterator[StartWorker]:
 
     yield start
     for worker in workers:
-        worker.stop(10)
+        worker.stop(PATIENCE)
 
 
 class Child:
@@ -294,7 +298,7 @@ def test_a_worker_that_sleeps_in_this_process_is_woken_at_once(
     for _ in range(3):
         assert soon(lambda: is_asleep(worker), PATIENCE)
         queue(serving, DIGIT_BYTES, worker=worker)
-        assert soon(all_are(query, "succeeded"), 10)
+        assert soon(all_are(query, "succeeded"), PATIENCE)
 
 
 def test_workers_elsewhere_are_woken_at_once(
@@ -305,7 +309,7 @@ def test_workers_elsewhere_are_woken_at_once(
     for _ in range(3):
         assert soon(lambda: is_asleep(worker), PATIENCE)
         queue(serving, DIGIT_BYTES)
-        assert soon(all_are(query, "succeeded"), 10)
+        assert soon(all_are(query, "succeeded"), PATIENCE)
 
 
 def test_a_worker_that_is_busy_leaves_it_to_another(
@@ -335,7 +339,7 @@ def test_a_worker_that_is_busy_leaves_it_to_another(
 
     (quick,) = queue(serving, DIGIT_BYTES, worker=worker)
 
-    assert soon(lambda: record(serving, quick).status == "succeeded", 10)
+    assert soon(lambda: record(serving, quick).status == "succeeded", PATIENCE)
     assert record(serving, slow).status == "processing"
     go_on.set()
     assert soon(all_are(query, "succeeded"), PATIENCE)
@@ -354,7 +358,7 @@ def test_a_worker_whose_ear_was_cut_off_hears_again(serving: Serving, start_work
     assert soon(listens, PATIENCE)
     assert soon(lambda: is_asleep(worker), PATIENCE)
     queue(serving, DIGIT_BYTES)
-    assert soon(all_are(query, "succeeded"), 10)
+    assert soon(all_are(query, "succeeded"), PATIENCE)
 
 
 @pytest.mark.skipif(PGBOUNCER is None, reason="needs the pgbouncer command (apt-get install pgbouncer)")
@@ -370,7 +374,7 @@ def test_behind_a_pooler_in_transaction_mode_a_worker_looks_itself(
             queue(pooled, DIGIT_BYTES)
             assert soon(all_are(query, "succeeded"), PATIENCE)
         assert query("SELECT 1 FROM pg_stat_activity WHERE query LIKE 'LISTEN%' AND pid <> pg_backend_pid()") == []
-        worker.stop(10)
+        worker.stop(PATIENCE)
 
 
 def test_what_no_worker_was_woken_for_is_found_by_the_poll(
@@ -382,6 +386,7 @@ def test_what_no_worker_was_woken_for_is_found_by_the_poll(
     assert soon(all_are(query, "succeeded"), PATIENCE)
 
 
+@pytest.mark.server
 def test_a_database_that_goes_away_and_comes_back_loses_nothing(serve: Serve, start_worker: StartWorker) -> None:
     with TemporaryDirectory() as folder:
         postgres = EmbeddedPostgres(Path(folder), durable=False)
@@ -396,7 +401,7 @@ def test_a_database_that_goes_away_and_comes_back_loses_nothing(serve: Serve, st
         with postgres:
             made = queue(serving, DIGIT_BYTES, DIGIT_BYTES, worker=worker)
             assert soon(lambda: {record(serving, one).status for one in made} == {"succeeded"}, PATIENCE)
-            worker.stop(10)
+            worker.stop(PATIENCE)
 
 
 def test_what_a_worker_was_at_when_the_database_went_away_is_predicted_when_it_is_back(
@@ -411,7 +416,7 @@ def test_what_a_worker_was_at_when_the_database_went_away_is_predicted_when_it_i
         worker = start_worker(proxied)
         assert soon(all_are(query, "succeeded"), PATIENCE)
         assert {record(serving, one).label for one in made} == {"7"}
-        worker.stop(10)
+        worker.stop(PATIENCE)
 
 
 # --- stopping --------------------------------------------------------------------------------------------------------
@@ -450,7 +455,7 @@ def test_stopping_gives_back_what_takes_too_long(
 def test_a_stopped_worker_claims_nothing_more(serving: Serving, start_worker: StartWorker, query: Query) -> None:
     worker = start_worker(serving)
     assert soon(lambda: is_asleep(worker), PATIENCE)
-    worker.stop(10)
+    worker.stop(PATIENCE)
     queue(serving, DIGIT_BYTES, worker=worker)
     assert not soon(lambda: statuses(query)["queued"] == 0, 0.5)
 
@@ -509,6 +514,24 @@ def test_a_sweep_goes_on_with_a_deletion(
     assert soon(lambda: query("SELECT deleted FROM deletions WHERE finished_at IS NOT NULL") == [[2]], PATIENCE)
     assert query("SELECT count(*) FROM inputs") == [[0]]
     sweeper.ledger.close()
+
+
+def test_a_worker_rolls_up_once_a_period(
+    serving: Serving, start_worker: StartWorker, query: Query, database_url: str
+) -> None:
+    serving.ledger.store(MODEL, [prediction(prediction_id=first_id_at(datetime.now(UTC) - timedelta(hours=3)))])
+
+    def roller() -> Roller:
+        return Roller.configured(RollupSettings.from_environment({"DATABASE_URL": database_url}))
+
+    start_worker(serving, None, roller())
+    assert soon(lambda: query("SELECT count(*) > 0 FROM rollups") == [[True]], PATIENCE)
+    assert soon(lambda: query("SELECT count(*) FROM stale_hours") == [[0]], PATIENCE)
+    query("UPDATE predictions SET label = '8'")
+    start_worker(serving, None, roller())
+    queue(serving, DIGIT_BYTES)
+    assert soon(all_are(query, "succeeded"), PATIENCE)
+    assert query("SELECT count(*) FROM stale_hours") == [[1]]
 
 
 def test_a_sweep_that_fails_ends_no_worker(serving: Serving, start_worker: StartWorker, query: Query) -> None:

@@ -1,8 +1,11 @@
 """What can be seen of a running server: metrics of all its processes, traces, and who is believed to call."""
 
 import json
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
@@ -10,13 +13,19 @@ import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from prometheus_client.parser import text_string_to_metric_families
 
+from functions.shared.ledger.connection import Connection
+from functions.shared.ledger.database_url import parse_database_url
+from local.services.postgres import EmbeddedPostgres
 from tests.support.collector import Collector
+from tests.support.judging import move_to
 from tests.support.local_server import LocalServer
 from tests.support.ports import free_port
 from tests.support.repository import DIGIT
+from tests.support.waiting import soon
 
 pytestmark = pytest.mark.server
 
+PATIENCE = 120.0  # seconds
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 
 
@@ -37,7 +46,7 @@ class Watched:
 
     def __enter__(self) -> "Watched":
         self.collector.__enter__()
-        self.client = httpx.Client(base_url=self._server.start().address, timeout=30)
+        self.client = httpx.Client(base_url=self._server.start().address, timeout=PATIENCE)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -102,6 +111,25 @@ def test_predictions_refusals_and_batches_are_counted_whatever_process_answers(w
     assert of("onnx_ledger_connections", state="idle") is not None
 
 
+def test_queued_predictions_are_counted_once_they_come_to_an_end(watched: Watched) -> None:
+    before = watched.counted("onnx_ledger_predictions_total")
+    good = watched.predict(prefer="respond-async")
+    cut_off = DIGIT.read_bytes()[:-30]
+    bad = watched.client.post("/prediction", files={"file": cut_off}, headers={"prefer": "respond-async"})
+    assert (good.status_code, bad.status_code) == (202, 202)
+    until = time.monotonic() + PATIENCE
+    for answer, status in ((good, "succeeded"), (bad, "failed")):
+        while watched.client.get(answer.headers["location"]).json()["status"] != status:
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        # The thread that commits counts afterwards.
+        while not watched.counted("onnx_ledger_queued_predictions_total", status=status):
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        assert watched.counted("onnx_ledger_queued_predictions_total", status=status) == 1
+    assert watched.counted("onnx_ledger_predictions_total") == before + 1
+
+
 def test_what_a_caller_may_not_know_is_not_on_the_port_of_the_api(watched: Watched) -> None:
     assert watched.client.get("/metrics").status_code == 404
 
@@ -124,6 +152,33 @@ def test_addresses_of_callers_are_those_that_a_trusted_proxy_names(watched: Watc
         other.stop()
         [request] = [span for span in other.collector.spans() if span.name == "POST /prediction"]
     assert (attributes(request)["client.address"], attributes(request)["url.scheme"]) == ("127.0.0.1", "http")
+
+
+def test_how_each_version_does_is_told_once_its_hours_are_rolled_up(own_home: Path) -> None:
+    with Watched(own_home) as server:
+        ids = [server.predict().json()["prediction_id"] for _ in range(60)]
+        server.stop()
+
+    # With no server at work, which would begin a rollup itself as soon as it finds that none was begun.
+    with (
+        EmbeddedPostgres(own_home / "postgres") as postgres,
+        closing(Connection(parse_database_url(postgres.url), longest=60)) as connection,
+    ):
+        hour = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+        move_to(lambda sql, **values: connection.run(sql, values), ids, hour - timedelta(hours=2))
+        connection.run("DELETE FROM rolled_until", {})  # rows do not move from hour to hour, so nothing marks that
+        connection.run("DELETE FROM schedule", {})  # so that the next server begins with a rollup
+
+    with Watched(own_home) as server:
+        version = frozenset({("name", "mnist"), ("version", "1")})
+        assert soon(lambda: ("onnx_ledger_coverage", version) in server.metrics(), PATIENCE)
+        found = server.metrics()
+        server.stop()
+
+    assert found["onnx_ledger_coverage", version] == 0
+    assert found["onnx_ledger_failure_share", version] == 0
+    assert ("onnx_ledger_accuracy", version) not in found  # nothing is judged
+    assert found["onnx_ledger_drifted", version | {("column", "label")}] == 1  # they are all the same seven
 
 
 def test_refusals_for_want_of_a_token_are_counted(database_home: Path) -> None:

@@ -37,7 +37,7 @@ def launch(home: Path, *arguments: str, **environment: str) -> subprocess.Popen[
 def psql(home: Path, *arguments: str, **environment: str) -> tuple[int, str, str]:
     """Run it to its end; return its exit status, what it printed, and what it complained about."""
     with launch(home, *arguments, **environment) as process:
-        out, error = process.communicate(timeout=30)
+        out, error = process.communicate(timeout=60)
     return process.returncode, out, error
 
 
@@ -105,16 +105,16 @@ def test_what_psql_is_told_and_how_it_ends_is_what_it_would_be_without_us(tmp_pa
 
 def test_ctrl_c_cancels_the_statement_and_leaves_no_database_running(used_home: Path) -> None:
     with launch(used_home, "-c", "SELECT pg_sleep(60)") as process:
-        assert soon(lambda: asleep(used_home), 20)
+        assert soon(lambda: asleep(used_home), 60)
         os.killpg(process.pid, signal.SIGINT)
-        assert "canceling statement due to user request" in process.communicate(timeout=30)[1]
+        assert "canceling statement due to user request" in process.communicate(timeout=60)[1]
     assert process.returncode == 1
     assert postmaster(used_home) is None
 
 
 def test_a_session_that_is_told_to_end_leaves_no_database_running(used_home: Path) -> None:
     with launch(used_home, "-c", "SELECT pg_sleep(60)") as process:
-        assert soon(lambda: asleep(used_home), 20)
+        assert soon(lambda: asleep(used_home), 60)
         process.terminate()
     assert process.returncode == 128 + signal.SIGTERM
     assert postmaster(used_home) is None
@@ -128,7 +128,7 @@ def test_a_home_without_a_database_is_said_to_be_one_and_nothing_is_made_there(t
 
 def test_a_server_says_who_has_its_database_while_psql_runs_it(serve: Serve, used_home: Path) -> None:
     with launch(used_home, "-c", "SELECT pg_sleep(60)") as process:
-        assert soon(lambda: asleep(used_home), 20)
+        assert soon(lambda: asleep(used_home), 60)
         server = serve(used_home, TEMPLATE=DATABASE).launch()
         assert server.wait() == 1
         assert f"is in use by process {process.pid}" in server.output.splitlines()[-1]

@@ -39,7 +39,7 @@ def test_a_request_becomes_the_event_that_api_gateway_would_send(shared_server: 
     assert event["headers"].pop("x-forwarded-port") == str(httpx.URL(shared_server.address).port)
     assert len(base64.b64decode(context.pop("requestId"))) == 11
     assert re.fullmatch(r"\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d \+0000", context.pop("time"))
-    assert abs(context.pop("timeEpoch") / 1000 - time.time()) < 10
+    assert abs(context.pop("timeEpoch") / 1000 - time.time()) < 60
     assert event == json.loads((GOLDEN / f"{name}.json").read_text())
 
 

@@ -59,7 +59,7 @@ def issuer(closed_server: LocalServer) -> Issuer:
 
 @pytest.fixture
 def closed(closed_server: LocalServer) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=closed_server.address, timeout=10) as client:
+    with httpx.Client(base_url=closed_server.address, timeout=60) as client:
         yield client
 
 
@@ -131,7 +131,7 @@ def test_the_function_of_an_open_route_is_told_nothing(closed: httpx.Client, iss
 
 def test_a_body_is_not_waited_for_from_a_client_without_a_token(closed_server: LocalServer, path: str) -> None:
     url = httpx.URL(closed_server.address)
-    with socket.create_connection((url.host, url.port), timeout=10) as client:
+    with socket.create_connection((url.host, url.port), timeout=60) as client:
         client.sendall(
             f"POST {path} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 9\r\nexpect: 100-continue\r\n\r\n".encode()
         )

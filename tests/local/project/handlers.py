@@ -64,9 +64,14 @@ def behave(event: Event, context: Any) -> object:
 
 
 def sleep(event: Event, context: Any) -> dict[str, Any]:
-    """Sleep for some seconds. Append a line to `file` if there is one. Kill the process if `then` is `die`."""
+    """Sleep for some seconds. Append a line to `file` if there is one. Kill the process if `then` is `die`.
+
+    Make the file `begins` before, if there is one.
+    """
     asked = event["queryStringParameters"]
     began, remaining = time.monotonic(), context.get_remaining_time_in_millis()
+    if "begins" in asked:
+        Path(asked["begins"]).touch()
     time.sleep(float(asked["seconds"]))
     if "file" in asked:
         with Path(asked["file"]).open("a") as file:

@@ -34,7 +34,7 @@ def in_pool(tmp_path: Path) -> InPool:
 
         async def main() -> None:
             try:
-                async with asyncio.timeout(30):  # an event that no environment runs must not block the tests
+                async with asyncio.timeout(120):  # an event that no environment runs must not block the tests
                     await pool.start()
                     ready: set[int] = set()
                     while len(ready) < size:
@@ -120,21 +120,21 @@ def test_an_event_given_to_a_process_that_has_just_ended_is_run_by_another_that_
 
 def test_the_time_that_an_event_may_take_begins_when_it_is_begun(in_pool: InPool) -> None:
     async def use(pool: FunctionPool) -> None:
-        first, second = begin(pool, 1.2), begin(pool, 1.2)
+        first, second = begin(pool, 2.5), begin(pool, 2.5)
         await slept(first)
-        assert (await slept(second))["remaining"] > 1500
+        assert (await slept(second))["remaining"] > 2600  # of 5000, of which it waited for 2500
 
-    in_pool(use, size=1, timeout=2)
+    in_pool(use, size=1, timeout=5)
 
 
 def test_an_event_behind_one_that_takes_too_long_is_run_by_the_next_environment(in_pool: InPool) -> None:
     async def use(pool: FunctionPool) -> None:
         endless, behind = begin(pool, 60), begin(pool, 0)
-        with pytest.raises(FunctionTimeoutError, match="it timed out after 1 seconds"):
+        with pytest.raises(FunctionTimeoutError, match="it timed out after 3 seconds"):
             await endless.result
-        assert (await slept(behind))["remaining"] > 500
+        assert (await slept(behind))["remaining"] > 1000
 
-    in_pool(use, size=1, timeout=1)
+    in_pool(use, size=1, timeout=3)
 
 
 def test_an_event_that_nobody_waits_for_any_more_is_not_begun(in_pool: InPool, tmp_path: Path) -> None:

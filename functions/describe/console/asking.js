@@ -1,0 +1,142 @@
+/**
+ * What has been sent to be predicted, and what became of each. It outlives the view: whoever looks elsewhere and comes
+ * back finds the answers.
+ */
+
+import { send } from "./api.js";
+import { useEffect, useState } from "./html.js";
+
+const AT_ONCE = 3; // Requests. More would wait in the browser or at the model.
+const MOST_PIXELS = 1600; // On a side, of a smaller copy.
+
+let items = []; // The newest first.
+const listeners = new Set();
+
+/**
+ * One input.
+ *
+ * @typedef {object} Item
+ * @property {string} key Its Idempotency-Key, the same in every attempt, so that nothing is stored twice.
+ * @property {string} name
+ * @property {string} same Equal for equal inputs; "" where that is not known.
+ * @property {Blob|null} content Of a picture.
+ * @property {string|null} picture A blob URL of it.
+ * @property {function(): Promise<object>} request Makes what `send` gets.
+ * @property {"waiting"|"asked"|"answered"|"failed"} state
+ * @property {object|null} record
+ * @property {Error|null} problem
+ */
+
+/** All items, the newest first; the component is rendered again when one changes. */
+export function useAsked() {
+  const [, setTurn] = useState(0);
+  useEffect(() => {
+    const changed = () => setTurn((turn) => turn + 1);
+    listeners.add(changed);
+    changed();
+    return () => listeners.delete(changed);
+  }, []);
+  return items;
+}
+
+function change(key, changes) {
+  items = items.map((item) => (item.key === key ? { ...item, ...changes } : item));
+  for (const listener of [...listeners]) listener();
+}
+
+/**
+ * Have inputs predicted. One that is equal to one that got no answer is that one's next attempt, and one that is equal
+ * to one on its way is that one: somebody has pressed twice.
+ *
+ * @param {{name: string, same?: string, content?: Blob, request: function(): Promise<object>}[]} inputs
+ */
+export function ask(inputs) {
+  const open = inputs.map(({ same }) => same && items.find((item) => item.same === same && item.state !== "answered"));
+  items = [
+    ...inputs.filter((_, index) => !open[index]).map(({ name, same = "", content = null, request }) => ({
+      key: newKey(), name, same, content, picture: content && URL.createObjectURL(content), request, state: "waiting",
+      record: null, problem: null,
+    })).reverse(),
+    ...items,
+  ];
+  for (const listener of [...listeners]) listener();
+  for (const item of open.filter(Boolean)) retry(item.key);
+  proceed();
+}
+
+/** A new Idempotency-Key. A page that is served without TLS has no `randomUUID`. */
+export const newKey = () => [...crypto.getRandomValues(new Uint32Array(4))].map((part) => part.toString(36)).join("-");
+
+/** Try those again that failed: one, or all. */
+export function retry(key = null) {
+  for (const item of items.filter((one) => one.state === "failed" && (key === null || one.key === key))) {
+    change(item.key, { state: "waiting", problem: null });
+  }
+  proceed();
+}
+
+/** Forget what is answered or failed. The records stay. */
+export function forget() {
+  const over = items.filter(({ state }) => state === "answered" || state === "failed");
+  for (const { picture } of over) if (picture) URL.revokeObjectURL(picture);
+  items = items.filter((item) => !over.includes(item));
+  for (const listener of [...listeners]) listener();
+}
+
+function proceed() {
+  const free = AT_ONCE - items.filter(({ state }) => state === "asked").length;
+  const waiting = items.filter(({ state }) => state === "waiting").reverse(); // The oldest first.
+  for (const item of waiting.slice(0, Math.max(0, free))) attempt(item);
+}
+
+async function attempt({ key, request }) {
+  change(key, { state: "asked" });
+  try {
+    const { headers = {}, ...options } = await request();
+    const record = await send("POST", "/prediction", { ...options, headers: { ...headers, "Idempotency-Key": key } });
+    change(key, { state: "answered", record });
+  } catch (problem) {
+    change(key, { state: "failed", problem });
+  }
+  proceed();
+}
+
+/** How a file is sent. It is read first: one that has gone since is not taken for a server that has. */
+export function requestOfFile(file, filename = file.name) {
+  return async () => {
+    let content;
+    try {
+      content = await file.arrayBuffer();
+    } catch {
+      throw new Error("The file cannot be read. Has it been changed, moved or deleted? Choose it again.");
+    }
+    const body = new FormData();
+    body.append("file", new Blob([content], { type: file.type }), filename);
+    return { body };
+  };
+}
+
+/**
+ * Make a copy of a picture that has fewer bytes: a photo may have more than a request has room for.
+ *
+ * @returns {Promise<Blob>} A JPEG with at most `MOST_PIXELS` on a side.
+ */
+export async function smallerCopy(content) {
+  let bitmap;
+  try {
+    bitmap = await createImageBitmap(content);
+  } catch {
+    throw new Error("This browser cannot read the picture, and so cannot make a smaller copy of it.");
+  }
+  const scale = Math.min(1, MOST_PIXELS / Math.max(bitmap.width, bitmap.height));
+  const [width, height] = [bitmap.width, bitmap.height].map((side) => Math.max(1, Math.round(side * scale)));
+  const canvas = Object.assign(document.createElement("canvas"), { width, height });
+  canvas.getContext("2d").drawImage(bitmap, 0, 0, width, height);
+  bitmap.close();
+  return new Promise((resolve) => canvas.toBlob(resolve, "image/jpeg", 0.9));
+}
+
+/** How JSON is sent, the text as it is: no number loses a digit. */
+export function requestOfJson(body) {
+  return async () => ({ body, headers: { "Content-Type": "application/json" } });
+}

@@ -1,0 +1,52 @@
+/** Numbers, times and predictions as people read them, in the browser's language. */
+
+const share = new Intl.NumberFormat(undefined, { style: "percent", maximumFractionDigits: 1 });
+const precise = new Intl.NumberFormat(undefined, { maximumSignificantDigits: 6 });
+const whole = new Intl.NumberFormat(undefined, { maximumFractionDigits: 0 });
+const exact = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
+const relative = new Intl.RelativeTimeFormat(undefined, { numeric: "auto" });
+
+const NOTHING = "–";
+const isNothing = (value) => value === null || value === undefined;
+
+/** A share between 0 and 1. */
+export const percent = (value) => (isNothing(value) ? NOTHING : share.format(value));
+
+/** Any number. */
+export const number = (value) => (isNothing(value) ? NOTHING : precise.format(value));
+
+/** How many. */
+export const count = (value) => (isNothing(value) ? NOTHING : whole.format(value));
+
+/** A time of the API as the browser's local time. */
+export const moment = (iso) => (isNothing(iso) ? NOTHING : exact.format(new Date(iso)));
+
+/** How long ago a time was. */
+export function ago(iso) {
+  const seconds = (new Date(iso) - Date.now()) / 1000;
+  for (const [unit, length] of [["day", 86400], ["hour", 3600], ["minute", 60]]) {
+    if (Math.abs(seconds) >= length) return relative.format(Math.trunc(seconds / length), unit);
+  }
+  return relative.format(Math.trunc(seconds), "second");
+}
+
+/** Milliseconds. */
+export function duration(milliseconds) {
+  if (isNothing(milliseconds)) return NOTHING;
+  return milliseconds < 1000 ? `${precise.format(Number(milliseconds.toPrecision(3)))} ms` : `${precise.format(Number((milliseconds / 1000).toPrecision(3)))} s`;
+}
+
+/** Bytes. */
+export function bytes(size) {
+  if (isNothing(size)) return NOTHING;
+  if (size < 1000) return `${whole.format(size)} B`;
+  return size < 1e6 ? `${precise.format(Number((size / 1e3).toPrecision(3)))} kB` : `${precise.format(Number((size / 1e6).toPrecision(3)))} MB`;
+}
+
+/** A label, a value, a list or an object as text. */
+export function shown(value) {
+  if (isNothing(value)) return NOTHING;
+  if (Array.isArray(value)) return value.map(shown).join(", ");
+  if (typeof value === "object") return JSON.stringify(value);
+  return typeof value === "number" ? number(value) : String(value);
+}

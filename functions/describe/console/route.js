@@ -1,0 +1,85 @@
+/** The URL says which view is shown, and of what. Whoever opens the same URL sees the same. */
+
+import { useEffect, useState } from "./html.js";
+
+const FIRST = "predict"; // the view of "/" and "/console"
+const listeners = new Set();
+
+function read() {
+  const [, base, view, ...parts] = location.pathname.split("/").map(decoded);
+  const inside = base === "console" && view;
+  return { view: inside ? view : FIRST, parts: inside ? parts.filter(Boolean) : [], query: new URLSearchParams(location.search) };
+}
+
+function decoded(part) {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    return part; // a lone % that somebody typed
+  }
+}
+
+/** What the present URL says: the view's name, the rest of the path, and the query. Follows back and forward. */
+export function useRoute() {
+  const [route, setRoute] = useState(read);
+  useEffect(() => {
+    const listener = () => setRoute(read());
+    listeners.add(listener);
+    listener(); // the URL may have changed since the first rendering
+    return () => listeners.delete(listener);
+  }, []);
+  return route;
+}
+
+const tell = () => {
+  for (const listener of [...listeners]) listener();
+};
+
+/** Show another URL of the console. With `replace` the present one is no step to go back to. */
+export function go(path, { replace = false } = {}) {
+  if (path === location.pathname + location.search) return;
+  history[replace ? "replaceState" : "pushState"](null, "", path);
+  if (!replace) scrollTo(0, 0);
+  tell();
+}
+
+/** Return the URL of a view: `href("record", [id])`. Members of the query that are null, undefined or "" are left out. */
+export function href(view, parts = [], query = {}) {
+  const path = ["/console", view, ...parts.map((part) => encodeURIComponent(part))].join("/");
+  const search = asQuery(query).toString();
+  return search ? `${path}?${search}` : path;
+}
+
+/** Change members of the present URL's query; null, undefined and "" take one away. */
+export function setQuery(changes, { replace = false } = {}) {
+  const query = new URLSearchParams(location.search);
+  for (const [name, value] of Object.entries(changes)) {
+    if (isNothing(value)) query.delete(name);
+    else query.set(name, value);
+  }
+  const search = query.toString();
+  const path = search ? `${location.pathname}?${search}` : location.pathname;
+  if (path === location.pathname + location.search) return;
+  history[replace ? "replaceState" : "pushState"](replace ? history.state : null, "", path); // one stays where one is
+  tell();
+}
+
+const isNothing = (value) => value === null || value === undefined || value === "";
+
+function asQuery(query) {
+  const entries = query instanceof URLSearchParams ? [...query] : Object.entries(query);
+  return new URLSearchParams(entries.filter(([, value]) => !isNothing(value)));
+}
+
+/** Make plain links to the console change the view without loading the page again. */
+export function takeOverLinks() {
+  addEventListener("popstate", tell);
+  document.addEventListener("click", (event) => {
+    const link = event.target.closest?.("a[href]");
+    const plain = event.button === 0 && !event.metaKey && !event.ctrlKey && !event.shiftKey && !event.altKey;
+    if (!link || !plain || event.defaultPrevented || link.target || link.hasAttribute("download")) return;
+    if (link.origin !== location.origin || !/^\/console(\/|$)/.test(link.pathname)) return;
+    event.preventDefault();
+    go(link.pathname + link.search);
+  });
+}

@@ -1,0 +1,244 @@
+/**
+ * Who is signed in, by OpenID Connect: authorization code with PKCE. If the page names no issuer, none of it shows.
+ *
+ * Tokens are in the session storage of this tab. They go to the issuer and to this API, and to nobody else.
+ */
+
+import { useEffect, useState } from "./html.js";
+
+const SIGNED_IN = "/console/signed-in";
+const SIGNED_OUT = "/console/signed-out";
+const FIRST = "/console";
+const EARLY = 60; // seconds before its end that a token is renewed
+const IN_WINDOW = "window"; // what the state says of a sign-in that a window of its own does
+const PATIENCE = 3000; // milliseconds for the page that opened such a window to close it
+const RESOURCE_SERVER = "onnx-ledger/"; // what may stand before a scope: see functions/shared/api/scopes.py
+const SIZE = { width: 480, height: 640 };
+
+const configured = JSON.parse(document.querySelector('meta[name="sign-in"]')?.content || "null");
+const listeners = new Set();
+let manager = null;
+let renewing = null;
+let attempt = null;
+
+/**
+ * `required`: whether one can sign in here, and has to. `user`: `{name, scopes}`, or null. `over`: whether the session
+ * of that user has ended. `said`: what became of signing in or out, in words, or null. `ready`: settles once all this is
+ * known.
+ */
+export const session = { required: configured !== null, user: null, over: false, said: null, ready: null };
+
+function change(changes) {
+  Object.assign(session, changes);
+  for (const listener of [...listeners]) listener({});
+}
+
+/** The session; the component is rendered again when it changes. */
+export function useSession() {
+  const [, changed] = useState({});
+  useEffect(() => {
+    listeners.add(changed);
+    changed({}); // it may have changed since the first rendering
+    return () => listeners.delete(changed);
+  }, []);
+  return session;
+}
+
+/** Whether the user may do what a scope permits, such as "ground-truth:write". Without a sign-in everybody may. */
+export function may(scope) {
+  return configured === null || (session.user?.scopes.includes(scope) ?? false);
+}
+
+/** Return the token to call the API with, renewed where it is about to expire; null if there is none. */
+export async function token() {
+  const user = await manager?.getUser();
+  if (!user) return null;
+  if (user.expires_in === undefined || user.expires_in > EARLY) return user.access_token;
+  const renewed = await renew(user);
+  if (renewed === null && user.expired) ended();
+  return (renewed ?? user).access_token;
+}
+
+/** Say that the API did not take the token. What is shown and typed stays. */
+export function ended() {
+  if (session.user !== null && !session.over) change({ over: true });
+}
+
+/**
+ * Sign in, and come back to a URL. If a session has ended in the middle of something, a window of its own does it, so
+ * that nothing on this page is lost. Call it from a click, or the browser opens no window.
+ */
+export async function signIn(returnTo = location.pathname + location.search) {
+  if (manager === null) return location.reload(); // its library could not be loaded
+  const name = "onnx-ledger-sign-in";
+  if (session.over && window.open("", name, `popup,width=${SIZE.width},height=${SIZE.height}`)) return again(name);
+  const wanted = [SIGNED_IN, SIGNED_OUT].includes(new URL(returnTo, location.origin).pathname) ? FIRST : returnTo;
+  try {
+    await manager.signinRedirect({ state: { returnTo: wanted } });
+  } catch (error) {
+    change({ said: words(error) });
+  }
+}
+
+/** Forget the tokens, and end the session at the issuer, so that the next one at this machine is asked for a name. */
+export async function signOut() {
+  const user = await manager.getUser();
+  try {
+    if (user?.refresh_token) await manager.revokeTokens(["refresh_token"]);
+  } catch { /* The issuer revokes none, or is away. The tokens are forgotten all the same. */ }
+  await manager.removeUser();
+  change({ user: null, over: false });
+  const back = location.origin + SIGNED_OUT;
+  try {
+    // `logout_uri` is Cognito's name for where to go then; others ignore it.
+    const extraQueryParams = { logout_uri: back };
+    await manager.signoutRedirect({ client_id: configured.client_id, id_token_hint: user?.id_token, extraQueryParams });
+  } catch {
+    location.assign(back); // the issuer has no session to end, or is away
+  }
+}
+
+async function again(name) {
+  attempt?.abort();
+  attempt = new AbortController();
+  const { signal } = attempt;
+  const before = (await manager.getUser())?.profile.sub;
+  const options = { url_state: IN_WINDOW, popupWindowTarget: name, popupWindowFeatures: SIZE, popupSignal: signal };
+  try {
+    const user = await manager.signinPopup(options);
+    if (before !== undefined && user.profile.sub !== before) return location.reload(); // this shows another's
+    change({ user: person(user), over: false, said: null });
+  } catch (error) {
+    if (!signal.aborted) change({ said: words(error) });
+  }
+}
+
+/** Return the user with a new token; null if the issuer gives none. However many ask, the issuer is asked once. */
+function renew(user) {
+  if (!user.refresh_token) return Promise.resolve(null);
+  renewing ??= manager.signinSilent().then(
+    (renewed) => {
+      change({ user: person(renewed), over: false });
+      return renewed;
+    },
+    () => null,
+  ).finally(() => {
+    renewing = null;
+  });
+  return renewing;
+}
+
+async function begin() {
+  if (configured === null) return;
+  try {
+    manager = await made();
+    if (location.pathname === SIGNED_IN) return await comeBack();
+    if (location.pathname === SIGNED_OUT) await goneOut();
+    await goOn();
+  } catch (error) {
+    change({ said: words(error) });
+  }
+}
+
+/** Go on with the session that this tab has. */
+async function goOn() {
+  const user = await manager.getUser();
+  if (!user) return;
+  const good = user.expired ? await renew(user) : user;
+  if (good) change({ user: person(good) });
+  else await manager.removeUser();
+}
+
+async function comeBack() {
+  const state = new URLSearchParams(location.search).get("state");
+  if (state?.endsWith(`;${IN_WINDOW}`)) {
+    await manager.signinPopupCallback(); // the page that opened this window goes on, and closes it
+    await new Promise((resolve) => setTimeout(resolve, PATIENCE));
+    return;
+  }
+  if (!state || (await manager.settings.stateStore.get(state)) === null) {
+    replace(FIRST);
+    await goOn(); // one who is signed in has only come back to this URL
+    if (session.user === null) change({ said: "That sign-in was begun in another tab, or is over. Sign in here." });
+    return;
+  }
+  try {
+    const user = await manager.signinRedirectCallback();
+    change({ user: person(user), said: null });
+    replace(user.state?.returnTo);
+  } catch (error) {
+    replace(error.state?.returnTo);
+    await goOn();
+    change({ said: words(error) });
+  }
+}
+
+async function goneOut() {
+  replace(FIRST);
+  if (!(await manager.getUser())) change({ said: "You are signed out." });
+}
+
+function replace(path) {
+  const url = new URL(path ?? FIRST, location.origin);
+  history.replaceState(null, "", url.origin === location.origin ? url.pathname + url.search : FIRST);
+}
+
+async function made() {
+  const { UserManager, WebStorageStateStore } = await library();
+  const store = new WebStorageStateStore({ prefix: "sign-in.", store: sessionStorage });
+  return new UserManager({
+    authority: configured.authority,
+    client_id: configured.client_id,
+    scope: configured.scope,
+    ...(configured.metadata_url && { metadataUrl: configured.metadata_url }),
+    redirect_uri: location.origin + SIGNED_IN,
+    post_logout_redirect_uri: location.origin + SIGNED_OUT,
+    response_type: "code",
+    userStore: store,
+    stateStore: store,
+    automaticSilentRenew: false, // `token` renews; without a refresh token the library would try it with a frame
+    requestTimeoutInSeconds: 10,
+  });
+}
+
+function library() {
+  return new Promise((resolve, reject) => {
+    const script = document.createElement("script");
+    script.src = import.meta.resolve("./vendor/oidc-client-ts.min.js");
+    script.addEventListener("load", () => resolve(globalThis.oidc));
+    script.addEventListener("error", () => reject(new Error("what signs in could not be loaded")));
+    document.head.append(script);
+  });
+}
+
+function person(user) {
+  const { profile } = user;
+  return { name: profile.name ?? profile.preferred_username ?? profile.email ?? profile.sub, scopes: scopesOf(user) };
+}
+
+/** The scopes of a token by their bare names, as the API reads them. */
+function scopesOf(user) {
+  const claims = claimsOf(user.access_token);
+  const said = [claims.scope, claims.scp].flat().filter((one) => typeof one === "string");
+  const all = said.length > 0 ? said.join(" ") : user.scope ?? "";
+  const bare = (scope) => (scope.startsWith(RESOURCE_SERVER) ? scope.slice(RESOURCE_SERVER.length) : scope);
+  return all.split(" ").map(bare);
+}
+
+function claimsOf(accessToken) {
+  try {
+    const text = atob(accessToken.split(".")[1].replaceAll("-", "+").replaceAll("_", "/"));
+    return JSON.parse(new TextDecoder().decode(Uint8Array.from(text, (character) => character.charCodeAt(0)))) ?? {};
+  } catch {
+    return {}; // no JSON Web Token: only the API knows what it says
+  }
+}
+
+function words(error) {
+  if (error instanceof globalThis.oidc?.ErrorResponse) {
+    return `The issuer did not sign you in: ${error.error_description || error.error}.`;
+  }
+  return `You could not be signed in: ${error.message}. Try it again.`;
+}
+
+session.ready = begin();

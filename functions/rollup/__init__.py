@@ -1,0 +1,1 @@
+"""`rollup`: counts the predictions of hours that are over."""

@@ -1,0 +1,294 @@
+"""Summaries of many predictions, and the rollups that make them fast.
+
+A rollup is what a summary says of a whole hour or day. A summary uses it wherever it is good and counts the rows
+elsewhere, in one statement: so it is what a count of all rows would be at that moment, however old the rollups are.
+docs/decisions/rollups.md says how that is kept true.
+"""
+
+import json
+import math
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import groupby
+from operator import itemgetter
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
+from uuid import UUID
+
+from functions.shared.ledger import arrays, rollup_statements
+from functions.shared.ledger.arrays import Array
+from functions.shared.ledger.connection import Connection
+from functions.shared.ledger.identifiers import FIRST_ID, first_id_at
+from functions.shared.ledger.ledger import Ledger
+from functions.shared.ledger.rollup_statements import MEASURES
+
+__all__ = ["MEASURES", "Interval", "RolledUp", "RollingLedger", "Summary", "SummaryLedger", "merged"]
+
+Interval: TypeAlias = Literal["minute", "hour", "day", "week"]
+
+Counts: TypeAlias = Mapping[str, Any]
+"""Numbers by name, or further counts by name."""
+
+GRACE: Final = 300.0
+"""Seconds after its end at which an hour is rolled up at the earliest. Who stores into an hour that ended 4 minutes ago
+marks it (revision 0015): the rest is for what begins to be stored now."""
+
+MOST_CATEGORIES: Final = 100
+"""The categories of a feature that a rollup tells apart. All others are one, without a name."""
+
+_PATIENCE: Final = 5.0
+"""Seconds to wait for transactions that began before an hour was closed."""
+
+_EARLIEST, _LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
+_HOUR, _DAY = timedelta(hours=1), timedelta(days=1)
+
+
+class Summary(NamedTuple):
+    """What is counted of the predictions of one bucket, model and measure.
+
+    Attributes
+    ----------
+    starts_at : datetime
+        When the bucket begins, in UTC: a minute, an hour, a day, or a week from Monday on. It may be before the first
+        moment that is asked for.
+    model_id : int
+        The model; 0 where there is none: the prediction is not made yet, or has failed.
+    measure : str
+        Its kind or, where there are several of a kind, the kind, a colon and a name: ``label``, ``feature:age``.
+    counts : Mapping
+        The counts. Those of the same measure can be added (`merged`).
+    """
+
+    starts_at: datetime
+    model_id: int
+    measure: str
+    counts: Counts
+
+
+class RolledUp(NamedTuple):
+    """What a call has done.
+
+    Attributes
+    ----------
+    hours : int
+        The hours that were rolled up.
+    left : bool
+        Whether more are due. The next call continues.
+    """
+
+    hours: int
+    left: bool
+
+
+def merged(counts: Iterable[Counts]) -> dict[str, Any]:
+    """Add counts: numbers of the same name are added, and so are counts within counts."""
+    total: dict[str, Any] = {}
+    for one in counts:
+        _add(total, one)
+    return total
+
+
+class SummaryLedger(Ledger):
+    """A ledger that counts."""
+
+    def summary(
+        self,
+        *,
+        since: datetime,
+        until: datetime,
+        measures: Collection[str],
+        interval: Interval | None = None,
+        model_ids: Sequence[int] | None = None,
+        user_id: str | None = None,
+    ) -> list[Summary]:
+        """Count the predictions of a time, in one statement.
+
+        The sums over all buckets are those of a plain count of the rows that are committed at this moment.
+
+        Parameters
+        ----------
+        since, until : datetime
+            The time in which they were asked for: `since` belongs to it, `until` does not.
+        measures : Collection of str
+            The kinds of measures to count, from `MEASURES`. Others cost nothing.
+        interval : Interval or None
+            The length of a bucket; None for one bucket, which begins at `since`.
+        model_ids : Sequence of int or None
+            If given, only the predictions of these models; 0 stands for those without one.
+        user_id : str or None
+            If given, only the predictions of this user. They are all counted one by one.
+
+        Returns
+        -------
+        list of Summary
+            Ordered by bucket, model and measure, and only where there is something to count.
+        """
+        since, until = max(since.astimezone(UTC), _EARLIEST), min(until.astimezone(UTC), _LATEST)
+        if until <= since or not measures:
+            return []
+        kinds = frozenset(measures)
+        first_hour = _up(since, _HOUR)
+        parameters = {
+            "since": since,
+            "until": until,
+            "since_id": first_id_at(since),
+            "until_id": first_id_at(until),
+            "interval": interval,
+            "first_hour": first_hour,
+            "first_hour_id": first_id_at(first_hour),
+            "first_day": "infinity" if interval == "hour" else _up(first_hour, _DAY),
+            "may_be_rolled": interval != "minute",
+            "kinds": Array(arrays.TEXT, sorted(kinds)),
+            "user_id": user_id,
+            "model_ids": None if model_ids is None else Array(arrays.BIGINT, model_ids),
+        }
+        sql = rollup_statements.summary(kinds, of_models=model_ids is not None, of_user=user_id is not None)
+        return _summaries(self._pool.run(sql, parameters))
+
+    def summary_of_first(self, model_id: int, *, count: int, measures: Collection[str]) -> list[Summary]:
+        """Count the first predictions of a model, `count` at most. Everything else is as in `summary`."""
+        if not measures:
+            return []
+        parameters = {
+            "since": _EARLIEST,
+            "since_id": FIRST_ID,
+            "interval": None,
+            "model_id": model_id,
+            "count": count,
+        }
+        return _summaries(self._pool.run(rollup_statements.summary_of_first(frozenset(measures)), parameters))
+
+
+class RollingLedger(Ledger):
+    """A ledger that rolls up."""
+
+    def roll_up(
+        self, seconds: float = math.inf, *, goes_on: Callable[[], bool] = lambda: True, grace: float = GRACE
+    ) -> RolledUp:
+        """Roll up hours that are over and count again hours that have changed, until none is left or time runs out.
+
+        Each hour is a transaction, and what is left to do follows from the tables: it does no harm to begin again, to
+        be cut off, or to do it in two places at once.
+
+        Parameters
+        ----------
+        seconds : float
+            The time. An hour that was begun is finished.
+        goes_on : Callable
+            Asked before each hour whether to go on.
+        grace : float
+            Seconds for which an hour must be over. With fewer than `GRACE`, nothing may be stored meanwhile.
+
+        Raises
+        ------
+        LedgerError
+            If the database cannot be reached.
+        """
+        [[closed, xid]] = self._pool.run(rollup_statements.CLOSED, {"grace": grace})
+        until = time.monotonic() + seconds
+        patient_until = min(until, time.monotonic() + _PATIENCE)
+        hours = 0
+        while time.monotonic() < until and goes_on():
+            match self._roll_next(closed, xid):
+                case "rolled":
+                    hours += 1
+                case "nothing":
+                    return RolledUp(hours, left=False)
+                case "waiting":
+                    if time.monotonic() > patient_until:
+                        break
+                    time.sleep(0.1)
+        return RolledUp(hours, left=True)
+
+    def _roll_next(self, closed: datetime, xid: str) -> Literal["rolled", "nothing", "waiting"]:
+        """Roll up the hour whose turn it is, in a transaction."""
+        with self._pool.connection() as connection:
+            connection.run("BEGIN", {})
+            connection.run(rollup_statements.ALONE, {})
+            [[moment, may_roll, new, stale]] = connection.run(
+                rollup_statements.NEXT_HOURS, {"closed": closed, "closed_id": first_id_at(closed), "xid": xid}
+            )
+            hour = new if may_roll and new is not None else stale
+            if hour is not None:
+                _roll(connection, hour)
+            if may_roll and (hour is None or hour == new):
+                rolled_until = closed if hour is None else hour + _HOUR
+                if rolled_until != moment:
+                    connection.run(rollup_statements.ROLLED_UNTIL, {"moment": rolled_until})
+            connection.run("COMMIT", {})
+        if hour is not None:
+            return "rolled"
+        return "nothing" if may_roll else "waiting"
+
+
+def _roll(connection: Connection, hour: datetime) -> None:
+    """Count an hour, and add up its day from its hours.
+
+    Deletions wait while it is written, and not while it is counted. If one has come between, it is counted again.
+    """
+    counted, marks = _count(connection, hour)
+    connection.run(rollup_statements.LOCK, {})
+    if connection.run(rollup_statements.DELETED_SINCE, {"since": hour, "marks": marks}):
+        counted, marks = _count(connection, hour)
+    _replace(connection, "hour", hour, counted)
+    connection.run(rollup_statements.UNMARK, {"marks": marks})
+    day = hour.replace(hour=0)
+    hours: dict[tuple[int, str], list[Counts]] = {}
+    for model_id, measure, counts in connection.run(rollup_statements.HOURS_OF_DAY, {"day": day}):
+        hours.setdefault((model_id, measure), []).append(counts)
+    _replace(connection, "day", day, {key: _with_few_categories(merged(each)) for key, each in hours.items()})
+
+
+def _count(connection: Connection, hour: datetime) -> tuple[dict[tuple[int, str], Counts], Array]:
+    """Count the rows of an hour. Return the counts by model and measure, and the marks whose changes are counted."""
+    bounds = {"since_id": first_id_at(hour), "until_id": first_id_at(hour + _HOUR)}
+    parameters = bounds | {"since": hour, "interval": None}
+    rows = connection.run(rollup_statements.COUNT_HOUR, parameters)
+    counted = {(model_id, measure): counts for _, model_id, measure, counts in rows}
+    marks = counted.pop((None, None))
+    return counted, Array(arrays.UUIDS, [UUID(mark) for mark in marks])
+
+
+def _replace(
+    connection: Connection, span: Literal["hour", "day"], starts_at: datetime, counted: Mapping[tuple[int, str], Counts]
+) -> None:
+    parameters = {
+        "span": span,
+        "starts_at": starts_at,
+        "model_id": Array(arrays.BIGINT, [model_id for model_id, _ in counted]),
+        "measure": Array(arrays.TEXT, [measure for _, measure in counted]),
+        "counts": Array(arrays.JSONB, [json.dumps(counts) for counts in counted.values()]),
+    }
+    connection.run(rollup_statements.REPLACE, parameters)
+
+
+def _summaries(rows: Iterable[Sequence[Any]]) -> list[Summary]:
+    parts = (list(found) for _, found in groupby(map(Summary._make, rows), itemgetter(0, 1, 2)))
+    return [
+        found[0] if len(found) == 1 else found[0]._replace(counts=merged(part.counts for part in found))
+        for found in parts
+    ]
+
+
+def _add(total: dict[str, Any], counts: Counts) -> None:
+    for name, value in counts.items():
+        if isinstance(value, dict):
+            _add(total.setdefault(name, {}), value)
+        elif name in total:
+            total[name] += value
+        else:
+            total[name] = value
+
+
+def _with_few_categories(counts: dict[str, Any]) -> dict[str, Any]:
+    categories = counts.get("categories")
+    if categories is not None and len(categories) > MOST_CATEGORIES + 1:
+        named = sorted((name for name in categories if name), key=lambda name: (-categories[name], name))
+        rest = sum(categories[name] for name in named[MOST_CATEGORIES:]) + categories.get("", 0)
+        counts["categories"] = {name: categories[name] for name in named[:MOST_CATEGORIES]} | {"": rest}
+    return counts
+
+
+def _up(moment: datetime, unit: timedelta) -> datetime:
+    """Return the first beginning of an hour or a day that is not before a moment."""
+    return moment + (_EARLIEST - moment) % unit

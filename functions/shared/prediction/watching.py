@@ -1,0 +1,148 @@
+"""How each version has done of late: the figures that are watched from outside, as metrics with alarms.
+
+They are those of `GET /models/{name}/versions/{version}/performance` and `…/drift`, over the last 24 whole hours, of
+the versions that predicted in them. They are read from roll-ups, so the database counts few rows for them.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, NamedTuple
+
+from functions.shared.evaluation import drift
+from functions.shared.ledger.rollups import merged
+from functions.shared.ledger.statistics import ServedModel, StatisticsLedger
+
+WATCHED: Final = timedelta(hours=24)
+"""The time that the figures are of."""
+
+LEAST: Final = 30
+"""The predictions that a share is told of. Of fewer it would be an alarm by chance."""
+
+FIRST: Final = 1000
+"""How many of a version's predictions are its baseline if its package has none: the first ones."""
+
+_COLUMNS: Final = ("label", "confidence", "value", "feature", "picture")
+_MEASURES: Final = ("status", "judged", *_COLUMNS)
+
+
+class ColumnDrift(NamedTuple):
+    """How much a column differs from the baseline.
+
+    Attributes
+    ----------
+    distance : float or None
+        The Jensen-Shannon distance.
+    drifted : bool or None
+        Whether the difference counts as drift; None if there are too few predictions to tell.
+    """
+
+    distance: float | None
+    drifted: bool | None
+
+
+class VersionFigures(NamedTuple):
+    """The figures of a version.
+
+    Attributes
+    ----------
+    name, version : str
+        The version.
+    predictions : int
+        Its predictions, in whatever state.
+    accuracy : float or None
+        The share of its classifications with a ground truth that are right; None if there are fewer than `LEAST`.
+    coverage : float
+        The share of its predictions that have a ground truth.
+    failure_share : float or None
+        The share of its finished predictions that failed; None if there are fewer than `LEAST`.
+    drift : dict
+        What differs from the baseline, by column; empty if there is no baseline.
+    """
+
+    name: str
+    version: str
+    predictions: int
+    accuracy: float | None
+    coverage: float
+    failure_share: float | None
+    drift: dict[str, ColumnDrift]
+
+    @property
+    def drifted_columns(self) -> int | None:
+        """How many columns drifted; None if it cannot be told of any."""
+        told = [column.drifted for column in self.drift.values() if column.drifted is not None]
+        return sum(told) if told else None
+
+
+def watch(ledger: StatisticsLedger, now: datetime | None = None) -> list[VersionFigures]:
+    """Return the figures of every version that has predicted in the last 24 whole hours.
+
+    Parameters
+    ----------
+    ledger
+        The ledger.
+    now
+        The time; None for the present.
+
+    Raises
+    ------
+    LedgerError
+        If the database cannot be asked.
+    """
+    until = (now or datetime.now(UTC)).replace(minute=0, second=0, microsecond=0)
+    rows = ledger.summary(since=until - WATCHED, until=until, measures=_MEASURES)
+    found: dict[int, dict[str, Mapping[str, Any]]] = {}
+    for row in rows:
+        found.setdefault(row.model_id, {})[row.measure] = row.counts
+    versions: dict[tuple[str, str], list[ServedModel]] = {}
+    for model in ledger.models() if found else ():
+        if model.model_id in found:
+            versions.setdefault((model.name, model.version), []).append(model)
+    return [
+        _figures(ledger, name, version, models, merged(found[model.model_id] for model in models))
+        for (name, version), models in sorted(versions.items())
+    ]
+
+
+def _figures(
+    ledger: StatisticsLedger, name: str, version: str, models: Sequence[ServedModel], measures: Mapping[str, Any]
+) -> VersionFigures:
+    statuses, judged = measures.get("status", {}), measures.get("judged", {})
+    count = sum(statuses.values())
+    failed = statuses.get("failed", 0)
+    compared = judged.get("correct", 0) + judged.get("wrong", 0)
+    return VersionFigures(
+        name,
+        version,
+        count,
+        accuracy=_share(judged.get("correct", 0), compared),
+        coverage=judged.get("judged", 0) / count if count else 0.0,
+        failure_share=_share(failed, failed + statuses.get("succeeded", 0)),
+        drift=_drift(_baseline(ledger, [model.model_id for model in models]), measures),
+    )
+
+
+def _share(of: int, count: int) -> float | None:
+    return of / count if count >= LEAST else None
+
+
+def _baseline(ledger: StatisticsLedger, model_ids: Sequence[int]) -> Mapping[str, Any]:
+    registered = ledger.baseline(model_ids)
+    if registered is not None:
+        columns: Mapping[str, Any] = registered["columns"]
+        return columns
+    firsts = (ledger.summary_of_first(model_id, count=FIRST, measures=_COLUMNS) for model_id in model_ids)
+    return merged({row.measure: row.counts for row in rows} for rows in firsts)
+
+
+def _drift(baseline: Mapping[str, Any], measures: Mapping[str, Any]) -> dict[str, ColumnDrift]:
+    compared = {
+        column: drift.Column.of(column, counts).compare(measures[column])
+        for column, counts in baseline.items()
+        if column in measures
+    }
+    decided = drift.decide(compared)
+    return {
+        column: ColumnDrift(figures["jensen_shannon_distance"], decided[column]["drift"])
+        for column, figures in compared.items()
+    }

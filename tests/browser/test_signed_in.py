@@ -1,0 +1,175 @@
+"""Signing in at the local issuer: who sees what, where one comes back to, and what a session leaves behind."""
+
+import json
+import re
+from typing import Any
+
+from playwright.sync_api import Page, expect
+
+from local.gateway.issuer import read_issuer
+from tests.browser.conftest import Site, Visit, fill_in, shown_records, sign_in
+from tests.browser.reviewing import answer_and_wait, current_record, judged, wait_until_judged
+
+ALL = "predictions:read-all"
+TRUTHS = "ground-truth:write"
+
+
+def stored(page: Page) -> dict[str, Any]:
+    """Return what the tab's session storage has of the user."""
+    found: dict[str, Any] = page.evaluate(
+        """() => {
+          const key = Object.keys(sessionStorage).find((name) => name.includes("user:"));
+          return { key, value: key && JSON.parse(sessionStorage[key]) };
+        }"""
+    )
+    return found
+
+
+def end_session(site: Site, page: Page, user: str) -> None:
+    """Have the tab's token expire, with nothing to renew it by, as after a night."""
+    kept = stored(page)
+    token = read_issuer(site.server.home).token(user, -60)
+    changed = {**kept["value"], "access_token": token, "expires_at": 1}
+    changed.pop("refresh_token", None)
+    page.evaluate("([key, value]) => sessionStorage.setItem(key, value)", [kept["key"], json.dumps(changed)])
+
+
+def test_a_colleague_who_opens_a_link_sees_the_same_after_signing_in(digits_signed: Site, visit: Visit) -> None:
+    path = "/console/records?model=mnist&version=1&correct=false&order=confidence"
+    page = visit(digits_signed, path)
+
+    sign_in(page, "carol", ALL)
+
+    assert page.url == digits_signed.address + path
+    expect(page.get_by_role("heading", level=1)).to_have_text("Records")
+    page.locator("#view a[href*='/console/record/']").first.wait_for()
+    with digits_signed.asked() as query:
+        rows = query(
+            "SELECT prediction_id::text FROM predictions JOIN models USING (model_id) "
+            "WHERE version = '1' AND NOT correct ORDER BY confidence, prediction_id DESC"
+        )
+    shown = shown_records(page)
+    assert shown
+    assert shown == [own for [own] in rows][: len(shown)]
+
+
+def test_one_sees_ones_own_records_only_unless_a_scope_says_more(digits_signed: Site, visit: Visit) -> None:
+    page = visit(digits_signed, "/console/records")
+
+    sign_in(page, "bob")
+
+    page.locator("#view a[href*='/console/record/']").first.wait_for()
+    with digits_signed.asked() as query:
+        own = {one for [one] in query("SELECT prediction_id::text FROM predictions WHERE user_id = 'bob'")}
+    shown = shown_records(page)
+    assert shown
+    assert set(shown) <= own
+
+
+def test_the_record_of_somebody_else_is_as_one_that_is_not_there(digits_signed: Site, visit: Visit) -> None:
+    with digits_signed.asked() as query:
+        [[other]] = query("SELECT prediction_id::text FROM predictions WHERE user_id = 'anna' LIMIT 1")
+    page = visit(digits_signed, f"/console/record/{other}", expecting=("404",))
+
+    sign_in(page, "bob")
+
+    expect(page.get_by_role("alert").first).to_be_visible()
+    expect(page.locator("#view")).not_to_contain_text("anna")
+
+
+def test_what_is_predicted_belongs_to_who_is_signed_in(digits_signed: Site, visit: Visit) -> None:
+    from tests.support.repository import DIGIT
+
+    page = visit(digits_signed, "/console/predict")
+    sign_in(page, "dora")
+    page.locator("input[type=file]").first.set_input_files(DIGIT)
+    page.get_by_role("button", name="Predict", exact=True).click()
+
+    expect(page.get_by_text("Stored as").first).to_be_visible()
+
+    with digits_signed.asked() as query:
+        assert query("SELECT label FROM predictions WHERE user_id = 'dora'") == [["7"]]
+
+
+def test_signing_out_forgets_the_tokens(digits_signed: Site, visit: Visit) -> None:
+    page = visit(digits_signed, "/console/records")
+    sign_in(page, "anna")
+    expect(page.get_by_role("banner")).to_contain_text("anna")
+    assert stored(page)["value"]["access_token"]
+
+    page.get_by_role("button", name="Sign out").click()
+
+    expect(page.get_by_text("You are signed out")).to_be_visible()
+    assert page.evaluate("() => Object.keys(sessionStorage).length + Object.keys(localStorage).length") == 0
+    page.goto("/console/records")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Sign in")
+
+
+def test_another_tab_knows_nothing_of_the_token_and_no_url_has_it(digits_signed: Site, visit: Visit) -> None:
+    page = visit(digits_signed, "/console/records")
+    asked: list[str] = []
+    page.context.on("request", lambda request: asked.append(request.url))
+    sign_in(page, "anna")
+    page.locator("#view a[href*='/console/record/']").first.wait_for()
+    token = stored(page)["value"]["access_token"]
+
+    assert not [url for url in asked if token in url]
+    assert "code=" not in page.url
+    other = page.context.new_page()
+    other.goto(f"{digits_signed.address}/console/records")
+    expect(other.get_by_role("heading", level=1)).to_have_text("Sign in")
+
+
+def test_a_session_that_ends_in_the_middle_of_a_review_loses_nothing(digits_signed: Site, visit: Visit) -> None:
+    path = "/console/review?version=1"
+    page = visit(digits_signed, path, expecting=("401",))
+    sign_in(page, "anna", ALL, TRUTHS)
+    before = judged(digits_signed)
+    answer_and_wait(page, "3")
+    wait_until_judged(page, digits_signed, before + 1)
+
+    end_session(digits_signed, page, "anna")
+    said = answer_and_wait(page, "5")
+    over = page.get_by_role("alert").filter(has_text="session has ended")
+    expect(over).to_be_visible()
+    assert judged(digits_signed) == before + 1
+    where = current_record(page)
+    with page.expect_popup() as opened:
+        over.get_by_role("button", name="Sign in").click()
+    fill_in(opened.value, "anna", ALL, TRUTHS)
+    expect(over).to_have_count(0)
+
+    wait_until_judged(page, digits_signed, before + 2)  # it is sent by itself
+    assert current_record(page) == where
+    expect(page.get_by_text("2 of 50 reviewed")).to_be_visible()
+    with digits_signed.asked() as query:
+        assert query("SELECT ground_truth FROM predictions WHERE prediction_id = :own::uuid", own=said) == [["5"]]
+
+
+def test_a_user_without_the_scope_cannot_change_what_is_true_of_others_records(
+    digits_signed: Site, visit: Visit
+) -> None:
+    with digits_signed.asked() as query:
+        [[other]] = query(
+            "SELECT prediction_id::text FROM predictions WHERE user_id = 'anna' ORDER BY prediction_id DESC LIMIT 1"
+        )
+    before = judged(digits_signed)
+    page = visit(digits_signed, f"/console/record/{other}", expecting=("403", "404"))
+    sign_in(page, "bob", ALL)
+    expect(page.get_by_role("heading", level=1)).to_be_visible()
+    page.wait_for_load_state("networkidle")
+
+    page.keyboard.press("3")
+
+    page.wait_for_timeout(500)
+    assert judged(digits_signed) == before
+    if page.get_by_role("group", name="The true label").count():  # else the view does not offer it
+        expect(page.get_by_role("alert").first).to_contain_text("Not saved")
+
+
+def test_without_an_authorizer_nothing_of_signing_in_shows(digits: Site, visit: Visit) -> None:
+    page = visit(digits, "/console/records")
+    page.locator("#view a[href*='/console/record/']").first.wait_for()
+
+    expect(page.get_by_text(re.compile("sign (in|out)", re.IGNORECASE))).to_have_count(0)
+    assert page.evaluate("() => typeof oidc") == "undefined"

@@ -1,0 +1,1 @@
+"""Modules of the console that need no browser."""
