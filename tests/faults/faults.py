@@ -172,9 +172,13 @@ def disk_full(system: System, _: Scale) -> bool | None:
     """No space is left for the database, its log and the functions' log."""
     if system.disk is None:
         return False
+    system.grow_disk()
     filler = system.disk / "filler"
     with filler.open("wb", buffering=0) as file:
         chunk = bytes(1 << 20)
+        with contextlib.suppress(OSError):
+            while True:
+                file.write(chunk)
         until = time.monotonic() + _HOLD
         while time.monotonic() < until:  # what others free is taken, too
             try:

@@ -38,7 +38,7 @@ STOP_SECONDS = 5
 """Seconds in which the batching server has to answer what it has taken, and stop."""
 
 _PATIENCE = 180.0  # seconds
-_DISK = "700m"  # for a database that may keep 512 MB of write-ahead log
+_DISK = 700 << 20  # bytes, for a database that may keep 512 MB of write-ahead log, and the rows of a round of faults
 # A worker that was killed holds its predictions for its own time and the queue's: here seconds instead of minutes.
 _SHORTER = (
     ("VisibilityTimeout: 370", "VisibilityTimeout: 6"),
@@ -81,6 +81,13 @@ class System:
 
     objects: Callable[[], dict[str, bytes]] = field(default=dict)
     """Returns what is in S3, by URI."""
+
+    def grow_disk(self) -> None:
+        """Give the disk as much free space as it had at first: the rows of an hour would fill it."""
+        assert self.disk is not None
+        about = os.statvfs(self.disk)
+        size = _DISK + (about.f_blocks - about.f_bfree) * about.f_frsize
+        subprocess.run(["mount", "-o", f"remount,size={size}", str(self.disk)], check=True)
 
     def postmaster(self) -> psutil.Process | None:
         """Return the process of the embedded PostgreSQL that started the others.
