@@ -525,6 +525,30 @@ def test_what_is_stored_and_changed_in_its_hour_marks_nothing(ledger: Ledger, qu
     assert stale(query) == set()
 
 
+def test_what_changes_more_than_four_minutes_later_marks_its_hour_although_it_is_open(
+    ledger: Ledger, deleting: DeletingLedger, rolling: RollingLedger, counting: Counting
+) -> None:
+    query, moment = counting.query, datetime.now(UTC) - timedelta(minutes=6)
+    one, other = (prediction(prediction_id=at(0, moment), user_id=user) for user in ("anna", "bert"))
+    ledger.store(MODEL, [one, other])
+    rolling.roll_up()
+    in_time(query)
+    hour = moment.replace(minute=0, second=0, microsecond=0)
+    query("UPDATE predictions SET correct = TRUE WHERE user_id = 'bert'")
+    assert stale(query) == {hour}
+    counting.check_everything()
+    rolling.roll_up()
+    assert stale(query) == set()
+    assert "anna" in str(rolled(query))
+    deleting.delete(one.prediction_id)
+    assert stale(query) == {hour}
+    assert rolled(query) == []
+    counting.check_everything()
+    rolling.roll_up()
+    assert stale(query) == set()
+    counting.check_everything()
+
+
 def test_a_large_update_makes_one_mark_an_hour(ledger: Ledger, query: Query) -> None:
     for hour in (1, 2):
         ledger.store(MODEL, [seven(hour) for _ in range(50)])
@@ -746,6 +770,8 @@ class World:
         )()
 
     def hour(self) -> float:
+        if self.random.random() < 0.2:  # in the open hour, or not long before
+            return (datetime.now(UTC) - FIRST) / HOUR - self.random.random()
         return self.random.choice(self.hours) + self.random.random()
 
     def store(self) -> None:
