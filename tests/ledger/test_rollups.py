@@ -14,6 +14,8 @@ from uuid import UUID
 import pytest
 
 from functions.shared.evaluation import bins
+from functions.shared.ledger import arrays
+from functions.shared.ledger.arrays import Array
 from functions.shared.ledger.connection import Connection
 from functions.shared.ledger.database_url import parse_database_url
 from functions.shared.ledger.deletions import DeletingLedger
@@ -99,6 +101,20 @@ def in_time(query: Query) -> None:
 
 def stale(query: Query) -> set[datetime]:
     return {row[0] for row in query("SELECT starts_at FROM stale_hours")}
+
+
+def roll_to(rolling: RollingLedger, hour: float, **options: Any) -> RolledUp:
+    """Roll up as if it were so many hours after the first moment, and five minutes: a part of this hour, too."""
+    return rolling.roll_up(grace=(datetime.now(UTC) - FIRST - hour * HOUR).total_seconds(), **options)
+
+
+PART = 5.9
+"""Hours after the first moment: until when a part of the sixth hour is rolled up."""
+
+
+def roll(rolling: RollingLedger, part: bool, **options: Any) -> RolledUp:
+    """Roll everything up, or only a part of the sixth hour and what is before."""
+    return roll_to(rolling, PART, **options) if part else rolling.roll_up(**options)
 
 
 def rolled(query: Query) -> list[list[Any]]:
@@ -333,6 +349,89 @@ def test_what_is_rolled_up_is_no_longer_counted_one_by_one(
     assert summaries.summary(since=FIRST, until=FIRST + 48 * HOUR, measures=["status"], user_id="anonymous") == []
 
 
+def test_what_is_rolled_up_of_the_open_hour_is_no_longer_counted_one_by_one(
+    ledger: Ledger, rolling: RollingLedger, summaries: SummaryLedger, query: Query
+) -> None:
+    ledger.store(MODEL, [seven(3), seven(5), seven(5.8), seven(5.95)])
+    assert roll_to(rolling, PART) == RolledUp(1, left=False)
+    [[moment, until]] = query("SELECT moment, part_until FROM rolled_until")
+    assert moment == FIRST + 5 * HOUR
+    assert FIRST + PART * HOUR <= until < FIRST + (PART + 0.05) * HOUR
+    query("SET session_replication_role = replica")  # no trigger tells of it
+    query("DELETE FROM predictions WHERE created_at < :until", until=until)
+    query("SET session_replication_role = origin")
+    spans: dict[tuple[float, float], int] = {
+        (0, 48): 4,
+        (0, 5.96): 4,
+        (5, 48): 3,
+        (5.01, 48): 1,
+        (5.92, 48): 1,
+        (0, 5.85): 1,  # it ends within the part, so this has too much
+        (0, 5): 1,
+    }
+    for (begin, end), count in spans.items():
+        for interval in (None, "hour", "day", "week"):
+            found = summaries.summary(
+                since=FIRST + begin * HOUR, until=FIRST + end * HOUR, measures=["status"], interval=interval
+            )
+            assert merged(one.counts for one in found) == {"succeeded": count}, (begin, end, interval)
+    by_minute = summaries.summary(since=FIRST, until=FIRST + 48 * HOUR, measures=["status"], interval="minute")
+    assert [one.counts for one in by_minute] == [{"succeeded": 1}]
+
+
+def test_the_open_hour_is_counted_further_each_time_and_as_a_whole_when_it_is_over(
+    ledger: Ledger, rolling: RollingLedger, counting: Counting
+) -> None:
+    ledger.store(MODEL, [seven(3), seven(5)])
+    for until in (5.1, 5.5, 5.5, 5.7, 6.2, 7.5, 24.1):
+        roll_to(rolling, until)
+        assert stale(counting.query) == set()
+        counting.check_everything()
+        ledger.store(MODEL, [seven(until + 0.1), seven(until + 0.3)])
+        in_time(counting.query)
+        counting.check_everything()
+    roll_to(rolling, 5.3)  # the clock was set back
+    counting.check_everything()
+    rolling.roll_up()
+    counting.check_everything()
+
+
+def test_a_day_keeps_its_hours_although_nothing_is_left_of_its_open_one(
+    ledger: Ledger, deleting: DeletingLedger, rolling: RollingLedger, counting: Counting
+) -> None:
+    ledger.store(MODEL, [seven(3), one := seven(5)])
+    roll_to(rolling, 5.5)
+    deleting.delete(one.prediction_id)
+    roll_to(rolling, 5.8)
+    rolling.roll_up()
+    assert stale(counting.query) == set()
+    counting.check_everything()
+
+
+@pytest.mark.parametrize("moment", [4, 6, 7], ids=["before", "after", "later"])
+def test_a_part_is_not_used_if_the_previous_version_has_moved_the_hours(
+    ledger: Ledger, rolling: RollingLedger, counting: Counting, moment: int
+) -> None:
+    query = counting.query
+    ledger.store(MODEL, [seven(3), seven(4), seven(5)])
+    roll_to(rolling, 5.5)
+    ledger.store(MODEL, [seven(5.7), seven(moment + 0.7)])
+    in_time(query)
+    [[part_until]] = query("SELECT part_until FROM rolled_until")
+    roll_to(rolling, moment)
+    query("UPDATE rolled_until SET part_until = :until", until=part_until)  # it does not know this column
+    counting.check_everything()
+
+
+def test_a_part_is_not_used_if_the_clock_was_set_back_into_it(
+    ledger: Ledger, rolling: RollingLedger, counting: Counting
+) -> None:
+    rolling.roll_up(grace=0)  # as if it were five minutes later
+    ledger.store(MODEL, [prediction(prediction_id=at(0, datetime.now(UTC) - timedelta(minutes=1)))])
+    assert stale(counting.query) == set()
+    counting.check_everything()
+
+
 def test_rolling_up_again_changes_nothing(ledger: Ledger, rolling: RollingLedger, query: Query) -> None:
     ledger.store(MODEL, [seven(5), seven(30)])
     rolling.roll_up()
@@ -384,21 +483,22 @@ def success(prediction_id: UUID, **changes: Any) -> Success:
     )
 
 
+@pytest.mark.parametrize("part", [False, True], ids=["whole", "open"])
 @pytest.mark.parametrize("change", CHANGES)
 def test_whatever_changes_an_hour_marks_it(
-    ledger: Ledger, deleting: DeletingLedger, rolling: RollingLedger, counting: Counting, change: str
+    ledger: Ledger, deleting: DeletingLedger, rolling: RollingLedger, counting: Counting, change: str, part: bool
 ) -> None:
     query, stored, waiting = counting.query, seven(5), queued(5)
-    ledger.store(MODEL, [stored, seven(7)])
+    ledger.store(MODEL, [seven(4), stored, seven(5.95), seven(7)])
     ledger.enqueue(waiting)
-    rolling.roll_up()
-    assert stale(query) == set()
+    roll(rolling, part)
+    in_time(query)
 
     CHANGES[change](ledger, deleting, {"stored": stored.prediction_id, "queued": waiting.prediction_id})
 
     assert stale(query) == {FIRST + 5 * HOUR}
     counting.check_everything()
-    assert rolling.roll_up() == RolledUp(1, left=False)
+    assert roll(rolling, part) == RolledUp(0 if part else 1, left=False)
     assert stale(query) == set()
     counting.check_everything()
 
@@ -425,6 +525,30 @@ def test_what_is_stored_and_changed_in_its_hour_marks_nothing(ledger: Ledger, qu
     assert stale(query) == set()
 
 
+def test_what_changes_more_than_four_minutes_later_marks_its_hour_although_it_is_open(
+    ledger: Ledger, deleting: DeletingLedger, rolling: RollingLedger, counting: Counting
+) -> None:
+    query, moment = counting.query, datetime.now(UTC) - timedelta(minutes=6)
+    one, other = (prediction(prediction_id=at(0, moment), user_id=user) for user in ("anna", "bert"))
+    ledger.store(MODEL, [one, other])
+    rolling.roll_up()
+    in_time(query)
+    hour = moment.replace(minute=0, second=0, microsecond=0)
+    query("UPDATE predictions SET correct = TRUE WHERE user_id = 'bert'")
+    assert stale(query) == {hour}
+    counting.check_everything()
+    rolling.roll_up()
+    assert stale(query) == set()
+    assert "anna" in str(rolled(query))
+    deleting.delete(one.prediction_id)
+    assert stale(query) == {hour}
+    assert rolled(query) == []
+    counting.check_everything()
+    rolling.roll_up()
+    assert stale(query) == set()
+    counting.check_everything()
+
+
 def test_a_large_update_makes_one_mark_an_hour(ledger: Ledger, query: Query) -> None:
     for hour in (1, 2):
         ledger.store(MODEL, [seven(hour) for _ in range(50)])
@@ -444,6 +568,21 @@ def test_an_hour_waits_for_what_was_being_stored_when_it_was_closed(
     assert rolling.roll_up(0.3) == RolledUp(0, left=True)
     slow.run("COMMIT", {})
     assert rolling.roll_up() == RolledUp(1, left=False)
+    counting.check_everything()
+
+
+def test_the_open_hour_waits_for_what_was_being_stored(
+    ledger: Ledger, rolling: RollingLedger, connect: Callable[[], Connection], counting: Counting
+) -> None:
+    ledger.store(MODEL, [seven(5)])
+    in_time(counting.query)
+    slow = connect()
+    slow.run("BEGIN", {})
+    slow.run("SELECT pg_current_xact_id()::text", {})
+    assert roll_to(rolling, PART, seconds=0.3) == RolledUp(0, left=True)
+    assert counting.query("SELECT part_until FROM rolled_until") == []
+    slow.run("COMMIT", {})
+    assert roll_to(rolling, PART) == RolledUp(0, left=False)
     counting.check_everything()
 
 
@@ -467,13 +606,19 @@ def test_a_clock_that_was_set_back_opens_hours_again(
 
 @contextmanager
 def blocked(
-    connect: Callable[[], Connection], query: Query, roll: Callable[[], object], hour: datetime
+    connect: Callable[[], Connection], query: Query, roll: Callable[[], object], hour: datetime | None
 ) -> Iterator[None]:
-    """Have a rollup of an hour wait when it has counted the rows and not yet committed, for as long as the context."""
-    query("INSERT INTO stale_hours (starts_at) VALUES (:hour)", hour=hour)
+    """Have a rollup of an hour wait when it has counted the rows and not yet committed, for as long as the context.
+
+    Without an hour, the rollup is that of the open one, which does not begin while a transaction writes.
+    """
     holding = connect()
     holding.run("BEGIN", {})
-    holding.run("SELECT mark_id FROM stale_hours WHERE starts_at = :hour FOR UPDATE", {"hour": hour})
+    if hour is None:
+        holding.run("SELECT pg_advisory_xact_lock_shared(2025172)", {})
+    else:
+        query("INSERT INTO stale_hours (starts_at) VALUES (:hour)", hour=hour)
+        holding.run("SELECT mark_id FROM stale_hours WHERE starts_at = :hour FOR UPDATE", {"hour": hour})
     with ThreadPoolExecutor(1) as pool:
         rolling = pool.submit(roll)
         try:
@@ -493,17 +638,20 @@ def wait_for_locks(query: Query, count: int) -> None:
         time.sleep(0.01)
 
 
+@pytest.mark.parametrize("part", [False, True], ids=["whole", "open"])
 def test_what_is_stored_while_its_hour_is_rolled_up_is_counted(
-    ledger: Ledger, rolling: RollingLedger, connect: Callable[[], Connection], counting: Counting
+    ledger: Ledger, rolling: RollingLedger, connect: Callable[[], Connection], counting: Counting, part: bool
 ) -> None:
     ledger.store(MODEL, [seven(5)])
-    rolling.roll_up()
-    with blocked(connect, counting.query, lambda: rolling.roll_up(goes_on=once()), FIRST + 5 * HOUR):
+    roll(rolling, part)
+    hour = None if part else FIRST + 5 * HOUR
+    with blocked(connect, counting.query, lambda: roll(rolling, part, goes_on=once()), hour):
         ledger.store(MODEL, [seven(5)])
         counting.check_everything()
     assert stale(counting.query) == {FIRST + 5 * HOUR}
     counting.check_everything()
-    assert rolling.roll_up() == RolledUp(1, left=False)
+    assert roll(rolling, part) == RolledUp(0 if part else 1, left=False)
+    assert stale(counting.query) == set()
     counting.check_everything()
 
 
@@ -531,58 +679,64 @@ def test_two_at_once_do_each_hour_once(
     counting.check_everything()
 
 
+@pytest.mark.parametrize("part", [False, True], ids=["whole", "open"])
 def test_a_name_is_in_no_rollup_once_its_user_is_erased(
-    ledger: Ledger, deleting: DeletingLedger, rolling: RollingLedger, query: Query
+    ledger: Ledger, deleting: DeletingLedger, rolling: RollingLedger, query: Query, part: bool
 ) -> None:
     ledger.store(MODEL, [seven(5, user_id="anna"), seven(5, user_id="bert"), seven(30, user_id="anna")])
-    rolling.roll_up()
+    roll(rolling, part)
     assert "anna" in str(rolled(query))
     deletion = deleting.begin_deletion(user_id="anna")
     deleting.delete_some(deletion)
     assert "anna" not in str(rolled(query))
-    rolling.roll_up()
+    roll(rolling, part)
     assert "anna" not in str(rolled(query))
     assert "bert" in str(rolled(query))
 
 
+@pytest.mark.parametrize("part", [False, True], ids=["whole", "open"])
 def test_a_name_is_in_no_rollup_although_its_user_was_erased_while_it_was_made(
     ledger: Ledger,
     deleting: DeletingLedger,
     rolling: RollingLedger,
     connect: Callable[[], Connection],
     counting: Counting,
+    part: bool,
 ) -> None:
     ledger.store(MODEL, [seven(5, user_id="anna"), seven(6, user_id="bert")])
-    rolling.roll_up()
+    roll(rolling, part)
     deletion = deleting.begin_deletion(user_id="anna")
+    hour = None if part else FIRST + 5 * HOUR
     with ThreadPoolExecutor(1) as pool:
-        with blocked(connect, counting.query, lambda: rolling.roll_up(goes_on=once()), FIRST + 5 * HOUR):
+        with blocked(connect, counting.query, lambda: roll(rolling, part, goes_on=once()), hour):
             erased: Future[object] = pool.submit(deleting.delete_some, deletion)
             wait_for_locks(counting.query, 2)
         erased.result(30)
     assert "anna" not in str(rolled(counting.query))
     counting.check_everything()
-    rolling.roll_up()
+    roll(rolling, part)
     assert "anna" not in str(rolled(counting.query))
     counting.check_everything()
 
 
+@pytest.mark.parametrize("part", [False, True], ids=["whole", "open"])
 def test_an_hour_is_counted_again_if_a_name_was_deleted_before_the_counts_are_written(
-    ledger: Ledger, rolling: RollingLedger, connect: Callable[[], Connection], counting: Counting
+    ledger: Ledger, rolling: RollingLedger, connect: Callable[[], Connection], counting: Counting, part: bool
 ) -> None:
     ledger.store(MODEL, [seven(5, user_id="anna"), seven(6, user_id="bert")])
-    rolling.roll_up()
+    roll(rolling, part)
     counting.query("UPDATE predictions SET label = '8' WHERE user_id = 'anna'")
     deleting = connect()
     deleting.run("BEGIN", {})
-    deleting.run("DELETE FROM predictions WHERE user_id = 'anna'", {})
+    deleting.run("SELECT pg_advisory_xact_lock_shared(2025172)", {})  # as a deletion does
     with ThreadPoolExecutor(1) as pool:
-        done = pool.submit(rolling.roll_up, goes_on=once())
+        done = pool.submit(roll, rolling, part, goes_on=once())
         wait_for_locks(counting.query, 1)  # it has counted the row
+        deleting.run("DELETE FROM predictions WHERE user_id = 'anna'", {})
         deleting.run("COMMIT", {})
-        assert done.result(30).hours == 1
+        assert done.result(30) == RolledUp(0 if part else 1, left=not part)
     assert "anna" not in str(rolled(counting.query))
-    assert stale(counting.query) == set()
+    assert FIRST + 5 * HOUR not in stale(counting.query)
     counting.check_everything()
 
 
@@ -610,23 +764,34 @@ class World:
         self.random.choice(
             [
                 *(self.store, self.store, self.store_late, self.enqueue, self.work, self.judge, self.judge),
-                *(self.delete, self.erase, self.roll_some, self.roll_some, self.roll_all, self.roll_while_writing),
+                *(self.delete, self.erase, self.roll_some, self.roll_part, self.roll_part, self.roll_all),
+                self.roll_while_writing,
             ]
         )()
 
     def hour(self) -> float:
+        if self.random.random() < 0.2:  # in the open hour, or not long before
+            return (datetime.now(UTC) - FIRST) / HOUR - self.random.random()
         return self.random.choice(self.hours) + self.random.random()
 
     def store(self) -> None:
-        """Store in time: where the hour is not rolled up yet, no mark is made."""
-        self.store_late()
+        """Store in time: what is not rolled up yet gets no mark."""
+        before = [mark_id for [mark_id] in self.query("SELECT mark_id FROM stale_hours")]
+        ids = self.store_late()
         self.query(
-            "DELETE FROM stale_hours WHERE starts_at >= coalesce((SELECT moment FROM rolled_until), '-infinity')"
+            "DELETE FROM stale_hours s WHERE mark_id <> ALL (CAST(:before AS uuid[])) AND NOT EXISTS ("
+            "   SELECT FROM predictions p, rolled_until r WHERE p.prediction_id = ANY (CAST(:ids AS uuid[]))"
+            "   AND p.created_at >= s.starts_at AND p.created_at < s.starts_at + interval '1 hour'"
+            "   AND p.created_at < coalesce(r.part_until, r.moment))",
+            before=Array(arrays.UUIDS, before),
+            ids=Array(arrays.UUIDS, ids),
         )
 
-    def store_late(self) -> None:
+    def store_late(self) -> list[UUID]:
         of = self.random.choice([MODEL, FLOWERS, SPAM, NAMELESS, SALES, BOTH, MIXED, TENSORS])
-        self.ledger.store(of, [self.made(of) for _ in range(self.random.randint(1, 4))])
+        stored = [self.made(of) for _ in range(self.random.randint(1, 4))]
+        self.ledger.store(of, stored)
+        return [one.prediction_id for one in stored]
 
     def made(self, of: ModelIdentity) -> NewPrediction:
         random = self.random
@@ -728,15 +893,25 @@ class World:
     def roll_all(self) -> None:
         assert self.rolling.roll_up().left is False
 
+    def part(self) -> float:
+        """Return a moment well within an hour, most often one with predictions."""
+        return float(self.random.choice([*self.hours, *range(18, 50)])) + self.random.uniform(0.01, 0.98)
+
+    def roll_part(self) -> None:
+        """Roll up until within an hour, which may be earlier than the time before: then the clock was set back."""
+        assert roll_to(self.rolling, self.part()).left is False
+
     def roll_while_writing(self) -> None:
-        [[until]] = self.query("SELECT coalesce(max(moment), '1970-01-01 UTC') FROM rolled_until")
+        part = self.part()
+        assert roll_to(self.rolling, part).left is False
+        open_hour = FIRST + int(part) * HOUR
         found = self.query(
-            "SELECT date_trunc('hour', created_at, 'UTC') FROM predictions WHERE created_at < :until", until=until
+            "SELECT DISTINCT date_trunc('hour', created_at, 'UTC') AS hour FROM predictions "
+            "WHERE created_at < :open_hour ORDER BY hour",
+            open_hour=open_hour,
         )
-        if not found or stale(self.query):
-            return
-        [hour] = self.random.choice(found)
-        with blocked(self.connect, self.query, lambda: self.rolling.roll_up(goes_on=once()), hour):
+        hour = self.random.choice([None, None, *(one for [one] in found)])
+        with blocked(self.connect, self.query, lambda: roll_to(self.rolling, part, goes_on=once()), hour):
             for _ in range(3):
                 self.random.choice([self.store_late, self.enqueue, self.work_without_withdrawing, self.judge])()
                 self.check()

@@ -1,7 +1,8 @@
 """The SQL of summaries and of rollups.
 
 A summary counts predictions by bucket of time, model and measure. Its source is either rows or, where they are good,
-rollups: the counts of whole hours and days. Both have the same shape, and counts of the same measure can be added.
+rollups: the counts of whole hours and days, and of a part of the open hour. Both have the same shape, and counts of the
+same measure can be added.
 
 A statement is put together of constants, for the kinds of measures that are asked for: it computes no others. Nothing
 is a reason to fail: what a measure cannot use is left out or counts as missing.
@@ -13,16 +14,23 @@ from typing import Final
 # --- where the rows are ---
 
 # An hour is good if it is over for 5 minutes, has been rolled up, and has no mark. The clock decides again, because it
-# may have been set back since. `rolled` is where the rollups end: not before the first whole hour that is asked for.
-# Days are good of which all hours are. What is left are segments of rows: what is before the first whole hour, stale
-# hours, and what is after the rollups.
+# may have been set back since. `rolled` is where the rollups end: not before the first whole hour that is asked for. It
+# is within the open hour if a part of this one is rolled up, and all of the part is asked for. A part of another hour
+# than the next was left by a version that knows no parts. Days are good of which all hours are. What is left are
+# segments of rows: what is before the first whole hour, stale hours, and what is after the rollups.
 _GOOD = """
 WITH rolled AS MATERIALIZED (
-    SELECT greatest(:first_hour::timestamptz, least(
-        date_trunc('hour', :until::timestamptz, 'UTC'),
-        date_trunc('hour', now() - interval '5 minutes', 'UTC'),
-        coalesce((SELECT moment FROM rolled_until WHERE :may_be_rolled::boolean), '-infinity')
-    )) AS until
+    SELECT greatest(:first_hour::timestamptz, CASE
+        WHEN part_until >= moment AND part_until < moment + interval '1 hour'
+             AND part_until <= least(:until::timestamptz, now() - interval '5 minutes')
+        THEN part_until
+        ELSE least(
+            date_trunc('hour', :until::timestamptz, 'UTC'),
+            date_trunc('hour', now() - interval '5 minutes', 'UTC'),
+            coalesce(moment, '-infinity')
+        )
+    END) AS until
+    FROM (VALUES (:may_be_rolled::boolean)) may_be (rolled) LEFT JOIN rolled_until ON may_be.rolled
 ), stale AS MATERIALIZED (
     SELECT DISTINCT starts_at FROM stale_hours
     WHERE starts_at >= :first_hour AND starts_at < (SELECT until FROM rolled)
@@ -57,7 +65,7 @@ _SEGMENTS = """
 ), segment AS (
     SELECT :since_id::uuid AS first_id, least(:first_hour_id::uuid, :until_id::uuid) AS end_id
     UNION ALL
-    SELECT first_id_at(starts_at), first_id_at(starts_at + interval '1 hour') FROM stale
+    SELECT first_id_at(starts_at), first_id_at(least(starts_at + interval '1 hour', until)) FROM stale, rolled
     UNION ALL
     SELECT first_id_at(until), :until_id FROM rolled
 ), """
@@ -482,9 +490,11 @@ SELECT set_config('work_mem', '64MB', TRUE), set_config('jit', 'off', TRUE), set
 # done, because each statement sees what was committed before it.
 LOCK = "SELECT pg_advisory_xact_lock(2025172)"
 
-# What may be rolled up now, and a transaction that all those which might still store into it are older than: this one.
+# Until when hours may be rolled up now, and the open one: to the millisecond, as first_id_at has it. And a transaction
+# that all those which might still store into it are older than: this one.
 CLOSED = """
-SELECT date_trunc('hour', now() - make_interval(secs => :grace), 'UTC'), pg_current_xact_id()::text
+SELECT date_trunc('hour', moment, 'UTC'), moment, pg_current_xact_id()::text
+FROM (SELECT date_trunc('milliseconds', now() - make_interval(secs => :grace)) AS moment) closed
 """
 
 # What to roll up next: the first hour with any row after those that are rolled up, if no transaction is left that began
@@ -492,20 +502,19 @@ SELECT date_trunc('hour', now() - make_interval(secs => :grace), 'UTC'), pg_curr
 # again. Hours that are not closed count as not rolled up: then the clock was set back.
 NEXT_HOURS = """
 WITH rolled AS MATERIALIZED (
-    SELECT moment, least(moment, :closed::timestamptz) AS until
-    FROM (SELECT coalesce((SELECT moment FROM rolled_until), '1970-01-01 UTC') AS moment) rolled
+    SELECT least(coalesce((SELECT moment FROM rolled_until), '1970-01-01 UTC'), :closed::timestamptz) AS until
 )
-SELECT moment, pg_snapshot_xmin(pg_current_snapshot()) >= :xid::xid8, (
+SELECT pg_snapshot_xmin(pg_current_snapshot()) >= :xid::xid8, (
     SELECT date_trunc('hour', created_at, 'UTC') FROM predictions
     WHERE prediction_id >= (SELECT first_id_at(until) FROM rolled) AND prediction_id < :closed_id::uuid
     ORDER BY prediction_id LIMIT 1
 ), (
     SELECT starts_at FROM stale_hours WHERE starts_at < (SELECT until FROM rolled) ORDER BY marked_at LIMIT 1
-) FROM rolled
+)
 """
 ROLLED_UNTIL = """
-INSERT INTO rolled_until (moment) VALUES (:moment)
-ON CONFLICT (single) DO UPDATE SET moment = excluded.moment
+INSERT INTO rolled_until (moment, part_until) VALUES (:moment, :part_until)
+ON CONFLICT (single) DO UPDATE SET moment = excluded.moment, part_until = excluded.part_until
 """
 
 _HOUR = """

@@ -1,8 +1,8 @@
 """Summaries of many predictions, and the rollups that make them fast.
 
-A rollup is what a summary says of a whole hour or day. A summary uses it wherever it is good and counts the rows
-elsewhere, in one statement: so it is what a count of all rows would be at that moment, however old the rollups are.
-docs/decisions/rollups.md says how that is kept true.
+A rollup is what a summary says of a whole hour or day, or of the open hour until a few minutes ago. A summary uses it
+wherever it is good and counts the rows elsewhere, in one statement: so it is what a count of all rows would be at that
+moment, however old the rollups are. docs/decisions/rollups.md says how that is kept true.
 """
 
 import json
@@ -71,7 +71,7 @@ class RolledUp(NamedTuple):
     Attributes
     ----------
     hours : int
-        The hours that were rolled up.
+        The hours that were rolled up, without the open one.
     left : bool
         Whether more are due. The next call continues.
     """
@@ -167,6 +167,8 @@ class RollingLedger(Ledger):
     ) -> RolledUp:
         """Roll up hours that are over and count again hours that have changed, until none is left or time runs out.
 
+        The open hour comes last: what is older than `grace` of it is counted anew.
+
         Each hour is a transaction, and what is left to do follows from the tables: it does no harm to begin again, to
         be cut off, or to do it in two places at once.
 
@@ -177,19 +179,19 @@ class RollingLedger(Ledger):
         goes_on : Callable
             Asked before each hour whether to go on.
         grace : float
-            Seconds for which an hour must be over. With fewer than `GRACE`, nothing may be stored meanwhile.
+            Seconds for which what is rolled up must be over. With fewer than `GRACE`, nothing may be stored meanwhile.
 
         Raises
         ------
         LedgerError
             If the database cannot be reached.
         """
-        [[closed, xid]] = self._pool.run(rollup_statements.CLOSED, {"grace": grace})
+        [[closed, moment, xid]] = self._pool.run(rollup_statements.CLOSED, {"grace": grace})
         until = time.monotonic() + seconds
         patient_until = min(until, time.monotonic() + _PATIENCE)
         hours = 0
         while time.monotonic() < until and goes_on():
-            match self._roll_next(closed, xid):
+            match self._roll_next(closed, moment, xid):
                 case "rolled":
                     hours += 1
                 case "nothing":
@@ -200,36 +202,40 @@ class RollingLedger(Ledger):
                     time.sleep(0.1)
         return RolledUp(hours, left=True)
 
-    def _roll_next(self, closed: datetime, xid: str) -> Literal["rolled", "nothing", "waiting"]:
-        """Roll up the hour whose turn it is, in a transaction."""
+    def _roll_next(self, closed: datetime, moment: datetime, xid: str) -> Literal["rolled", "nothing", "waiting"]:
+        """Roll up the hour whose turn it is, in a transaction. The last is the open one, until a moment within it."""
         with self._pool.connection() as connection:
             connection.run("BEGIN", {})
             connection.run(rollup_statements.ALONE, {})
-            [[moment, may_roll, new, stale]] = connection.run(
+            [[may_roll, new, stale]] = connection.run(
                 rollup_statements.NEXT_HOURS, {"closed": closed, "closed_id": first_id_at(closed), "xid": xid}
             )
             hour = new if may_roll and new is not None else stale
+            rolled_until: dict[str, datetime | None] | None = None
             if hour is not None:
-                _roll(connection, hour)
-            if may_roll and (hour is None or hour == new):
-                rolled_until = closed if hour is None else hour + _HOUR
-                if rolled_until != moment:
-                    connection.run(rollup_statements.ROLLED_UNTIL, {"moment": rolled_until})
+                _roll(connection, hour, hour + _HOUR)
+                if may_roll and hour == new:
+                    rolled_until = {"moment": hour + _HOUR, "part_until": None}
+            elif may_roll:
+                _roll(connection, closed, moment)
+                rolled_until = {"moment": closed, "part_until": moment}
+            if rolled_until is not None:
+                connection.run(rollup_statements.ROLLED_UNTIL, rolled_until)
             connection.run("COMMIT", {})
         if hour is not None:
             return "rolled"
         return "nothing" if may_roll else "waiting"
 
 
-def _roll(connection: Connection, hour: datetime) -> None:
-    """Count an hour, and add up its day from its hours.
+def _roll(connection: Connection, hour: datetime, until: datetime) -> None:
+    """Count an hour until a moment, and add up its day from its hours.
 
     Deletions wait while it is written, and not while it is counted. If one has come between, it is counted again.
     """
-    counted, marks = _count(connection, hour)
+    counted, marks = _count(connection, hour, until)
     connection.run(rollup_statements.LOCK, {})
     if connection.run(rollup_statements.DELETED_SINCE, {"since": hour, "marks": marks}):
-        counted, marks = _count(connection, hour)
+        counted, marks = _count(connection, hour, until)
     _replace(connection, "hour", hour, counted)
     connection.run(rollup_statements.UNMARK, {"marks": marks})
     day = hour.replace(hour=0)
@@ -239,9 +245,17 @@ def _roll(connection: Connection, hour: datetime) -> None:
     _replace(connection, "day", day, {key: _with_few_categories(merged(each)) for key, each in hours.items()})
 
 
-def _count(connection: Connection, hour: datetime) -> tuple[dict[tuple[int, str], Counts], Array]:
-    """Count the rows of an hour. Return the counts by model and measure, and the marks whose changes are counted."""
-    bounds = {"since_id": first_id_at(hour), "until_id": first_id_at(hour + _HOUR)}
+def _count(connection: Connection, hour: datetime, until: datetime) -> tuple[dict[tuple[int, str], Counts], Array]:
+    """Count the rows of an hour until a moment.
+
+    Returns
+    -------
+    dict
+        The counts by model and measure.
+    Array
+        The marks of the hour whose changes are counted.
+    """
+    bounds = {"since_id": first_id_at(hour), "until_id": first_id_at(until)}
     parameters = bounds | {"since": hour, "interval": None}
     rows = connection.run(rollup_statements.COUNT_HOUR, parameters)
     counted = {(model_id, measure): counts for _, model_id, measure, counts in rows}

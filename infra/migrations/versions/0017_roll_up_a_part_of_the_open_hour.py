@@ -1,0 +1,76 @@
+"""roll up a part of the open hour.
+
+Figures count the rows of the open hour one by one: up to 65 minutes of them, and until the next rollup. Now a rollup
+also counts the open hour until 5 minutes ago, as the counts of this hour, and ``part_until`` says until when: only what
+is younger is left to be counted.
+
+So what changes in the open hour has to be marked, too: a change or a deletion of a row that was made more than 4
+minutes ago marks its hour, whether this is over or not. What is stored late did so before (revision 0015).
+
+The migration only expands the schema. Functions of the previous version use neither the counts of an hour that is not
+over nor its marks, and replace both when they roll up the whole hour. If they move ``moment`` on, the part is no longer
+of the hour that begins there, and is not used.
+"""
+
+from alembic import op
+
+revision = "0017"
+down_revision = "0016"
+
+_STATEMENTS = (
+    "ALTER TABLE rolled_until ADD COLUMN part_until timestamptz",
+    """
+    COMMENT ON TABLE rollups IS
+        'Counts of the predictions of whole hours and days (UTC), and of a part of the open hour, by model and measure.'
+    """,
+    """
+    COMMENT ON COLUMN rolled_until.part_until IS
+        'In the hour that begins at moment: until when rollups has this hour. Null: it has nothing of it.'
+    """,
+    """
+    CREATE OR REPLACE FUNCTION mark_changed() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
+    BEGIN
+        INSERT INTO stale_hours (starts_at)
+        SELECT DISTINCT date_trunc('hour', created_at, 'UTC') FROM changed
+        WHERE created_at < now() - interval '4 minutes';
+        RETURN NULL;
+    END
+    $$
+    """,
+    """
+    CREATE OR REPLACE FUNCTION mark_deleted() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
+    DECLARE
+        hours timestamptz[] := ARRAY(
+            SELECT DISTINCT date_trunc('hour', created_at, 'UTC') FROM changed
+            WHERE created_at < now() - interval '4 minutes');
+    BEGIN
+        IF cardinality(hours) > 0 THEN
+            PERFORM pg_advisory_xact_lock_shared(2025172);
+            INSERT INTO stale_hours (starts_at, deleted) SELECT unnest(hours), TRUE;
+            DELETE FROM rollups WHERE span = 'hour' AND starts_at = ANY (hours);
+            DELETE FROM rollups WHERE span = 'day' AND starts_at = ANY (
+                ARRAY(SELECT DISTINCT date_trunc('day', hour, 'UTC') FROM unnest(hours) hour));
+        END IF;
+        RETURN NULL;
+    END
+    $$
+    """,
+    # A replaced function has lost its setting (revision 0015), and has kept its owner and who may call it.
+    """
+    DO $$
+    DECLARE
+        name text;
+    BEGIN
+        FOREACH name IN ARRAY ARRAY['mark_changed', 'mark_deleted'] LOOP
+            EXECUTE format('ALTER FUNCTION %I() SET search_path = %I, pg_temp', name, current_schema());
+        END LOOP;
+    END
+    $$
+    """,
+)
+
+
+def upgrade() -> None:
+    """Add the column, and mark what changes in the open hour."""
+    for statement in _STATEMENTS:
+        op.execute(statement)
