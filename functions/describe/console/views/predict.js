@@ -1,8 +1,9 @@
 /** Ask the model: draw, drop, paste, photograph or choose pictures, fill in features, or write tensors as JSON. */
 
 import { Answer, inWords, madeBy } from "../answer.js";
-import { ask, forget, requestOfFile, requestOfJson, retry, smallerCopy, useAsked } from "../asking.js";
+import { ask, forget, isLarge, requestOfFile, requestOfJson, retry, smallerCopy, useAsked } from "../asking.js";
 import { Drawing, pictureOf } from "../drawing.js";
+import { bytes } from "../format.js";
 import { html, useEffect, useRef, useState } from "../html.js";
 import { compared, rangeText } from "../input.js";
 import { href } from "../route.js";
@@ -325,15 +326,16 @@ function progressText(items, answered, failed) {
   if (items.length > 1) {
     return `${answered} of ${items.length} predicted${failed ? `, ${failed} failed` : ""}.`;
   }
-  const [{ state, record }] = items;
+  const [{ state, sent, record }] = items;
   if (state === "answered") {
     return `Answer: ${inWords(record)}, stored.`;
   }
-  return state === "failed" ? "It was not predicted." : "Predicting …";
+  if (state === "failed") return "It was not predicted.";
+  return sent ? "Uploading …" : "Predicting …";
 }
 
 function Item({ item, served }) {
-  const { key, name, picture, state, record, problem } = item;
+  const { key, name, picture, state, sent, record, problem } = item;
   const row = useRef(null);
   const again = () => {
     row.current.focus(); // The button goes away.
@@ -345,12 +347,16 @@ function Item({ item, served }) {
       <div>
         <h3>${name}</h3>
         ${state === "waiting" && html`<p class="muted">Waiting …</p>`}
-        ${state === "asked" && html`<p class="muted">Predicting …</p>`}
+        ${state === "asked" && (sent
+          ? html`
+            <p class="muted">Uploading: ${bytes(sent.loaded)} of ${bytes(sent.total)} …</p>
+            <progress max=${sent.total} value=${sent.loaded} aria-label="How much of ${name} is uploaded"></progress>`
+          : html`<p class="muted">Predicting …</p>`)}
         ${state === "failed" && html`
           <${Failed} problem=${problem} again=${again} />
           ${mayBeStored(problem) && html`
             <p class="muted">It may have been stored. Try again: it is not stored twice.</p>`}
-          ${problem.status === 413 && item.content && html`<${Smaller} item=${item} />`}`}
+          ${item.content && (problem.status === 413 || isLarge(item.content)) && html`<${Smaller} item=${item} />`}`}
         ${state === "answered" && html`
           <${Answer} record=${record} served=${served} />
           <p class="muted">
