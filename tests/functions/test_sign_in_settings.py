@@ -1,4 +1,4 @@
-"""What `describe` tells the console of signing in, and of sending inputs: nothing without an authorizer, nothing half set."""
+"""What `describe` tells the console of signing in and of sending inputs: nothing without a need, nothing half set."""
 
 import pytest
 

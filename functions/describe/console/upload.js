@@ -48,7 +48,8 @@ function put({ method, url, headers }, content, told) {
     request.upload.onprogress = ({ loaded }) => told({ loaded, total });
     request.onload = () => resolve(request.status);
     request.onerror = () => reject(new Problem(
-      `The bucket for uploads, ${new URL(url).host}, cannot be reached, or lets this page upload nothing. Nothing is stored.`,
+      `The bucket for uploads (${new URL(url).host}) cannot be reached, or takes nothing from this page. ${
+        "Nothing is stored."}`,
       { kind: "unavailable" }));
     request.open(method, url);
     for (const [name, value] of Object.entries(headers)) {

@@ -2,10 +2,12 @@
 
 import { Answer, inWords, madeBy } from "../answer.js";
 import { ask, forget, isLarge, requestOfFile, requestOfJson, retry, smallerCopy, useAsked } from "../asking.js";
+import { findsOf } from "../boxes.js";
 import { Drawing, pictureOf } from "../drawing.js";
+import { Boxed, BoxesNote } from "../finds.js";
 import { bytes } from "../format.js";
 import { html, useEffect, useRef, useState } from "../html.js";
-import { compared, rangeText } from "../input.js";
+import { compared, isOfServed, rangeText } from "../input.js";
 import { href } from "../route.js";
 import { useServed } from "../served.js";
 import { session } from "../session.js";
@@ -343,7 +345,7 @@ function Item({ item, served }) {
   };
   return html`
     <li class="answered" ref=${row} tabindex="-1">
-      ${picture && html`<img class="sent" src=${picture} alt="" onError=${({ target }) => { target.hidden = true; }} />`}
+      ${picture && html`<${Sent} picture=${picture} record=${record} served=${served} />`}
       <div>
         <h3>${name}</h3>
         ${state === "waiting" && html`<p class="muted">Waiting …</p>`}
@@ -364,6 +366,18 @@ function Item({ item, served }) {
           </p>`}
       </div>
     </li>`;
+}
+
+/** The picture that was sent, small; if something was found in it, large enough to see what. */
+function Sent({ picture, record, served }) {
+  const [size, setSize] = useState(null);
+  const isFound = record && findsOf(record)?.length > 0;
+  const boxed = { record, model: record && isOfServed(record, served) ? served : null, size };
+  const seen = ({ target }) => setSize({ width: target.naturalWidth, height: target.naturalHeight });
+  const image = html`<img class="sent ${isFound ? "found" : ""}" src=${picture} alt="" onLoad=${seen}
+    onError=${({ target }) => { target.hidden = true; }} />`;
+  if (!isFound) return image;
+  return html`<div class="picture-found"><${Boxed} ...${boxed}>${image}<//><${BoxesNote} ...${boxed} /></div>`;
 }
 
 /** Offer to send a picture that is too large with fewer pixels. It is said so: another picture is predicted then. */
