@@ -100,15 +100,17 @@ def first_files() -> list[ConsoleFile]:
 
 
 @cache
-def shell(sign_in: str, origins: tuple[str, ...]) -> tuple[str, str]:
+def shell(sign_in: str, sending: str, origins: tuple[str, ...]) -> tuple[str, str]:
     """Return the page that every view is shown in, and its Content-Security-Policy.
 
     Parameters
     ----------
     sign_in
         What `session.js` has to know of the issuer, as JSON.
+    sending
+        What `asking.js` has to know to send an input, as JSON.
     origins
-        Where else than at this server the page may ask for something: the issuer.
+        Where else than at this server the page may ask for something: the issuer, and the bucket for uploads.
     """
     files = console_files()
     by_name = {name: files[file].url for name, file in _NAMES.items()}
@@ -119,6 +121,7 @@ def shell(sign_in: str, origins: tuple[str, ...]) -> tuple[str, str]:
     page = (FOLDER / _SHELL).read_text("utf-8")
     for name, text in {
         "sign_in": html.escape(sign_in),
+        "sending": html.escape(sending),
         "style": files[_STYLE].url,
         "imports": imports,
         "preloads": preloads,

@@ -20,8 +20,10 @@ class Environment(NamedTuple):
     ----------
     token_required, max_batch_inputs
         As the settings have them.
-    sign_in, sign_in_connections
-        What the console has to know to sign users in, as JSON, and the origins that it calls to do so.
+    sign_in, sending
+        What the console has to know to sign users in, and to send inputs, as JSON.
+    connections
+        The origins that it calls to do so, beside this server's.
     model
         The served model.
     ledger
@@ -31,7 +33,8 @@ class Environment(NamedTuple):
     token_required: bool
     max_batch_inputs: int
     sign_in: str
-    sign_in_connections: tuple[str, ...]
+    sending: str
+    connections: tuple[str, ...]
     model: ServedModel
     ledger: Ledger
 
@@ -45,7 +48,8 @@ def environment() -> Environment:
         settings.token_required,
         settings.max_batch_inputs,
         json.dumps(settings.sign_in),
-        settings.sign_in_connections,
+        json.dumps(settings.sending),
+        tuple(dict.fromkeys((*settings.sign_in_connections, *settings.upload_connections))),
         ServedModel(settings.model),
         Ledger.configured(settings),
     )

@@ -87,7 +87,7 @@ def console_page(headers: Mapping[str, str] | None = None) -> HTMLResponse:
         More headers.
     """
     env = environment()
-    return _page(*shell(env.sign_in, env.sign_in_connections), headers)
+    return _page(*shell(env.sign_in, env.sending, env.connections), headers)
 
 
 def html_page(name: str) -> HTMLResponse:

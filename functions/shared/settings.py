@@ -127,10 +127,13 @@ class UploadSettings(ModelSettings, UploadsSettings, FunctionSettings):
 
 
 class BatchSettings(LedgerSettings):
-    """Settings of the functions that take several inputs at once, and of the one that says how many."""
+    """Settings of the functions that take inputs, and of the one that says how many, and how large."""
 
     max_batch_inputs: int = Field(default=256, gt=0)
     """The most inputs in one request to `/predictions`, and rows in one request of the Open Inference Protocol."""
+
+    max_body_bytes: int = Field(default=4_500_000, gt=0)
+    """The largest request body, in bytes. Lambda takes events of at most 6 MB; in base64 they hold 4.5 MB of image."""
 
 
 _ORIGIN: Final = re.compile(
@@ -176,6 +179,10 @@ class DescribeSettings(ModelSettings, BatchSettings, FunctionSettings):
     """Further origins that the console may call to sign in, separated by commas: those of the issuer's endpoints for
     tokens and keys, if they are not the issuer's own."""
 
+    uploads_origin: Annotated[str, AfterValidator(_check_origins)] | None = None
+    """The origins that the URLs of `POST /upload` may have, separated by commas: those of the bucket. Without one, the
+    console uploads nothing, and no picture can be predicted there that is larger than a request."""
+
     @model_validator(mode="after")
     def _names_issuer_and_client(self) -> Self:
         if bool(self.sign_in_issuer) != bool(self.sign_in_client_id):
@@ -204,6 +211,16 @@ class DescribeSettings(ModelSettings, BatchSettings, FunctionSettings):
         urls = [self.sign_in_issuer, self.sign_in_metadata_url, *(self.sign_in_origins or "").split(",")]
         return tuple(dict.fromkeys(found[0] for url in urls if url and (found := _ORIGIN.match(url))))
 
+    @property
+    def sending(self) -> dict[str, object]:
+        """What the console has to know to send an input: the largest request, and whether larger ones are uploaded."""
+        return {"most_bytes": self.max_body_bytes, "uploads": self.uploads_origin is not None}
+
+    @property
+    def upload_connections(self) -> tuple[str, ...]:
+        """The origins that the console may upload to."""
+        return tuple(self.uploads_origin.split(",")) if self.uploads_origin else ()
+
 
 class WorkerSettings(ModelSettings, InputsSettings):
     """Settings of the functions that run the model."""
@@ -220,9 +237,6 @@ class WorkerSettings(ModelSettings, InputsSettings):
 
 class InferSettings(WorkerSettings, BatchSettings, FunctionSettings):
     """Settings of `infer`."""
-
-    max_body_bytes: int = Field(default=4_500_000, gt=0)
-    """The largest request body, in bytes. Lambda takes events of at most 6 MB; in base64 they hold 4.5 MB of image."""
 
     idempotency_hours: float = Field(default=24, gt=0)
     """Hours after which an idempotency key is free again."""

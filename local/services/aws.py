@@ -99,7 +99,8 @@ class LocalAws:
         queue = {"QUEUE_URL": self.queue_url(self.work_queue), "AWS_ENDPOINT_URL_SQS": self.endpoint}
         if os.environ.get("INPUTS_BUCKET"):
             return queue  # the user's own bucket, on AWS and with the user's own credentials
-        return {**queue, **CREDENTIALS, "AWS_ENDPOINT_URL": self.endpoint, "UPLOADS_BUCKET": UPLOADS_BUCKET}
+        bucket = {"UPLOADS_BUCKET": UPLOADS_BUCKET, "UPLOADS_ORIGIN": os.environ.get("UPLOADS_ORIGIN", self.endpoint)}
+        return {**queue, **CREDENTIALS, "AWS_ENDPOINT_URL": self.endpoint, **bucket}
 
     def _wait_for_answer(self) -> None:
         host, port = self._listener.getsockname()

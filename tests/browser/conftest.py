@@ -23,6 +23,7 @@ from tests.support.seeded import (
     DIGITS,
     PATIENTS,
     bring_back,
+    finding_model,
     hostile_model,
     keep,
     seed_digits,
@@ -194,6 +195,7 @@ _KINDS: Final = {
     "patients": _Kind(lambda _: PATIENTS, lambda url, _model, _folder: seed_patients(url)),
     "tokens": _Kind(token_model, lambda url, model, _: seed_tokens(url, model)),
     "hostile": _Kind(hostile_model, lambda url, model, _: seed_hostile(url, model)),
+    "finding": _Kind(finding_model, lambda _url, _model, _folder: None),
     "nothing": _Kind(lambda _: DIGITS, lambda _url, _model, _folder: None),
 }
 
@@ -285,6 +287,12 @@ def tokens(serve: Serve) -> Site:
 def hostile(serve: Serve) -> Site:
     """Records whose every text is a script where it is taken for markup."""
     return _of(serve, "hostile")
+
+
+@pytest.fixture
+def finding(serve: Serve) -> Site:
+    """An empty ledger, and a model that finds things in pictures, whose labels are scripts."""
+    return _of(serve, "finding")
 
 
 @pytest.fixture

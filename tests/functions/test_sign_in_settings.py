@@ -1,4 +1,4 @@
-"""What `describe` tells the console of signing in: nothing without an authorizer, and nothing that is half set."""
+"""What `describe` tells the console of signing in and of sending inputs: nothing without a need, nothing half set."""
 
 import pytest
 
@@ -33,6 +33,15 @@ def test_the_console_may_call_what_the_issuer_has_elsewhere_too() -> None:
     assert told.sign_in_connections == connections
 
 
+def test_the_console_may_upload_to_the_buckets_origins_and_knows_how_large_a_request_may_be() -> None:
+    told = settings(UPLOADS_ORIGIN="https://b.s3.eu-central-1.amazonaws.com,http://127.0.0.1:4566")
+    assert told.upload_connections == ("https://b.s3.eu-central-1.amazonaws.com", "http://127.0.0.1:4566")
+    assert told.sending == {"most_bytes": 4_500_000, "uploads": True}
+    nowhere = settings(UPLOADS_ORIGIN="", MAX_BODY_BYTES="9")
+    assert nowhere.upload_connections == ()
+    assert nowhere.sending == {"most_bytes": 9, "uploads": False}
+
+
 @pytest.mark.parametrize("variables", [SIGN_IN | {"AUTH": "off"}, {}], ids=["no authorizer", "no issuer"])
 def test_without_an_authorizer_or_an_issuer_there_is_no_sign_in(variables: dict[str, str]) -> None:
     assert settings(**variables).sign_in is None
@@ -57,6 +66,8 @@ def test_an_issuer_without_a_client_or_a_client_without_an_issuer_is_refused(nam
         ("SIGN_IN_ORIGINS", "https://login.example.org/"),
         ("SIGN_IN_ORIGINS", "https://login.example.org,"),
         ("SIGN_IN_ORIGINS", "*"),
+        ("UPLOADS_ORIGIN", "https://b.s3.amazonaws.com; script-src *"),
+        ("UPLOADS_ORIGIN", "http://b.s3.amazonaws.com"),
         ("SIGN_IN_ORIGINS", "https://login.example.org\n"),
     ],
 )

@@ -849,6 +849,28 @@ class TestBuckets:
             [rule] = bucket["CorsConfiguration"]["CorsRules"]
             assert rule["AllowedOrigins"] == ["https://console.example.org", "https://example.org"]
 
+    def test_the_console_may_upload_where_it_is_opened_at_known_addresses(self, aurora: Stack) -> None:
+        assert "UPLOADS_ORIGIN" not in environment(aurora, "DescribeFunction")
+        addresses = ["https://a1b2c3.execute-api.eu-central-1.amazonaws.com", "https://ledger.example.org"]
+        other = "https://console.example.org"
+        for keep, cors, name in (("false", "", "UploadsBucket"), ("true", other, "InputsBucket")):
+            stack = Stack.deployed(SignInAddresses=",".join(addresses), KeepInputsInS3=keep, CorsOrigins=cors)
+            assert environment(stack, "UploadFunction")["UPLOADS_BUCKET"] == f"<{name}>"
+            host = f"{name.lower()}.s3"
+            describe = DescribeSettings.from_environment(environment(stack, "DescribeFunction"))
+            assert describe.upload_connections == (
+                f"https://{host}.{REGION}.amazonaws.com",
+                f"https://{host}.amazonaws.com",  # where boto3 signs for us-east-1
+            )
+            [rule] = stack.resources[name]["Properties"]["CorsConfiguration"]["CorsRules"]
+            assert rule["AllowedOrigins"] == ([other] if cors else []) + addresses
+            assert {"GET", "PUT"} == set(rule["AllowedMethods"])
+            assert rule["AllowedHeaders"] == ["*"]
+
+    def test_the_console_is_told_how_large_a_request_may_be(self, stack: Stack) -> None:
+        most = {environment(stack, f"{name}Function")["MAX_BODY_BYTES"] for name in ("Predict", "Infer", "Describe")}
+        assert len(most) == 1
+
     def test_inputs_are_kept_where_the_parameter_says(self, aurora: Stack) -> None:
         assert "INPUTS_BUCKET" not in environment(aurora, "PredictFunction")
         assert environment(aurora, "PredictFunction")["UPLOADS_BUCKET"] == "<UploadsBucket>"

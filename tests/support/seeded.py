@@ -3,6 +3,7 @@
 They are what the tests in a browser look at, and what the pictures in the README show.
 """
 
+import io
 import json
 import os
 import shutil
@@ -14,11 +15,13 @@ from typing import Any, Final
 
 import httpx
 import numpy as np
+from onnx import helper
+from PIL import Image
 
 from functions.shared.ledger.rollups import RollingLedger
 from tests.support.database import connected, run
 from tests.support.event_transport import EventTransport, forget_environment
-from tests.support.graphs import package
+from tests.support.graphs import graph, package, tensor
 from tests.support.judging import (
     CHANGES,
     Digits,
@@ -152,6 +155,54 @@ def seed_hostile(url: str, model: Path) -> None:
 def token_model(folder: Path) -> Path:
     """Make the package of a model that takes token lists."""
     return package(folder, transformer(), task="tensors", padding={"input_ids": 0, "attention_mask": 0})
+
+
+FINDS: Final = 300
+"""The most that the model for pictures finds."""
+
+
+def finding_model(folder: Path) -> Path:
+    """Make the package of a model that finds the more in a picture the redder it is, up to `FINDS`.
+
+    It sees 64 x 64 pixels, in a letterbox. Its first finds are one in the picture, one outside of it, and one that is
+    partly outside. Its labels are scripts where they are taken for markup.
+    """
+    rng = np.random.default_rng(7)
+    corners = rng.uniform(0, 48, (FINDS, 2))
+    boxes = np.concatenate([corners, corners + rng.uniform(4, 16, (FINDS, 2))], axis=1)
+    boxes[:3] = [[8, 24, 24, 40], [70, 70, 90, 90], [-100, 20, 1e30, 30]]
+    weights: dict[str, Any] = {
+        "all_boxes": boxes[np.newaxis].astype(np.float32),
+        "all_scores": np.linspace(0.99, 0.01, FINDS, dtype=np.float32)[np.newaxis],
+        "all_classes": (np.arange(FINDS, dtype=np.float32) % len(HOSTILE))[np.newaxis],
+        "most": np.array(FINDS, np.float32),
+        "nothing": np.array(0, np.float32),
+        "first": np.array([0]),
+        "second": np.array([1]),
+        "channels": np.array([1]),
+    }
+    nodes = [
+        helper.make_node("Slice", ["images", "first", "second", "channels"], ["red"]),
+        helper.make_node("ReduceMax", ["red"], ["reddest"], axes=[1, 2, 3], keepdims=0),
+        helper.make_node("Mul", ["reddest", "most"], ["num_detections"]),
+        helper.make_node("Mul", ["reddest", "nothing"], ["zero"]),
+        *[helper.make_node("Add", [f"all_{name}", "zero"], [name]) for name in ("boxes", "scores", "classes")],
+    ]
+    outputs = [
+        tensor("boxes", "float32", [1, FINDS, 4]),
+        tensor("scores", "float32", [1, FINDS]),
+        tensor("classes", "float32", [1, FINDS]),
+        tensor("num_detections", "float32", [1]),
+    ]
+    made = graph(nodes, [tensor("images", "float32", [1, 3, 64, 64])], outputs, weights)
+    return package(folder, made, task="detection", labels=list(HOSTILE), fit="letterbox", pad_color=0)
+
+
+def red(strength: int, width: int = 128, height: int = 64) -> bytes:
+    """Return a picture in which `finding_model` finds `strength` * `FINDS` / 255 things."""
+    file = io.BytesIO()
+    Image.new("RGB", (width, height), (strength, 60, 90)).save(file, "png")
+    return file.getvalue()
 
 
 def hostile_model(folder: Path) -> Path:

@@ -32,8 +32,10 @@ PSEUDO_PARAMETERS = {
 SHAPES = {
     "DBProxyArn": f"arn:aws:rds:{REGION}:123456789012:db-proxy:prx-0123456789abcdef0",
     "ProviderURL": f"https://cognito-idp.{REGION}.amazonaws.com/{REGION}_Aa1Bb2Cc3",
+    "DomainName": "{resource}.s3.amazonaws.com",
+    "RegionalDomainName": f"{{resource}}.s3.{REGION}.amazonaws.com",
 }
-"""Values of the attributes that templates split, or functions check, by name."""
+"""Values of the attributes that templates split, or functions check, by name. `{resource}` is whose it is."""
 
 REFERENCES = {"OperatorDomain": "ledger-1234567db123"}
 """Values of the references that functions check, by name."""
@@ -186,7 +188,7 @@ class Stack:
         self._require(name)
         if attribute.startswith("Outputs."):
             return self._nested(name).outputs[attribute.removeprefix("Outputs.")]
-        return SHAPES.get(attribute, f"<{name}.{attribute}>")
+        return SHAPES.get(attribute, f"<{name}.{attribute}>").replace("{resource}", name.lower())
 
     def _require(self, name: str) -> None:
         if not self._is_there(self._template["Resources"][name]):

@@ -1,14 +1,15 @@
 /** Show what a model answered, whatever its task is. */
 
+import { findsOf } from "./boxes.js";
 import { Bars } from "./charts.js";
-import { bytes, count, duration, number, percent, shown } from "./format.js";
+import { Finds } from "./finds.js";
+import { bytes, count, duration, percent, shown } from "./format.js";
 import { html, useState } from "./html.js";
-import { inParts, isOfServed, Json, save } from "./input.js";
+import { inParts, isOfServed, isPicture, Json, save } from "./input.js";
 import { Failed } from "./states.js";
 
 const MOST_BARS = 10;
 const MOST_TARGETS = 50; // More numbers than that are a vector, which nobody reads one by one.
-const MOST_FINDS = 200;
 
 /**
  * The answer of a record: the value in large, and what is behind it.
@@ -26,7 +27,7 @@ export function Answer({ record, served }) {
     ${record.error && html`<p class="wrong">${record.error}</p>`}
     ${record.status === "succeeded" && html`<${Value} record=${record} />`}
     <${Scores} record=${record} served=${served} />
-    <${Rest} record=${record} />`;
+    <${Rest} record=${record} served=${served} />`;
 }
 
 /** What the model answered in a few words: for a heading, or where there is no room. */
@@ -75,40 +76,16 @@ function Scores({ record, served }) {
       <p class="muted">The ${MOST_BARS} likeliest of ${count(scores.length)} classes.</p>`}`;
 }
 
-const isFind = (one) => one !== null && typeof one === "object" && Array.isArray(one.box) && "score" in one;
-
-function findsOf({ prediction, predicted_value: value }) {
-  if (!Array.isArray(prediction) || !prediction.every(isFind)) return null;
-  return prediction.length || (Array.isArray(value) && !value.length) ? prediction : null;
-}
-
 /** What is neither the value nor scores of classes: finds, several targets, a vector, tensors. */
-function Rest({ record }) {
+function Rest({ record, served }) {
   const { prediction, predicted_value: value } = record;
   const finds = findsOf(record);
   const outputs = { ...(Array.isArray(prediction) ? {} : prediction?.outputs), ...record.outputs };
   return html`
-    ${finds?.length > 0 && html`<${Finds} finds=${finds} />`}
+    ${finds?.length > 0 && html`
+      <${Finds} record=${record} drawn=${isPicture(record) && isOfServed(record, served)} />`}
     ${!finds && Array.isArray(value) && html`<${Targets} values=${value} />`}
     ${Object.keys(outputs).length > 0 && html`<${Outputs} outputs=${outputs} record=${record} />`}`;
-}
-
-function Finds({ finds }) {
-  return html`
-    <div class="scroll" tabindex="0" role="group" aria-label="The finds">
-      <table>
-        <thead><tr>
-          <th scope="col">Found</th><th scope="col" class="number">Score</th><th scope="col">Box</th>
-        </tr></thead>
-        <tbody>
-          ${finds.slice(0, MOST_FINDS).map(({ label, score, box }, index) => html`
-            <tr key=${index}><th scope="row">${shown(label)}</th><td class="number">${number(score)}</td>
-              <td>${shown(box)}</td></tr>`)}
-        </tbody>
-      </table>
-    </div>
-    <p class="muted">A box is in the model's own coordinates.${finds.length > MOST_FINDS && html`
-      ${" "}The first ${MOST_FINDS} of ${count(finds.length)} finds.`}</p>`;
 }
 
 function Targets({ values }) {

@@ -3,11 +3,15 @@
  * back finds the answers.
  */
 
-import { send } from "./api.js";
+import { Problem, send } from "./api.js";
+import { bytes } from "./format.js";
 import { useEffect, useState } from "./html.js";
 
 const AT_ONCE = 3; // Requests. More would wait in the browser or at the model.
 const MOST_PIXELS = 1600; // On a side, of a smaller copy.
+const AROUND = 1000; // Bytes of a request that are not the file's, beside its name.
+
+const { most_bytes: mostBytes, uploads } = JSON.parse(document.querySelector('meta[name="sending"]').content);
 
 let items = []; // The newest first.
 const listeners = new Set();
@@ -21,8 +25,10 @@ const listeners = new Set();
  * @property {string} same Equal for equal inputs; "" where that is not known.
  * @property {Blob|null} content Of a picture.
  * @property {string|null} picture A blob URL of it.
- * @property {function(): Promise<object>} request Makes what `send` gets.
+ * @property {function({told: function, anew: boolean}): Promise<object>} request Makes what `send` gets. `told` gets
+ *   `sent`; `anew`: the API has refused what it made before.
  * @property {"waiting"|"asked"|"answered"|"failed"} state
+ * @property {{loaded: number, total: number}|null} sent How many bytes of it are in the bucket for uploads.
  * @property {object|null} record
  * @property {Error|null} problem
  */
@@ -55,7 +61,7 @@ export function ask(inputs) {
   items = [
     ...inputs.filter((_, index) => !open[index]).map(({ name, same = "", content = null, request }) => ({
       key: newKey(), name, same, content, picture: content && URL.createObjectURL(content), request, state: "waiting",
-      record: null, problem: null,
+      sent: null, record: null, problem: null,
     })).reverse(),
     ...items,
   ];
@@ -70,7 +76,7 @@ export const newKey = () => [...crypto.getRandomValues(new Uint32Array(4))].map(
 /** Try those again that failed: one, or all. */
 export function retry(key = null) {
   for (const item of items.filter((one) => one.state === "failed" && (key === null || one.key === key))) {
-    change(item.key, { state: "waiting", problem: null });
+    change(item.key, { state: "waiting", problem: null, anew: item.problem.kind === "refused" });
   }
   proceed();
 }
@@ -89,31 +95,51 @@ function proceed() {
   for (const item of waiting.slice(0, Math.max(0, free))) attempt(item);
 }
 
-async function attempt({ key, request }) {
+async function attempt({ key, request, anew = false }) {
   change(key, { state: "asked" });
   try {
-    const { headers = {}, ...options } = await request();
+    const { headers = {}, ...options } = await request({ told: (sent) => change(key, { sent }), anew });
+    change(key, { sent: null });
     const record = await send("POST", "/prediction", { ...options, headers: { ...headers, "Idempotency-Key": key } });
     change(key, { state: "answered", record });
   } catch (problem) {
-    change(key, { state: "failed", problem });
+    change(key, { state: "failed", sent: null, problem });
   }
   proceed();
 }
 
-/** How a file is sent. It is read first: one that has gone since is not taken for a server that has. */
+/** Whether a file is larger than a request may be. */
+export const isLarge = (file) => file.size + 4 * (file.name?.length ?? 0) + AROUND > mostBytes;
+
+/** How a file is sent: in the request, or where it is too large for that, by the bucket for uploads. */
 export function requestOfFile(file, filename = file.name) {
-  return async () => {
-    let content;
-    try {
-      content = await file.arrayBuffer();
-    } catch {
-      throw new Error("The file cannot be read. Has it been changed, moved or deleted? Choose it again.");
+  const read = () => contentOf(file);
+  if (!isLarge(file)) {
+    return async () => {
+      const body = new FormData();
+      body.append("file", new Blob([await read()], { type: file.type }), filename);
+      return { body };
+    };
+  }
+  let upload = null;
+  return async ({ told, anew }) => {
+    if (!uploads) {
+      throw new Problem(
+        `The picture is too large: it has ${bytes(file.size)}, and this server takes pictures of less than ${
+          bytes(mostBytes)}.`, { kind: "refused", status: 413 });
     }
-    const body = new FormData();
-    body.append("file", new Blob([content], { type: file.type }), filename);
-    return { body };
+    upload ??= (await import("./upload.js")).uploader(file, read, filename);
+    return { json: { input_id: await upload(told, anew) } };
   };
+}
+
+/** Read a file first: one that has gone since is not taken for a server that has. */
+async function contentOf(file) {
+  try {
+    return await file.arrayBuffer();
+  } catch {
+    throw new Error("The file cannot be read. Has it been changed, moved or deleted? Choose it again.");
+  }
 }
 
 /**

@@ -1,6 +1,7 @@
 /** Show stored inputs. They are other people's bytes: an image comes from a blob in an <img>, all else is text. */
 
 import { blob, get } from "./api.js";
+import { Boxed, BoxesNote } from "./finds.js";
 import { number } from "./format.js";
 import { html, useEffect, useState } from "./html.js";
 import { useKeys } from "./keys.js";
@@ -73,6 +74,7 @@ function Picture({ record, zoom }) {
 
 function LoadedPicture({ record, zoom, again }) {
   const { url, problem } = usePicture(record);
+  const served = useServed().value;
   const [size, setSize] = useState(null);
   const [undecodable, setUndecodable] = useState(false);
   const [large, setLarge] = useState(false);
@@ -83,17 +85,21 @@ function LoadedPicture({ record, zoom, again }) {
   }
   if (!url) return html`<${Loading} />`;
   const small = size && Math.max(size.width, size.height) <= SMALL;
+  const boxed = { record, model: isOfServed(record, served) ? served : null, size };
   const seen = ({ target }) => setSize({ width: target.naturalWidth, height: target.naturalHeight });
   return html`
     <figure class="stored-input">
       <div class="picture ${large ? "large" : ""}" ...${large ? SCROLLED : {}}>
-        <img class=${small ? "pixels" : ""} src=${url} alt="The input${record.filename ? `: ${record.filename}` : ""}"
-          width=${large ? enlarged(size).width : undefined} onLoad=${seen} onError=${() => setUndecodable(true)} />
+        <${Boxed} ...${boxed}>
+          <img class=${small ? "pixels" : ""} src=${url} alt="The input${record.filename ? `: ${record.filename}` : ""}"
+            width=${large ? enlarged(size).width : undefined} onLoad=${seen} onError=${() => setUndecodable(true)} />
+        <//>
       </div>
       <figcaption class="muted">
         ${size ? `${size.width} × ${size.height} pixels` : ""}
         ${zoom && size && html`${" "}<button type="button" aria-pressed=${large ? "true" : "false"}
           onClick=${() => setLarge(!large)}>Zoom <kbd aria-hidden="true">z</kbd></button>`}
+        <${BoxesNote} ...${boxed} />
       </figcaption>
     </figure>`;
 }

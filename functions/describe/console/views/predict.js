@@ -1,10 +1,13 @@
 /** Ask the model: draw, drop, paste, photograph or choose pictures, fill in features, or write tensors as JSON. */
 
 import { Answer, inWords, madeBy } from "../answer.js";
-import { ask, forget, requestOfFile, requestOfJson, retry, smallerCopy, useAsked } from "../asking.js";
+import { ask, forget, isLarge, requestOfFile, requestOfJson, retry, smallerCopy, useAsked } from "../asking.js";
+import { findsOf } from "../boxes.js";
 import { Drawing, pictureOf } from "../drawing.js";
+import { Boxed, BoxesNote } from "../finds.js";
+import { bytes } from "../format.js";
 import { html, useEffect, useRef, useState } from "../html.js";
-import { compared, rangeText } from "../input.js";
+import { compared, isOfServed, rangeText } from "../input.js";
 import { href } from "../route.js";
 import { useServed } from "../served.js";
 import { session } from "../session.js";
@@ -325,15 +328,16 @@ function progressText(items, answered, failed) {
   if (items.length > 1) {
     return `${answered} of ${items.length} predicted${failed ? `, ${failed} failed` : ""}.`;
   }
-  const [{ state, record }] = items;
+  const [{ state, sent, record }] = items;
   if (state === "answered") {
     return `Answer: ${inWords(record)}, stored.`;
   }
-  return state === "failed" ? "It was not predicted." : "Predicting …";
+  if (state === "failed") return "It was not predicted.";
+  return sent ? "Uploading …" : "Predicting …";
 }
 
 function Item({ item, served }) {
-  const { key, name, picture, state, record, problem } = item;
+  const { key, name, picture, state, sent, record, problem } = item;
   const row = useRef(null);
   const again = () => {
     row.current.focus(); // The button goes away.
@@ -341,16 +345,20 @@ function Item({ item, served }) {
   };
   return html`
     <li class="answered" ref=${row} tabindex="-1">
-      ${picture && html`<img class="sent" src=${picture} alt="" onError=${({ target }) => { target.hidden = true; }} />`}
+      ${picture && html`<${Sent} picture=${picture} record=${record} served=${served} />`}
       <div>
         <h3>${name}</h3>
         ${state === "waiting" && html`<p class="muted">Waiting …</p>`}
-        ${state === "asked" && html`<p class="muted">Predicting …</p>`}
+        ${state === "asked" && (sent
+          ? html`
+            <p class="muted">Uploading: ${bytes(sent.loaded)} of ${bytes(sent.total)} …</p>
+            <progress max=${sent.total} value=${sent.loaded} aria-label="How much of ${name} is uploaded"></progress>`
+          : html`<p class="muted">Predicting …</p>`)}
         ${state === "failed" && html`
           <${Failed} problem=${problem} again=${again} />
           ${mayBeStored(problem) && html`
             <p class="muted">It may have been stored. Try again: it is not stored twice.</p>`}
-          ${problem.status === 413 && item.content && html`<${Smaller} item=${item} />`}`}
+          ${item.content && (problem.status === 413 || isLarge(item.content)) && html`<${Smaller} item=${item} />`}`}
         ${state === "answered" && html`
           <${Answer} record=${record} served=${served} />
           <p class="muted">
@@ -358,6 +366,18 @@ function Item({ item, served }) {
           </p>`}
       </div>
     </li>`;
+}
+
+/** The picture that was sent, small; if something was found in it, large enough to see what. */
+function Sent({ picture, record, served }) {
+  const [size, setSize] = useState(null);
+  const isFound = record && findsOf(record)?.length > 0;
+  const boxed = { record, model: record && isOfServed(record, served) ? served : null, size };
+  const seen = ({ target }) => setSize({ width: target.naturalWidth, height: target.naturalHeight });
+  const image = html`<img class="sent ${isFound ? "found" : ""}" src=${picture} alt="" onLoad=${seen}
+    onError=${({ target }) => { target.hidden = true; }} />`;
+  if (!isFound) return image;
+  return html`<div class="picture-found"><${Boxed} ...${boxed}>${image}<//><${BoxesNote} ...${boxed} /></div>`;
 }
 
 /** Offer to send a picture that is too large with fewer pixels. It is said so: another picture is predicted then. */
