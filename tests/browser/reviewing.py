@@ -35,6 +35,13 @@ def wait_until_saved(page: Page) -> None:
     page.wait_for_function("() => !sessionStorage['onnx-ledger.unsaved']")
 
 
+def send_now(page: Page) -> None:
+    """Press the button that sends what is not stored yet, unless it has been sent by itself meanwhile."""
+    page.eval_on_selector_all(
+        "section.unsaved button", "all => all.find((one) => one.textContent === 'Send now')?.click()"
+    )
+
+
 def wait_until_judged(page: Page, site: Site, count: int) -> None:
     for _ in range(1200):
         if judged(site) == count:

@@ -17,6 +17,7 @@ from tests.browser.conftest import (
     settle,
     sign_in,
     some_record,
+    wait_until,
     wait_until_it_hears,
 )
 from tests.browser.reviewing import (
@@ -24,6 +25,7 @@ from tests.browser.reviewing import (
     current_record,
     end_session,
     judged,
+    send_now,
     stored,
     wait_until_judged,
     wait_until_saved,
@@ -54,8 +56,8 @@ def unsaved(page: Page, count: int) -> None:
 
 
 def nothing_unsaved(page: Page) -> None:
-    expect(page.get_by_role("region", name="Ground truths that are not stored")).to_have_count(0)
     wait_until_saved(page)
+    expect(page.get_by_role("region", name="Ground truths that are not stored")).to_have_count(0)
 
 
 def open_record(visit: Visit, site: Site, own: str, *expecting: str) -> Page:
@@ -102,7 +104,7 @@ def test_what_is_not_stored_outlives_the_page(breakable: Breakable, visit: Visit
     page.reload()
     unsaved(page, 1)
     breakable.bring_database_back()
-    page.get_by_role("button", name="Send now").click()
+    send_now(page)
 
     nothing_unsaved(page)
     assert said_of(breakable.site, own) == [["3", None]]
@@ -121,7 +123,7 @@ def test_of_two_corrections_while_the_database_is_away_only_the_last_is_stored(
     unsaved(page, 1)
 
     breakable.bring_database_back()
-    page.get_by_role("button", name="Send now").click()
+    send_now(page)
 
     expect(page.get_by_text("The truth is 8. Saved.")).to_be_visible()
     expect(page.get_by_role("button", name="8", exact=True)).to_have_attribute("aria-pressed", "true")
@@ -169,7 +171,7 @@ def test_several_records_are_labelled_once_the_database_is_back(breakable: Break
     expect(many).to_contain_text("0 labelled, 3 kept until they can be stored.")
     unsaved(page, 3)
     breakable.bring_database_back()
-    page.get_by_role("button", name="Send now").click()
+    send_now(page)
 
     expect(many).to_contain_text("3 labelled.")
     nothing_unsaved(page)
@@ -210,7 +212,7 @@ def test_a_truth_whose_answer_is_lost_is_stored_once(digits: Site, visit: Visit)
     unsaved(page, 1)
     assert said_of(digits, own) == [["3", None]]
     page.unroute(WRITES)
-    page.get_by_role("button", name="Send now").click()
+    send_now(page)
 
     nothing_unsaved(page)
     assert said_of(digits, own) == [["3", None]]
@@ -220,16 +222,14 @@ def test_what_was_corrected_while_it_was_on_its_way_is_not_sent_again(digits: Si
     own = some_record(digits, **UNJUDGED)["prediction_id"]
     page = open_record(visit, digits, own, "ERR_FAILED")
     held: list[Route] = []
-    page.route(WRITES, lambda route: held.append(route))
+    page.route(WRITES, lambda route: held.append(route), times=1)
     with page.expect_request(WRITES):
         page.keyboard.press("3")
     page.keyboard.press("8")
     settle(page)
 
-    page.unroute(WRITES)
+    wait_until(page, lambda: bool(held))
     held[0].abort()
-    unsaved(page, 1)
-    page.get_by_role("button", name="Send now").click()
 
     nothing_unsaved(page)
     assert said_of(digits, own) == [["8", None]]
