@@ -123,6 +123,7 @@ export function forgetOwn() {
   settle(kept.filter(isOwn), "stopped");
   refused = refused.filter((one) => !isOwn(one));
   tell();
+  if (sending.size > 0) request.abort();
 }
 
 /** Forget what somebody else has left in this tab. */
