@@ -16,9 +16,12 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, Dialog, Page, expect
 
+from functions.shared.ledger.database_url import parse_database_url
 from tests.browser.chromium import open_browser
 from tests.support.database import Query, connected, in_database, run
+from tests.support.database_proxy import Proxy
 from tests.support.local_server import LocalServer
+from tests.support.ports import free_port
 from tests.support.seeded import (
     DIGITS,
     PATIENTS,
@@ -33,8 +36,8 @@ from tests.support.seeded import (
     token_model,
 )
 
-PATIENCE: Final = 30_000
-"""Milliseconds for whatever a page has to show."""
+PATIENCE: Final = 60_000
+"""Milliseconds for whatever a page has to show, on a machine that is busy with much else."""
 
 MOST_SERVERS: Final = 3
 """That run at once, of a worker: each has connections to its PostgreSQL."""
@@ -71,7 +74,7 @@ class Site:
 
     def api(self, **headers: str) -> httpx.Client:
         """Return a client of its API."""
-        return httpx.Client(base_url=self.address, headers=headers, timeout=30)
+        return httpx.Client(base_url=self.address, headers=headers, timeout=PATIENCE / 1000)
 
     @cached_property
     def origins(self) -> frozenset[str]:
@@ -129,8 +132,11 @@ class Watched:
         assert not found, "\n".join(found)
 
     def _dismiss(self, dialog: Dialog) -> None:
-        self._note(f"dialog: {dialog.message}")
-        dialog.dismiss()
+        self._note(f"dialog {dialog.type}: {dialog.message}")
+        if dialog.type == "beforeunload":  # who leaves the page, leaves it
+            dialog.accept()
+        else:
+            dialog.dismiss()
 
     def _is_elsewhere(self, url: str) -> bool:
         parts = urlsplit(url)
@@ -301,6 +307,50 @@ def nothing(serve: Serve) -> Site:
     return _of(serve, "nothing")
 
 
+@dataclass
+class Breakable:
+    """A site whose database and server can be taken away."""
+
+    site: Site
+    folder: Path
+    proxy: Proxy
+
+    def take_database_away(self) -> None:
+        self.proxy.close()
+
+    def bring_database_back(self) -> None:
+        self.proxy = Proxy(parse_database_url(self.site.url), self.folder)
+
+    def take_server_away(self) -> None:
+        self.site.server.stop()
+
+    def bring_server_back(self) -> None:
+        self.site.server.start()
+
+
+@pytest.fixture
+def breakable(digits: Site) -> Iterator[Breakable]:
+    """A server of its own, whose connections to the ledger go through a proxy."""
+    with tempfile.TemporaryDirectory(prefix="onnx-ledger-") as name:
+        folder = Path(name)
+        proxy = Proxy(parse_database_url(digits.url), folder)
+        server = LocalServer(
+            folder / "home",
+            DATABASE_URL=proxy.url,
+            MODEL=str(DIGITS),
+            PORT=str(free_port()),
+            SERVER="batching",
+            LOG_LEVEL="ERROR",
+        )
+        made = Breakable(Site(server, digits.url), folder, proxy)
+        try:
+            server.start()
+            yield made
+        finally:
+            server.clean_up()
+            made.proxy.close()
+
+
 Accessible = Callable[[Page], None]
 """Fails where axe-core finds a violation in a page."""
 
@@ -362,6 +412,12 @@ def settle(page: Page) -> None:
     """Wait until effects of what has just been rendered have run: from then on a view hears its keys."""
     for _ in range(2):
         page.evaluate("() => new Promise((done) => requestAnimationFrame(() => setTimeout(done, 20)))")
+
+
+def wait_until_it_hears(page: Page) -> None:
+    """Wait until a view knows the model that is served, whose labels are its keys, and listens to keys and drops."""
+    page.locator("header .state .muted").wait_for()
+    settle(page)
 
 
 def unfold(page: Page) -> None:

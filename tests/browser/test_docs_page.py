@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from playwright.sync_api import Locator, Page
+from playwright.sync_api import Locator, Page, expect
 
 from tests.browser.conftest import Site, Visit, token_of
 from tests.support.repository import DIGIT
@@ -35,7 +35,7 @@ def test_a_person_predicts_from_the_page(request: pytest.FixtureRequest, visit: 
     site: Site = request.getfixturevalue("digits" if auth == "off" else "digits_signed")
     page = visit(site, "/docs", viewport={"width": 1200, "height": 1600})
     page.locator(".opblock").first.wait_for()
-    assert page.locator(".btn.authorize").count() == (1 if auth == "on" else 0)
+    expect(page.locator(".scheme-container .btn.authorize")).to_have_count(1 if auth == "on" else 0)
     if auth == "on":
         authorize(page, token_of(site, "anna"))
 
@@ -43,7 +43,8 @@ def test_a_person_predicts_from_the_page(request: pytest.FixtureRequest, visit: 
     one, many = unfold(page, "predict"), unfold(page, "predict_many")
     many.locator(".json-schema-form-item-add").first.click()
     many.locator("input[type=file]").nth(1).wait_for()
-    assert [one.locator("input[type=file]").count(), many.locator("input[type=file]").count()] == [1, 2]
+    expect(one.locator("input[type=file]")).to_have_count(1)
+    expect(many.locator("input[type=file]")).to_have_count(2)
     one.locator("input[type=file]").set_input_files(DIGIT)
     many.locator("input[type=file]").nth(0).set_input_files(DIGIT)
     many.locator("input[type=file]").nth(1).set_input_files(DIGIT)

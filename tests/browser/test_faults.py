@@ -1,63 +1,8 @@
 """What a person sees while the database or the server is away, and that nothing of theirs is lost."""
 
-import tempfile
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
-
-import pytest
 from playwright.sync_api import expect
 
-from functions.shared.ledger.database_url import parse_database_url
-from tests.browser.conftest import Site, Visit, shown_records, some_record, wait_until
-from tests.support.database_proxy import Proxy
-from tests.support.local_server import LocalServer
-from tests.support.ports import free_port
-from tests.support.seeded import DIGITS
-
-
-@dataclass
-class Breakable:
-    """A site whose database and server can be taken away."""
-
-    site: Site
-    folder: Path
-    proxy: Proxy
-
-    def take_database_away(self) -> None:
-        self.proxy.close()
-
-    def bring_database_back(self) -> None:
-        self.proxy = Proxy(parse_database_url(self.site.url), self.folder)
-
-    def take_server_away(self) -> None:
-        self.site.server.stop()
-
-    def bring_server_back(self) -> None:
-        self.site.server.start()
-
-
-@pytest.fixture
-def breakable(digits: Site) -> Iterator[Breakable]:
-    """A server of its own, whose connections to the ledger go through a proxy."""
-    with tempfile.TemporaryDirectory(prefix="onnx-ledger-") as name:
-        folder = Path(name)
-        proxy = Proxy(parse_database_url(digits.url), folder)
-        server = LocalServer(
-            folder / "home",
-            DATABASE_URL=proxy.url,
-            MODEL=str(DIGITS),
-            PORT=str(free_port()),
-            SERVER="batching",
-            LOG_LEVEL="ERROR",
-        )
-        made = Breakable(Site(server, digits.url), folder, proxy)
-        try:
-            server.start()
-            yield made
-        finally:
-            server.clean_up()
-            made.proxy.close()
+from tests.browser.conftest import Breakable, Visit, shown_records, wait_until
 
 
 def test_the_database_goes_away_and_comes_back(breakable: Breakable, visit: Visit) -> None:
@@ -83,26 +28,6 @@ def test_the_database_goes_away_and_comes_back(breakable: Breakable, visit: Visi
         return False
 
     wait_until(page, is_shown_again)
-
-
-def test_a_truth_that_could_not_be_stored_is_said_and_stored_when_it_is_given_again(
-    breakable: Breakable, visit: Visit
-) -> None:
-    site = breakable.site
-    own = some_record(site, has_ground_truth="false")["prediction_id"]
-    page = visit(site, f"/console/record/{own}", expecting=("503",))
-    page.get_by_role("group", name="The true label").wait_for()
-
-    breakable.take_database_away()
-    page.keyboard.press("3")
-    expect(page.locator("#view").get_by_role("alert").first).to_contain_text("database")
-    breakable.bring_database_back()
-    page.keyboard.press("3")
-
-    expect(page.get_by_role("button", name="3", exact=True)).to_have_attribute("aria-pressed", "true")
-    with site.asked() as query:
-        rows = query("SELECT ground_truth #>> '{}' FROM predictions WHERE prediction_id = :own::uuid", own=own)
-    assert rows == [["3"]]
 
 
 def test_the_server_goes_away_and_comes_back(breakable: Breakable, visit: Visit) -> None:

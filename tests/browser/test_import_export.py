@@ -8,7 +8,7 @@ from pathlib import Path
 
 from playwright.sync_api import FilePayload, Page, expect
 
-from tests.browser.conftest import Site, Visit
+from tests.browser.conftest import Site, Visit, wait_until_it_hears
 from tests.browser.reviewing import judged
 
 
@@ -24,6 +24,7 @@ def unjudged(site: Site, count: int) -> list[str]:
 
 
 def choose(page: Page, file: FilePayload) -> None:
+    wait_until_it_hears(page)  # the columns are guessed by what the model answers
     page.get_by_label("File of ground truths").set_input_files([file])
 
 
@@ -94,6 +95,7 @@ def test_lines_are_pasted(digits: Site, visit: Visit) -> None:
     (one,) = unjudged(digits, 1)
     page = visit(digits, "/console/import")
     page.get_by_label("File of ground truths").wait_for()
+    wait_until_it_hears(page)
 
     page.evaluate(
         """text => {

@@ -8,7 +8,7 @@ from pathlib import Path
 from PIL import Image
 from playwright.sync_api import FilePayload, JSHandle, Page, expect
 
-from tests.browser.conftest import NARROW, Site, Visit
+from tests.browser.conftest import NARROW, Site, Visit, wait_until_it_hears
 from tests.support.judging import small_digits
 from tests.support.repository import DIGIT
 from tests.support.transformer import example
@@ -108,6 +108,7 @@ def test_one_of_several_files_that_is_no_picture_is_named_and_the_others_are_sto
 def test_a_file_that_is_dropped_anywhere_is_predicted(digits: Site, visit: Visit) -> None:
     page = visit(digits, "/console/predict")
     page.locator("input[type=file]").first.wait_for()
+    wait_until_it_hears(page)
 
     page.dispatch_event("footer", "drop", {"dataTransfer": transfer(page, DIGIT.read_bytes(), "dropped.png")})
 
@@ -118,6 +119,7 @@ def test_a_file_that_is_dropped_anywhere_is_predicted(digits: Site, visit: Visit
 def test_a_picture_that_is_pasted_is_predicted(digits: Site, visit: Visit) -> None:
     page = visit(digits, "/console/predict")
     page.locator("input[type=file]").first.wait_for()
+    wait_until_it_hears(page)
 
     page.evaluate(
         "data => document.body.dispatchEvent(new ClipboardEvent('paste', { clipboardData: data, bubbles: true }))",

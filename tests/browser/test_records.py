@@ -5,7 +5,7 @@ import re
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import Site, Visit, query_of, shown_records
+from tests.browser.conftest import Site, Visit, query_of, settle, shown_records, wait_until_it_hears
 from tests.support.judging import post_digits, small_digits
 
 
@@ -16,6 +16,7 @@ def ids_of(site: Site, **filters: str) -> list[str]:
 def wait_for_list(page: Page) -> None:
     page.locator("#view a[href*='/console/record/']").first.wait_for()
     page.wait_for_load_state("networkidle")
+    wait_until_it_hears(page)
 
 
 def expect_records(page: Page, expected: list[str]) -> None:
@@ -96,10 +97,11 @@ def test_the_slider_of_confidence_filters(digits: Site, visit: Visit) -> None:
     wait_for_list(page)
 
     page.get_by_label("Most confidence").focus()
-    for _ in range(5):
+    for most in ("0.9", "0.8", "0.7", "0.6", "0.5"):
         page.keyboard.press("PageDown")
+        page.wait_for_url(re.compile(f"max_confidence={most}"))
+        settle(page)  # the handle is where the URL says
 
-    page.wait_for_url(re.compile("max_confidence=0.5"))
     expect_records(page, ids_of(digits, max_confidence="0.5"))
 
 
@@ -163,9 +165,9 @@ def test_several_records_are_deleted_after_one_has_said_so_twice(digits: Site, v
 def test_back_from_a_record_one_is_where_one_was(digits: Site, visit: Visit) -> None:
     page = visit(digits, "/console/records?label=4")
     wait_for_list(page)
-    page.mouse.wheel(0, 5000)
+    page.evaluate("() => scrollTo(0, document.documentElement.scrollHeight)")  # a wheel scrolls some time later
     page.wait_for_function("() => scrollY > 0")
-    page.wait_for_timeout(300)
+    wait_for_list(page)
     visible = page.locator("#view a[href*='/console/record/']").last
 
     visible.click()

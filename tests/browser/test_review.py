@@ -7,8 +7,8 @@ from typing import Final
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import Site, Visit, query_of
-from tests.browser.reviewing import answer_and_wait, current_record, judged, wait_until_judged
+from tests.browser.conftest import Site, Visit, query_of, wait_until_it_hears
+from tests.browser.reviewing import answer_and_wait, current_record, judged, wait_until_judged, wait_until_saved
 
 TODAYS = "/console/review?version=1&goal=20"
 
@@ -35,6 +35,7 @@ def test_twenty_records_are_labelled_by_keyboard_alone(digits: Site, visit: Visi
     expected = least_sure(digits, version="1")[:20]
     before = judged(digits)
     page = visit(digits, "/console")
+    page.get_by_role("navigation").wait_for()
     page.keyboard.press("Tab")  # to "Skip to the content", then the name, then the views
     tab_to(page, "Review")
     page.keyboard.press("Enter")
@@ -96,6 +97,7 @@ def test_the_last_one_is_taken_back(digits: Site, visit: Visit) -> None:
     before = judged(digits)
     said = answer_and_wait(page, "4")
     wait_until_judged(page, digits, before + 1)
+    wait_until_it_hears(page)
 
     page.keyboard.press("u")
 
@@ -113,6 +115,7 @@ def test_one_goes_on_where_one_was_after_loading_the_page_again(digits: Site, vi
     for key in ("1", "s", "2"):
         answer_and_wait(page, key)
     wait_until_judged(page, digits, before + 2)
+    wait_until_saved(page)
     where = current_record(page)
 
     page.reload()
@@ -152,7 +155,7 @@ def test_what_could_not_be_sent_is_kept_and_sent_later(digits: Site, visit: Visi
     page.context.set_offline(True)
 
     said = [answer_and_wait(page, key) for key in ("1", "2")]
-    expect(page.get_by_role("status").filter(has_text="could not be sent yet")).to_be_visible()
+    expect(page.get_by_role("status").filter(has_text="2 ground truths could not be stored yet")).to_be_visible()
     assert judged(digits) == before
     page.context.set_offline(False)
 
@@ -164,6 +167,7 @@ def test_features_are_reviewed_by_typing_numbers(patients: Site, visit: Visit) -
     page = visit(patients, "/console/review?order=random")
     before = judged(patients)
     said = current_record(page)
+    wait_until_it_hears(page)
 
     page.keyboard.press("t")
     page.keyboard.type("120.5")

@@ -28,6 +28,14 @@ PAGES: Final = ("/", "/console", "/console/", "/console/records?label=7&order=co
 
 IMPORT: Final = re.compile(r"""^(?:import|export)\b[^;]*?\bfrom\s*["']([^"']+)["']""", re.MULTILINE)
 
+EXPORT: Final = re.compile(
+    r"^export\s+(?:async\s+)?(?:function\*?|const|let|class)\s+([\w$]+)|^export\s*\{([^}]*)\}", re.MULTILINE
+)
+"""A name that a module exports, or several."""
+
+NAMED_IMPORT: Final = re.compile(r"""\{([^{}]*)\}\s*(?:from\s*|=\s*await\s+import\(\s*)["']([^"']+)["']""")
+"""The names that a module, or a test in its Python, imports, and from where."""
+
 CALLED: Final = re.compile(
     r"""(?:\b(?:get|blob|pages|inParts)\(\s*|\bsend\([^,]+,\s*|\bhref=|\bpath\s*=\s*(?:\([^)]*\)\s*=>\s*)?)["`](/[^"`\s]*)["`]"""
 )
@@ -222,6 +230,36 @@ def test_every_import_is_of_a_file_that_is_there(api: httpx.Client) -> None:
     }
 
     assert missing == set()
+
+
+def names_of(listed: str) -> set[str]:
+    """Return the names in the braces of an import or export, as the module has them that exports them."""
+    return {name.split()[0] for name in listed.split(",") if name.strip()}
+
+
+def used(path: Path, asset: str) -> set[tuple[str, str]]:
+    """Return each name that a file imports, after the module that has it. `asset` is the URL of the file."""
+    return {
+        (urljoin(asset, imported), name)
+        for listed, imported in NAMED_IMPORT.findall(source(path))
+        for name in names_of(listed)
+    }
+
+
+def test_what_no_other_module_and_no_test_imports_is_not_exported() -> None:
+    tests = [
+        path for folder in ("browser", "console", "benchmarks") for path in (ROOT / "tests" / folder).rglob("*.py")
+    ]
+    imported = {name for path in tests for name in used(path, "/assets/")}
+    exported = set()
+    for path in OWN:
+        asset = f"/assets/{path.relative_to(CONSOLE).as_posix()}"
+        imported |= {name for name in used(path, asset) if name[0] != asset}
+        for one, several in EXPORT.findall(source(path)):
+            exported |= {(asset, name) for name in ({one} if one else names_of(several))}
+
+    assert ("/assets/html.js", "html") in exported & imported
+    assert exported - imported == set()
 
 
 @pytest.mark.parametrize("path", OWN, ids=lambda path: path.relative_to(CONSOLE).as_posix())

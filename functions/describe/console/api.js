@@ -7,7 +7,7 @@ import { ended, token } from "./session.js";
  * `kind` is "refused" (another request is needed), "unavailable" (the same may succeed later), "unreachable" (no answer
  * came, so a write may have happened) or "signed out".
  */
-export class Problem extends Error {
+class Problem extends Error {
   constructor(message, { kind, status = null, errors = [], retryAfter = null } = {}) {
     super(message);
     Object.assign(this, { kind, status, errors, retryAfter });
@@ -21,7 +21,10 @@ export async function get(path, query = {}, { signal } = {}) {
   return parsed(await read(await answer("GET", path, { query, signal }), "text"));
 }
 
-/** Change: the body is `json`, or `body` as it is. Returns the answer's JSON, or null if it has none. */
+/**
+ * Change: the body is `json`, or `body` as it is. Returns the answer's JSON, or null if it has none. With the id of a
+ * user in `as` it is sent as that user, and else not at all.
+ */
 export async function send(method, path, options = {}) {
   const text = await read(await answer(method, path, options), "text");
   return text === "" ? null : parsed(text);
@@ -60,9 +63,10 @@ function parsed(text) {
   }
 }
 
-async function answer(method, path, { json, body, headers = {}, query = {}, signal } = {}) {
+async function answer(method, path, { json, body, headers = {}, query = {}, signal, as } = {}) {
   const all = { Accept: "application/json", ...headers };
-  const own = await token();
+  const own = await token(as);
+  if (as && own === null) throw new Problem("Your session has ended: sign in to go on.", { kind: "signed out" });
   if (own !== null) all.Authorization = `Bearer ${own}`;
   if (json !== undefined) {
     all["Content-Type"] = "application/json";

@@ -2,9 +2,10 @@
 
 import { Component, html, render, useEffect, useRef, useState } from "./html.js";
 import { takeOverLinks, useRoute } from "./route.js";
-import { session, signIn, signOut, useSession } from "./session.js";
+import { session, signIn, useSession } from "./session.js";
 import { useServed } from "./served.js";
 import { Loading } from "./states.js";
+import { SignOut, Unsaved } from "./unsaved.js";
 
 const VIEWS = { predict: "Predict", records: "Records", review: "Review", models: "Models", import: "Import" };
 const MODULES = { ...Object.fromEntries(Object.keys(VIEWS).map((name) => [name, name])), record: "record" };
@@ -73,7 +74,7 @@ function Who() {
   const { required, user } = useSession();
   if (!required) return null;
   if (user === null) return html`<button type="button" onClick=${() => signIn()}>Sign in</button>`;
-  return html`<span class="who">${user.name}</span> <button type="button" onClick=${() => signOut()}>Sign out</button>`;
+  return html`<span class="who">${user.name}</span> <${SignOut} />`;
 }
 
 function Served() {
@@ -104,6 +105,7 @@ function App() {
       <p class="state">${!out && html`<${Served} />`} <${Who} /></p>
     </header>
     <${SessionIsOver} />
+    <${Unsaved} />
     ${out
       ? html`<main id="view"><h1>Sign in</h1><p>The predictions are shown to those who are signed in.</p>
           ${said && html`<p role="status">${said}</p>`}

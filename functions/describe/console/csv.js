@@ -72,7 +72,7 @@ const FORMULA = /(?<=^|[;\t\r\n])(?=[=+\-@\uff1d\uff0b\uff0d\uff20\t\r])/g;
 const NUMBER = /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i;
 
 /** Return a text that no spreadsheet takes for a formula: an apostrophe stands before what would begin one. */
-export const harmless = (text) => (NUMBER.test(text) ? text : text.replaceAll(FORMULA, "'"));
+const harmless = (text) => (NUMBER.test(text) ? text : text.replaceAll(FORMULA, "'"));
 
 /** Return values as a row, and how many of them have been made harmless. Objects are written as JSON. */
 export function rowOf(values) {

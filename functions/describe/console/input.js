@@ -209,7 +209,7 @@ function shapeOf(value) {
 }
 
 /** Tensors by name: `[[name, data, shape, datatype], …]`; the last two may be absent. */
-export function Tensors({ tensors }) {
+function Tensors({ tensors }) {
   return html`
     <dl class="tensors">
       ${tensors.map(([name, data, shape = shapeOf(data), datatype]) => html`

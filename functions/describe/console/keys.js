@@ -73,7 +73,7 @@ function known() {
 }
 
 /** Open the dialog that says what the keys do. */
-export function showKeys() {
+function showKeys() {
   const place = document.createElement("div");
   const before = document.activeElement;
   document.body.append(place);

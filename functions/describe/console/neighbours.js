@@ -3,7 +3,7 @@
 import { pages } from "./api.js";
 
 /** What `GET /predictions` filters and sorts by. */
-export const FILTERS = [
+const FILTERS = [
   "user_id", "model", "version", "label", "min_confidence", "max_confidence", "since", "until", "inference_id",
   "has_ground_truth", "correct", "ground_truth", "status", "order",
 ];

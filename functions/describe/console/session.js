@@ -22,11 +22,13 @@ let renewing = null;
 let attempt = null;
 
 /**
- * `required`: whether one can sign in here, and has to. `user`: `{name, scopes}`, or null. `over`: whether the session
- * of that user has ended. `said`: what became of signing in or out, in words, or null. `ready`: settles once all this is
- * known.
+ * `required`: whether one can sign in here, and has to. `user`: `{id, name, scopes}`, or null. `over`: whether the
+ * session of that user has ended. `leaving`: whether the page is left only to sign in, and comes back. `said`:
+ * what became of signing in or out, in words, or null. `ready`: settles once all this is known.
  */
-export const session = { required: configured !== null, user: null, over: false, said: null, ready: null };
+export const session = {
+  required: configured !== null, user: null, over: false, leaving: false, said: null, ready: null,
+};
 
 function change(changes) {
   Object.assign(session, changes);
@@ -49,10 +51,13 @@ export function may(scope) {
   return configured === null || (session.user?.scopes.includes(scope) ?? false);
 }
 
-/** Return the token to call the API with, renewed where it is about to expire; null if there is none. */
-export async function token() {
+/**
+ * Return the token to call the API with, renewed where it is about to expire; null if there is none, or if it is not
+ * that of the user with the id `of`, where one is given.
+ */
+export async function token(of) {
   const user = await manager?.getUser();
-  if (!user) return null;
+  if (!user || (of && user.profile.sub !== of)) return null;
   if (user.expires_in === undefined || user.expires_in > EARLY) return user.access_token;
   const renewed = await renew(user);
   if (renewed === null && user.expired) ended();
@@ -74,9 +79,10 @@ export async function signIn(returnTo = location.pathname + location.search) {
   if (session.over && window.open("", name, `popup,width=${SIZE.width},height=${SIZE.height}`)) return again(name);
   const wanted = [SIGNED_IN, SIGNED_OUT].includes(new URL(returnTo, location.origin).pathname) ? FIRST : returnTo;
   try {
+    change({ leaving: true });
     await manager.signinRedirect({ state: { returnTo: wanted } });
   } catch (error) {
-    change({ said: words(error) });
+    change({ leaving: false, said: words(error) });
   }
 }
 
@@ -106,7 +112,10 @@ async function again(name) {
   const options = { url_state: IN_WINDOW, popupWindowTarget: name, popupWindowFeatures: SIZE, popupSignal: signal };
   try {
     const user = await manager.signinPopup(options);
-    if (before !== undefined && user.profile.sub !== before) return location.reload(); // this shows another's
+    if (before !== undefined && user.profile.sub !== before) { // this shows another's
+      change({ leaving: true });
+      return location.reload();
+    }
     change({ user: person(user), over: false, said: null });
   } catch (error) {
     if (!signal.aborted) change({ said: words(error) });
@@ -213,7 +222,8 @@ function library() {
 
 function person(user) {
   const { profile } = user;
-  return { name: profile.name ?? profile.preferred_username ?? profile.email ?? profile.sub, scopes: scopesOf(user) };
+  const name = profile.name ?? profile.preferred_username ?? profile.email ?? profile.sub;
+  return { id: profile.sub, name, scopes: scopesOf(user) };
 }
 
 /** The scopes of a token by their bare names, as the API reads them. */

@@ -1,124 +1,12 @@
-/** Say what a prediction should have been: calls, and the controls that views share. */
+/** The controls by which one says what a prediction should have been. */
 
 import { useId } from "preact/hooks";
 
-import { send } from "./api.js";
-import { shown } from "./format.js";
 import { html, useEffect, useRef, useState } from "./html.js";
 import { useKeys } from "./keys.js";
-import { href } from "./route.js";
-import { session } from "./session.js";
-import { Failed } from "./states.js";
 
 const SHOWN = 50; // Labels of a list at once.
 const MOST_EDITED = 2000; // Characters of JSON.
-// Where those are, in the session's storage, that were not saved, as `{id: body}`: nobody sees another's.
-const UNSAVED = `onnx-ledger.truths.${session.user?.name ?? ""}`;
-
-const path = (id) => `/prediction/${id}/ground_truth`;
-
-/**
- * Say what a prediction should have been.
- *
- * @param {string} id
- * @param {{label: string}|{value: *}} body May have `comment` and `source_id`, too.
- * @returns {Promise<object>} The ground truth as it is now.
- */
-export function setTruth(id, body) {
-  return send("PUT", path(id), { json: { source: "human", ...body } });
-}
-
-/** Withdraw the ground truth of a prediction. */
-export function withdrawTruth(id) {
-  return send("DELETE", path(id));
-}
-
-// --- Those that were not saved: one may be looking at another record by then, or be signed out ---
-
-let unsaved = stored(); // {id: {body, problem}}; a body of null withdraws.
-const listeners = new Set();
-
-function stored() {
-  try {
-    const bodies = Object.entries(JSON.parse(sessionStorage.getItem(UNSAVED)) ?? {});
-    return Object.fromEntries(bodies.map(([id, body]) => [id, { body, problem: null }]));
-  } catch {
-    return {};
-  }
-}
-
-function keep(changed) {
-  unsaved = changed;
-  try {
-    const bodies = Object.entries(unsaved).map(([id, { body }]) => [id, body]);
-    if (bodies.length) sessionStorage.setItem(UNSAVED, JSON.stringify(Object.fromEntries(bodies)));
-    else sessionStorage.removeItem(UNSAVED);
-  } catch { /* They are kept no longer than the page then. */ }
-  for (const listener of [...listeners]) listener();
-}
-
-/** Forget that a ground truth was not saved. */
-function forgetUnsaved(id) {
-  if (id in unsaved) keep(Object.fromEntries(Object.entries(unsaved).filter(([other]) => other !== id)));
-}
-
-const last = new Map(); // What was sent last for each record: the next one waits for it.
-
-/**
- * Set a ground truth, or withdraw it with a body of null. Of several for a record the one that was given last holds,
- * however fast they come. What is not saved is kept for `TruthsNotSaved`, which says so
- * wherever one is by then, also after signing in again.
- *
- * @param {string} id
- * @param {object|null} body As of `setTruth`.
- */
-export async function judge(id, body) {
-  const before = last.get(id);
-  const sent = (async () => {
-    await before?.catch(() => {}); // Whoever gave it has been told.
-    return body === null ? withdrawTruth(id) : setTruth(id, body);
-  })();
-  last.set(id, sent);
-  try {
-    const truth = await sent;
-    forgetUnsaved(id);
-    return truth;
-  } catch (problem) {
-    keep({ ...unsaved, [id]: { body, problem } });
-    throw problem;
-  } finally {
-    if (last.get(id) === sent) last.delete(id);
-  }
-}
-
-/**
- * Say which ground truths were not saved, each with a way to try again. Nothing is shown if all are.
- *
- * @param {{saved?: function(string, object|null): void}} props `saved` gets the record's id and its ground truth.
- */
-export function TruthsNotSaved({ saved = () => {} }) {
-  const [, setTurn] = useState(0);
-  useEffect(() => {
-    const changed = () => setTurn((turn) => turn + 1);
-    listeners.add(changed);
-    return () => listeners.delete(changed);
-  }, []);
-  const entries = Object.entries(unsaved);
-  const again = (id, body) => judge(id, body).then((truth) => saved(id, truth), () => {});
-  return entries.map(([id, { body, problem }]) => html`
-    <div class="failed" key=${id} role="alert">
-      <p>
-        <strong>Not saved: </strong>${body === null ? "the withdrawal" : `the truth ${shown(body.label ?? body.value)}`}
-        ${" "}of <a href=${href("record", [id])}>${id}</a>.
-      </p>
-      ${problem
-        ? html`<${Failed} problem=${problem} again=${() => again(id, body)} />`
-        : html`<button type="button" onClick=${() => again(id, body)}>Save it now</button>`}
-      ${" "}<button type="button" onClick=${() => forgetUnsaved(id)}>Drop it</button>
-    </div>`);
-}
-
-// --- Controls ---
 
 /**
  * The labels that a record's ground truth can be, or null where they are not known.
@@ -153,7 +41,7 @@ export const areDigits = (labels) => Boolean(labels?.length) && labels.every((la
  *
  * @param {{labels: string[]|null, value: string|undefined, choose: function(string): void, disabled?: boolean}} props
  */
-export function LabelChoice({ labels, value, choose, disabled = false }) {
+function LabelChoice({ labels, value, choose, disabled = false }) {
   if (!labels) return html`<${TypedLabel} value=${value} choose=${choose} disabled=${disabled} />`;
   const props = { labels, value, choose, disabled };
   if (areDigits(labels)) return html`<${FewLabels} keys=${labels} ...${props} />`;
@@ -220,7 +108,7 @@ function TypedLabel({ value, choose, disabled }) {
  *
  * @param {{value: number|undefined, choose: function(number): void, disabled?: boolean}} props
  */
-export function NumberChoice({ value, choose, disabled = false }) {
+function NumberChoice({ value, choose, disabled = false }) {
   const read = (text) => {
     const number = Number(text);
     if (!text.trim() || !Number.isFinite(number)) throw new Error("This is no number: write 151.5, with a point.");
@@ -235,7 +123,7 @@ export function NumberChoice({ value, choose, disabled = false }) {
  *
  * @param {{value: *, choose: function(*): void, disabled?: boolean}} props
  */
-export function JsonChoice({ value, choose, disabled = false }) {
+function JsonChoice({ value, choose, disabled = false }) {
   const read = (text) => {
     try {
       return JSON.parse(text);
@@ -290,7 +178,7 @@ function Typed({ label, value, read, choose, disabled, mode, lines }) {
  * The control that a record's ground truth is given by.
  *
  * @param {{record: object, served: object|null, choose: function(object): void, disabled?: boolean}} props
- *   `choose` gets the body for `setTruth`. `record.ground_truth` is what holds now.
+ *   `choose` gets the body, `{label}` or `{value}`. `record.ground_truth` is what holds now.
  */
 export function TruthChoice({ record, served, choose, disabled = false }) {
   const value = record.ground_truth;

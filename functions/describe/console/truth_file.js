@@ -15,7 +15,7 @@ const SLICE = 65_536;
 const OTHER_NAMES = { id: "prediction_id", truth: "", ground_truth: "", class: "label", y_true: "" };
 
 /** The file cannot be read. The message says why, and what would be right. */
-export class Unreadable extends Error {}
+class Unreadable extends Error {}
 
 /**
  * Look at the beginning of a file.

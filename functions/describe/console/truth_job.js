@@ -1,10 +1,11 @@
 /**
  * Imports a file of ground truths: first asks what would become of each, then writes those that one wants.
  *
- * A job can be stopped, by whoever looks at it or by a connection that breaks, and goes on where it was: the same truth
- * again changes nothing.
+ * A job can be stopped, and a check by a connection that breaks, too; it goes on where it was. What is to be written is
+ * in the outbox, part by part, until it is stored.
  */
 
+import { keyOf, post } from "./outbox.js";
 import { items } from "./truth_file.js";
 
 const AT_ONCE = 10_000; // the most that the API takes
@@ -31,9 +32,9 @@ export const OUTCOMES = {
 const CODES = Object.keys(OUTCOMES);
 
 export class Job {
-  /** `send(truths, {dryRun, signal})` calls the API with JSON Lines; `tell()` is called when anything has changed. */
-  constructor(file, layout, columns, { send, tell }) {
-    Object.assign(this, { file, layout, columns, send, tell });
+  /** `ask(truths, {signal})` asks what would become of JSON Lines; `tell()` is called when anything has changed. */
+  constructor(file, layout, columns, { ask, tell }) {
+    Object.assign(this, { file, layout, columns, ask, tell });
     Object.assign(this, { phase: "checking", running: false, problem: null, broken: false });
     Object.assign(this, { read: 0, total: 0, sent: 0, written: 0, changed: 0, wanted: 0 });
     this.counts = Object.fromEntries(CODES.map((code) => [code, 0]));
@@ -138,8 +139,7 @@ export class Job {
       return;
     }
     if (item.id === null) return;
-    const { name, value } = item.id;
-    const key = name + (name === "prediction_id" ? value.toLowerCase().replaceAll(/[-{}]|^urn:uuid:/g, "") : value);
+    const key = keyOf(item.id);
     const earlier = known.get(key);
     if (earlier === undefined) known.set(key, { said: item.said, line: item.line });
     else if (earlier.said === item.said)
@@ -164,9 +164,9 @@ export class Job {
   async #check(part) {
     let answer;
     try {
-      answer = await this.#send(part, true);
+      answer = await this.ask(part.map(({ text }) => text).join("\n"), { signal: this.stopping.signal });
     } catch (problem) {
-      return this.#halves(part, problem, (item) => this.#settle(item, "too_many", { detail: problem.message }));
+      return this.#halves(part, problem);
     }
     for (const { line, outcome, detail, ground_truth: current } of answer.outcomes) {
       this.#settle(part[line - 1], outcome, { detail, current });
@@ -175,20 +175,22 @@ export class Job {
   }
 
   async #write(part) {
-    try {
-      const { changed } = await this.#send(part, false);
-      this.written += part.length;
-      this.changed += changed;
-      return [];
-    } catch (problem) {
-      const wrong = new Map(
-        (problem.errors ?? []).filter(({ line }) => line).map(({ line, detail }) => [line - 1, detail]),
-      );
-      if (wrong.size === 0) return this.#halves(part, problem, (item) => this.#fail(item, problem.message));
-      for (const [at, detail] of wrong) this.#fail(part[at], detail);
-      const rest = part.filter((_, at) => !wrong.has(at));
-      return rest.length > 0 ? [rest] : [];
-    }
+    const told = ({ stored, changed }) => {
+      Object.assign(this, { written: before.written + stored.length, changed: before.changed + changed });
+      this.tell();
+    };
+    const before = { written: this.written, changed: this.changed };
+    const whatOf = (line) => `line ${line} of ${this.file.name}`;
+    const said = part.map((item) => ({ id: item.id, text: item.text, what: whatOf(item.line), item }));
+    const { done, stop } = post(said, told);
+    this.stopping.signal.addEventListener("abort", stop);
+    const { refused, superseded, stopped } = await done;
+    this.stopping.signal.removeEventListener("abort", stop);
+    for (const [{ item }, detail] of refused) this.#fail(item, detail);
+    for (const { item } of superseded) this.#fail(item, "something else was said of it since");
+    if (this.stopping.signal.aborted) return [stopped.map(({ item }) => item)];
+    for (const { item } of stopped) this.#fail(item, "dropped before it could be stored");
+    return [];
   }
 
   /** What would be said of a line has changed since it was checked. */
@@ -198,17 +200,13 @@ export class Job {
   }
 
   /** An id may be that of many predictions: then fewer lines fit into one request. */
-  #halves(part, problem, refuse) {
+  #halves(part, problem) {
     if (problem.status !== 413) throw problem;
     if (part.length === 1) {
-      refuse(part[0]);
+      this.#settle(part[0], "too_many", { detail: problem.message });
       return [];
     }
     const middle = part.length >> 1;
     return [part.slice(0, middle), part.slice(middle)];
-  }
-
-  #send(part, dryRun) {
-    return this.send(part.map(({ text }) => text).join("\n"), { dryRun, signal: this.stopping.signal });
   }
 }

@@ -237,7 +237,7 @@ const NAMES = {
 };
 
 /** A filter in words: "predicted 7". A parameter that the API does not know is shown as it is: the API refuses it. */
-export function inWords(name, value) {
+function inWords(name, value) {
   if (WORDS[name]?.[value]) return WORDS[name][value];
   if (name.endsWith("_confidence") && value !== "" && Number.isFinite(Number(value))) {
     return `${NAMES[name]} ${percent(Number(value))}`;

@@ -44,11 +44,11 @@ function useImport() {
   return state;
 }
 
-const call = (truths, { dryRun, signal }) =>
+const ask = (truths, { signal }) =>
   send("POST", "/ground_truth", {
     body: truths,
     headers: { "Content-Type": "application/x-ndjson" },
-    query: dryRun ? { dry_run: "true" } : {},
+    query: { dry_run: "true" },
     signal,
   });
 
@@ -75,7 +75,7 @@ async function take(files, task) {
 
 function check() {
   const { file, layout, columns } = state;
-  const job = new Job(file, layout, columns, { send: call, tell: () => state.job === job && renderSoon() });
+  const job = new Job(file, layout, columns, { ask, tell: () => state.job === job && renderSoon() });
   change({ job });
   job.run();
 }
@@ -190,7 +190,7 @@ function Progress({ job }) {
     ${(running || problem) && html`<progress aria-label=${doing} value=${done} max=${most || 1}></progress>`}
     <p role="status">${said(job, writing)}</p>
     ${problem && html`<${Failed} problem=${problem} again=${broken ? null : () => job.run()} />`}
-    ${problem?.kind === "signed out" && html`<p>What is written stays written. Sign in, and then go on.</p>`}
+    ${problem?.kind === "signed out" && html`<p>Sign in, and then go on.</p>`}
     <p class="buttons">
       ${running && html`<button type="button" onClick=${() => job.stop()}>Stop</button>`}
       ${stopped && html`<button type="button" onClick=${() => job.run()}>Go on</button>`}

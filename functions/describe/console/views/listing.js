@@ -22,7 +22,7 @@ const FINISHED = new Set(["succeeded", "failed"]);
  * What a list keeps of a record: nothing that grows with the model's output. `said` and `truth` are texts;
  * `predicted_value` and `ground_truth` are kept if they are no lists or objects, else as an empty list.
  */
-export function summary(record) {
+function summary(record) {
   const { prediction, outputs, metadata, ...kept } = record;
   return {
     ...kept,
@@ -38,7 +38,7 @@ const small = (value) => value !== null && typeof value === "object" ? [] : valu
 const clipped = (text) => text.length > CHARACTERS ? `${text.slice(0, CHARACTERS)}…` : text;
 
 /** Read one record as lists have it; null if it is not there any more. */
-export async function reread(record, signal) {
+async function reread(record, signal) {
   const at = microseconds(record.created_at);
   const page = await get("/predictions", { since: timeOf(at), until: timeOf(at + 1), limit: 100 }, { signal });
   const found = page.predictions.find((one) => one.prediction_id === record.prediction_id);

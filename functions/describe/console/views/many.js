@@ -1,19 +1,20 @@
 /** Do something with several records: label or delete them. Whatever did not work is told, one by one. */
 
 import { html, useEffect, useRef, useState } from "../html.js";
-import { count } from "../format.js";
+import { count, shown } from "../format.js";
+import { post, truthOf } from "../outbox.js";
 import { href } from "../route.js";
 import { Failed } from "../states.js";
 import { labelsFor, TruthChoice } from "../truth.js";
 import { useServed } from "../served.js";
-import { erase, judge, withdraw } from "./acts.js";
+import { erase } from "./acts.js";
 import { forget } from "./preview.js";
 
 const TOLD = 20; // Records that are named of those that failed.
 const UNJUDGED = { ground_truth: undefined, truth: "", correct: undefined };
 
 /** What a record is called where it is one of several. */
-export const nameOf = (record) => `${record.said || record.status}, ${record.prediction_id.slice(-6)}`;
+const nameOf = (record) => `${record.said || record.status}, ${record.prediction_id.slice(-6)}`;
 
 /**
  * What can be done with the records that are selected. It is shown as long as there are some, or something to tell.
@@ -27,64 +28,71 @@ export function Many({ selected, select, change, listed }) {
   const [asking, setAsking] = useState(false);
   const controller = useRef(null);
   const section = useRef(null);
-  useEffect(() => () => controller.current?.abort(), []);
-  useEffect(() => { if (work?.running === false) section.current?.focus(); }, [work]); // What had it is gone.
+  const posting = useRef(null); // The truths that were said last.
+  useEffect(() => () => {
+    controller.current?.abort();
+    posting.current?.leave();
+  }, []);
+  useEffect(() => { if (work?.running === false) section.current?.focus(); }, [work?.running]); // What had it is gone.
   const records = [...selected.values()];
 
-  const begin = async (verb, things, act, apply) => {
-    const own = controller.current = new AbortController();
-    const of = things.length;
-    const told = ({ done, failed }) => setWork({ verb, of, at: done.length + failed.length, running: true });
-    told({ done: [], failed: [] });
-    const outcome = await act(things, own.signal, told);
-    apply(outcome);
-    return outcome;
-  };
-
-  const label = async (pairs, { undoing = false } = {}) => {
-    const before = pairs.map(([record]) => record);
-    const words = undoing ? "changed back" : "labelled";
-    const { done, failed, left, problem } = await begin(words, pairs, judge, ({ done }) => {
-      for (const [record, body] of done) change(record.prediction_id, judged(record, body));
+  const label = (pairs, { undoing = false } = {}) => {
+    const verb = undoing ? "changed back" : "labelled";
+    let told = 0; // How many of those that are stored are shown in the list.
+    let selection = "old";
+    const following = (course) => {
+      for (const { record, body } of course.stored.slice(told)) change(record.prediction_id, judged(record, body));
+      told = course.stored.length;
+      if (posting.current !== own) return; // Something else has been done since.
+      const { of, stored, waiting, problem, stopped } = course;
+      if (waiting.length && !problem) {
+        setWork({ verb, of, at: of - waiting.length, running: true });
+        return;
+      }
+      const failed = course.refused.map(([{ record }, why]) => [record, why]);
+      if (selection === "old") {
+        const rest = [...failed.map(([record]) => record), ...stopped.map(({ record }) => record)];
+        select(new Map(rest.map((record) => [record.prediction_id, record])));
+        selection = "new"; // One may go on to select while some of them wait.
+      }
+      const labelled = stored.map(({ record }) => record);
+      const canUndo = !undoing && !waiting.length && labelled.length > 0 && labelled.every(isKnown);
+      const undo = () => label(labelled.map((record) => [record, bodyOf(record)]), { undoing: true });
+      const again = () => label(stopped.map(({ record, body }) => [record, body]), { undoing });
+      setWork({ verb, done: labelled.length, failed, left: stopped.length, waiting: waiting.length, problem: null,
+        undo: canUndo ? undo : null, again: stopped.length ? again : null, running: false });
+    };
+    const said = pairs.map(([record, body]) => {
+      const words = body === null ? "truth taken back" : `truth ${shown(body.label ?? body.value)}`;
+      return { ...truthOf(record.prediction_id, body, `${nameOf(record)}: ${words}`), record, body };
     });
-    const rest = [...failed.map(([record]) => record), ...left.map(([record]) => record)];
-    select(new Map(rest.map((record) => [record.prediction_id, record])));
-    const labelled = before.filter((one) => done.some(([two]) => two === one));
-    const undo = !undoing && labelled.length && labelled.every(isKnown) ? () => changeBack(labelled) : null;
-    setWork({ verb: words, done: done.length, failed, left: left.length, problem, undo, running: false,
-      again: left.length ? () => label(left, { undoing }) : null });
-  };
-
-  const changeBack = async (before) => {
-    const judgedBefore = before.filter((record) => record.ground_truth !== undefined);
-    const unjudged = before.filter((record) => record.ground_truth === undefined);
-    const { failed, left, problem } = await begin("changed back", unjudged, withdraw, ({ done }) => {
-      for (const record of done) change(record.prediction_id, UNJUDGED);
-    });
-    if (failed.length || left.length) {
-      const done = unjudged.length - failed.length - left.length;
-      const again = left.length ? () => changeBack([...left, ...judgedBefore]) : null;
-      setWork({ verb: "changed back", done, failed, left: left.length, problem, again, running: false });
-    } else if (judgedBefore.length) {
-      await label(judgedBefore.map((record) => [record, bodyOf(record)]), { undoing: true });
-    } else {
-      setWork({ verb: "changed back", done: unjudged.length, failed, left: 0, problem: null, running: false });
-    }
+    posting.current?.leave();
+    const own = posting.current = { leave: () => {} };
+    setWork({ verb, of: pairs.length, at: 0, running: true });
+    const { stop, leave } = post(said, following);
+    Object.assign(own, { stop, leave });
   };
 
   const remove = async (things) => {
     setAsking(false);
-    const { done, failed, left, problem } = await begin("deleted", things, erase, ({ done }) => {
-      for (const record of done) {
-        forget(record.prediction_id);
-        change(record.prediction_id, null);
-      }
-    });
+    posting.current?.leave();
+    posting.current = null;
+    const { signal } = controller.current = new AbortController();
+    const told = ({ done, failed }) =>
+      setWork({ verb: "deleted", of: things.length, at: done.length + failed.length, running: true });
+    told({ done: [], failed: [] });
+    const { done, failed, left, problem } = await erase(things, signal, told);
+    for (const record of done) {
+      forget(record.prediction_id);
+      change(record.prediction_id, null);
+    }
     const rest = [...failed.map(([record]) => record), ...left];
     select(new Map(rest.map((record) => [record.prediction_id, record])));
     setWork({ verb: "deleted", done: done.length, failed, left: left.length, problem, running: false,
       again: left.length ? () => remove(left) : null });
   };
+
+  const stop = () => (posting.current ? posting.current.stop() : controller.current.abort());
 
   if (!records.length && !work) return null;
   const busy = work?.running === true;
@@ -107,7 +115,7 @@ export function Many({ selected, select, change, listed }) {
         <p class="buttons"><button type="button" onClick=${() => setAsking(true)}>Delete …</button></p>`}
       ${asking && html`
         <${Confirm} number=${records.length} yes=${() => remove(records)} no=${() => setAsking(false)} />`}
-      ${busy && html`<${Progress} work=${work} stop=${() => controller.current?.abort()} />`}
+      ${busy && html`<${Progress} work=${work} stop=${stop} />`}
       ${work && !busy && html`<${Outcome} work=${work} close=${() => setWork(null)} />`}
     </section>`;
 }
@@ -121,8 +129,10 @@ function common(records, served) {
   return { ...first, model, ground_truth: Array.isArray(value) ? undefined : value };
 }
 
-/** The members that a ground truth changes. */
-function judged(record, { label, value }) {
+/** The members that a ground truth changes; null withdraws it. */
+function judged(record, body) {
+  if (body === null) return UNJUDGED;
+  const { label, value } = body;
   const truth = label ?? value;
   const isText = truth === null || typeof truth !== "object";
   const correct = label === undefined || record.label === undefined ? undefined : record.label === label;
@@ -134,7 +144,9 @@ function isKnown({ ground_truth: truth, label }) {
   return truth === undefined || typeof truth === "number" || label !== undefined;
 }
 
+/** What gives back the ground truth that a record has. */
 function bodyOf(record) {
+  if (record.ground_truth === undefined) return null;
   return record.label !== undefined ? { label: record.ground_truth } : { value: record.ground_truth };
 }
 
@@ -163,13 +175,14 @@ function Progress({ work, stop }) {
 }
 
 function Outcome({ work, close }) {
-  const { verb, done, failed, left, problem, undo, again } = work;
+  const { verb, done, failed, left, waiting = 0, problem, undo, again } = work;
   const stopped = !problem || problem.name === "AbortError";
   return html`
     <div class="outcome">
       <p role="status">
         ${count(done)} ${verb}${failed.length > 0 && `, ${count(failed.length)} not`}
-        ${left > 0 && `, ${count(left)} still to do`}.
+        ${left > 0 && `, ${count(left)} still to do`}
+        ${waiting > 0 && `, ${count(waiting)} kept until they can be stored`}.
       </p>
       ${failed.length > 0 && html`
         <ul aria-label="What did not work">

@@ -47,7 +47,7 @@ function evidence(column, thresholds) {
 const KINDS = { feature: "", picture: "picture: ", label: "label of target ", value: "value of target " };
 
 /** The name of a column as people say it. */
-export function columnName(name) {
+function columnName(name) {
   const [kind, ...rest] = name.split(":");
   return rest.length === 0 ? name : `${KINDS[kind] ?? `${kind} `}${rest.join(":")}`;
 }

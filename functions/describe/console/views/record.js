@@ -11,11 +11,12 @@ import { inParts, inputPath, isOfServed, isPicture, Json, save, StoredInput } fr
 import { KeysButton, useKeys } from "../keys.js";
 import { useLoad } from "../load.js";
 import { filtersOf, following, preceding } from "../neighbours.js";
+import { post, truthOf, useOutbox } from "../outbox.js";
 import { go, href } from "../route.js";
 import { useServed } from "../served.js";
 import { may, session } from "../session.js";
 import { Failed, Loading, Notice } from "../states.js";
-import { judge, judgedBy, TruthChoice, TruthsNotSaved } from "../truth.js";
+import { judgedBy, TruthChoice } from "../truth.js";
 
 const POLL = 2000; // Milliseconds until a record is asked for again that is still to be predicted.
 
@@ -37,25 +38,28 @@ function Record({ id, filters }) {
   const { value, problem, again } = useLoad((signal) => loaded(id, signal), [id]);
   const truths = useLoad((signal) => get(`/prediction/${encodeURIComponent(id)}/ground_truth`, {}, { signal }), [id]);
   const served = useServed().value;
-  const [given, setGiven] = useState(undefined); // The truth that was given here, before it is loaded anew.
-  const record = value && { ...value.record, ...(given === undefined ? {} : truthMembers(given)) };
+  const outbox = useOutbox();
+  const unsaved = outbox.own.findLast((one) => one.id.value === id);
+  const record = value?.record;
   const pending = record?.status === "queued" || record?.status === "processing";
   useEffect(() => {
     if (!pending) return undefined;
     const timer = setTimeout(again, POLL);
     return () => clearTimeout(timer);
   }, [value, problem, pending]);
-  const judged = (of, truth) => {
-    if (of !== id) return;
-    setGiven(truth);
-    truths.again();
-  };
+  const wasUnsaved = useRef(false);
+  useEffect(() => { // It may have been said before the page was loaded.
+    if (wasUnsaved.current && !unsaved) {
+      again();
+      truths.again();
+    }
+    wasUnsaved.current = Boolean(unsaved);
+  }, [unsaved]);
   return html`
     <header class="record-head">
       <h1>Record</h1>
       <p class="muted">${record ? html`${moment(record.created_at)}, ${ago(record.created_at)}` : id}</p>
     </header>
-    <${TruthsNotSaved} saved=${judged} />
     ${problem && html`
       <${Failed} problem=${problem} again=${problem.status === 404 ? undefined : again} />
       ${problem.status === 404 && html`<p><a href=${href("records", [], filters)}>See the records</a></p>`}`}
@@ -73,7 +77,8 @@ function Record({ id, filters }) {
             <h2 id="answer-title">Answer</h2>
             <${Answer} record=${record} served=${served} />
           </section>
-          <${Truth} record=${record} served=${served} truths=${truths} judged=${judged} />
+          <${Truth} record=${record} served=${served} truths=${truths} unsaved=${unsaved}
+            problem=${outbox.problem} />
         </div>
         <section aria-labelledby="facts-title">
           <h2 id="facts-title">Facts</h2>
@@ -85,9 +90,6 @@ function Record({ id, filters }) {
         </section>
       </div>`}`;
 }
-
-/** What a record says of a ground truth that was given, or null if it was withdrawn. */
-const truthMembers = (truth) => ({ ground_truth: truth?.ground_truth, correct: truth?.correct });
 
 // --- The list that it was opened from ---
 
@@ -144,32 +146,28 @@ function Steps({ record, filters }) {
 
 // --- The truth ---
 
-function Truth({ record, served, truths, judged }) {
+function Truth({ record, served, truths, unsaved, problem }) {
   const { prediction_id: id } = record;
   const [comment, setComment] = useState("");
   const [notice, setNotice] = useState("");
   const commentId = useId();
   const heading = useRef(null);
   const turn = useRef(0);
-  const attempt = async (body, words) => {
+  const attempt = async (body, what, words) => {
     const own = ++turn.current;
-    setNotice("Saving …");
+    setNotice("");
     setComment("");
-    let said = words;
-    try {
-      judged(id, await judge(id, body));
-    } catch {
-      said = ""; // TruthsNotSaved says so.
-    }
-    if (own === turn.current) setNotice(said);
+    const { stored } = await post([truthOf(id, body, what)]).done;
+    if (own === turn.current && stored.length > 0) setNotice(words); // The frame says what is refused.
   };
   const withdraw = () => {
     heading.current.focus(); // The button goes away.
-    attempt(null, "The truth is withdrawn.");
+    attempt(null, `predicted ${inWords(record)}, truth taken back`, "The truth is withdrawn.");
   };
   const choose = (body) => {
-    const words = `The truth is ${shown(body.label ?? body.value)}. Saved.`;
-    return attempt(comment.trim() ? { ...body, comment: comment.trim() } : body, words);
+    const truth = shown(body.label ?? body.value);
+    const whole = comment.trim() ? { ...body, comment: comment.trim() } : body;
+    return attempt(whole, `predicted ${inWords(record)}, truth ${truth}`, `The truth is ${truth}. Saved.`);
   };
   const isLabel = judgedBy(record, served) === "label";
   useKeys({
@@ -193,7 +191,9 @@ function Truth({ record, served, truths, judged }) {
           onInput=${(event) => setComment(event.target.value)}
           onKeyDown=${(event) => { if (event.key === "Escape") event.target.blur(); }} />
       </p>
-      <p role="status" class="muted">${notice}</p>
+      <p role="status" class="muted">
+        ${unsaved ? (problem ? `Not stored yet: ${unsaved.what}.` : "Saving …") : notice}
+      </p>
       ${record.ground_truth !== undefined && html`
         <button type="button" onClick=${withdraw}>Withdraw the truth</button>`}
       <${History} truths=${truths} />

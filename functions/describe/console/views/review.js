@@ -5,13 +5,13 @@ import { count, moment, number, percent, shown } from "../format.js";
 import { Fragment, html, useEffect, useRef, useState } from "../html.js";
 import { isOfServed, StoredInput } from "../input.js";
 import { KeysButton, useKeys } from "../keys.js";
+import { post, truthOf, useOutbox } from "../outbox.js";
 import { href, setQuery } from "../route.js";
 import { useServed } from "../served.js";
 import { session as signedIn, useSession } from "../session.js";
-import { Empty, Failed, Loading, Notice } from "../states.js";
+import { Empty, Failed, Loading } from "../states.js";
 import { judgedBy, TruthChoice } from "../truth.js";
 import { Chosen } from "./filters.js";
-import { forgetOthers, forgetRefused, flush, post, recall, useOutbox } from "./outbox.js";
 import { LeastSure, Sample, wilson } from "./sample.js";
 
 const OWN = ["order", "goal", "show", "limit", "cursor"];
@@ -58,7 +58,6 @@ export default function Review({ query }) {
       <${KeysButton} />
     </div>
     <${Chosen} query=${query} except=${OWN} />
-    <${Waiting} />
     <${Queue} key=${key} name=${key} search=${search.toString()} order=${order} goal=${goal} />`;
 }
 
@@ -168,7 +167,8 @@ function Queue({ name, search, order, goal }) {
   const say = (body) => {
     const [judged] = queue; // Not `record`: a second key may come before the next rendering.
     if (!judged || latest.current.reviewed.length >= goal) return;
-    post(judged.prediction_id, body, `predicted ${inWords(judged)}, truth ${shown(body.label ?? body.value)}`);
+    const words = `predicted ${inWords(judged)}, truth ${shown(body.label ?? body.value)}`;
+    post([truthOf(judged.prediction_id, body, words)]);
     const right = judgedBy(judged, served) === "label" && body.label !== undefined ? body.label === judged.label : null;
     undone.current.push(judged);
     const entry = { id: judged.prediction_id, right, at: Date.now() };
@@ -192,8 +192,7 @@ function Queue({ name, search, order, goal }) {
     const id = last.prediction_id;
     const { reviewed, skipped } = latest.current;
     if (reviewed.some((one) => one.id === id)) {
-      const before = bodyBefore(last);
-      if (!recall(id) || before) post(id, before, `predicted ${inWords(last)}, truth taken back`);
+      post([truthOf(id, bodyBefore(last), `predicted ${inWords(last)}, truth taken back`)]);
     }
     change({ reviewed: reviewed.filter((one) => one.id !== id), skipped: skipped.filter((one) => one !== id) });
     records.back(last);
@@ -275,7 +274,7 @@ function Predicted({ record, served, heading }) {
 
 function Progress({ session, order, goal, span, restart }) {
   const { refused } = useOutbox();
-  const lost = new Set(refused.map((one) => one.id));
+  const lost = new Set(refused.map((one) => one.id.value));
   const reviewed = session.reviewed.filter((one) => !lost.has(one.id));
   const told = reviewed.filter((one) => one.right !== null);
   const right = told.filter((one) => one.right).length;
@@ -344,31 +343,4 @@ function Nothing({ order, session, heading }) {
       ${order !== "random" && html`${" "}
         <button type="button" onClick=${() => setQuery({ order: "random" })}>Take a random sample</button>`}
     <//>`;
-}
-
-/** What could not be sent yet. It is kept in this tab, and sent again. */
-function Waiting() {
-  const { waiting, others, problem, refused } = useOutbox();
-  const what = (number) => number === 1 ? "1 ground truth" : `${count(number)} ground truths`;
-  return html`
-    ${problem && html`
-      <${Notice}>
-        ${what(waiting)} could not be sent yet: ${problem.message}${" "}
-        Nothing is lost: ${waiting === 1 ? "it is" : "they are"} kept in this tab and sent again. You can go on.${" "}
-        <button type="button" onClick=${flush}>Send now</button>
-      <//>`}
-    ${others > 0 && html`
-      <${Notice}>
-        ${what(others)} of another user could not be sent in this tab. Sign in as that user to send
-        ${others === 1 ? "it" : "them"}.${" "}<button type="button" onClick=${forgetOthers}>Forget them</button>
-      <//>`}
-    ${refused.length > 0 && html`
-      <div class="failed" role="alert">
-        <p>${what(refused.length)} ${refused.length === 1 ? "was" : "were"} refused, and not kept:</p>
-        <ul>
-          ${refused.map((one) => html`
-            <li key=${one.id}><a href=${href("record", [one.id])}>${one.what}</a>: ${one.message}</li>`)}
-        </ul>
-        <button type="button" onClick=${forgetRefused}>Close</button>
-      </div>`}`;
 }

@@ -10,14 +10,14 @@ const PIECE = 50; // Records that are rendered anew together.
 const UNFINISHED = { queued: "Queued", processing: "Being predicted" };
 
 /** What a record says, in a few words. */
-export function answerOf(record) {
+function answerOf(record) {
   if (UNFINISHED[record.status]) return UNFINISHED[record.status];
   if (record.status === "failed") return `Failed: ${record.error ?? "nobody knows why"}`;
   return record.said || record.error || "Stored";
 }
 
 /** Whether it was right, in words: nothing without a ground truth. */
-export function verdictOf(record) {
+function verdictOf(record) {
   if (record.ground_truth === undefined) return "";
   if (record.correct === true) return "right";
   return record.correct === false ? `wrong, is ${record.truth}` : `truth ${record.truth}`;

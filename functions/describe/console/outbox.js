@@ -1,0 +1,278 @@
+/**
+ * Ground truths that were said and are not stored yet, whichever view they were said in. They are kept in the tab's own
+ * storage, and sent, in their order, until the API has taken or refused them: a session that ends, a database that is
+ * away or a page that is loaded again loses none. They are sent as nobody but the user who said them.
+ *
+ * To send a ground truth twice is to store it once. Of several for a prediction only the last is sent.
+ */
+
+import { send } from "./api.js";
+import { useEffect, useState } from "./html.js";
+import { session } from "./session.js";
+
+const STORED = "onnx-ledger.unsaved";
+const TOGETHER = 500; // Ground truths of a request: small enough to show progress.
+const CHARACTERS_TOGETHER = 1_000_000; // 3 MB at most, and the API takes 4.5 MB.
+const FIRST_WAIT = 2_000; // Milliseconds.
+const LONGEST_WAIT = 30_000;
+
+/**
+ * @typedef {object} Truth
+ * @property {{name: "prediction_id"|"inference_id", value: string}} id
+ * @property {?string} text The JSON of it, as a line of `POST /ground_truth`; null withdraws.
+ * @property {string} what What it is, in words.
+ *
+ * @typedef {object} Course What has become of the truths of one call of `post`. Each is the object that it got.
+ * @property {number} of How many there are.
+ * @property {Truth[]} stored
+ * @property {[Truth, string][]} refused With the reason.
+ * @property {Truth[]} superseded Something else was said of the same prediction before they were sent.
+ * @property {Truth[]} stopped Not to be sent any more.
+ * @property {Truth[]} waiting
+ * @property {number} changed How many predictions have another ground truth now.
+ * @property {?Error} problem Why those that wait could not be stored so far.
+ */
+
+let kept = []; // {call, at, owner, key, id, text, what}: the oldest first.
+let refused = []; // {owner, key, id, what, message}
+let sending = new Set(); // Of those that are kept.
+let request = null; // Its AbortController.
+let most = TOGETHER;
+let problem = null; // Why the last attempt failed.
+let timer = null;
+let wait = FIRST_WAIT;
+let calls = 0;
+const courses = new Map(); // By call: who follows it.
+const listeners = new Set();
+
+const owner = () => (session.required ? session.user?.id : null);
+const isOwn = (one) => one.owner === owner();
+
+/** Equal for all ways to write one id. */
+export function keyOf({ name, value }) {
+  return name + (name === "prediction_id" ? value.toLowerCase().replaceAll(/[-{}]|^urn:uuid:/g, "") : value);
+}
+
+/** The truth of a record that somebody says in this console: `{label}` or `{value}`, or null to withdraw it. */
+export function truthOf(id, body, what) {
+  const text = body && JSON.stringify({ prediction_id: id, source: "human", ...body });
+  return { id: { name: "prediction_id", value: id }, text, what };
+}
+
+/**
+ * Have truths stored, or withdrawn. They supersede what was said of the same predictions and is not stored yet.
+ *
+ * @param {Truth[]} truths
+ * @param {?function(Course): void} told Called whenever something has become of them; it has to tell what is refused.
+ * @returns {{done: Promise<Course>, stop: function(): void, leave: function(): void}} `done` once none waits. `stop`
+ *   sends no more of them. After `leave` the frame tells what is refused, as it does without `told`.
+ */
+export function post(truths, told = null) {
+  const call = `${performance.timeOrigin} ${++calls}`; // Of no other page of this tab, either.
+  const course = { of: truths.length, stored: [], refused: [], superseded: [], stopped: [], changed: 0, problem: null };
+  const follower = { truths, course, told, isTold: told !== null };
+  const done = new Promise((resolve) => { follower.resolve = resolve; });
+  courses.set(call, follower);
+  const said = truths.map(({ id, text, what }, at) => ({ call, at, owner: owner(), key: keyOf(id), id, text, what }));
+  const keys = new Set(said.map(({ key }) => key));
+  refused = refused.filter((one) => !(isOwn(one) && keys.has(one.key)));
+  kept = [...kept, ...said];
+  supersede();
+  tell();
+  flush();
+  return {
+    done,
+    stop: () => {
+      const left = kept.filter((one) => one.call === call);
+      const onItsWay = left.some((one) => sending.has(one)); // It may be stored: to say it again changes nothing.
+      settle(left, "stopped");
+      tell();
+      if (onItsWay) request.abort();
+    },
+    leave: () => { follower.isTold = false; },
+  };
+}
+
+/** Send what waits, now. */
+export async function flush() {
+  if (sending.size > 0 || session.over) return;
+  clearTimeout(timer);
+  for (let some = next(); some.length > 0; some = next()) {
+    sending = new Set(some);
+    request = new AbortController();
+    try {
+      const changed = await transmit(some, request.signal);
+      taken(some, changed);
+    } catch (met) {
+      sending = new Set();
+      if (met.kind === "refused") refuse(some, met);
+      else if (met.name !== "AbortError") return later(met);
+    }
+    tell();
+  }
+}
+
+/** Forget what is not stored yet: one of `useOutbox`, if it is not on its way. */
+export function drop(one) {
+  if (!sending.has(one)) settle([one], "stopped");
+  tell();
+}
+
+/** Forget all that the user has said and that is not stored yet. */
+export function forgetOwn() {
+  settle(kept.filter(isOwn), "stopped");
+  refused = refused.filter((one) => !isOwn(one));
+  tell();
+  if (sending.size > 0) request.abort();
+}
+
+/** Forget what somebody else has left in this tab. */
+export function forgetOthers() {
+  kept = kept.filter(isOwn);
+  tell();
+}
+
+/** Forget what was refused. */
+export function forgetRefused() {
+  refused = refused.filter((one) => !isOwn(one));
+  tell();
+}
+
+/**
+ * What is not stored yet. The component is rendered again when it changes.
+ *
+ * @returns {{own: object[], others: number, problem: ?Error, refused: object[]}} `own`: `{key, id, what}`, the oldest
+ *   first. `others`: how many somebody else has left, who was signed in before in this tab. `problem`: why the last
+ *   attempt failed.
+ */
+export function useOutbox() {
+  const [, changed] = useState({});
+  useEffect(() => {
+    const listener = () => changed({});
+    listeners.add(listener);
+    listener(); // It may have changed since the first rendering.
+    return () => listeners.delete(listener);
+  }, []);
+  const own = kept.filter(isOwn);
+  const others = kept.length - own.length;
+  return { own, others, problem: own.length > 0 ? problem : null, refused: refused.filter(isOwn) };
+}
+
+// --- One request after the other ---
+
+/** What the next request has: truths of one call, whose order is of no account, or one that is withdrawn. */
+function next() {
+  if (session.required && session.user === null) return [];
+  const own = kept.filter(isOwn);
+  const some = [];
+  let characters = 0;
+  for (const one of own) {
+    if (one.call !== own[0].call || some.length === most) break;
+    characters += one.text === null ? CHARACTERS_TOGETHER : one.text.length + 1;
+    if (some.length > 0 && characters > CHARACTERS_TOGETHER) break;
+    some.push(one);
+  }
+  return some;
+}
+
+async function transmit(some, signal) {
+  const [{ id, text, owner: as }] = some;
+  if (text === null) {
+    await send("DELETE", `/prediction/${id.value}/ground_truth`, { signal, as });
+    return 1;
+  }
+  const headers = { "Content-Type": "application/x-ndjson" };
+  const body = some.map((one) => one.text).join("\n");
+  const { changed } = await send("POST", "/ground_truth", { body, headers, signal, as });
+  return changed;
+}
+
+function taken(some, changed) {
+  sending = new Set();
+  problem = null;
+  wait = FIRST_WAIT;
+  most = TOGETHER;
+  const follower = courses.get(some[0].call);
+  if (follower) follower.course.changed += changed;
+  settle(some, "stored");
+}
+
+/** All or none are kept of a request: those that it refuses are left out, and the others are sent again. */
+function refuse(some, met) {
+  if (met.status === 413 && some.length > 1) { // An inference_id may be that of many predictions.
+    most = some.length >> 1;
+    return;
+  }
+  const wrong = new Map(met.errors.filter(({ line }) => line).map(({ line, detail }) => [some[line - 1], detail]));
+  if (wrong.size === 0) for (const one of some) wrong.set(one, met.message);
+  supersede(); // Nobody needs to know that what does not hold any more was refused.
+  for (const [one, detail] of wrong) settle([one], "refused", detail);
+}
+
+function later(met) {
+  problem = met;
+  timer = setTimeout(flush, met.retryAfter ? met.retryAfter * 1000 : wait);
+  wait = Math.min(LONGEST_WAIT, 2 * wait);
+  supersede();
+  tell();
+}
+
+/** Of several truths of a prediction that one has said, keep the last, and what is on its way. */
+function supersede() {
+  const named = ({ owner: of, key }) => JSON.stringify([of, key]);
+  const last = new Map(kept.map((one) => [named(one), one]));
+  settle(kept.filter((one) => !sending.has(one) && last.get(named(one)) !== one), "superseded");
+}
+
+/** These wait no more. `as` says what has become of them. */
+function settle(some, as, message) {
+  const settled = new Set(some);
+  const waited = kept.filter((one) => settled.has(one)); // Somebody may have stopped it meanwhile.
+  kept = kept.filter((one) => !settled.has(one));
+  for (const { call, at, key, id, what, owner: of } of waited) {
+    const follower = courses.get(call);
+    if (as === "refused" && !follower?.isTold) refused.push({ owner: of, key, id, what, message });
+    const truth = follower?.truths[at];
+    follower?.course[as].push(as === "refused" ? [truth, message] : truth);
+  }
+}
+
+// --- What is told, and kept ---
+
+function tell() {
+  store();
+  const waiting = new Map([...courses.keys()].map((call) => [call, []]));
+  for (const { call, at } of kept) waiting.get(call)?.push(courses.get(call).truths[at]);
+  for (const [call, { course, told, resolve }] of [...courses]) {
+    Object.assign(course, { waiting: waiting.get(call), problem });
+    told?.(course);
+    if (course.waiting.length > 0) continue;
+    courses.delete(call);
+    resolve(course);
+  }
+  for (const listener of [...listeners]) listener();
+  const isUnsaved = kept.some(isOwn);
+  (isUnsaved ? addEventListener : removeEventListener)("beforeunload", warn); // The tab may be closed.
+}
+
+function warn(event) {
+  if (!session.leaving) event.preventDefault();
+}
+
+function store() {
+  try {
+    if (kept.length + refused.length > 0) sessionStorage.setItem(STORED, JSON.stringify({ kept, refused }));
+    else sessionStorage.removeItem(STORED);
+  } catch { /* No storage, or it is full: they are kept as long as the page. */ }
+}
+
+function restore() {
+  try {
+    const stored = JSON.parse(sessionStorage.getItem(STORED));
+    kept = stored?.kept ?? [];
+    refused = stored?.refused ?? [];
+  } catch { /* No storage. */ }
+}
+
+restore();
+addEventListener("online", flush);
