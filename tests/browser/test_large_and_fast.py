@@ -8,7 +8,7 @@ from typing import Final
 import pytest
 from playwright.sync_api import Locator, Page, Route, expect
 
-from tests.browser.conftest import Accessible, Serve, Site, Visit, some_record, wait_until
+from tests.browser.conftest import Accessible, Serve, Site, Visit, some_record, wait_until, wait_until_it_hears
 from tests.support.repository import ROOT
 
 DIGIT = ROOT / "local" / "samples" / "mnist_sample.png"
@@ -21,6 +21,7 @@ def test_of_several_keys_in_a_row_the_last_holds(digits: Site, visit: Visit) -> 
     record = some_record(digits, has_ground_truth="false", model="mnist", version="1")
     page = visit(digits, f"/console/record/{record['prediction_id']}")
     page.get_by_role("group", name="The true label").wait_for()
+    wait_until_it_hears(page)
 
     for key in "123456":
         page.keyboard.press(key)
