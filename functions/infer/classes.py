@@ -3,6 +3,7 @@
 Source: Triton Inference Server, "Classification Extension".
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -35,8 +36,10 @@ def largest(
     """
     if array.dtype.kind not in "fiu":
         raise refusal(f"The output {shown(output.name)} has no numbers, of which the largest could be told.")
-    rows = array.reshape(len(array), -1) if batched else array.reshape(1, -1)
-    width = rows.shape[1]
+    batched = batched and array.ndim > 0
+    # No length is left to -1: of no values at all, numpy could not tell it.
+    width = math.prod(array.shape[batched:])
+    rows = array.reshape(len(array) if batched else 1, width)
     names = labels if labels is not None and len(labels) == width else None
     texts = np.empty((len(rows), min(output.classes, width)), dtype=object)
     for at, row in enumerate(rows):

@@ -5,12 +5,17 @@ Source: Open Inference Protocol, the schemas of its REST specification.
 
 from typing import Any, Final
 
+from functions.infer.request import MAX_LENGTH, MAX_RANK
 from functions.shared.api.fields import ANONYMOUS, INFERENCE_IDS, MAX_USER_ID_LENGTH, text_schema
 from functions.shared.api.open_inference import HEADER_LENGTH
 from functions.shared.inference.datatypes import DTYPES
 
 _PARAMETERS: Final[dict[str, Any]] = {"type": "object", "additionalProperties": True}
-_LENGTHS: Final[dict[str, Any]] = {"type": "array", "items": {"type": "integer", "minimum": 0}}
+_LENGTHS: Final[dict[str, Any]] = {
+    "type": "array",
+    "maxItems": MAX_RANK,
+    "items": {"type": "integer", "minimum": 0, "maximum": MAX_LENGTH},
+}
 _DATA: Final[dict[str, Any]] = {"type": "array", "description": "The values, flat in row-major order.", "items": {}}
 _TENSOR: Final[dict[str, Any]] = {
     "name": {"type": "string"},
@@ -31,6 +36,7 @@ _REQUESTED: Final[dict[str, Any]] = {
                 "classification": {
                     "type": "integer",
                     "minimum": 0,
+                    "maximum": MAX_LENGTH,
                     "description": "How many of the largest values are answered as texts, `value:index:label`.",
                 },
             }

@@ -15,9 +15,12 @@ from functions.shared.api.open_inference import HEADER_LENGTH
 from functions.shared.api.problems import Problem
 from functions.shared.inference.datatypes import DTYPES
 
-# numpy has at most 64 axes.
-_MAX_RANK: Final = 32
-_MAX_LENGTH: Final = 2**63 - 1
+MAX_RANK: Final = 32
+"""The most axes of a tensor. numpy has at most 64."""
+
+MAX_LENGTH: Final = 2**63 - 1
+"""The longest axis, as numpy counts."""
+
 _SEQUENCE: Final = ("sequence_id", "sequence_start", "sequence_end")
 
 
@@ -199,9 +202,10 @@ def _input(value: object, where: str, binary: memoryview, *, in_binary: bool) ->
         no_model = "no model with it is served, " if datatype == "BF16" else ""
         raise refusal(f"{where} has the datatype {shown(datatype)}: {no_model}it must be one of {', '.join(DTYPES)}.")
     shape = value.get("shape")
-    if not isinstance(shape, list) or len(shape) > _MAX_RANK or not all(map(_is_length, shape)):
+    if not isinstance(shape, list) or len(shape) > MAX_RANK or not all(map(_is_length, shape)):
         raise refusal(
-            f"{where} has the shape {shown(shape)}: it must be a list of up to {_MAX_RANK} whole numbers, none below 0."
+            f"{where} has the shape {shown(shape)}: it must be a list of up to {MAX_RANK} whole numbers from 0 to "
+            f"{MAX_LENGTH}."
         )
     parameters = _parameters(value, where)
     size = parameters.pop("binary_data_size", None)
@@ -229,7 +233,7 @@ def _name(value: dict[str, Any], where: str) -> str:
 
 
 def _is_length(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MAX_LENGTH
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_LENGTH
 
 
 def _parameters(value: dict[str, Any], where: str) -> dict[str, Any]:

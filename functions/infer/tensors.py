@@ -31,7 +31,10 @@ def to_array(tensor: InputTensor) -> NDArray[Any]:
         array = _from_binary(tensor.content, tensor.datatype, count, where)
     else:
         array = _from_json(flat_values(tensor), tensor.datatype, where)
-    return array.reshape(tensor.shape)
+    try:
+        return array.reshape(tensor.shape)
+    except ValueError:  # an axis of no entries beside others whose product no array can have
+        raise refusal(f"{where} has the shape {list(tensor.shape)}, which is larger than any array.") from None
 
 
 def flat_values(tensor: InputTensor) -> list[Any]:

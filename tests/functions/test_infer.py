@@ -13,6 +13,7 @@ import numpy as np
 import onnxruntime
 import pytest
 from numpy.typing import NDArray
+from onnx import helper
 from skl2onnx import to_onnx
 from sklearn.linear_model import LogisticRegression
 
@@ -796,6 +797,65 @@ def test_the_largest_values_of_an_output_are_answered_as_texts(serve: Serve) -> 
     assert json.loads(binary.content[:length])["outputs"][0]["shape"] == [1, 3]
     first = f"{shares[0, 1]:f}:1:cat".encode()
     assert binary.content[length:].startswith(len(first).to_bytes(4, "little") + first)
+
+
+@pytest.mark.parametrize(
+    ("answer", "nodes", "wanted"),
+    [
+        (None, [("ReduceMax", {"axes": [0, 1], "keepdims": 0})], ([1, 1], ["7.000000:0"])),
+        (["batch", 1], [("ReduceMax", {"axes": [1]})], ([1, 1], ["7.000000:0"])),
+        ([None, 2], [("NonZero", {}), ("Transpose", {"perm": [1, 0]})], ([1, 0, 2], [])),
+        (["batch", 3], [("Not", {})], "no numbers"),
+    ],
+    ids=["a scalar", "one value", "no finds", "truth values"],
+)
+def test_a_classification_of_any_output_is_answered_or_refused(
+    serve: Serve, answer: Any, nodes: list[tuple[str, dict[str, Any]]], wanted: Any
+) -> None:
+    truth, finds = nodes[0][0] == "Not", nodes[0][0] == "NonZero"
+    names = ["x", *[f"step{at}" for at in range(1, len(nodes))], "y"]
+    made = [
+        helper.make_node(op, [names[at]], [names[at + 1]], **attributes) for at, (op, attributes) in enumerate(nodes)
+    ]
+    dtype = "bool" if truth else "float32"
+    outputs = [tensor("y", "bool" if truth else "int64" if finds else "float32", answer or [])]
+    client = serve(graph(made, [tensor("x", dtype, ["batch", 3])], outputs), task="tensors")
+    values = [True, False, True] if truth else [0, 0, 0] if finds else [7, 1, 0]
+    document = {
+        "inputs": [{"name": "x", "shape": [1, 3], "datatype": "BOOL" if truth else "FP32", "data": values}],
+        "outputs": [{"name": "y", "parameters": {"classification": 5}}],
+    }
+    made_answer = client.post("/v2/models/simple/infer", json=document)
+    if isinstance(wanted, str):
+        assert wanted in refused(made_answer)
+        return
+    assert made_answer.status_code == 200, made_answer.text
+    [output] = made_answer.json()["outputs"]
+    assert output["data"] == wanted[1]
+
+
+@pytest.mark.parametrize("shape", [[2**63 - 1, 0], [0, 2**63 - 1], [2**62, 2**62, 0]], ids=str)
+def test_a_shape_that_no_array_can_have_is_refused(simple: httpx.Client, shape: list[int]) -> None:
+    inputs = [{"name": "INPUT0", "shape": shape, "datatype": "INT32", "data": []}]
+    assert "larger than any array" in refused(simple.post("/v2/models/simple/infer", json={"inputs": inputs}))
+
+
+def test_what_the_document_says_of_a_shape_is_what_is_taken(simple: httpx.Client) -> None:
+    schema = simple.get("/openapi.json").json()["components"]["schemas"]["InferRequest"]
+    shape = schema["properties"]["inputs"]["items"]["properties"]["shape"]
+    assert (shape["maxItems"], shape["items"]["maximum"]) == (32, 2**63 - 1)
+    for wrong in ([1] * 33, [2**63], [-1]):
+        inputs = [{"name": "INPUT0", "shape": wrong, "datatype": "INT32", "data": []}]
+        assert "up to 32 whole numbers" in refused(simple.post("/v2/models/simple/infer", json={"inputs": inputs}))
+
+
+def test_a_row_is_as_wide_as_model_json_says_where_the_file_leaves_it_open(serve: Serve) -> None:
+    client = serve(passing("float32", ["N", None]), task="regression", feature_names=["a", "b"])
+    right = client.post("/v2/models/simple/infer", json={"inputs": in_json(x=np.ones((2, 2), np.float32))})
+    assert right.status_code == 200, right.text
+    for wrong in (np.ones((1, 3), np.float32), np.ones(2, np.float32)):
+        answer = client.post("/v2/models/simple/infer", json={"inputs": in_json(x=wrong)})
+        assert "of the shape [-1, 2]" in refused(answer)
 
 
 def test_whole_numbers_have_largest_values_too_and_texts_have_none(serve: Serve, query: Query) -> None:

@@ -60,10 +60,16 @@ class Refusal:
 
 
 def dense(
-    weights: NDArray[Any], then: tuple[str, ...] = (), *, out: str = "y", dtype: str = "float32", answer: Any = None
+    weights: NDArray[Any],
+    then: tuple[str, ...] = (),
+    *,
+    out: str = "y",
+    dtype: str = "float32",
+    answer: Any = None,
+    batch: int | str = "N",
 ) -> ModelProto:
     """Make ``x @ weights`` as PyTorch's, Keras's and most other exporters write it."""
-    model = graphs.linear(weights, then=then, dtype=dtype, answer=answer)
+    model = graphs.linear(weights, then=then, dtype=dtype, answer=answer, batch=batch)
     for one in model.graph.node:
         one.output[:] = [out if name == "y" else name for name in one.output]
     model.graph.output[0].name = out
@@ -329,15 +335,52 @@ def tensorflow_detection() -> ModelProto:
     return graphs.graph(nodes, [tensor("input_tensor", "uint8", [1, None, None, 3])], outputs, weights)
 
 
-def yolo() -> ModelProto:
+def yolo(
+    axes: list[Any] | None = ["batch", 84, 8400],  # noqa: B006 - nobody changes it
+    *,
+    rows: int = 84,
+    columns: int = 8400,
+) -> ModelProto:
     """Make the raw output of a YOLO: 84 numbers for each of 8,400 places."""
-    nodes = [node("ReduceMax", ["images"], ["most"], keepdims=0), node("Mul", ["zeros", "most"], ["output0"])]
+    nodes = [node("ReduceMin", ["images"], ["least"], keepdims=0), node("Add", ["halves", "least"], ["output0"])]
     return graphs.graph(
         nodes,
         [tensor("images", "float32", ["batch", 3, 64, 64])],
-        [tensor("output0", "float32", ["batch", 84, 8400])],
-        {"zeros": np.zeros((1, 84, 8400), np.float32)},
+        [tensor("output0", "float32", axes)],
+        {"halves": np.full((1, rows, columns), 0.5, np.float32)},
     )
+
+
+def raw_boxes(axes: list[Any]) -> ModelProto:
+    """Make what a detector has before its non-maximum suppression: four boxes, and a score of each of three classes."""
+    length = axes[-1]
+    weights = {
+        "four": np.ones((1, 4, length), np.float32),
+        "twelve": np.ones((1, 4, 3), np.float32),
+        "kinds": np.ones((1, 4), np.float32),
+    }
+    nodes = [node("ReduceMin", ["images"], ["least"], keepdims=0)]
+    nodes += [
+        node("Add", [weight, "least"], [name])
+        for weight, name in zip(weights, ("boxes", "scores", "labels"), strict=True)
+    ]
+    outputs = [
+        tensor("boxes", "float32", axes),
+        tensor("scores", "float32", [*axes[:2], 3]),
+        tensor("labels", "float32", axes[:2]),
+    ]
+    return graphs.graph(nodes, [tensor("images", "float32", ["N", 3, 64, 64])], outputs, weights)
+
+
+def found_places(batch: str | None, axes: list[Any] | None, *, beside: bool) -> ModelProto:
+    """Make a model that answers where the values of all its rows are not 0, ``beside`` their largest or alone."""
+    nodes = [node("NonZero", ["x"], ["by axis"]), node("Transpose", ["by axis"], ["whole"], perm=[1, 0])]
+    nodes += [node("Cast", ["whole"], ["places"], to=TensorProto.FLOAT)]
+    outputs = [tensor("places", "float32", axes)]
+    if beside:
+        nodes.append(node("ReduceMax", ["x"], ["most"], axes=[1]))
+        outputs.append(tensor("most", "float32", [batch, 1]))
+    return graphs.graph(nodes, [tensor("x", "float32", [batch, 3])], outputs)
 
 
 def text() -> ModelProto:

@@ -16,7 +16,7 @@ import pytest
 from onnx import TensorProto, helper
 from PIL import Image
 
-from functions.shared.inference.errors import InputError, ModelPackageError
+from functions.shared.inference.errors import InputError, ModelPackageError, ModelRunError
 from functions.shared.inference.model import Instance, Model
 from functions.shared.inference.package import ModelPackage
 from functions.shared.inference.prediction import Prediction
@@ -38,6 +38,7 @@ from tests.inference.corpus import (
     end_to_end,
     external,
     float_type,
+    found_places,
     graph_network,
     heads,
     hidden_states,
@@ -53,6 +54,7 @@ from tests.inference.corpus import (
     plane,
     quantised,
     quantised_picture,
+    raw_boxes,
     same,
     scikit_learn,
     several_labels,
@@ -223,6 +225,26 @@ READINGS: dict[str, Reading] = {
     ),
     "a label, probabilities and an age": Reading(
         partial(heads, best(), shares(), age()), "features", "classification", [0.0, 1.0, 2.0], "2", "2", {"age": [8.0]}
+    ),
+    "a label, an age and a weight": Reading(
+        partial(heads, best(), age(), age("weight")), "features", "classification", [0.0, 1.0, 2.0], "2", "2",
+        {"age": [8.0], "weight": [8.0]},
+    ),
+    "a label and an age of an open shape": Reading(
+        lambda: heads(best(), ("age", "float32", ["N", None], age()[3])), "features", "classification",
+        [0.0, 1.0, 2.0], "2", "2", {"age": [8.0]},
+    ),
+    "a label and a share that is none of a class": Reading(
+        lambda: heads(best(), ("risk", "float32", ["N", 1], [
+            node("MatMul", ["x", "column"], ["sum"]), node("Sigmoid", ["sum"], ["risk"]),
+        ])), "features", "classification", [0.0, 0.0, 0.0], "0", "0", {"risk": [0.5]},
+    ),
+    "a label and the weights of an attention": Reading(
+        partial(heads, best(), attention()), "features", "classification", [0.0, 1.0, 2.0], "2", "2",
+        {"attention": SOFT[::-1]},
+    ),
+    "a label and its probabilities, whatever they are called": Reading(
+        partial(heads, best(), shares("output_1")), "features", "classification", [0.0, 1.0, 2.0], "2", "2"
     ),
     "a label and an age": Reading(
         partial(heads, best(), age()), "features", "classification", [0.0, 1.0, 2.0], "2", "2", {"age": [8.0]}
@@ -558,6 +580,21 @@ REFUSALS: dict[str, Refusal] = {
     "an embedding of one value": Refusal(
         partial(dense, np.eye(2, 1)), ("task", "embedding", "'y'"), {"task": "embedding"}
     ),
+    "the raw output of a YOLO, called a detection": Refusal(
+        yolo, ("task", "'output0' is [84, 8400]", "nms=True", "tensors"), {"task": "detection"}
+    ),
+    "boxes, and the scores of every class for each": Refusal(
+        partial(raw_boxes, ["N", 4, 4]),
+        ("task", "'boxes' is [4, 4]", "'scores' is [4, 3]", "tensors"),
+        {"task": "detection"},
+    ),
+    "boxes of five numbers": Refusal(
+        partial(raw_boxes, ["N", 4, 5]), ("task", "'boxes' is [4, 5]", "not 4 numbers a box"), {"task": "detection"}
+    ),
+    "a fixed batch, and an output that does not say whose its rows are": Refusal(
+        partial(dense, np.eye(2), ("Softmax",), batch=3, answer=["found", 2]),
+        ("takes 3 rows", "'y' is [found, 2]", "batch of one"),
+    ),
     "a detection without boxes": Refusal(
         partial(heads, age(), shares()), ("task", "detection", "boxes"), {"task": "detection"}
     ),
@@ -626,6 +663,44 @@ def test_three_inputs_at_once_are_answered_as_one_by_one(tmp_path: Path, reading
         assert str(one.predicted_value) == str(wanted.predicted_value)
 
 
+@pytest.mark.parametrize("batch", ["N", None])
+@pytest.mark.parametrize("axes", [["found", 2], [None, 2], None], ids=str)
+@pytest.mark.parametrize("said", [{"task": "regression"}, {"answer": "most"}, {"task": "tensors"}], ids=str)
+def test_what_was_found_in_three_inputs_belongs_to_each(
+    tmp_path: Path, batch: str | None, axes: list[Any] | None, said: Mapping[str, Any]
+) -> None:
+    """Three finds in three inputs are not one each: here two are in the first, and none is in the second."""
+    if batch is None and axes == [None, 2]:
+        pytest.skip("an axis without a name on both sides is that of the batch")
+    model = found_places(batch, axes, beside=said == {"answer": "most"})
+    loaded = load(tmp_path / "model", model, said)
+    rows = [[1.0, 1.0, 0.0], [0.0, 0.0, 0.0], [0.0, 0.0, 1.0]]
+    tensors = said == {"task": "tensors"}
+    given = [loaded.decode_tensors({"x": row}) if tensors else loaded.decode_features(row) for row in rows]
+
+    made = loaded.predict_tensors(given)
+
+    wanted = [[0, 0, 0, 1], [], [0, 2]]
+    assert [np.ravel(arrays["places"]).tolist() for _, arrays in made] == wanted
+    for (prediction, _), places in zip(made, wanted, strict=True):
+        if said == {"task": "regression"}:
+            assert np.ravel(np.array(prediction.output)).tolist() == places
+        else:
+            assert (further(prediction) or {})["places"] == places
+
+
+@pytest.mark.parametrize("axes", [[3, "N"], ["C", "N"], None], ids=str)
+def test_scores_whose_second_axis_is_that_of_the_inputs_are_not_mixed(tmp_path: Path, axes: list[Any] | None) -> None:
+    """Three classes of three inputs: the first axis has as many entries as there are inputs."""
+    model = graphs.passing("float32", ["N", 3])
+    model.graph.node[0].CopyFrom(node("Transpose", ["x"], ["y"], perm=[1, 0]))
+    model.graph.output[0].CopyFrom(tensor("y", "float32", axes))
+    loaded = load(tmp_path / "model", model, {"task": "regression"})
+    rows = [[1.0, 2.0, 3.0], [4.0, 5.0, 6.0], [7.0, 8.0, 9.0]]
+    made = loaded.predict([loaded.decode_features(row) for row in rows])
+    assert [np.ravel(np.array(one.output)).tolist() for one in made] == rows
+
+
 @pytest.mark.parametrize("refusal", [pytest.param(refusal, id=name) for name, refusal in REFUSALS.items()])
 def test_what_can_be_read_in_two_ways_or_not_at_all_is_refused_at_start(tmp_path: Path, refusal: Refusal) -> None:
     with pytest.raises(ModelPackageError) as refused:
@@ -671,6 +746,27 @@ def test_a_find_has_its_box_its_score_and_its_label(tmp_path: Path) -> None:
     ]
     assert (prediction.label, prediction.confidence, prediction.outputs) == (None, None, None)
     assert model.predict([model.decode_image(png(BLACK))])[0].output == []
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        pytest.param(partial(yolo, [None, 84, "anchors"]), "is [84, 8400] for one input, not rows of 6", id="dynamic"),
+        pytest.param(partial(yolo, None), "is [84, 8400] for one input, not rows of 6", id="without a shape"),
+        pytest.param(
+            partial(yolo, [None, 25200, 6], rows=25200, columns=6), "a class that is no whole number", id="v5"
+        ),
+        pytest.param(partial(raw_boxes, ["N", None, 4]), "4 boxes, 12 scores and 4 classes", id="scores of classes"),
+    ],
+)
+def test_a_detection_that_only_a_run_shows_to_be_none_is_refused_at_start(
+    tmp_path: Path, model: Any, words: str
+) -> None:
+    loaded = load(tmp_path / "model", model(), {"task": "detection"})
+    with pytest.raises(ModelRunError) as refused:
+        loaded.warm_up()
+    assert words in str(refused.value)
+    assert "say regression or tensors" in str(refused.value)
 
 
 def test_the_largest_scores_are_kept_with_their_places(tmp_path: Path) -> None:

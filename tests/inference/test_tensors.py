@@ -550,9 +550,13 @@ def test_an_output_that_is_not_one_entry_an_example_makes_examples_run_alone(
     assert runs == [1, 1, 1]
 
 
-@pytest.mark.parametrize("axes", [[None, 2], ["rows", 2], ["unk__9", 2], [1, 2], None], ids=str)
-def test_an_output_whose_first_axis_has_another_name_or_length_is_split_where_it_follows_the_batch(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, axes: Axes
+@pytest.mark.parametrize(
+    ("axes", "runs_made"),
+    [([None, 2], [1, 1]), (["rows", 2], [1, 1]), (["unk__9", 2], [1, 1]), (None, [1, 1]), ([1, 2], [2])],
+    ids=str,
+)
+def test_an_output_shares_a_run_only_where_the_file_shows_that_it_follows_the_batch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, axes: Axes, runs_made: list[int]
 ) -> None:
     loaded = load(tmp_path, passing("float32", ["batch", 2], answer=axes) if axes else _shapeless())
     runs = runs_of(loaded, monkeypatch)
@@ -560,6 +564,15 @@ def test_an_output_whose_first_axis_has_another_name_or_length_is_split_where_it
     made = predict(loaded, {"x": [1, 2]}, {"x": [3, 4]})
 
     assert made == [{"y": {"shape": [2], "datatype": "FP32", "data": one}} for one in ([1, 2], [3, 4])]
+    assert runs == runs_made
+
+
+def test_a_first_axis_without_a_name_on_input_and_output_is_that_of_the_batch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = load(tmp_path, passing("float32", [None, 2]))
+    runs = runs_of(loaded, monkeypatch)
+    assert [one["y"]["data"] for one in predict(loaded, {"x": [1, 2]}, {"x": [3, 4]})] == [[1, 2], [3, 4]]
     assert runs == [2]
 
 

@@ -23,6 +23,7 @@ _BETWEEN_0_AND_1: Final = frozenset({"Sigmoid", "HardSigmoid", "Softmax"})
 # A whole number for each target, out of probabilities: scikit-learn's classifiers of several targets.
 _SEVERAL_LABELS: Final = frozenset({"Binarizer"})
 
+_NAMES_OF_SCORES: Final = ("score", "prob", "confidence", "decision", "logit")
 _TASKS_OF_NUMBERS: Final = "classification, embedding, multi-target, regression, detection or tensors"
 _SEQUENCE: Final = "sequence("
 
@@ -386,8 +387,8 @@ class _Outputs:
             return next((one for one in self.maps + self.numbers if one.name == settings.answer), None) or (
                 next(one for one in self.kept if one.name == settings.answer) if label is None else None
             )
-        if label is not None and len(numbers) == 1 and not self._are_scores(numbers[0]):
-            return None
+        if label is not None:
+            numbers = [one for one in numbers if self._are_scores(one, label)]
         if settings.task in ("regression", "embedding"):
             numbers = self.numbers or [one for one in self.marks if one.dtype != "string"]
         likely = self._likely(numbers, label)
@@ -396,10 +397,17 @@ class _Outputs:
             self.doubts.add(f"outputs {names} may each be the answer: say answer in model.json with the name of one")
         return likely[0] if likely else None
 
-    def _are_scores(self, one: OutputSpec) -> bool:
-        """Tell whether numbers beside a label are its scores; a single number may be anything."""
-        named = any(word in one.name.lower() for word in ("score", "prob", "confidence", "decision", "logit"))
-        return named or self.width(one) != 1 or one.produced_by in _BETWEEN_0_AND_1
+    def _are_scores(self, one: OutputSpec, label: OutputSpec) -> bool:
+        """Tell whether numbers beside a label are the scores of its classes; anything else is stored by its name."""
+        if one.key_dtype or any(word in one.name.lower() for word in _NAMES_OF_SCORES):
+            return True
+        width, classes = self.width(one), label.classes or self.settings.labels
+        if width in (1, None):
+            return False
+        if classes is not None:
+            return width == len(classes)
+        # Shares may be the weights of an attention as well.
+        return one.told_from is not None and one.told_from == label.told_from
 
     def _likely(self, numbers: list[OutputSpec], label: OutputSpec | None) -> list[OutputSpec]:
         """Return the outputs that may be the answer: one, unless there is a doubt."""
@@ -485,8 +493,14 @@ class _Outputs:
         named = [one for one in self.kept if one.name == settings.answer]
         if len(named or self.numbers) == 1 and not self.marks:
             (only,) = named or self.numbers
-            if (only.shape or (0,))[-1] in (6, None) or isinstance((only.shape or (0,))[-1], str):
+            if self._may_end_in(only, 6):
                 return Finds(only, None, None, None)
+            raise wrong(
+                "task",
+                f"is detection, but {self.looks(only)}, not rows of a box, a score and a class, which are 6 numbers: "
+                "export the model with its non-maximum suppression (Ultralytics: nms=True), or say regression or "
+                "tensors to have its numbers as they are",
+            )
         boxes = named or self._called(self.numbers, "box")
         scores = self._called(self.numbers, "score") or self._called(self.numbers, "conf")
         labels = self._called([*self.marks, *self.numbers], "label") or self._called(
@@ -494,17 +508,41 @@ class _Outputs:
         )
         count = [one for one in self._called([*self.marks, *self.numbers], "num") if one not in labels]
         for what, found in (("boxes", boxes), ("scores", scores), ("labels or classes", labels)):
-            if len(found) != 1:
-                names = ", ".join(one.name for one in self.kept)
+            if len(found) == 1:
+                continue
+            names = ", ".join(one.name for one in self.kept)
+            if found:
+                settled = "name one of boxes, one of scores and one of labels under keep"
+            else:
+                settled = "export it with outputs of these names, or say tensors"
+            raise wrong(
+                "task",
+                f"is detection, but {'more than one' if found else 'no'} output is called {what} (there are {names}): "
+                + settled,
+            )
+        if not self._may_end_in(boxes[0], 4):
+            raise wrong("task", f"is detection, but {self.looks(boxes[0])}, not 4 numbers a box: say tensors")
+        room = self._room(boxes[0], 4)
+        for one in (scores[0], labels[0]):
+            own = self._room(one, 1)
+            if room is not None and own is not None and own != room:
                 raise wrong(
                     "task",
-                    f"is detection, but {'no' if not found else 'more than one'} output is called {what} "
-                    f"(there are {names}): name three under keep, or say tensors",
+                    f"is detection, but {self.looks(boxes[0])} and {self.looks(one)}, not one value for each box: "
+                    "export the model with its non-maximum suppression, or say tensors",
                 )
-        last = (boxes[0].shape or (4,))[-1]
-        if isinstance(last, int) and last != 4:
-            raise wrong("task", f"is detection, but output {boxes[0].name!r} is {written(boxes[0].shape)}, not 4 a box")
         return Finds(boxes[0], scores[0], labels[0], count[0] if len(count) == 1 else None)
+
+    def _may_end_in(self, one: OutputSpec, length: int) -> bool:
+        """Tell whether the last axis of an output may have this length. Where it is open, the first run tells."""
+        last = (one.shape or (None,))[-1]
+        return not isinstance(last, int) or last == length
+
+    def _room(self, one: OutputSpec, each: int) -> int | None:
+        """Tell for how many finds, of so many values each, an output has room; None if the file leaves that open."""
+        has_batch_axis = len(one.shape or ()) > (1 if each == 1 else 2)
+        width = self.width(one)
+        return width // each if has_batch_axis and width is not None else None
 
     @staticmethod
     def _called(outputs: Sequence[OutputSpec], word: str) -> list[OutputSpec]:
@@ -524,9 +562,11 @@ class _Outputs:
         outputs = (*answer.headline, *further)
         unmatched = frozenset(one.name for one in outputs if self._may_merge(one, answer))
         if unmatched and self.batch and self.batch > 1:
+            one = next(one for one in outputs if one.name in unmatched)
             raise ModelPackageError(
-                f"model.onnx: takes {self.batch} rows at a time, and its outputs do not say which of theirs are whose: "
-                "export it with a batch of one"
+                f"model.onnx: takes {self.batch} rows at a time, and output {one.name!r} is {written(one.shape)}, "
+                "which does not say that its first axis is that of the rows: export it with a batch of one, or with "
+                f"{self.batch} there"
             )
         return replace(answer, further=further, unmatched=unmatched)
 
@@ -534,23 +574,22 @@ class _Outputs:
         """Tell whether the file leaves open that an output's first axis is that of the inputs."""
         if one.key_dtype:
             return False
-        if self.batch == 0:
+        if self.batch == 0 or one.shape is None:
             return True
         if one.dtype.startswith(_SEQUENCE):
             return True
         if not one.shape:
-            return False  # what answers one row to two inputs is noticed, and run again
+            return False  # what answers one value to two inputs is noticed, and run again
         if answer.finds is not None and one in answer.finds.outputs:
             # [N, 100, 4], [N, 100] and [N] have a batch axis, [n, 4] and [n] have none
             rank = {answer.finds.boxes: 3, answer.finds.count: 1}.get(one, 2)
             if len(one.shape) < rank:
                 return True
-        first, batches = one.shape[0], {spec.axes[0] for spec in self.signature.inputs if spec.axes}
+        first = one.shape[0]
         if isinstance(first, int):
-            return first != 1 and first != self.batch
-        symbols = {axis for axis in batches if isinstance(axis, str)}
-        # Beside inputs of a fixed batch of one, an axis with a name is something else.
-        return isinstance(first, str) and bool(symbols or self.batch == 1) and first not in symbols
+            return first not in (1, self.batch)
+        # An axis of another name, or of a name beside none, may be that of anything: of what was found, for one.
+        return first not in {spec.axes[0] for spec in self.signature.inputs if spec.axes}
 
 
 def row_width(row: Shape | None) -> int | None:

@@ -397,7 +397,9 @@ class Model:
                 return predictions
             predictions = self._reader.read(raw, rows, len(group))
             if kept is not None:
-                kept += raw_rows(self._output_names, raw, rows, len(group), self._classes)
+                kept += raw_rows(
+                    self._output_names, raw, rows, len(group), self._classes, self.package.answer.unmatched
+                )
         except RowsMismatchError as error:
             if self._rows is None:
                 return self._predict_groups(([one] for one in group), kept)  # the graph merges its rows into one

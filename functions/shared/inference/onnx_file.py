@@ -35,6 +35,8 @@ _FORM_ONLY: Final = frozenset(
         "QuantizeLinear", "DequantizeLinear",
     }
 )  # fmt: skip
+# What keeps the largest of several values the largest, or tells which one it is.
+_SAME_LARGEST: Final = _FORM_ONLY | {"Softmax", "LogSoftmax", "Sigmoid", "ArgMax"}
 # Steps that may stand between a graph's image input and its first convolution without moving an axis.
 _ELEMENTWISE: Final = frozenset(
     {
@@ -117,6 +119,9 @@ class OutputSpec:
         ``Sigmoid`` or ``Softmax`` too for an ONNX-ML regressor that ends in one.
     classes
         The class labels that the file keeps for this output, in the order of the scores; None where it keeps none.
+    told_from
+        The tensor whose largest value this output tells, by its place or as a share: the same one for an ArgMax and a
+        Softmax of the same logits. Of any other output, the tensor that it is.
     """
 
     name: str
@@ -125,6 +130,7 @@ class OutputSpec:
     key_dtype: str | None = None
     produced_by: str | None = None
     classes: tuple[int | str, ...] | None = None
+    told_from: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -377,6 +383,7 @@ class _Graph:
                     key_dtype,
                     self._produced_by(producer) if producer else None,
                     self._classes(producer) if producer else None,
+                    self._told_from(name),
                 )
             )
         if not outputs:
@@ -484,6 +491,14 @@ class _Graph:
             node = self._producers.get(name)
             if node is None or node.op not in _FORM_ONLY or not node.inputs:
                 return node
+            name = node.inputs[0]
+        return None
+
+    def _told_from(self, name: str) -> str | None:
+        for _ in range(_MAX_STEPS_TRACED):
+            node = self._producers.get(name)
+            if node is None or node.op not in _SAME_LARGEST or not node.inputs:
+                return name
             name = node.inputs[0]
         return None
 

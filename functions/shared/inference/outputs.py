@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from functions.shared.inference.answer_outputs import SHARES
-from functions.shared.inference.errors import InputProblem, ModelPackageError, UnpredictableInputError
+from functions.shared.inference.errors import InputProblem, ModelPackageError, ModelRunError, UnpredictableInputError
 from functions.shared.inference.finds import FindsReader
 from functions.shared.inference.package import ModelPackage
 from functions.shared.inference.prediction import Output, Prediction
@@ -51,6 +51,7 @@ class OutputReader:
         self._activation = package.activation
         self._top_k = package.top_k
         self._labels = package.labels
+        self._width = answer.width
         self._positions = None if answer.classes is None else {one: at for at, one in enumerate(answer.classes)}
         self._label_positions = {label: at for at, label in enumerate(package.labels or ())}
         self._keys = None if answer.scores is None else answer.scores.classes
@@ -82,6 +83,8 @@ class OutputReader:
             The output for an input contains NaN or Infinity; each problem gives the position of the input.
         RowsMismatchError
             An output does not have one row per input.
+        ModelRunError
+            The number of scores differs from that of the file, or what is answered is no detection.
         ModelPackageError
             The number of scores differs from that of the labels, or there is more than one label for an input. (A file
             that says its shapes is refused on loading.)
@@ -197,6 +200,11 @@ class OutputReader:
         return positive_zeros
 
     def _check_width(self, width: int) -> None:
+        if self._labels is None and self._width not in (None, width):
+            raise ModelRunError(
+                f"model.onnx: output {self._headline_names[0]!r} has {self._width} scores by its shape, but "
+                f"{width} for one input"
+            )
         if self._labels is None or width == len(self._labels) or (width, len(self._labels)) == (1, 2):
             return
         raise ModelPackageError(f"model.json: labels: {len(self._labels)} given, but the model answers {width} values")
@@ -220,7 +228,8 @@ class OutputReader:
         """Read a classification whose label the model returns itself."""
         index = self._index_of(answered, values)
         confidence = None
-        if index is not None and 1 < len(values) > index and self._are_probabilities(values):
+        of_classes = self._positions is None or len(self._positions) == len(values)
+        if index is not None and of_classes and 1 < len(values) > index and self._are_probabilities(values):
             confidence = _clipped(values[index])
         labels = self._labels or ()
         label = labels[index] if index is not None and index < len(labels) else str(answered)

@@ -23,7 +23,7 @@ def is_batched(spec: OutputSpec, wanted: TensorInput) -> bool | None:
     if wanted.batch is not None:
         # An axis that is open although all inputs are fixed depends on their values.
         return lead == wanted.batch
-    return True if lead in wanted.batch_names else None  # exporters also write a length where it follows the inputs'
+    return True if spec.shape and lead in wanted.batch_axes else None
 
 
 def choose_tensor_answer(signature: Signature, settings: PackageSettings, wanted: TensorInput) -> Answer:

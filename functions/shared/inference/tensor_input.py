@@ -68,8 +68,8 @@ class TensorInput:
         The graph's inputs, in its order; the optional ones last.
     batch, unbatched
         As for `ImageInput`.
-    batch_names
-        The names that the batch axis has in the inputs' shapes.
+    batch_axes
+        What the batch axis is in the inputs' shapes, where it is open: its names, and None where it has none.
     missing
         As for `FeatureInput`.
     """
@@ -77,7 +77,7 @@ class TensorInput:
     tensors: tuple[InputTensor, ...]
     batch: int | None
     unbatched: bool
-    batch_names: frozenset[str]
+    batch_axes: frozenset[str | None]
     missing: bool = False
 
     @property
@@ -137,6 +137,7 @@ def choose_tensor_input(signature: Signature, settings: PackageSettings) -> Tens
     leading = _batched_axes(signature, settings.batched)
     names = frozenset(axis for axis in leading.values() if isinstance(axis, str))
     fixed = {axis for axis in leading.values() if isinstance(axis, int)}
+    open_axes = frozenset(axis for axis in leading.values() if not isinstance(axis, int))
     tensors = [
         _input_tensor(spec, batched=spec.name in leading, optional=False, settings=settings)
         for spec in signature.inputs
@@ -148,7 +149,7 @@ def choose_tensor_input(signature: Signature, settings: PackageSettings) -> Tens
     _check_padding(tensors, settings)
     if settings.missing is not None and not any(one.dtype in FLOATS for one in tensors):
         raise wrong("missing", f"is {settings.missing}, but the model has no input of floats, which alone have a NaN")
-    return TensorInput(tuple(tensors), next(iter(fixed), None), not leading, names, settings.missing is not None)
+    return TensorInput(tuple(tensors), next(iter(fixed), None), not leading, open_axes, settings.missing is not None)
 
 
 def _input_tensor(spec: TensorSpec, *, batched: bool, optional: bool, settings: PackageSettings) -> InputTensor:

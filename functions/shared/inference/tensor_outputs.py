@@ -39,6 +39,13 @@ class TensorReader:
         self._specs = answer.further
         self.names = [spec.name for spec in self._specs]
         self._batched = {spec.name: is_batched(spec, package.input) for spec in self._specs}
+        # Where the file has a length, it is that of the exporter's own example: a run shows whether it follows the
+        # inputs'. What is open and has another name may follow them for some inputs, and not for others.
+        self._unproven = {
+            spec.name
+            for spec in self._specs
+            if self._batched[spec.name] is None and not isinstance((spec.shape or (None,))[0], int)
+        }
         self._answer, self._answer_reader = None, None
         self._top_k = package.top_k
         if answer.headline:
@@ -55,8 +62,8 @@ class TensorReader:
 
     @property
     def one_by_one(self) -> bool:
-        """Whether a run must have one example, because an output is not one entry for each."""
-        return not all(self._batched.values())
+        """Whether a run must have one example, because an output is not, or may not be, one entry for each."""
+        return bool(self._unproven) or not all(self._batched.values())
 
     def decide(self, name: str, *, batched: bool) -> None:
         """Say whether the first axis of an output is that of the examples."""

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from functions.shared.inference.datatypes import DATATYPES
 from functions.shared.inference.errors import InputProblem, InvalidTensorsError, TooManyRowsError, json_pointer_token
 from functions.shared.inference.instance import Instance
-from functions.shared.inference.onnx_file import OutputSpec
-from functions.shared.inference.package import FeatureInput, ModelPackage, TensorInput
+from functions.shared.inference.onnx_file import OutputSpec, Shape, TensorSpec
+from functions.shared.inference.package import FeatureInput, ImageInput, ModelPackage, TensorInput
 from functions.shared.inference.tensor_input import InputTensor
 
 
@@ -37,7 +37,7 @@ class TensorRows:
             self._tensors = wanted.tensors
         else:
             self._tensors = tuple(
-                InputTensor(spec.name, spec.dtype, spec.axes[not wanted.unbatched :], not wanted.unbatched)
+                InputTensor(spec.name, spec.dtype, _row_of(spec, wanted), not wanted.unbatched)
                 for spec in package.signature.inputs
             )
         self.batched = frozenset(one.name for one in self._tensors if one.batched)
@@ -138,6 +138,15 @@ class TensorRows:
 
     def _listed(self) -> str:
         return ", ".join(repr(one.name) for one in self._tensors[:10])
+
+
+def _row_of(spec: TensorSpec, wanted: FeatureInput | ImageInput) -> Shape:
+    """Return the shape of an input for one row. Where the file leaves a width open, model.json may tell it."""
+    row = spec.axes[not wanted.unbatched :]
+    if isinstance(wanted, FeatureInput) and len(row) == 1:
+        columns = next(one.columns for one in wanted.tensors if one.name == spec.name)
+        return row if columns is None else (len(columns),)
+    return row
 
 
 def _count(lengths: Mapping[str, int]) -> int:

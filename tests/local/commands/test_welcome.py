@@ -58,7 +58,7 @@ def test_a_model_of_any_number_of_features_is_sent_several(features: ModelPackag
 
 
 def of_tensors(features: ModelPackage, *tensors: InputTensor) -> ModelPackage:
-    return dataclasses.replace(features, input=TensorInput(tensors, None, unbatched=False, batch_names=frozenset()))
+    return dataclasses.replace(features, input=TensorInput(tensors, None, unbatched=False, batch_axes=frozenset()))
 
 
 def test_a_model_of_tensors_is_sent_one_of_each_type(features: ModelPackage) -> None:
