@@ -2,7 +2,7 @@
 
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import Site, settle
+from tests.support.browsing import Site, settle
 
 
 def current_record(page: Page) -> str:

@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import expect
 
 from functions.shared.ledger.database_url import parse_database_url
-from tests.browser.conftest import Site, Visit, shown_records, some_record, wait_until
+from tests.support.browsing import Site, Visit, shown_records, some_record, wait_until
 from tests.support.database_proxy import Proxy
 from tests.support.local_server import LocalServer
 from tests.support.ports import free_port

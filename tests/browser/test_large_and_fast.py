@@ -5,7 +5,7 @@ from pathlib import Path
 
 from playwright.sync_api import expect
 
-from tests.browser.conftest import Site, Visit, some_record
+from tests.support.browsing import Site, Visit, some_record
 from tests.support.repository import ROOT
 
 DIGIT = ROOT / "local" / "samples" / "mnist_sample.png"

@@ -5,7 +5,7 @@ import re
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import Site, Visit, query_of, shown_records
+from tests.support.browsing import Site, Visit, query_of, shown_records
 from tests.support.judging import post_digits, small_digits
 
 

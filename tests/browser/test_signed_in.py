@@ -7,8 +7,8 @@ from typing import Any
 from playwright.sync_api import Page, expect
 
 from local.gateway.issuer import read_issuer
-from tests.browser.conftest import Site, Visit, fill_in, shown_records, sign_in
 from tests.browser.reviewing import answer_and_wait, current_record, judged, wait_until_judged
+from tests.support.browsing import Site, Visit, fill_in, shown_records, sign_in
 
 ALL = "predictions:read-all"
 TRUTHS = "ground-truth:write"
