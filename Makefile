@@ -47,12 +47,12 @@ NOT_FAST := tests/e2e tests/console tests/faults tests/object_storage tests/loca
 		predict_store_list_get refused_requests rollup_metrics slow_model start_up statistics stored_before tensors \
 		uploads version what_a_function_loads) \
 	$(patsubst %,tests/inference/test_%.py,imports location make_baseline parity pictures plain_png) \
-	$(patsubst %,tests/infra/test_%.py,benchmark_filled bill_of_materials build function_users inputs migrate stages template \
-		virtual_environment) \
+	$(patsubst %,tests/infra/test_%.py,benchmark_filled bill_of_materials build function_users inputs migrate stages \
+		template virtual_environment) \
 	$(patsubst %,tests/ledger/test_%.py,asynchronous baseline connection deletions ground_truths idempotency \
 		large_outputs login many_requests measured migrations pages pages_of_outcomes pgbouncer plans \
-		plans_of_deletions plans_of_many_requests pool prediction_log queue quotas refusals rollups secret store tensors wait_budget \
-		withdraw) \
+		plans_of_deletions plans_of_many_requests pool prediction_log queue quotas refusals rollups secret store tensors \
+		wait_budget withdraw) \
 	$(patsubst %,tests/local/batching/test_%.py,asynchronous batcher direct metrics queue_worker supervisor watched) \
 	$(patsubst %,tests/local/gateway/test_%.py,events http_server) \
 	$(patsubst %,tests/local/http/test_%.py,auth sign_in) \
