@@ -36,22 +36,31 @@ psql: $(VENV)/serve.installed  ## Open the ledger's database in psql; ARGS="-c '
 test: $(VENV)/test.installed  ## Run the tests with a real PostgreSQL and real ONNX files.
 	@$(BIN)/python -m pytest -n 2 --ignore tests/export --ignore tests/clients --ignore tests/artifacts --ignore tests/fuzz --ignore tests/browser $(ARGS)
 
-# Every test in these is slow or starts a server, so `test-fast` does not even load them: that alone takes seconds.
-NOT_FAST := tests/e2e tests/object_storage tests/local/commands tests/local/services \
+# What `test-fast` does not even load, for that alone takes seconds: modules of which every test, or nearly every one, is
+# slow or starts a server. The plugins that it leaves out take half a second to import, in each of three processes.
+NOT_FAST := tests/e2e tests/console tests/faults tests/object_storage tests/local/commands tests/local/services \
 	tests/functions/asynchronous \
-	$(patsubst %,tests/evaluation/test_%.py,drift performance) \
-	$(patsubst %,tests/functions/test_%.py,any_model bad_input deletion drift ground_truth head health idempotency \
-		infer inference_id large_outputs linear list_by_outcome many measured multipart object_storage performance \
-		predict_store_list_get statistics tensors uploads) \
-	$(patsubst %,tests/inference/test_%.py,location make_baseline parity) \
-	$(patsubst %,tests/infra/test_%.py,build function_users template) \
-	$(patsubst %,tests/ledger/test_%.py,asynchronous ground_truths many_requests pages pages_of_outcomes plans \
-		plans_of_deletions pool quotas secret store tensors) \
+	$(patsubst %,tests/evaluation/test_%.py,bins_of_any_number distributions drift performance) \
+	$(patsubst %,tests/functions/test_%.py,any_model authorizer bad_input clients_as_they_are console deletion drift \
+		fitted_images ground_truth head health idempotency in_doubt infer inference_id journeys large_outputs linear \
+		list_by_outcome many measured model_identity multipart object_storage openapi pages performance \
+		predict_store_list_get refused_requests rollup_metrics slow_model start_up statistics stored_before tensors \
+		uploads version what_a_function_loads) \
+	$(patsubst %,tests/inference/test_%.py,imports location make_baseline parity pictures plain_png) \
+	$(patsubst %,tests/infra/test_%.py,benchmark_filled bill_of_materials build function_users inputs migrate stages \
+		template virtual_environment) \
+	$(patsubst %,tests/ledger/test_%.py,asynchronous baseline connection deletions ground_truths idempotency \
+		large_outputs login many_requests measured migrations pages pages_of_outcomes pgbouncer plans \
+		plans_of_deletions plans_of_many_requests pool prediction_log queue quotas refusals rollups secret store tensors \
+		wait_budget withdraw) \
+	$(patsubst %,tests/local/batching/test_%.py,asynchronous batcher direct metrics queue_worker supervisor watched) \
 	$(patsubst %,tests/local/gateway/test_%.py,events http_server) \
-	tests/local/batching/test_queue_worker.py tests/local/http/test_auth.py tests/prediction/test_each_on_its_own.py
+	$(patsubst %,tests/local/http/test_%.py,auth sign_in) \
+	$(patsubst %,tests/local/runtime/test_%.py,pool triggers) \
+	tests/prediction/test_each_on_its_own.py
 
 test-fast: $(VENV)/test.installed  ## Run the tests that are not slow and start no server.
-	@$(BIN)/python -m pytest -n 2 -p no:schemathesis -m "not slow and not server" --ignore tests/export --ignore tests/clients --ignore tests/artifacts --ignore tests/fuzz --ignore tests/browser $(addprefix --ignore=,$(NOT_FAST)) $(ARGS)
+	@$(BIN)/python -m pytest -n 2 -p no:schemathesis -p no:hypothesispytest -p no:anyio -m "not slow and not server" --ignore tests/export --ignore tests/clients --ignore tests/artifacts --ignore tests/fuzz --ignore tests/browser $(addprefix --ignore=,$(NOT_FAST)) $(ARGS)
 
 test-fuzz: $(VENV)/fuzz.installed  ## Send the API what nobody thought of, for up to 4 minutes; FUZZ_EXAMPLES=1000 sends more.
 	@$(BIN)/python -m pytest -n 2 tests/fuzz $(ARGS)

@@ -5,7 +5,7 @@ from typing import Annotated, Final
 
 from fastapi import APIRouter, Query, Request, Response
 
-from functions.ground_truth.access import log_judged_by_scope, own_or_by_scope
+from functions.ground_truth.access import own_or_by_scope
 from functions.ground_truth.answers import (
     CurrentTruth,
     ManyJudged,
@@ -13,16 +13,14 @@ from functions.ground_truth.answers import (
     current,
     many_checked,
     many_judged,
-    problem_of,
-    problem_of_many,
     with_history,
 )
 from functions.ground_truth.documentation import MANY_TRUTHS, ONE_TRUTH
-from functions.ground_truth.environment import LONGEST, PredictionId, environment, whole_body
+from functions.ground_truth.environment import PredictionId, environment, whole_body
+from functions.ground_truth.keeping import keep_many, keep_one, withdraw
 from functions.ground_truth.many import JSON, receive_many
 from functions.ground_truth.query import ManyQuery
 from functions.ground_truth.truth import read_truth
-from functions.shared import wait_budget
 from functions.shared.api.app import create_app, create_handler
 from functions.shared.api.auth import caller
 from functions.shared.api.documentation import problems, with_scope
@@ -33,10 +31,7 @@ from functions.shared.api.query_fields import require_clear
 from functions.shared.api.scopes import Scope
 from functions.shared.execution_environment import on_lambda
 from functions.shared.ledger.ground_truths import (
-    MOST_JUDGED,
     CheckedMany,
-    GroundTruthsRefusedError,
-    TooManyJudgedError,
 )
 
 router = APIRouter(tags=["ground truth"])
@@ -63,13 +58,7 @@ async def put_ground_truth(request: Request, prediction_id: PredictionId) -> Res
         raise Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, detail, headers={"Accept": JSON})
     members = parse_members(decode(await whole_body(request)))
     truth = read_truth({name: source.value for name, source in members.items()})
-    truth = truth._replace(prediction_id=prediction_id)
-    own = judge.confined_to(Scope.WRITE_GROUND_TRUTH)
-    try:
-        judged = env.ledger.judge(truth, user_id=own, given_by=judge.user_id)
-    except GroundTruthsRefusedError as error:
-        raise problem_of(truth, error.faults[0]) from error
-    log_judged_by_scope(judge, [] if judged.user_id == judge.user_id else [str(prediction_id)])
+    judged = keep_one(env.ledger, judge, prediction_id, truth)
     return current(prediction_id, truth, judged)
 
 
@@ -101,9 +90,7 @@ async def delete_ground_truth(request: Request, prediction_id: PredictionId) -> 
     """Withdraw the ground truth of a prediction. The history keeps what it was, and that it was withdrawn."""
     env = environment()
     judge = caller(request, required=env.token_required)
-    own = judge.confined_to(Scope.WRITE_GROUND_TRUTH)
-    owner = env.ledger.withdraw_truth(prediction_id, user_id=own, given_by=judge.user_id)
-    log_judged_by_scope(judge, [] if owner == judge.user_id else [str(prediction_id)])
+    withdraw(env.ledger, judge, prediction_id)
     return Response(status_code=HTTPStatus.NO_CONTENT)
 
 
@@ -127,19 +114,7 @@ async def post_ground_truth(request: Request, query: Annotated[ManyQuery, Query(
     env = environment()
     judge = caller(request, required=env.token_required)
     received = receive_many(request.headers.get("content-type", ""), await whole_body(request))
-    if not query.dry_run:
-        received.require_all()
-    keep = env.ledger.check_many if query.dry_run else env.ledger.judge_many
-    own = judge.confined_to(Scope.WRITE_GROUND_TRUTH)
-    try:
-        with wait_budget.limited(LONGEST):
-            done = keep(received.truths(), user_id=own, given_by=judge.user_id)
-    except GroundTruthsRefusedError as error:
-        raise problem_of_many(received, error) from error
-    except TooManyJudgedError as error:
-        detail = f"More than {MOST_JUDGED} predictions have these ids, and none was judged: send fewer at once."
-        raise Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail) from error
-    log_judged_by_scope(judge, done.others)
+    done = keep_many(env.ledger, judge, received, dry_run=bool(query.dry_run))
     return many_checked(received, done) if isinstance(done, CheckedMany) else many_judged(received, done)
 
 

@@ -12,9 +12,11 @@ import asyncio
 import time
 from base64 import urlsafe_b64decode
 from collections.abc import Mapping, Sequence
+from functools import cache
 from hashlib import sha256
 from http import HTTPStatus
 from pathlib import Path
+from ssl import SSLContext
 from typing import Any, Final, NamedTuple
 from urllib.parse import unquote, urlsplit
 
@@ -106,6 +108,12 @@ class _Registry(JWSRegistry):
 _REGISTRY = _Registry(algorithms=ALGORITHMS, strict_check_header=False)
 
 
+@cache
+def _tls() -> SSLContext:
+    """Read the certificate authorities, once a process: that takes 20 ms."""
+    return httpx.create_ssl_context()
+
+
 class Verifier:
     """Verifies tokens with the keys of one issuer, and remembers those that were good until they expire.
 
@@ -144,7 +152,7 @@ class Verifier:
         self._fetched = self._asked = -float("inf")  # by the monotonic clock
         self._failed = False  # whether the last attempt to fetch the keys failed
         self._fetching: asyncio.Task[None] | None = None
-        self._tls = httpx.create_ssl_context()  # reading the authorities takes 20 ms, so not with each fetch
+        self._tls = _tls()
 
     async def accept(self, scope: dict[str, Any]) -> None:
         """Put the claims of a request's token into the event in its ASGI scope, as API Gateway's authorizer does.

@@ -6,7 +6,7 @@ from typing import Any
 from playwright.sync_api import Page, expect
 
 from local.gateway.issuer import read_issuer
-from tests.browser.conftest import Site, wait_until_it_hears
+from tests.support.browsing import Site, wait_until_it_hears
 
 
 def current_record(page: Page) -> str:

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import FilePayload, Page, expect
 
-from tests.browser.conftest import NARROW, Site, Visit
+from tests.support.browsing import NARROW, Site, Visit
 from tests.support.repository import DIGIT, ROOT
 
 FOLDER: Final = ROOT / "docs" / "screenshots"

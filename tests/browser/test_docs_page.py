@@ -5,7 +5,7 @@ import json
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from tests.browser.conftest import Site, Visit, token_of
+from tests.support.browsing import Site, Visit, token_of
 from tests.support.repository import DIGIT
 
 

@@ -5,7 +5,7 @@ import re
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import NARROW, Accessible, Site, Visit, sign_in, some_record, unfold
+from tests.support.browsing import NARROW, Accessible, Site, Visit, sign_in, some_record, unfold
 
 VIEWS = ("predict", "records", "record", "review", "models", "version", "import")
 SCHEMES = ("light", "dark")

@@ -2,7 +2,7 @@
 
 from playwright.sync_api import expect
 
-from tests.browser.conftest import Breakable, Visit, shown_records, wait_until
+from tests.support.browsing import Breakable, Visit, shown_records, wait_until
 
 
 def test_the_database_goes_away_and_comes_back(breakable: Breakable, visit: Visit) -> None:

@@ -3,8 +3,8 @@
 import pytest
 from playwright.sync_api import FilePayload, Locator, Page, expect
 
-from tests.browser.conftest import NARROW, Accessible, Scheme, Site, Visit
 from tests.browser.test_hostile import assert_nothing_ran, look_around
+from tests.support.browsing import NARROW, Accessible, Scheme, Site, Visit
 from tests.support.seeded import FINDS, HOSTILE, red
 
 SCHEMES: tuple[Scheme, ...] = ("light", "dark")

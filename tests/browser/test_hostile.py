@@ -6,7 +6,7 @@ from urllib.parse import quote
 import pytest
 from playwright.sync_api import FilePayload, Page, expect
 
-from tests.browser.conftest import Site, Visit, settle, some_record, unfold
+from tests.support.browsing import Site, Visit, settle, some_record, unfold
 from tests.support.repository import DIGIT
 from tests.support.seeded import HOSTILE
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from playwright.sync_api import FilePayload, Page, expect
 
-from tests.browser.conftest import Site, Visit, wait_until_it_hears
 from tests.browser.reviewing import judged
+from tests.support.browsing import Site, Visit, wait_until_it_hears
 
 
 def a_csv(*rows: tuple[str, ...], header: tuple[str, ...] = ("inference_id", "label")) -> FilePayload:

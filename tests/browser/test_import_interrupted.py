@@ -5,9 +5,9 @@ from uuid import UUID
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import NARROW, WIDE, Accessible, Scheme, Site, Visit
 from tests.browser.reviewing import judged, send_now
 from tests.browser.test_import_export import a_csv, choose, outcome
+from tests.support.browsing import NARROW, WIDE, Accessible, Scheme, Site, Visit
 
 LOST = ("net::ERR_FAILED",)
 UNKNOWN = [str(UUID(int=number)) for number in range(20_000)]

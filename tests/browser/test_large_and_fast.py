@@ -8,7 +8,7 @@ from typing import Final
 import pytest
 from playwright.sync_api import Locator, Page, Route, expect
 
-from tests.browser.conftest import Accessible, Serve, Site, Visit, some_record, wait_until, wait_until_it_hears
+from tests.support.browsing import Accessible, Serve, Site, Visit, some_record, wait_until, wait_until_it_hears
 from tests.support.repository import ROOT
 
 DIGIT = ROOT / "local" / "samples" / "mnist_sample.png"

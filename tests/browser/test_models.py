@@ -4,7 +4,7 @@ import re
 
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import Site, Visit, query_of, shown_records, wait_until
+from tests.support.browsing import Site, Visit, query_of, shown_records, wait_until
 from tests.support.judging import midnight
 
 VERSION = "/console/models/mnist/1"

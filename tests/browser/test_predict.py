@@ -8,7 +8,7 @@ from pathlib import Path
 from PIL import Image
 from playwright.sync_api import FilePayload, JSHandle, Page, expect
 
-from tests.browser.conftest import NARROW, Site, Visit, wait_until_it_hears
+from tests.support.browsing import NARROW, Site, Visit, wait_until_it_hears
 from tests.support.judging import small_digits
 from tests.support.repository import DIGIT
 from tests.support.transformer import example

@@ -7,7 +7,7 @@ from typing import Any
 
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import Site, Visit, query_of, settle, some_record, wait_until, wait_until_it_hears
+from tests.support.browsing import Site, Visit, query_of, settle, some_record, wait_until, wait_until_it_hears
 
 UNJUDGED = {"has_ground_truth": "false", "model": "mnist", "version": "1"}
 

@@ -5,7 +5,7 @@ import re
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import Site, Visit, query_of, settle, shown_records, wait_until_it_hears
+from tests.support.browsing import Site, Visit, query_of, settle, shown_records, wait_until_it_hears
 from tests.support.judging import post_digits, small_digits
 
 

@@ -7,8 +7,8 @@ from typing import Final
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import Site, Visit, query_of, wait_until_it_hears
 from tests.browser.reviewing import answer_and_wait, current_record, judged, wait_until_judged, wait_until_saved
+from tests.support.browsing import Site, Visit, query_of, wait_until_it_hears
 
 TODAYS = "/console/review?version=1&goal=20"
 

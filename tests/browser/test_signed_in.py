@@ -4,8 +4,8 @@ import re
 
 from playwright.sync_api import expect
 
-from tests.browser.conftest import Site, Visit, fill_in, shown_records, sign_in, wait_until_it_hears
 from tests.browser.reviewing import answer_and_wait, current_record, end_session, judged, stored, wait_until_judged
+from tests.support.browsing import Site, Visit, fill_in, shown_records, sign_in, wait_until_it_hears
 
 ALL = "predictions:read-all"
 TRUTHS = "ground-truth:write"

@@ -6,7 +6,18 @@ import pytest
 from playwright.sync_api import Page, Route, expect
 
 from local.gateway.issuer import read_issuer
-from tests.browser.conftest import (
+from tests.browser.reviewing import (
+    answer_and_wait,
+    current_record,
+    end_session,
+    judged,
+    send_now,
+    stored,
+    wait_until_judged,
+    wait_until_saved,
+)
+from tests.browser.test_import_export import a_csv, choose
+from tests.support.browsing import (
     NARROW,
     Accessible,
     Breakable,
@@ -20,17 +31,6 @@ from tests.browser.conftest import (
     wait_until,
     wait_until_it_hears,
 )
-from tests.browser.reviewing import (
-    answer_and_wait,
-    current_record,
-    end_session,
-    judged,
-    send_now,
-    stored,
-    wait_until_judged,
-    wait_until_saved,
-)
-from tests.browser.test_import_export import a_csv, choose
 
 ALL = "predictions:read-all"
 TRUTHS = "ground-truth:write"

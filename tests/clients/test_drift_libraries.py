@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from functions.shared.evaluation import bins, drift
-from tests.clients.conftest import ClientPython, run
+from tests.support.clients import ClientPython, run
 
 pytestmark = [pytest.mark.slow, pytest.mark.server]
 

@@ -14,7 +14,7 @@ import httpx
 import pytest
 from onnx import helper
 
-from tests.clients.conftest import ENVIRONMENTS, ClientPython, ServeModel, run, token_of
+from tests.support.clients import ENVIRONMENTS, ClientPython, ServeModel, run, token_of
 from tests.support.graphs import graph, package, tensor
 from tests.support.local_server import LocalServer
 from tests.support.repository import DIGIT, ROOT

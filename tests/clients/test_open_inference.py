@@ -10,7 +10,7 @@ import httpx
 import numpy as np
 import pytest
 
-from tests.clients.conftest import ClientPython, ServeModel, run
+from tests.support.clients import ClientPython, ServeModel, run
 from tests.support.graphs import package, sum_and_difference
 from tests.support.local_server import LocalServer
 from tests.support.repository import ROOT

@@ -605,6 +605,15 @@ def load(folder: Path, model: Any, said: Mapping[str, Any]) -> Model:
     return Model.load(ModelPackage.load(graphs.package(folder, model, **said)))
 
 
+def each(cases: Mapping[str, Reading] | Mapping[str, Refusal]) -> list[Any]:
+    """Return the cases as parameters. To import scikit-learn takes seconds."""
+    slow = [pytest.mark.slow]
+    return [
+        pytest.param(case, id=name, marks=slow if name.startswith("scikit-learn") else ())
+        for name, case in cases.items()
+    ]
+
+
 def png(pixels: Any) -> bytes:
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "PNG")
@@ -623,7 +632,7 @@ def further(prediction: Prediction) -> dict[str, Any] | None:
     return None if outputs is None else {name: value.get("data") for name, value in outputs.items()}
 
 
-@pytest.mark.parametrize("reading", [pytest.param(reading, id=name) for name, reading in READINGS.items()])
+@pytest.mark.parametrize("reading", each(READINGS))
 def test_a_model_that_is_read_in_one_way_answers_what_it_means(tmp_path: Path, reading: Reading) -> None:
     model = load(tmp_path / "model", reading.model(), reading.said)
     model.warm_up()
@@ -649,7 +658,7 @@ def test_a_model_that_is_read_in_one_way_answers_what_it_means(tmp_path: Path, r
             assert (wanted or {})[name] in (None, pytest.approx(data, abs=1e-6))
 
 
-@pytest.mark.parametrize("reading", [pytest.param(reading, id=name) for name, reading in READINGS.items()])
+@pytest.mark.parametrize("reading", each(READINGS))
 def test_three_inputs_at_once_are_answered_as_one_by_one(tmp_path: Path, reading: Reading) -> None:
     model = load(tmp_path / "model", reading.model(), reading.said)
     instance, other = decoded(model, reading.given), model.made_up_instance()
@@ -701,7 +710,7 @@ def test_scores_whose_second_axis_is_that_of_the_inputs_are_not_mixed(tmp_path: 
     assert [np.ravel(np.array(one.output)).tolist() for one in made] == rows
 
 
-@pytest.mark.parametrize("refusal", [pytest.param(refusal, id=name) for name, refusal in REFUSALS.items()])
+@pytest.mark.parametrize("refusal", each(REFUSALS))
 def test_what_can_be_read_in_two_ways_or_not_at_all_is_refused_at_start(tmp_path: Path, refusal: Refusal) -> None:
     with pytest.raises(ModelPackageError) as refused:
         load(tmp_path / "model", refusal.model(), refusal.said)
@@ -721,6 +730,7 @@ def test_weights_beside_the_file(tmp_path: Path) -> None:
     assert model.predict([model.decode_features([1.0, 2.0])])[0].predicted_value == 6.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["logistic", "targets", "multilabel", "clusters", "outliers", "lines"])
 def test_what_scikit_learn_exports_is_answered_as_the_runtime_says(tmp_path: Path, name: str) -> None:
     said = {

@@ -262,17 +262,14 @@ def between_four(image: Image.Image, size: tuple[int, int]) -> NDArray[np.float6
     """Interpolate between the four pixels around the middle of each new one, in double precision."""
     array = np.asarray(image, np.float64)
     width, height = size
-    result = np.zeros((height, width, 3))
-    for y in range(height):
-        for x in range(width):
-            down = min(max((y + 0.5) * array.shape[0] / height - 0.5, 0), array.shape[0] - 1)
-            across = min(max((x + 0.5) * array.shape[1] / width - 0.5, 0), array.shape[1] - 1)
-            top, left = int(down), int(across)
-            bottom, right = min(top + 1, array.shape[0] - 1), min(left + 1, array.shape[1] - 1)
-            above = array[top, left] + (array[top, right] - array[top, left]) * (across - left)
-            below = array[bottom, left] + (array[bottom, right] - array[bottom, left]) * (across - left)
-            result[y, x] = above + (below - above) * (down - top)
-    return result
+    down = ((np.arange(height) + 0.5) * array.shape[0] / height - 0.5).clip(0, array.shape[0] - 1)
+    across = ((np.arange(width) + 0.5) * array.shape[1] / width - 0.5).clip(0, array.shape[1] - 1)
+    top, left = down.astype(int)[:, np.newaxis], across.astype(int)
+    bottom, right = np.minimum(top + 1, array.shape[0] - 1), np.minimum(left + 1, array.shape[1] - 1)
+    to_the_right, to_the_bottom = (across - left)[:, np.newaxis], (down[:, np.newaxis] - top)[..., np.newaxis]
+    above = array[top, left] + (array[top, right] - array[top, left]) * to_the_right
+    below = array[bottom, left] + (array[bottom, right] - array[bottom, left]) * to_the_right
+    return np.asarray(above + (below - above) * to_the_bottom)
 
 
 @pytest.mark.parametrize(

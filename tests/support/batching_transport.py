@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import Any, TypeVar
 from weakref import WeakSet
@@ -13,6 +13,9 @@ from local.batching.application import Application
 from local.batching.settings import BatchingSettings
 
 Result = TypeVar("Result")
+
+Start = Callable[..., httpx.Client]
+"""Makes a client of an application with the given settings."""
 
 _PATIENCE = 60.0  # seconds
 

@@ -1,6 +1,6 @@
 """The application of the server that batches, with a real model and a real PostgreSQL, in an event loop of a thread."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -8,14 +8,11 @@ import pytest
 
 from functions.shared.ledger.connection import Connection
 from functions.shared.ledger.database_url import parse_database_url
-from tests.support.batching_transport import BatchingTransport
+from tests.support.batching_transport import BatchingTransport, Start
 from tests.support.collector import Collector
 from tests.support.database import Query
 from tests.support.event_transport import forget_environment
 from tests.support.repository import DIGIT, ROOT
-
-Start = Callable[..., httpx.Client]
-"""Makes a client of an application with the given settings."""
 
 
 @pytest.fixture

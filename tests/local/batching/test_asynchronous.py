@@ -5,7 +5,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.local.batching.conftest import Start
+from tests.support.batching_transport import Start
 from tests.support.database import Query
 from tests.support.waiting import soon
 

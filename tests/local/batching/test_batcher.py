@@ -13,8 +13,7 @@ import pytest
 
 from functions.shared.ledger.connection import Connection
 from functions.shared.ledger.database_url import parse_database_url
-from tests.local.batching.conftest import Start
-from tests.support.batching_transport import BatchingTransport
+from tests.support.batching_transport import BatchingTransport, Start
 from tests.support.database import Query
 
 PATIENCE = 60.0  # seconds

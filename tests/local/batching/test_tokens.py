@@ -14,7 +14,7 @@ from local.batching import tokens
 from local.batching.settings import TokenSettings
 from local.batching.tokens import InvalidTokenError, KeysUnavailableError, Verifier, problem
 from local.errors import CannotServeError
-from local.gateway.issuer import AUDIENCE, ISSUER, make_issuer
+from local.gateway.issuer import AUDIENCE, ISSUER, Issuer, make_issuer
 from tests.support.tokens import FORGERIES, OTHER_KEY, IssuerServer, Key, claims, signed
 
 KEY = RSAKey.generate_key(2048)
@@ -51,25 +51,33 @@ def verifier(issuer: IssuerServer, **limits: float) -> Verifier:
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The home folder of a local issuer: its key takes half a second to make."""
+    """The home folder of a local issuer."""
     return tmp_path_factory.mktemp("home")
 
 
 @pytest.fixture(scope="module")
-def local_key(home: Path) -> RSAKey:
+def local_issuer(home: Path) -> Issuer:
+    """A local issuer, once a module: its key takes half a second to make, and 40 ms to read."""
+    return make_issuer(home)
+
+
+@pytest.fixture(scope="module")
+def local_key(home: Path, local_issuer: Issuer) -> RSAKey:
     """The local issuer's key."""
-    make_issuer(home)
+    assert local_issuer is not None
     return RSAKey.import_key((home / "issuer.pem").read_bytes())
 
 
 @pytest.fixture
-def local_verifier(home: Path) -> Verifier:
+def local_verifier(home: Path, local_issuer: Issuer) -> Verifier:
     """A verifier of the tokens that `python -m local token` prints."""
-    return Verifier(TokenSettings(ISSUER, (AUDIENCE,), make_issuer(home).publish(home)))
+    return Verifier(TokenSettings(ISSUER, (AUDIENCE,), local_issuer.publish(home)))
 
 
-def test_a_token_of_the_local_issuer_says_what_its_claims_say(local_verifier: Verifier, home: Path, run: Run) -> None:
-    token = make_issuer(home).token("anna", 60, ["predictions:read-all"])
+def test_a_token_of_the_local_issuer_says_what_its_claims_say(
+    local_verifier: Verifier, local_issuer: Issuer, run: Run
+) -> None:
+    token = local_issuer.token("anna", 60, ["predictions:read-all"])
     found = run(local_verifier.claims(token))
     assert isinstance(found, dict)
     assert (found["sub"], found["iss"], found["aud"]) == ("anna", ISSUER, AUDIENCE)
@@ -77,8 +85,8 @@ def test_a_token_of_the_local_issuer_says_what_its_claims_say(local_verifier: Ve
     assert found["exp"] == str(int(found["iat"]) + 60)
 
 
-def test_only_the_public_key_is_published(tmp_path: Path) -> None:
-    url = make_issuer(tmp_path).publish(tmp_path)
+def test_only_the_public_key_is_published(tmp_path: Path, local_issuer: Issuer) -> None:
+    url = local_issuer.publish(tmp_path)
     [key] = json.loads(Path(url.removeprefix("file://")).read_text())["keys"]
     assert set(key) == {"kty", "n", "e", "kid", "use", "alg"}
 
@@ -315,6 +323,7 @@ def test_old_keys_are_fetched_again_while_tokens_go_on(issuer: IssuerServer, run
     assert run(twice())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", ["down", "error", "slow", "nonsense"])
 def test_without_the_issuer_known_keys_go_on_and_nobody_is_told_that_the_token_is_bad(
     fault: str, issuer: IssuerServer, run: Run
@@ -345,6 +354,7 @@ def test_without_the_issuer_known_keys_go_on_and_nobody_is_told_that_the_token_i
         assert run(ignorant.claims(token))
 
 
+@pytest.mark.slow
 def test_a_token_is_verified_once_until_it_expires(issuer: IssuerServer, run: Run) -> None:
     settings = TokenSettings(issuer.url, (AUDIENCE,), clock_skew_seconds=0)
     one = Verifier(settings)

@@ -1,0 +1,82 @@
+"""Keep ground truths of a caller's own predictions, or by a scope those of everybody. Refusals are HTTP's."""
+
+from http import HTTPStatus
+from uuid import UUID
+
+from functions.ground_truth.access import log_judged_by_scope
+from functions.ground_truth.answers import problem_of, problem_of_many
+from functions.ground_truth.environment import LONGEST
+from functions.ground_truth.many import Received
+from functions.shared import wait_budget
+from functions.shared.api.auth import Caller
+from functions.shared.api.problems import Problem
+from functions.shared.api.scopes import Scope
+from functions.shared.ledger.ground_truths import (
+    MOST_JUDGED,
+    CheckedMany,
+    GroundTruth,
+    GroundTruthsRefusedError,
+    Judged,
+    JudgedMany,
+    JudgingLedger,
+    TooManyJudgedError,
+)
+
+
+def keep_one(ledger: JudgingLedger, judge: Caller, prediction_id: UUID, truth: GroundTruth) -> Judged:
+    """Keep the ground truth of one prediction. Logged if the prediction is not the caller's own.
+
+    Raises
+    ------
+    Problem
+        404, if there is no such prediction that the caller may judge; 422, if the truth does not fit the prediction.
+    """
+    truth = truth._replace(prediction_id=prediction_id)
+    own = judge.confined_to(Scope.WRITE_GROUND_TRUTH)
+    try:
+        judged = ledger.judge(truth, user_id=own, given_by=judge.user_id)
+    except GroundTruthsRefusedError as error:
+        raise problem_of(truth, error.faults[0]) from error
+    log_judged_by_scope(judge, [] if judged.user_id == judge.user_id else [str(prediction_id)])
+    return judged
+
+
+def withdraw(ledger: JudgingLedger, judge: Caller, prediction_id: UUID) -> None:
+    """Withdraw the ground truth of one prediction. Logged if the prediction is not the caller's own."""
+    own = judge.confined_to(Scope.WRITE_GROUND_TRUTH)
+    owner = ledger.withdraw_truth(prediction_id, user_id=own, given_by=judge.user_id)
+    log_judged_by_scope(judge, [] if owner == judge.user_id else [str(prediction_id)])
+
+
+def keep_many(ledger: JudgingLedger, judge: Caller, received: Received, *, dry_run: bool) -> JudgedMany | CheckedMany:
+    """Keep all ground truths of a request or none. Logged are the predictions that are not the caller's own.
+
+    Parameters
+    ----------
+    ledger, judge
+        Where they are kept, and who gives them.
+    received
+        The ground truths.
+    dry_run
+        Whether only to say what would become of each, also of those because of which the request would be refused.
+
+    Raises
+    ------
+    Problem
+        400 or 422, if something received is no ground truth, or does not fit its prediction; it points at each. 413, if
+        too many predictions have these ids.
+    """
+    if not dry_run:
+        received.require_all()
+    keep = ledger.check_many if dry_run else ledger.judge_many
+    own = judge.confined_to(Scope.WRITE_GROUND_TRUTH)
+    try:
+        with wait_budget.limited(LONGEST):
+            done = keep(received.truths(), user_id=own, given_by=judge.user_id)
+    except GroundTruthsRefusedError as error:
+        raise problem_of_many(received, error) from error
+    except TooManyJudgedError as error:
+        detail = f"More than {MOST_JUDGED} predictions have these ids, and none was judged: send fewer at once."
+        raise Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail) from error
+    log_judged_by_scope(judge, done.others)
+    return done
