@@ -7,7 +7,7 @@ import { ended, token } from "./session.js";
  * `kind` is "refused" (another request is needed), "unavailable" (the same may succeed later), "unreachable" (no answer
  * came, so a write may have happened) or "signed out".
  */
-class Problem extends Error {
+export class Problem extends Error {
   constructor(message, { kind, status = null, errors = [], retryAfter = null } = {}) {
     super(message);
     Object.assign(this, { kind, status, errors, retryAfter });
