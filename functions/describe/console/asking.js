@@ -128,7 +128,8 @@ export function requestOfFile(file, filename = file.name) {
         `The picture is too large: it has ${bytes(file.size)}, and this server takes pictures of less than ${
           bytes(mostBytes)}.`, { kind: "refused", status: 413 });
     }
-    upload ??= (await import("./upload.js")).uploader(file, read, filename);
+    const { uploader } = await import("./upload.js");
+    upload ??= uploader(file, read, filename);
     return { json: { input_id: await upload(told, anew) } };
   };
 }
