@@ -189,6 +189,7 @@ def test_two_processes_predict_each_of_two_hundred_once(
 
     assert soon(all_are(query, "succeeded"), PATIENCE)
 
+    assert soon(lambda: len(predicted(children[0].lines())) == len(made), PATIENCE)  # it is logged once it is stored
     assert predicted(children[0].lines()) == {str(one): 1 for one in made}
     assert {record(serving, one).label for one in made} == {"7"}
     assert query("SELECT DISTINCT attempts FROM predictions") == [[1]]
@@ -221,6 +222,7 @@ def test_what_a_killed_worker_was_at_is_predicted_once_its_lease_is_up(
     start_child()
 
     assert soon(all_are(query, "succeeded"), PATIENCE)
+    assert soon(lambda: len(predicted(victim.lines())) == len(made), PATIENCE)  # it is logged once it is stored
     assert predicted(victim.lines()) == {str(one): 1 for one in made}
     assert query("SELECT attempts, count(*) FROM predictions GROUP BY 1 ORDER BY 1") == [
         [1, 200 - stopped_at],

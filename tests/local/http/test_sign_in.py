@@ -123,13 +123,20 @@ def refused(answer: httpx.Response) -> str:
     return error
 
 
-def test_the_console_is_told_where_to_sign_in_and_may_call_that_alone(client: Client) -> None:
+def test_the_console_is_told_where_to_sign_in_and_may_call_that_and_the_bucket_alone(client: Client) -> None:
     assert client.told.keys() == {"authority", "client_id", "scope", "metadata_url"}
     assert client.at["issuer"] == client.told["authority"]
     issuer = client.told["metadata_url"].removesuffix("/.well-known/openid-configuration")
     connect = re.search(r"connect-src ([^;]+)", client.policy)
     assert connect
-    assert set(connect[1].split()) == {"'self'", "https://issuer.localhost", issuer}
+    upload = client.http.post(
+        f"{client.address}/upload",
+        json={"contenttype": "image/png", "size": 70},
+        headers={"authorization": f"Bearer {client.signed_in()['access_token']}"},
+    )
+    bucket = re.match(r"https?://[^/]+", upload.raise_for_status().json()["url"])
+    assert bucket
+    assert set(connect[1].split()) == {"'self'", "https://issuer.localhost", issuer, bucket[0]}
     assert {url.rpartition("/")[0] for name, url in client.at.items() if name.endswith(("_endpoint", "_uri"))} == {
         issuer
     }
