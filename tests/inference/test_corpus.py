@@ -698,16 +698,28 @@ def test_what_was_found_in_three_inputs_belongs_to_each(
             assert (further(prediction) or {})["places"] == places
 
 
-@pytest.mark.parametrize("axes", [[3, "N"], ["C", "N"], None], ids=str)
-def test_scores_whose_second_axis_is_that_of_the_inputs_are_not_mixed(tmp_path: Path, axes: list[Any] | None) -> None:
-    """Three classes of three inputs: the first axis has as many entries as there are inputs."""
+@pytest.mark.parametrize("axes", [[3, "N"], ["C", "N"], ["N", 3], ["N", 1], ["N"], [], None], ids=str)
+@pytest.mark.parametrize("task", ["regression", "tensors"])
+@pytest.mark.parametrize("is_warm", [True, False])
+def test_scores_whose_second_axis_is_that_of_the_inputs_are_not_mixed(
+    tmp_path: Path, axes: list[Any] | None, task: str, is_warm: bool
+) -> None:
+    """Three classes of three inputs: the first axis has as many entries as there are inputs, whatever the file says."""
     model = graphs.passing("float32", ["N", 3])
     model.graph.node[0].CopyFrom(node("Transpose", ["x"], ["y"], perm=[1, 0]))
     model.graph.output[0].CopyFrom(tensor("y", "float32", axes))
-    loaded = load(tmp_path / "model", model, {"task": "regression"})
+    loaded = load(tmp_path / "model", model, {"task": task})
+    if is_warm:
+        loaded.warm_up()
     rows = [[1.0, 2.0, 3.0], [4.0, 5.0, 6.0], [7.0, 8.0, 9.0]]
-    made = loaded.predict([loaded.decode_features(row) for row in rows])
-    assert [np.ravel(np.array(one.output)).tolist() for one in made] == rows
+    tensors = task == "tensors"
+    given = [loaded.decode_tensors({"x": row}) if tensors else loaded.decode_features(row) for row in rows]
+
+    made = loaded.predict_tensors(given)
+
+    assert [np.ravel(arrays["y"]).tolist() for _, arrays in made] == rows
+    if not tensors:
+        assert [np.ravel(np.array(one.output)).tolist() for one, _ in made] == rows
 
 
 @pytest.mark.parametrize("refusal", each(REFUSALS))

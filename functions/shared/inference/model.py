@@ -27,7 +27,7 @@ from functions.shared.inference.features import FeatureDecoder
 from functions.shared.inference.images import ImageDecoder
 from functions.shared.inference.instance import Instance
 from functions.shared.inference.onnx_file import SERVED_DTYPES
-from functions.shared.inference.outputs import OutputReader, RowsMismatchError
+from functions.shared.inference.outputs import OutputReader, RawOutput, RowsMismatchError
 from functions.shared.inference.package import FeatureInput, ImageInput, ModelPackage, TensorInput
 from functions.shared.inference.prediction import Prediction
 from functions.shared.inference.raw_rows import raw_rows
@@ -114,6 +114,9 @@ class Model:
         self._max_run_bytes = _MAX_RUN_BYTES_ON_CPU if self.provider == _CPU else _MAX_RUN_BYTES
         self._unbatched = wanted.unbatched
         self._rows = 1 if wanted.unbatched or package.answer.unmatched else wanted.batch
+        # Whether the outputs have a row for each input, as the file says of them. A run of one input shows where they
+        # have not: with as many inputs as classes, transposed scores would look right. None: there was no such run yet.
+        self._splits: bool | None = None
         self.tensor_rows = TensorRows(package)
         self._classes = {spec.name: spec.classes for spec in package.signature.outputs if spec.classes}
 
@@ -379,6 +382,8 @@ class Model:
         self, group: Sequence[Instance], kept: list[Mapping[str, NDArray[Any]]] | None = None
     ) -> list[Prediction]:
         """Predict a group in one run. Append the outputs of each instance to `kept`, where they are to be kept."""
+        if len(group) > 1 and self._rows is None and not self._splits:
+            return self._predict_groups(([one] for one in group), kept)
         rows = self._rows or len(group)
         try:
             raw = self._session.run(self._output_names, self._feed(group, rows), run_deadline.options())
@@ -388,6 +393,8 @@ class Model:
             if len(group) > 1:
                 return self._predict_groups(([one] for one in group), kept)  # find out which one fails
             raise self._failure(error) from error
+        if rows == 1 and self._splits is not False:
+            self._splits = all(_has_one_row(output) for output in raw)
         try:
             if self._runs is not None and self._tensors is not None:
                 axes = self._runs.own_axes(group)
@@ -402,7 +409,8 @@ class Model:
                 )
         except RowsMismatchError as error:
             if self._rows is None:
-                return self._predict_groups(([one] for one in group), kept)  # the graph merges its rows into one
+                self._splits = False  # the graph merges its rows into one
+                return self._predict_groups(([one] for one in group), kept)
             raise ModelPackageError(f"model.onnx: takes {rows} rows, but answers another number of them") from error
         return predictions
 
@@ -430,6 +438,10 @@ class Model:
             message = "the model cannot take an image of this size"
             return UnpredictableInputError(message, problems=(InputProblem("/image", message),))
         return ModelRunError("the runtime failed on an image of the model's own size")
+
+
+def _has_one_row(output: RawOutput) -> bool:
+    return len(output) == 1 if isinstance(output, list) else bool(output.shape[:1] == (1,))
 
 
 def _position(problem: InputProblem) -> int:
