@@ -267,6 +267,8 @@ class CountingSession:
 
 
 def counted(model: Model) -> CountingSession:
+    """Count the runs of a model that is warm, as it is where it serves."""
+    model.warm_up()
     session = CountingSession(model._session)
     model._session = session
     return session
