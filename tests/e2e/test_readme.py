@@ -14,6 +14,7 @@ from tests.support.local_server import Serve, both_servers
 from tests.support.ports import free_port
 from tests.support.readme import ADDRESS, README, commands, run
 from tests.support.repository import DIGIT, ROOT
+from tests.support.waiting import soon
 
 pytestmark = pytest.mark.server
 
@@ -141,14 +142,18 @@ def test_the_metrics_are_where_the_readme_says(serve: Serve) -> None:
     server = serve(SERVER="batching", METRICS_PORT=port, WORKERS="1").start()
     httpx.post(f"{server.address}/prediction", files={"file": DIGIT.read_bytes()}, timeout=60)
 
-    counted = run(ask.replace(found[1], port), server.address)
+    def counted() -> str:
+        return run(ask.replace(found[1], port), server.address)
 
-    assert "onnx_ledger_predictions_total 1.0" in counted
+    def in_the_answer() -> set[str]:
+        return set(re.findall(r"^# TYPE (\w+) ", counted(), re.MULTILINE))
+
+    assert "onnx_ledger_predictions_total 1.0" in counted()
     section = re.split("^## ", README.partition("\n## Serve it from a container or a GPU\n")[2], flags=re.MULTILINE)[0]
     named = set(re.findall(r"`(onnx_ledger_\w+)`", section))
-    in_the_answer = set(re.findall(r"^# TYPE (\w+) ", counted, re.MULTILINE))
+    assert soon(lambda: "onnx_ledger_drift" in in_the_answer(), 60)  # what the ledger tells comes with the first rollup
     # Nothing has been refused or has failed.
-    assert named - {"onnx_ledger_refusals_total", "onnx_ledger_failures_total"} == in_the_answer
+    assert named - {"onnx_ledger_refusals_total", "onnx_ledger_failures_total"} == in_the_answer()
 
 
 def test_an_error_of_a_function_is_a_problem_and_one_of_the_gateway_is_a_message(serve: Serve) -> None:
