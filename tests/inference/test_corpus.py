@@ -239,6 +239,10 @@ READINGS: dict[str, Reading] = {
             node("MatMul", ["x", "column"], ["sum"]), node("Sigmoid", ["sum"], ["risk"]),
         ])), "features", "classification", [0.0, 0.0, 0.0], "0", "0", {"risk": [0.5]},
     ),
+    "a label with names and the weights of an attention": Reading(
+        partial(heads, best(), attention()), "features", "classification", [0.0, 1.0, 2.0], "c", "c",
+        {"attention": SOFT[::-1]}, said={"labels": ["a", "b", "c"]},
+    ),
     "a label and the weights of an attention": Reading(
         partial(heads, best(), attention()), "features", "classification", [0.0, 1.0, 2.0], "2", "2",
         {"attention": SOFT[::-1]},

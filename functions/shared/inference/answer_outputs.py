@@ -401,13 +401,10 @@ class _Outputs:
         """Tell whether numbers beside a label are the scores of its classes; anything else is stored by its name."""
         if one.key_dtype or any(word in one.name.lower() for word in _NAMES_OF_SCORES):
             return True
-        width, classes = self.width(one), label.classes or self.settings.labels
-        if width in (1, None):
-            return False
-        if classes is not None:
-            return width == len(classes)
-        # Shares may be the weights of an attention as well.
-        return one.told_from is not None and one.told_from == label.told_from
+        if label.told_from not in (None, label.name):
+            return one.told_from == label.told_from  # as many shares may be the weights of an attention
+        classes = label.classes or self.settings.labels
+        return classes is not None and len(classes) > 1 and self.width(one) == len(classes)
 
     def _likely(self, numbers: list[OutputSpec], label: OutputSpec | None) -> list[OutputSpec]:
         """Return the outputs that may be the answer: one, unless there is a doubt."""
