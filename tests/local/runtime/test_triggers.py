@@ -74,7 +74,10 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
             aws_access_key_id="x",
             aws_secret_access_key="x",
         )
-        yield Running(server, environment, sqs)
+        running = Running(server, environment, sqs)
+        # The first queue is a new one too. A test that ends a queue waits for what is told of the next.
+        wait_until(running.told_of_a_new_queue)
+        yield running
         assert server.stop() == 0
         assert server.processes() == []
     finally:
