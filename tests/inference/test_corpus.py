@@ -448,6 +448,9 @@ REFUSALS: dict[str, Refusal] = {
         partial(graphs.passing, "float32", ["samples"]), ("'x' is [samples]", "feature_names", "task: tensors")
     ),
     "a row, or as many rows": Refusal(partial(graphs.passing, "float32", [4]), ("'x' is [4]", "feature_names")),
+    "a row of texts, or as many rows": Refusal(
+        partial(graphs.passing, "string", [3]), ("'x' is [3]", "feature_names", "task: tensors")
+    ),
     "latent vectors of a diffusion": Refusal(
         partial(graphs.passing, "float32", ["batch", 4, 64, 64]),
         ("'x' is [batch, 4, 64, 64]", "color", "task: tensors"),

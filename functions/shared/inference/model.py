@@ -432,13 +432,13 @@ class Model:
             raise ModelPackageError(f"model.onnx: takes {rows} rows, but answers another number of them") from error
         return predictions
 
-    def _arrays(self, group: Sequence[Instance], raw: Sequence[RawOutput], rows: int) -> list[dict[str, NDArray[Any]]]:
+    def _arrays(self, group: Sequence[Instance], raw: Sequence[Any], rows: int) -> list[dict[str, NDArray[Any]]]:
         """Return the outputs of each instance of a run, by name."""
         if self._runs is not None and self._tensors is not None:
             return self._tensors.arrays(raw, rows, len(group), self._runs.own_axes(group))
         return raw_rows(self._output_names, raw, rows, len(group), self._classes, self.package.answer.unmatched)
 
-    def _mixes(self, group: Sequence[Instance], raw: Sequence[RawOutput], rows: int) -> bool:
+    def _mixes(self, group: Sequence[Instance], raw: Sequence[Any], rows: int) -> bool:
         """Tell whether instances that shared a run are answered otherwise alone: two of them are run again.
 
         They are the first and the last that differs from it: what goes on from row to row, as a recurrent network does
