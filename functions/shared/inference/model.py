@@ -414,7 +414,9 @@ class Model:
                 return self._predict_groups(([one] for one in group), kept)  # find out which one fails
             raise self._failure(error) from error
         if rows == 1 and self._splits is not False:
-            self._splits = all(_has_one_row(output) for output in raw)
+            splits = all(_has_one_row(output) for output in raw)
+            if self._splits is None or not splits:  # another thread may have found out meanwhile that it is false
+                self._splits = splits
         try:
             if len(group) > 1 and self._to_compare > 0 and self._mixes(group, raw, rows):
                 self._splits = False
@@ -446,18 +448,20 @@ class Model:
         """
         together = self._arrays(group, raw, rows)
         last = next((at for at in range(len(group) - 1, 0, -1) if not _same(group[at], group[0])), 0)
-        if last:
-            self._to_compare -= 1  # copies prove nothing
         for at in (0, last or len(group) - 1):
             try:
                 alone = self._alone(group[at])
                 if _alike(together[at], alone):
                     continue
-                return _alike(self._alone(group[at]), alone)  # else the model answers by chance
+                if _alike(self._alone(group[at]), alone):
+                    return True
+                break  # the model answers by chance
             except _RUN_FAILURES as error:
                 if run_deadline.passed():
                     raise ModelTimeoutError("the model was ended because it took too long") from error
                 return True
+        if last:  # copies prove nothing
+            self._to_compare -= 1
         return False
 
     def _alone(self, one: Instance) -> dict[str, NDArray[Any]]:
