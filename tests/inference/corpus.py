@@ -230,6 +230,14 @@ def tree_classifier(*, zipmap: bool, names: tuple[str, str] = ("label", "probabi
     return graphs.graph(nodes, [tensor("features", "float32", ["N", 3])], outputs)
 
 
+def tree_label_beside(name: str, width: int, nodes: list[onnx.NodeProto]) -> ModelProto:
+    """Make a tree of three classes that answers a label, and numbers beside it in place of its probabilities."""
+    model = tree_classifier(zipmap=False, names=("label", "shares"))
+    model.graph.node.extend(nodes)
+    model.graph.output[1].CopyFrom(tensor(name, "float32", ["N", width]))
+    return model
+
+
 def several_labels() -> ModelProto:
     """Make what skl2onnx makes of a MultiOutputClassifier: a label [N, 2], and a sequence of probabilities."""
     nodes = [

@@ -65,6 +65,7 @@ from tests.inference.corpus import (
     tokeniser,
     torchvision,
     tree_classifier,
+    tree_label_beside,
     trees,
     waveform,
     with_default,
@@ -120,6 +121,18 @@ READINGS: dict[str, Reading] = {
     ),
     "XGBoost: probabilities": Reading(
         partial(tree_classifier, zipmap=False), "features", "classification", [0.0, 0.0, 0.0], "0", "0"
+    ),
+    "trees: a label, and one number that is no score of its classes": Reading(
+        partial(tree_label_beside, "age", 1, [node("ReduceMax", ["features"], ["age"], axes=[1])]),
+        "features", "classification", [1.0, 0.0, 7.0], "1", "1", {"age": [7.0]},
+    ),
+    "trees: a label, and more numbers than classes": Reading(
+        partial(tree_label_beside, "output_1", 6, [node("Concat", ["features"] * 2, ["output_1"], axis=1)]),
+        "features", "classification", [1.0, 0.0, 7.0], "1", "1", {"output_1": [1.0, 0.0, 7.0] * 2},
+    ),
+    "trees: a label, and as many numbers as classes": Reading(
+        partial(tree_label_beside, "output_1", 3, [node("Identity", ["shares"], ["output_1"])]),
+        "features", "classification", [1.0, 0.0, 7.0], "1", "1",
     ),
     "CatBoost: a regression": Reading(
         partial(dense, np.array([[2.0], [3.0]]), out="predictions"), "features", "regression", [1.0, 1.0], 5.0
@@ -435,6 +448,9 @@ REFUSALS: dict[str, Refusal] = {
         partial(graphs.passing, "float32", ["samples"]), ("'x' is [samples]", "feature_names", "task: tensors")
     ),
     "a row, or as many rows": Refusal(partial(graphs.passing, "float32", [4]), ("'x' is [4]", "feature_names")),
+    "a row of texts, or as many rows": Refusal(
+        partial(graphs.passing, "string", [3]), ("'x' is [3]", "feature_names", "task: tensors")
+    ),
     "latent vectors of a diffusion": Refusal(
         partial(graphs.passing, "float32", ["batch", 4, 64, 64]),
         ("'x' is [batch, 4, 64, 64]", "color", "task: tensors"),

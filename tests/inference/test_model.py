@@ -267,8 +267,9 @@ class CountingSession:
 
 
 def counted(model: Model) -> CountingSession:
-    """Count the runs of a model that is warm, as it is where it serves."""
+    """Count the runs of a model that is warm, as it is where it serves, and whose shared runs have been compared."""
     model.warm_up()
+    model._to_compare = 0
     session = CountingSession(model._session)
     model._session = session
     return session

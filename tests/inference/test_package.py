@@ -18,6 +18,7 @@ from functions.shared.inference.feature_input import FeatureColumn, FeatureInput
 from functions.shared.inference.image_input import ImageInput
 from functions.shared.inference.package import ModelPackage
 from tests.support import graphs
+from tests.support.repository import ROOT
 
 TEN_OF_FOUR = graphs.linear(np.ones((4, 10)), then=["Softmax"])
 DIGITS = graphs.conv_net()
@@ -140,6 +141,24 @@ def test_a_byte_order_mark_is_no_harm(tmp_path: Path) -> None:
 def test_unknown_keys_are_refused_and_the_known_ones_told(load: Load) -> None:
     with pytest.raises(ModelPackageError, match=r'unknown key "imageMean", "lables": the keys are name, .*, sha256'):
         load(TEN_OF_FOUR, lables=["a"], imageMean=0.5)
+
+
+def test_the_readme_tells_every_key_of_model_json_and_every_word_that_it_takes(load: Load) -> None:
+    text = (ROOT / "README.md").read_text("utf-8")
+    table = text.partition("Say in `my_model/model.json`")[2].partition("\n3. ")[0]
+    with pytest.raises(ModelPackageError) as refused:
+        load(TEN_OF_FOUR, lables=["a"])
+    keys = str(refused.value).partition("the keys are ")[2].split(", ")
+    assert sorted(re.findall(r"`(\w+)`", " ".join(re.findall(r"^   \| (`[^|]*`) \|", table, re.MULTILINE)))) == sorted(
+        keys
+    )
+
+    for key in ("task", "activation", "fit", "resample", "color", "missing"):
+        with pytest.raises(ModelPackageError) as refused:
+            load(TEN_OF_FOUR, **{key: "?"})
+        words = str(refused.value).partition("must be one of ")[2].partition(", not")[0].split(", ")
+        [row] = re.findall(rf"^   \| `{key}` .*", table, re.MULTILINE)
+        assert [word for word in words if f"`{word}`" not in row] == []
 
 
 @pytest.mark.parametrize(

@@ -470,9 +470,11 @@ def test_an_old_file_lists_its_weights_as_inputs_which_are_none(tmp_path: Path) 
 # --- runs ---
 
 
-def runs_of(model: Model, monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Return a list that gets the number of examples of each run, once the model is warm as it is where it serves."""
+def runs_of(model: Model, monkeypatch: pytest.MonkeyPatch, *, compared: bool = True) -> list[int]:
+    """Return a list that gets the number of examples of each run, once the model has served for a while."""
     model.warm_up()
+    if compared:
+        model._to_compare = 0
     sizes: list[int] = []
     feed = model._feed
 
@@ -518,19 +520,33 @@ def test_padded_examples_share_a_run_and_answer_what_they_answer_alone(
     assert runs == [5]
 
 
-def test_what_an_example_is_filled_up_with_reaches_the_model(tmp_path: Path) -> None:
-    """The sum of a row shows its padding: the model must mask it, which is why model.json must say so."""
-    model = graph(
-        [helper.make_node("ReduceSum", ["x", "axis"], ["y"], keepdims=0)],
-        [tensor("x", "int64", ["batch", "n"])],
-        [tensor("y", "int64", ["batch"])],
-        {"axis": np.array([1])},
-    )
-    examples = [{"x": [1, 2, 3]}, {"x": [1]}]
-    for said, sums in ({"padding": {"x": 100}}, [[6], [201]]), ({}, [[6], [1]]):
-        loaded = load(tmp_path, model, **said)
-        loaded.warm_up()
-        assert [one["y"]["data"] for one in predict(loaded, *examples)] == sums
+def masked_sum() -> ModelProto:
+    """Make a model that answers the sum of a row without its values of 100."""
+    nodes = [
+        helper.make_node("Equal", ["x", "filled"], ["is_filled"]),
+        helper.make_node("Where", ["is_filled", "nothing", "x"], ["own"]),
+        helper.make_node("ReduceSum", ["own", "axis"], ["y"], keepdims=0),
+    ]
+    weights = {"filled": np.array(100), "nothing": np.array(0), "axis": np.array([1])}
+    return graph(nodes, [tensor("x", "int64", ["batch", "n"])], [tensor("y", "int64", ["batch"])], weights)
+
+
+@pytest.mark.parametrize(
+    ("said", "runs_made"),
+    [
+        pytest.param({"padding": {"x": 100}}, [2, 1, 1] * 3 + [2], id="with what the model masks"),
+        pytest.param({"padding": {"x": 7}}, [2, 1, 1, 1] + [1, 1] * 4, id="with what counts"),
+        pytest.param({}, [1, 1] * 4, id="with nothing"),
+    ],
+)
+def test_what_examples_are_filled_up_with_is_masked_by_the_model_or_they_run_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: dict[str, Any], runs_made: list[int]
+) -> None:
+    loaded = load(tmp_path, masked_sum(), **said)
+    runs = runs_of(loaded, monkeypatch, compared=False)
+    for _ in range(4):
+        assert [one["y"]["data"] for one in predict(loaded, {"x": [1, 2, 3]}, {"x": [1]})] == [[6], [1]]
+    assert runs == runs_made
 
 
 def test_an_output_that_is_not_one_entry_an_example_makes_examples_run_alone(

@@ -53,6 +53,11 @@ _MAX_RUN_BYTES: Final = 64 * 1024 * 1024
 _FATAL: Final = 4
 # Most networks accept this side length: for the made-up image of a model that takes any size.
 _MADE_UP_SIDE: Final = 224
+# So many shared runs of different inputs are compared with runs of one. One may by chance show no difference.
+_COMPARED_RUNS: Final = 3
+# What rounding may change in an answer, as a part of its largest number: float16 and TF32 keep 11 bits of a number, and
+# the order in which a run sums up depends on how many rows it has.
+_ROUNDING: Final = 0.01
 _ONE_PIXEL_PNG: Final = bytes.fromhex(
     "89504e470d0a1a0a0000000d49484452000000010000000108000000003a7e9b55"
     "0000000a49444154789c636000000002000148afa4710000000049454e44ae426082"
@@ -116,7 +121,11 @@ class Model:
         self._rows = 1 if wanted.unbatched or package.answer.unmatched else wanted.batch
         # Whether the outputs have a row for each input, as the file says of them. A run of one input shows where they
         # have not: with as many inputs as classes, transposed scores would look right. None: there was no such run yet.
+        # Of a fixed batch, only a shared run that is compared shows it.
         self._splits: bool | None = None
+        # The shared runs that are still to be compared: an operator over the first axis (a Softmax, a mean) answers as
+        # many rows as there are inputs, and each of them depends on the others.
+        self._to_compare = _COMPARED_RUNS
         self.tensor_rows = TensorRows(package)
         self._classes = {spec.name: spec.classes for spec in package.signature.outputs if spec.classes}
 
@@ -277,15 +286,26 @@ class Model:
         Raises
         ------
         ModelPackageError
-            The number of scores differs from the number of labels, or the number of rows from that of the input.
+            The number of scores differs from the number of labels, or the number of rows from that of the input; or the
+            batch is fixed, and the answer to one of its rows depends on the others.
         ModelRunError
             The model cannot run at all.
         """
         if self._images is not None:
             self.check_image(_ONE_PIXEL_PNG)  # imports Pillow's PNG reader, which decoding a plain file does not need
             self.decode_image(_ONE_PIXEL_PNG)
+        made_up = self.made_up_instance()
         try:
-            self.predict([self.made_up_instance()])
+            self.predict([made_up])
+            if self._rows is not None and self._rows > 1 and self._to_compare == _COMPARED_RUNS:
+                # Each run has all rows, also that of one request: what mixes them is to be found out before the first.
+                self.predict([_varied(made_up), made_up])
+                if self._splits is False:
+                    raise ModelPackageError(
+                        f"model.onnx: takes {self._rows} rows at a time, and its answer to one depends on the others: "
+                        "export it with a batch of one, or, if they are one example, say task: tensors and batched: "
+                        "false in model.json"
+                    )
         except InputError as error:
             # A model may refuse a made-up category or divide by zero. That says nothing about real inputs.
             _LOG.debug("the made-up input was refused: %s", error)
@@ -382,7 +402,7 @@ class Model:
         self, group: Sequence[Instance], kept: list[Mapping[str, NDArray[Any]]] | None = None
     ) -> list[Prediction]:
         """Predict a group in one run. Append the outputs of each instance to `kept`, where they are to be kept."""
-        if len(group) > 1 and self._rows is None and not self._splits:
+        if len(group) > 1 and not (self._splits or (self._splits is None and self._rows)):
             return self._predict_groups(([one] for one in group), kept)
         rows = self._rows or len(group)
         try:
@@ -394,25 +414,60 @@ class Model:
                 return self._predict_groups(([one] for one in group), kept)  # find out which one fails
             raise self._failure(error) from error
         if rows == 1 and self._splits is not False:
-            self._splits = all(_has_one_row(output) for output in raw)
+            splits = all(_has_one_row(output) for output in raw)
+            if self._splits is None or not splits:  # another thread may have found out meanwhile that it is false
+                self._splits = splits
         try:
+            if len(group) > 1 and self._to_compare > 0 and self._mixes(group, raw, rows):
+                self._splits = False
+                return self._predict_groups(([one] for one in group), kept)
             if self._runs is not None and self._tensors is not None:
-                axes = self._runs.own_axes(group)
-                predictions = self._tensors.read(raw, rows, len(group), axes)
-                if kept is not None:
-                    kept += self._tensors.arrays(raw, rows, len(group), axes)
-                return predictions
-            predictions = self._reader.read(raw, rows, len(group))
+                predictions = self._tensors.read(raw, rows, len(group), self._runs.own_axes(group))
+            else:
+                predictions = self._reader.read(raw, rows, len(group))
             if kept is not None:
-                kept += raw_rows(
-                    self._output_names, raw, rows, len(group), self._classes, self.package.answer.unmatched
-                )
+                kept += self._arrays(group, raw, rows)
         except RowsMismatchError as error:
             if self._rows is None:
                 self._splits = False  # the graph merges its rows into one
                 return self._predict_groups(([one] for one in group), kept)
             raise ModelPackageError(f"model.onnx: takes {rows} rows, but answers another number of them") from error
         return predictions
+
+    def _arrays(self, group: Sequence[Instance], raw: Sequence[Any], rows: int) -> list[dict[str, NDArray[Any]]]:
+        """Return the outputs of each instance of a run, by name."""
+        if self._runs is not None and self._tensors is not None:
+            return self._tensors.arrays(raw, rows, len(group), self._runs.own_axes(group))
+        return raw_rows(self._output_names, raw, rows, len(group), self._classes, self.package.answer.unmatched)
+
+    def _mixes(self, group: Sequence[Instance], raw: Sequence[Any], rows: int) -> bool:
+        """Tell whether instances that shared a run are answered otherwise alone: two of them are run again.
+
+        They are the first and the last that differs from it: what goes on from row to row, as a recurrent network does
+        over the wrong axis, leaves one end as it is.
+        """
+        together = self._arrays(group, raw, rows)
+        last = next((at for at in range(len(group) - 1, 0, -1) if not _same(group[at], group[0])), 0)
+        for at in (0, last or len(group) - 1):
+            try:
+                alone = self._alone(group[at])
+                if _alike(together[at], alone):
+                    continue
+                if _alike(self._alone(group[at]), alone):
+                    return True
+                break  # the model answers by chance
+            except _RUN_FAILURES as error:
+                if run_deadline.passed():
+                    raise ModelTimeoutError("the model was ended because it took too long") from error
+                return True
+        if last:  # copies prove nothing
+            self._to_compare -= 1
+        return False
+
+    def _alone(self, one: Instance) -> dict[str, NDArray[Any]]:
+        rows = self._rows or 1
+        raw = self._session.run(self._output_names, self._feed([one], rows), run_deadline.options())
+        return self._arrays([one], raw, rows)[0]
 
     def _feed(self, group: Sequence[Instance], rows: int) -> dict[str, NDArray[Any]]:
         """Return what goes into a run of a group: its last instance is repeated up to the rows that the model takes."""
@@ -442,6 +497,37 @@ class Model:
 
 def _has_one_row(output: RawOutput) -> bool:
     return len(output) == 1 if isinstance(output, list) else bool(output.shape[:1] == (1,))
+
+
+def _varied(made_up: Instance) -> Instance:
+    """Make up an input that differs from one of zeros, and is as plausible."""
+    random = np.random.default_rng(0)
+    return replace(made_up, arrays=tuple(_filled(array, random) for array in made_up.arrays))
+
+
+def _filled(array: NDArray[Any], random: np.random.Generator) -> NDArray[Any]:
+    """Return an array like another: fractions below 1, ones, true, and texts as they are."""
+    if array.dtype.kind in "OUS":
+        return array
+    return random.random(array.shape).astype(array.dtype) if array.dtype.kind == "f" else np.ones_like(array)
+
+
+def _same(one: Instance, other: Instance) -> bool:
+    return all(map(np.array_equal, one.arrays, other.arrays))
+
+
+def _alike(some: Mapping[str, NDArray[Any]], others: Mapping[str, NDArray[Any]]) -> bool:
+    """Tell whether two answers differ by rounding at most."""
+    for name, one in some.items():
+        other = others[name]
+        if one.dtype.kind != "f" or one.shape != other.shape:
+            if not np.array_equal(one, other):
+                return False
+            continue
+        largest = max(float(np.abs(part[np.isfinite(part)]).max(initial=0)) for part in (one, other))
+        if not np.allclose(one.astype(np.float64), other.astype(np.float64), 0, _ROUNDING * largest, equal_nan=True):
+            return False
+    return True
 
 
 def _position(problem: InputProblem) -> int:

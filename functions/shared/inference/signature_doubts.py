@@ -61,9 +61,9 @@ def _columns_doubt(inputs: tuple[TensorSpec, ...], settings: PackageSettings) ->
 
 
 def _vector_doubt(spec: TensorSpec, leading: set[Dimension], settings: PackageSettings) -> str | None:
-    if settings.feature_names is not None or spec.dtype == "string":
-        return None
     last = spec.axes[-1]
+    if settings.feature_names is not None or (spec.dtype == "string" and not isinstance(last, int)):
+        return None
     if len(spec.axes) == 1:
         if isinstance(last, int):
             if last == 1 or last not in leading:
