@@ -1,23 +1,26 @@
-"""Writes the figures of each version to the log, as metrics of CloudWatch.
+"""Writes how the models do to the log, as metrics of CloudWatch.
 
 CloudWatch Logs makes metrics of lines in its embedded metric format (AWS, "Specification: Embedded metric format"). The
 dimension `service`, which every line of the log has, is the function's name: an alarm of the stack that watches all
-versions together knows no other.
+predictions, or all versions together, knows no other.
 """
 
 import time
-from collections.abc import Iterable
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 from functions.shared.log import logger
-from functions.shared.prediction.watching import VersionFigures
+from functions.shared.prediction.watching import Figures
 
-DIMENSIONS: Final = (("service",), ("model", "version"))
-"""Each metric is kept once for all versions together, and once for each."""
+OF_ALL: Final = (("service",),)
+"""What is of no version is kept once."""
+
+DIMENSIONS: Final = (*OF_ALL, ("model", "version"))
+"""Each metric of a version is kept once for all versions together, and once for each."""
 
 
-def write_metrics(namespace: str, versions: Iterable[VersionFigures]) -> None:
-    """Write a line for each version.
+def write_metrics(namespace: str, figures: Figures) -> None:
+    """Write a line for all predictions, and one for each version.
 
     A figure that has no value is no metric. What each column differs by is a member of the line and no metric, since
     AWS charges for each metric.
@@ -29,22 +32,19 @@ def write_metrics(namespace: str, versions: Iterable[VersionFigures]) -> None:
     versions
         The figures.
     """
-    for version in versions:
-        figures = {
+    if figures.failure_share is not None:
+        of_all = {"failure_share": figures.failure_share}
+        logger.info("figures of all predictions", _aws=_directive(namespace, OF_ALL, of_all), **of_all)
+    for version in figures.versions:
+        found = {
             "accuracy": version.accuracy,
             "coverage": version.coverage,
-            "failure_share": version.failure_share,
             "drifted_columns": version.drifted_columns,
         }
-        metrics = {name: value for name, value in figures.items() if value is not None}
-        directive = {
-            "Namespace": namespace,
-            "Dimensions": DIMENSIONS,
-            "Metrics": [{"Name": name, "Unit": "Count" if name == "drifted_columns" else "None"} for name in metrics],
-        }
+        metrics = {name: value for name, value in found.items() if value is not None}
         logger.info(
             "figures of a version",
-            _aws={"Timestamp": time.time_ns() // 1_000_000, "CloudWatchMetrics": [directive]},
+            _aws=_directive(namespace, DIMENSIONS, metrics),
             model=version.name,
             version=version.version,
             predictions=version.predictions,
@@ -52,3 +52,13 @@ def write_metrics(namespace: str, versions: Iterable[VersionFigures]) -> None:
             jensen_shannon_distance={name: column.distance for name, column in version.drift.items()},
             drifted=sorted(name for name, column in version.drift.items() if column.drifted),
         )
+
+
+def _directive(namespace: str, dimensions: Sequence[tuple[str, ...]], metrics: Mapping[str, float]) -> dict[str, Any]:
+    """Say which members of a line are metrics."""
+    directive = {
+        "Namespace": namespace,
+        "Dimensions": dimensions,
+        "Metrics": [{"Name": name, "Unit": "Count" if name == "drifted_columns" else "None"} for name in metrics],
+    }
+    return {"Timestamp": time.time_ns() // 1_000_000, "CloudWatchMetrics": [directive]}

@@ -335,7 +335,7 @@ class Application:
         if serving.queue is not None:
             return
         sweeper = Sweeper.configured(SweepSettings.from_environment(), None)
-        show = self._metrics.versions if self._metrics.on else None
+        show = self._metrics.figures if self._metrics.on else None
         roller = Roller.configured(RollupSettings.from_environment(), show)
         worker = QueueWorker(
             serving,

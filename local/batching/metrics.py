@@ -9,7 +9,7 @@ Worker processes keep their numbers in files that are mapped into memory (promet
 library decides that when it is imported, by `PROMETHEUS_MULTIPROC_DIR`. So it is imported late here, and not at all
 without `METRICS_PORT`.
 
-How the versions do comes from the database and not from a process: whichever worker has read it last replaces a file
+How the models do comes from the database and not from a process: whichever worker has read it last replaces a file
 beside those. So nothing is left of a version or a column that is no longer watched.
 """
 
@@ -19,12 +19,12 @@ import os
 import re
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
 from functions.shared.ledger.records import ModelIdentity
-from functions.shared.prediction.watching import VersionFigures
+from functions.shared.prediction.watching import Figures, VersionFigures
 from local.errors import CannotServeError
 
 if TYPE_CHECKING:
@@ -34,9 +34,9 @@ Stage = Literal["queue", "decode", "run", "store"]
 """Where a request's time goes: it waits in the queue, its input is decoded, the model runs, the rows are committed."""
 
 _FOLDER: Final = "PROMETHEUS_MULTIPROC_DIR"
-_VERSIONS: Final = "versions.json"
-_VERSIONS_AGE: Final = 1800.0
-"""Seconds after which this server says nothing of the versions any more. One server of several makes each rollup, and
+_FIGURES: Final = "figures.json"
+_FIGURES_AGE: Final = 1800.0
+"""Seconds after which this server says nothing of the models any more. One server of several makes each rollup, and
 tells its own file: the others would go on telling what was true when they made theirs."""
 
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -90,8 +90,8 @@ class Metrics:
     def model_info(self, model: ModelIdentity) -> None:
         """Say which model this process serves, and what runs it."""
 
-    def versions(self, figures: Sequence[VersionFigures]) -> None:
-        """Say how each version does, in place of all that was said before."""
+    def figures(self, figures: Figures) -> None:
+        """Say how the models do, in place of all that was said before."""
 
 
 class _PrometheusMetrics(Metrics):
@@ -205,9 +205,9 @@ class _PrometheusMetrics(Metrics):
     def model_info(self, model: ModelIdentity) -> None:
         self._model.labels(model.name, model.version, model.sha256, model.provider).set(1)
 
-    def versions(self, figures: Sequence[VersionFigures]) -> None:
-        file = Path(os.environ[_FOLDER]) / _VERSIONS
-        written = file.with_name(f"{_VERSIONS}.{os.getpid()}")
+    def figures(self, figures: Figures) -> None:
+        file = Path(os.environ[_FOLDER]) / _FIGURES
+        written = file.with_name(f"{_FIGURES}.{os.getpid()}")
         written.write_text(json.dumps(figures))
         written.replace(file)
 
@@ -253,7 +253,7 @@ def _make_folder(cleanup: contextlib.ExitStack) -> Path:
             return Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="onnx-ledger-metrics-")))
         folder = Path(named)
         folder.mkdir(parents=True, exist_ok=True)
-        for file in (*folder.glob("*.db"), *folder.glob(f"{_VERSIONS}*")):
+        for file in (*folder.glob("*.db"), *folder.glob(f"{_FIGURES}*")):
             file.unlink()
     except OSError as error:
         raise CannotServeError(f"{named or tempfile.gettempdir()}: {error.strerror}: METRICS_PORT needs it") from error
@@ -273,7 +273,7 @@ def _serve(host: str, port: int, folder: Path, cleanup: contextlib.ExitStack) ->
                 if pid is not None and not _is_alive(int(pid[1])):
                     file.unlink(missing_ok=True)
             found: Iterable[Metric] = MultiProcessCollector(None, str(folder)).collect()  # type: ignore[no-untyped-call]
-            return [*found, *_versions(folder)]
+            return [*found, *_figures(folder)]
 
     registry = CollectorRegistry()
     registry.register(_OfAllProcesses())
@@ -290,29 +290,31 @@ def _serve(host: str, port: int, folder: Path, cleanup: contextlib.ExitStack) ->
     cleanup.callback(stop)
 
 
-def _versions(folder: Path) -> list["Metric"]:
-    """Return what was said of the versions of late. A figure that has no value has no sample."""
+def _figures(folder: Path) -> list["Metric"]:
+    """Return what was said of the models of late. A figure that has no value has no sample."""
     from prometheus_client.metrics_core import GaugeMetricFamily
 
     of_version, of_column = ("name", "version"), ("name", "version", "column")
     accuracy = GaugeMetricFamily("onnx_ledger_accuracy", "Share of the judged that is right.", labels=of_version)
     coverage = GaugeMetricFamily("onnx_ledger_coverage", "Share that has a ground truth.", labels=of_version)
-    failed = GaugeMetricFamily("onnx_ledger_failure_share", "Share of the finished that failed.", labels=of_version)
+    failed = GaugeMetricFamily("onnx_ledger_failure_share", "Share of all that are finished that failed.", labels=())
     distance = GaugeMetricFamily(
         "onnx_ledger_drift", "Jensen-Shannon distance of a column from the baseline.", labels=of_column
     )
     drifted = GaugeMetricFamily("onnx_ledger_drifted", "Whether that counts as drift.", labels=of_column)
-    file = folder / _VERSIONS
+    file = folder / _FIGURES
     try:
-        if time.time() - file.stat().st_mtime > _VERSIONS_AGE:
+        if time.time() - file.stat().st_mtime > _FIGURES_AGE:
             return []
-        said = json.loads(file.read_text())
+        failure_share, said = json.loads(file.read_text())
     except FileNotFoundError:
         return []
+    if failure_share is not None:
+        failed.add_metric((), failure_share)
     for one in map(VersionFigures._make, said):
         own = (one.name, one.version)
         samples: list[tuple[GaugeMetricFamily, tuple[str, ...], float | None]]
-        samples = [(accuracy, own, one.accuracy), (coverage, own, one.coverage), (failed, own, one.failure_share)]
+        samples = [(accuracy, own, one.accuracy), (coverage, own, one.coverage)]
         for column, (of_distance, of_drift) in one.drift.items():
             samples += [(distance, (*own, column), of_distance), (drifted, (*own, column), of_drift)]
         for family, labels, value in samples:

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
+from uuid import UUID
 
 import httpx
 import jsonschema  # type: ignore[import-untyped]
@@ -11,11 +12,17 @@ import pytest
 
 from functions.rollup import handler as rollup
 from functions.rollup.metrics import write_metrics
+from functions.shared.ledger.identifiers import first_id_at
+from functions.shared.ledger.ledger import Ledger
+from functions.shared.ledger.records import Failure, NewInput, QueuedPrediction
+from functions.shared.ledger.statistics import StatisticsLedger
 from functions.shared.log import logger
-from functions.shared.prediction.watching import LEAST, ColumnDrift, VersionFigures, watch
+from functions.shared.prediction.watching import LEAST, ColumnDrift, Figures, VersionFigures, watch
 from tests.support.database import Query
 from tests.support.event_transport import Context
+from tests.support.judged_rows import classified, digits, insert
 from tests.support.judging import MNIST, inverted, move_to, post_digits, small_digits, upload_labels
+from tests.support.predictions import MODEL
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("within_one_hour")]
 
@@ -70,6 +77,9 @@ FORMAT: Final[dict[str, Any]] = {
     },
 }
 
+SECOND: Final = 102
+"""`model_id` of another file of the same version."""
+
 Lines = Callable[[], list[dict[str, Any]]]
 
 
@@ -121,22 +131,22 @@ def test_a_version_that_predicted_is_a_line_with_its_metrics(
 
     roll_up()
 
-    [line] = lines()
+    of_all, line = lines()
+    assert (of_all["service"], metrics_of(of_all)) == ("the-stack-RollupFunction-1", {"failure_share": 0})
+    assert of_all["_aws"]["CloudWatchMetrics"][0]["Dimensions"] == [["service"]]
     assert (line["service"], line["model"], line["version"]) == ("the-stack-RollupFunction-1", "mnist", "1")
     [directive] = line["_aws"]["CloudWatchMetrics"]
     assert directive["Namespace"] == "the-stack"
     assert directive["Dimensions"] == [["service"], ["model", "version"]]
     found = metrics_of(line)
     right = sum(one == other for one, other in zip(predicted.labels[:100], labels, strict=False))
-    assert (found["accuracy"], found["coverage"], found["failure_share"]) == (right / 100, 0.5, 0)
+    assert (found["accuracy"], found["coverage"]) == (right / 100, 0.5)
     assert "picture:brightness" in line["drifted"]
     assert found["drifted_columns"] == len(line["drifted"])
     assert line["jensen_shannon_distance"]["picture:brightness"] > 0.5
 
 
 def test_the_figures_are_those_that_the_api_answers(api: httpx.Client, database_url: str, query: Query) -> None:
-    from functions.shared.ledger.statistics import StatisticsLedger
-
     images, labels = small_digits()
     ids = [f"scan {number}" for number in range(300)]
     predicted = post_digits(api, images[:300], ids)
@@ -145,7 +155,7 @@ def test_the_figures_are_those_that_the_api_answers(api: httpx.Client, database_
     upload_labels(api, ids, labels[:300])
 
     ledger = StatisticsLedger.at(database_url, longest=60)
-    [figures] = watch(ledger)
+    [figures] = watch(ledger).versions
     ledger.close()
 
     span = {"since": start.isoformat(), "until": (start + timedelta(hours=1)).isoformat()}
@@ -160,6 +170,31 @@ def test_the_figures_are_those_that_the_api_answers(api: httpx.Client, database_
     assert figures.drifted_columns == len(window["drifted"])
 
 
+def test_a_version_of_several_files_has_the_baseline_that_the_api_takes(
+    api: httpx.Client, database_url: str, query: Query
+) -> None:
+    start, shares = an_hour_ago(), {"a": 0.9, "b": 0.08, "c": 0.02}
+    rows = [classified(start + number * timedelta(seconds=1), "a", shares) for number in range(1000)]
+    rows += [
+        classified(start + number * timedelta(seconds=1), "b", {"a": 0.02, "b": 0.9, "c": 0.08}, model_id=SECOND)
+        for number in range(1000, 2000)
+    ]
+    insert(query, [digits(), digits(SECOND)], rows)
+
+    ledger = StatisticsLedger.at(database_url, longest=60)
+    [figures] = watch(ledger).versions
+    ledger.close()
+
+    span = {"window": "hour", "since": start.isoformat(), "until": (start + timedelta(hours=1)).isoformat()}
+    answer = api.get("/models/digits/versions/1/drift", params=span).json()
+    assert (answer["baseline"]["kind"], answer["baseline"]["count"]) == ("first", 1000)
+    assert "label" in answer["windows"][0]["drifted"]
+    assert figures.drift == {
+        name: ColumnDrift(column["jensen_shannon_distance"], column["drift"])
+        for name, column in answer["windows"][0]["columns"].items()
+    }
+
+
 def test_only_the_last_24_whole_hours_count(
     api: httpx.Client, query: Query, roll_up: Callable[[], None], lines: Lines
 ) -> None:
@@ -172,7 +207,7 @@ def test_only_the_last_24_whole_hours_count(
 
     roll_up()
 
-    [line] = lines()
+    _, line = lines()
     assert line["predictions"] == 40
 
 
@@ -180,6 +215,35 @@ def test_who_has_not_predicted_is_no_line(api: httpx.Client, roll_up: Callable[[
     post_digits(api, small_digits()[0][:1])  # in the hour that is not over
     roll_up()
     assert lines() == []
+
+
+@pytest.mark.parametrize("made", [0, 60])
+def test_what_has_failed_is_told_although_it_is_of_no_version(
+    api: httpx.Client,
+    database_url: str,
+    query: Query,
+    roll_up: Callable[[], None],
+    lines: Lines,
+    made: int,
+) -> None:
+    if made:
+        move_to(query, post_digits(api, small_digits()[0][:made]).ids, an_hour_ago())
+    first = first_id_at(an_hour_ago()).int
+    queued = [
+        QueuedPrediction(NewInput(b"no picture", "image/png"), "anna", prediction_id=UUID(int=first + number))
+        for number in range(40)
+    ]
+    ledger = Ledger.at(database_url, longest=60)
+    for one in queued:
+        ledger.enqueue(one)
+    ledger.complete(MODEL, [Failure(one.prediction_id, "no picture") for one in queued])
+    ledger.close()
+
+    roll_up()
+
+    of_all, *of_versions = lines()
+    assert metrics_of(of_all) == {"failure_share": 40 / (40 + made)}
+    assert len(of_versions) == (1 if made else 0)
 
 
 def test_without_a_namespace_there_is_no_line(
@@ -206,12 +270,13 @@ def test_a_share_of_few_is_no_metric(
 
 def test_every_figure_is_written_as_the_format_wants_it_whatever_it_is(lines: Lines) -> None:
     column = ColumnDrift(None, None)
-    figures = [
-        VersionFigures("a", "1", 0, None, 0.0, None, {}),
-        VersionFigures("b", "ü" * 100, 10**9, 1.0, 1.0, 0.5, {"label": column, "feature:ä b": ColumnDrift(1.0, True)}),
+    versions = [
+        VersionFigures("a", "1", 0, None, 0.0, {}),
+        VersionFigures("b", "ü" * 100, 10**9, 1.0, 1.0, {"label": column, "feature:ä b": ColumnDrift(1.0, True)}),
     ]
-    write_metrics("the stack", figures)
+    write_metrics("the stack", Figures(0.5, versions))
     assert [metrics_of(line) for line in lines()] == [
+        {"failure_share": 0.5},
         {"coverage": 0},
-        {"accuracy": 1, "coverage": 1, "failure_share": 0.5, "drifted_columns": 1},
+        {"accuracy": 1, "coverage": 1, "drifted_columns": 1},
     ]

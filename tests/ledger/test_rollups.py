@@ -298,14 +298,6 @@ def test_of_many_categories_the_most_frequent_are_told(
     assert max(len(row[4].get("categories", ())) for row in rolled(lambda sql: summaries._pool.run(sql, {}))) == 101
 
 
-def test_the_first_of_a_model_are_counted(ledger: Ledger, summaries: SummaryLedger) -> None:
-    ledger.store(MODEL, [seven(hour, user_id=f"user {hour}") for hour in (3, 1, 2)])
-    ledger.store(FLOWERS, [seven(0)])
-    [users] = summaries.summary_of_first(ledger.register(MODEL), count=2, measures=["user_id"])
-    assert users.counts == {"user 1": 1, "user 2": 1}
-    assert summaries.summary_of_first(5, count=2, measures=["user_id"]) == []
-
-
 def test_counts_are_merged_by_name() -> None:
     assert merged([{"n": 1, "bins": {"3": 1}}, {"n": 2, "bins": {"3": 1, "4": 1}}, {}]) == {
         "n": 3,
@@ -429,6 +421,38 @@ def test_a_part_is_not_used_if_the_clock_was_set_back_into_it(
     rolling.roll_up(grace=0)  # as if it were five minutes later
     ledger.store(MODEL, [prediction(prediction_id=at(0, datetime.now(UTC) - timedelta(minutes=1)))])
     assert stale(counting.query) == set()
+    counting.check_everything()
+
+
+def test_what_was_stored_into_a_whole_hour_while_the_clock_was_set_back_is_counted_by_the_next_rollup(
+    ledger: Ledger, rolling: RollingLedger, counting: Counting
+) -> None:
+    ledger.store(MODEL, [seven(4), seven(5)])
+    in_time(counting.query)
+    roll_to(rolling, 6.2)
+    ledger.store(MODEL, [seven(5.9)])
+    in_time(counting.query)  # when it was stored, its hour was not over
+    assert roll_to(rolling, 6.4) == RolledUp(1, left=False)
+    counting.check_everything()
+    assert roll_to(rolling, 6.5) == RolledUp(0, left=False)
+
+
+def test_what_is_rolled_up_is_marked_however_young_it_is(
+    ledger: Ledger, deleting: DeletingLedger, rolling: RollingLedger, counting: Counting
+) -> None:
+    query, moment = counting.query, datetime.now(UTC) - timedelta(minutes=1)
+    one, other = (prediction(prediction_id=at(0, moment), user_id=user) for user in ("anna", "bert"))
+    ledger.store(MODEL, [one, other])
+    hour = moment.replace(minute=0, second=0, microsecond=0)
+    rolling.roll_up(grace=0)  # as if it were five minutes later; then the clock is set back
+    assert "anna" in str(rolled(query))
+    query("UPDATE predictions SET label = '8' WHERE user_id = 'bert'")
+    assert stale(query) == {hour}
+    rolling.roll_up(grace=0)
+    assert stale(query) == set()
+    deleting.delete(one.prediction_id)
+    assert stale(query) == {hour}
+    assert rolled(query) == []
     counting.check_everything()
 
 

@@ -80,12 +80,6 @@ _ROWS_OF_USER = """
         SELECT * FROM predictions
         WHERE (user_id, prediction_id) >= (:user_id, :since_id) AND (user_id, prediction_id) < (:user_id, :until_id)
     ) p"""
-_FIRST_OF_MODEL = """
-    FROM (
-        SELECT * FROM predictions
-        WHERE (predictions.model_id, prediction_id) >= (:model_id, :since_id) AND predictions.model_id <= :model_id
-        ORDER BY predictions.model_id, prediction_id LIMIT :count
-    ) p"""
 _OF_MODELS = """
     WHERE coalesce(p.model_id, 0) = ANY (:model_ids::bigint[])"""
 
@@ -470,13 +464,6 @@ def summary(kinds: frozenset[str], *, of_models: bool, of_user: bool) -> str:
     return good + tables + "\nSELECT bucket, model_id, measure, counts FROM rolled_up\nUNION ALL" + selects + _IN_ORDER
 
 
-@lru_cache(maxsize=16)
-def summary_of_first(kinds: frozenset[str]) -> str:
-    """Return the statement that counts the first rows of a model, as `summary` does."""
-    tables, selects = _counts(kinds, _FIRST_OF_MODEL)
-    return "WITH " + tables + selects + _IN_ORDER
-
-
 # --- rollups ---
 
 # One rolls up at a time: who counted earlier must not write later. Sorting would be cheap, but the planner takes it for
@@ -499,10 +486,16 @@ FROM (SELECT date_trunc('milliseconds', now() - make_interval(secs => :grace)) A
 
 # What to roll up next: the first hour with any row after those that are rolled up, if no transaction is left that began
 # before it was closed (what such a one stores has no mark), and the hour that has waited longest for being counted
-# again. Hours that are not closed count as not rolled up: then the clock was set back.
+# again. Hours that are not closed count as not rolled up: then the clock was set back. If it has caught up since, the
+# last hour may have a row that was stored after it was counted, without a mark: then this hour counts as not rolled up.
 NEXT_HOURS = """
 WITH rolled AS MATERIALIZED (
-    SELECT least(coalesce((SELECT moment FROM rolled_until), '1970-01-01 UTC'), :closed::timestamptz) AS until
+    SELECT least(coalesce(moment, '1970-01-01 UTC'), :closed::timestamptz, CASE WHEN EXISTS (
+        SELECT FROM predictions
+        WHERE prediction_id >= first_id_at(moment - interval '1 hour') AND prediction_id < first_id_at(moment)
+          AND age(predictions.xmin) <= age(xid::xid)
+    ) THEN moment - interval '1 hour' END) AS until
+    FROM (VALUES (TRUE)) AS always LEFT JOIN rolled_until ON TRUE
 )
 SELECT pg_snapshot_xmin(pg_current_snapshot()) >= :xid::xid8, (
     SELECT date_trunc('hour', created_at, 'UTC') FROM predictions
@@ -513,8 +506,8 @@ SELECT pg_snapshot_xmin(pg_current_snapshot()) >= :xid::xid8, (
 )
 """
 ROLLED_UNTIL = """
-INSERT INTO rolled_until (moment, part_until) VALUES (:moment, :part_until)
-ON CONFLICT (single) DO UPDATE SET moment = excluded.moment, part_until = excluded.part_until
+INSERT INTO rolled_until (moment, part_until, xid) VALUES (:moment, :part_until, :xid)
+ON CONFLICT (single) DO UPDATE SET moment = excluded.moment, part_until = excluded.part_until, xid = excluded.xid
 """
 
 _HOUR = """

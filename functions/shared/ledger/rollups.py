@@ -18,7 +18,7 @@ from uuid import UUID
 from functions.shared.ledger import arrays, rollup_statements
 from functions.shared.ledger.arrays import Array
 from functions.shared.ledger.connection import Connection
-from functions.shared.ledger.identifiers import FIRST_ID, first_id_at
+from functions.shared.ledger.identifiers import first_id_at
 from functions.shared.ledger.ledger import Ledger
 from functions.shared.ledger.rollup_statements import MEASURES
 
@@ -145,19 +145,6 @@ class SummaryLedger(Ledger):
         sql = rollup_statements.summary(kinds, of_models=model_ids is not None, of_user=user_id is not None)
         return _summaries(self._pool.run(sql, parameters))
 
-    def summary_of_first(self, model_id: int, *, count: int, measures: Collection[str]) -> list[Summary]:
-        """Count the first predictions of a model, `count` at most. Everything else is as in `summary`."""
-        if not measures:
-            return []
-        parameters = {
-            "since": _EARLIEST,
-            "since_id": FIRST_ID,
-            "interval": None,
-            "model_id": model_id,
-            "count": count,
-        }
-        return _summaries(self._pool.run(rollup_statements.summary_of_first(frozenset(measures)), parameters))
-
 
 class RollingLedger(Ledger):
     """A ledger that rolls up."""
@@ -211,7 +198,7 @@ class RollingLedger(Ledger):
                 rollup_statements.NEXT_HOURS, {"closed": closed, "closed_id": first_id_at(closed), "xid": xid}
             )
             hour = new if may_roll and new is not None else stale
-            rolled_until: dict[str, datetime | None] | None = None
+            rolled_until: dict[str, object] | None = None
             if hour is not None:
                 _roll(connection, hour, hour + _HOUR)
                 if may_roll and hour == new:
@@ -220,7 +207,7 @@ class RollingLedger(Ledger):
                 _roll(connection, closed, moment)
                 rolled_until = {"moment": closed, "part_until": moment}
             if rolled_until is not None:
-                connection.run(rollup_statements.ROLLED_UNTIL, rolled_until)
+                connection.run(rollup_statements.ROLLED_UNTIL, rolled_until | {"xid": xid})
             connection.run("COMMIT", {})
         if hour is not None:
             return "rolled"

@@ -1,13 +1,13 @@
 """Roll predictions up: count those of hours that are over, and count again hours that have changed."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Final, NamedTuple, Self, TypedDict
 
 from functions.shared.ledger.rollups import RollingLedger
 from functions.shared.ledger.secret import DatabaseSettings
 from functions.shared.ledger.statistics import StatisticsLedger
 from functions.shared.log import logger
-from functions.shared.prediction.watching import VersionFigures, watch
+from functions.shared.prediction.watching import Figures, watch
 
 TIME_FOR_AN_HOUR: Final = 15_000
 """Milliseconds that the rollup of one hour may take: half a million predictions. Lambda could cut off what is begun
@@ -27,8 +27,8 @@ class Rolled(TypedDict):
     left: bool
 
 
-Show = Callable[[Sequence[VersionFigures]], None]
-"""Takes how each version does."""
+Show = Callable[[Figures], None]
+"""Takes how the models do."""
 
 
 class WatchedLedger(RollingLedger, StatisticsLedger):
@@ -43,7 +43,7 @@ class Roller(NamedTuple):
     ledger
         The rows.
     show
-        Is told how each version does, after each call that has time left for it; None if nobody wants to know.
+        Is told how the models do, after each call that has time left for it; None if nobody wants to know.
     """
 
     ledger: WatchedLedger

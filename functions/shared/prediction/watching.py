@@ -1,7 +1,8 @@
-"""How each version has done of late: the figures that are watched from outside, as metrics with alarms.
+"""How the models have done of late: the figures that are watched from outside, as metrics with alarms.
 
 They are those of `GET /models/{name}/versions/{version}/performance` and `…/drift`, over the last 24 whole hours, of
-the versions that predicted in them. They are read from roll-ups, so the database counts few rows for them.
+the versions that predicted in them. What has failed is of no version: its share is that of all predictions, also where
+no version predicted. They are read from roll-ups, so the database counts few rows for them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -53,8 +54,6 @@ class VersionFigures(NamedTuple):
         The share of its classifications with a ground truth that are right; None if there are fewer than `LEAST`.
     coverage : float
         The share of its predictions that have a ground truth.
-    failure_share : float or None
-        The share of its finished predictions that failed; None if there are fewer than `LEAST`.
     drift : dict
         What differs from the baseline, by column; empty if there is no baseline.
     """
@@ -64,7 +63,6 @@ class VersionFigures(NamedTuple):
     predictions: int
     accuracy: float | None
     coverage: float
-    failure_share: float | None
     drift: dict[str, ColumnDrift]
 
     @property
@@ -74,8 +72,23 @@ class VersionFigures(NamedTuple):
         return sum(told) if told else None
 
 
-def watch(ledger: StatisticsLedger, now: datetime | None = None) -> list[VersionFigures]:
-    """Return the figures of every version that has predicted in the last 24 whole hours.
+class Figures(NamedTuple):
+    """The figures of the last 24 whole hours.
+
+    Attributes
+    ----------
+    failure_share : float or None
+        The share of the finished predictions that failed; None if there are fewer than `LEAST`.
+    versions : sequence of VersionFigures
+        Every version that has predicted.
+    """
+
+    failure_share: float | None
+    versions: Sequence[VersionFigures]
+
+
+def watch(ledger: StatisticsLedger, now: datetime | None = None) -> Figures:
+    """Return the figures of the last 24 whole hours.
 
     Parameters
     ----------
@@ -98,10 +111,15 @@ def watch(ledger: StatisticsLedger, now: datetime | None = None) -> list[Version
     for model in ledger.models() if found else ():
         if model.model_id in found:
             versions.setdefault((model.name, model.version), []).append(model)
-    return [
-        _figures(ledger, name, version, models, merged(found[model.model_id] for model in models))
-        for (name, version), models in sorted(versions.items())
-    ]
+    statuses = merged(measures.get("status", {}) for measures in found.values())
+    failed = statuses.get("failed", 0)
+    return Figures(
+        failure_share=_share(failed, failed + statuses.get("succeeded", 0)),
+        versions=[
+            _figures(ledger, name, version, models, merged(found[model.model_id] for model in models))
+            for (name, version), models in sorted(versions.items())
+        ],
+    )
 
 
 def _figures(
@@ -109,7 +127,6 @@ def _figures(
 ) -> VersionFigures:
     statuses, judged = measures.get("status", {}), measures.get("judged", {})
     count = sum(statuses.values())
-    failed = statuses.get("failed", 0)
     compared = judged.get("correct", 0) + judged.get("wrong", 0)
     return VersionFigures(
         name,
@@ -117,7 +134,6 @@ def _figures(
         count,
         accuracy=_share(judged.get("correct", 0), compared),
         coverage=judged.get("judged", 0) / count if count else 0.0,
-        failure_share=_share(failed, failed + statuses.get("succeeded", 0)),
         drift=_drift(_baseline(ledger, [model.model_id for model in models]), measures),
     )
 
@@ -131,8 +147,13 @@ def _baseline(ledger: StatisticsLedger, model_ids: Sequence[int]) -> Mapping[str
     if registered is not None:
         columns: Mapping[str, Any] = registered["columns"]
         return columns
-    firsts = (ledger.summary_of_first(model_id, count=FIRST, measures=_COLUMNS) for model_id in model_ids)
-    return merged({row.measure: row.counts for row in rows} for rows in firsts)
+    first = ledger.first_predictions(model_ids, count=FIRST)
+    if first is None:
+        return {}
+    since, last, _ = first
+    until = last + timedelta(microseconds=1)
+    rows = ledger.summary(model_ids=model_ids, since=since, until=until, measures=_COLUMNS)
+    return merged({row.measure: row.counts} for row in rows)
 
 
 def _drift(baseline: Mapping[str, Any], measures: Mapping[str, Any]) -> dict[str, ColumnDrift]:

@@ -5,7 +5,11 @@ also counts the open hour until 5 minutes ago, as the counts of this hour, and `
 is younger is left to be counted.
 
 So what changes in the open hour has to be marked, too: a change or a deletion of a row that was made more than 4
-minutes ago marks its hour, whether this is over or not. What is stored late did so before (revision 0015).
+minutes ago marks its hour, whether this is over or not. What is stored late did so before (revision 0015). And so does
+a change or a deletion of any row that is rolled up, however young it is: if the clock was set back, it may be.
+
+Nothing marks what is stored into an hour that was rolled up before the clock was set back. ``xid`` lets the next
+rollup find it.
 
 The migration only expands the schema. Functions of the previous version use neither the counts of an hour that is not
 over nor its marks, and replace both when they roll up the whole hour. If they move ``moment`` on, the part is no longer
@@ -27,12 +31,18 @@ _STATEMENTS = (
     COMMENT ON COLUMN rolled_until.part_until IS
         'In the hour that begins at moment: until when rollups has this hour. Null: it has nothing of it.'
     """,
+    "ALTER TABLE rolled_until ADD COLUMN xid xid8",
+    """
+    COMMENT ON COLUMN rolled_until.xid IS
+        'What an older transaction than this has stored was there when the hours before moment were counted.'
+    """,
     """
     CREATE OR REPLACE FUNCTION mark_changed() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
     BEGIN
         INSERT INTO stale_hours (starts_at)
         SELECT DISTINCT date_trunc('hour', created_at, 'UTC') FROM changed
-        WHERE created_at < now() - interval '4 minutes';
+        WHERE created_at < greatest(
+            now() - interval '4 minutes', (SELECT greatest(moment, part_until) FROM rolled_until));
         RETURN NULL;
     END
     $$
@@ -42,7 +52,8 @@ _STATEMENTS = (
     DECLARE
         hours timestamptz[] := ARRAY(
             SELECT DISTINCT date_trunc('hour', created_at, 'UTC') FROM changed
-            WHERE created_at < now() - interval '4 minutes');
+            WHERE created_at < greatest(
+                now() - interval '4 minutes', (SELECT greatest(moment, part_until) FROM rolled_until)));
     BEGIN
         IF cardinality(hours) > 0 THEN
             PERFORM pg_advisory_xact_lock_shared(2025172);
@@ -71,6 +82,6 @@ _STATEMENTS = (
 
 
 def upgrade() -> None:
-    """Add the column, and mark what changes in the open hour."""
+    """Add the columns, and mark what changes in the open hour."""
     for statement in _STATEMENTS:
         op.execute(statement)

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.server
 
 COUNTING = """
 from functions.shared.ledger.records import ModelIdentity
-from functions.shared.prediction.watching import VersionFigures
+from functions.shared.prediction.watching import Figures, VersionFigures
 from local.batching.metrics import of_this_process
 counted = of_this_process()
 counted.model_info(ModelIdentity("mnist", "1", "ab", None, "classification", "CPUExecutionProvider", {}))
@@ -116,10 +116,10 @@ def test_the_pool_and_the_model_are_those_of_processes_that_run(metrics: str) ->
 
 
 def test_what_was_said_of_a_version_is_not_repeated_for_ever(metrics: str) -> None:
-    count('counted.versions([VersionFigures("mnist", "1", 60, None, 0.5, 0.0, {})])')
+    count('counted.figures(Figures(0.0, [VersionFigures("mnist", "1", 60, None, 0.5, {})]))')
     assert of(read(metrics), "onnx_ledger_coverage", name="mnist", version="1") == 0.5
 
-    file = Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]) / "versions.json"
+    file = Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]) / "figures.json"
     hour_ago = time.time() - 3600
     os.utime(file, (hour_ago, hour_ago))
     assert of(read(metrics), "onnx_ledger_coverage", name="mnist", version="1") is None
@@ -176,23 +176,23 @@ def test_a_port_that_cannot_be_used_is_named(port: int, tmp_path: Path, monkeypa
 
 
 FIGURES = """
-from functions.shared.prediction.watching import ColumnDrift, VersionFigures
+from functions.shared.prediction.watching import ColumnDrift, Figures, VersionFigures
 label, size = ColumnDrift(0.25, True), ColumnDrift(None, None)
-one = VersionFigures("mnist", "1", 1000, 0.97, 0.5, 0.01, {"label": label, "picture:width": size})
-few = VersionFigures("mnist", "2", 4, None, 0.0, None, {})
+one = VersionFigures("mnist", "1", 1000, 0.97, 0.5, {"label": label, "picture:width": size})
+few = VersionFigures("mnist", "2", 4, None, 0.0, {})
 """
 
 
 def test_how_each_version_does_is_what_was_said_last(metrics: str) -> None:
     assert not [name for name, _ in read(metrics) if name.startswith("onnx_ledger_accuracy")]
-    count(f"{FIGURES}counted.versions([one, few])")
+    count(f"{FIGURES}counted.figures(Figures(0.01, [one, few]))")
 
     found = read(metrics)
 
     version = {"name": "mnist", "version": "1"}
     assert of(found, "onnx_ledger_accuracy", **version) == 0.97
     assert of(found, "onnx_ledger_coverage", **version) == 0.5
-    assert of(found, "onnx_ledger_failure_share", **version) == 0.01
+    assert of(found, "onnx_ledger_failure_share") == 0.01
     assert of(found, "onnx_ledger_drift", **version, column="label") == 0.25
     assert of(found, "onnx_ledger_drifted", **version, column="label") == 1
     # What has no value has no sample.
@@ -200,7 +200,7 @@ def test_how_each_version_does_is_what_was_said_last(metrics: str) -> None:
     assert of(found, "onnx_ledger_accuracy", name="mnist", version="2") is None
     assert of(found, "onnx_ledger_coverage", name="mnist", version="2") == 0
 
-    count(f"{FIGURES}counted.versions([few])")  # another process, an hour later
+    count(f"{FIGURES}counted.figures(Figures(None, [few]))")  # another process, an hour later
 
     found = read(metrics)
     assert of(found, "onnx_ledger_accuracy", **version) is None
@@ -213,7 +213,7 @@ def test_how_versions_did_in_an_earlier_run_is_not_in_the_next(
 ) -> None:
     monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
     with exposed("127.0.0.1", port):
-        count(f"{FIGURES}counted.versions([one])")
+        count(f"{FIGURES}counted.figures(Figures(0.01, [one]))")
     monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
     with exposed("127.0.0.1", port):
         assert not [name for name, _ in read(f"http://127.0.0.1:{port}/metrics") if "accuracy" in name]

@@ -176,7 +176,7 @@ def test_how_each_version_does_is_told_once_its_hours_are_rolled_up(own_home: Pa
         server.stop()
 
     assert found["onnx_ledger_coverage", version] == 0
-    assert found["onnx_ledger_failure_share", version] == 0
+    assert found["onnx_ledger_failure_share", frozenset()] == 0
     assert ("onnx_ledger_accuracy", version) not in found  # nothing is judged
     assert found["onnx_ledger_drifted", version | {("column", "label")}] == 1  # they are all the same seven
 
