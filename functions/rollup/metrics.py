@@ -1,8 +1,8 @@
 """Writes the figures of each version to the log, as metrics of CloudWatch.
 
 CloudWatch Logs makes metrics of lines in its embedded metric format (AWS, "Specification: Embedded metric format"). The
-dimension `service`, which every line of the log has, is the function's name: an alarm of the stack that watches all
-versions together knows no other.
+dimension `service`, which every line of the log has, is the function's name. The stack's alarms watch all versions
+together: without `service` they would have no dimension to name.
 """
 
 import time
@@ -13,14 +13,14 @@ from functions.shared.log import logger
 from functions.shared.prediction.watching import VersionFigures
 
 DIMENSIONS: Final = (("service",), ("model", "version"))
-"""Each metric is kept once for all versions together, and once for each."""
+"""CloudWatch keeps each metric once for all versions together, and once for each version."""
 
 
 def write_metrics(namespace: str, versions: Iterable[VersionFigures]) -> None:
     """Write a line for each version.
 
-    A figure that has no value is no metric. What each column differs by is a member of the line and no metric, since
-    AWS charges for each metric.
+    A figure without a value is left out. The distance of each column is a member of the line, but no metric: AWS
+    charges for each metric.
 
     Parameters
     ----------

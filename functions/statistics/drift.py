@@ -15,7 +15,7 @@ from functions.statistics.span import WIDTHS, span
 from functions.statistics.versions import selected
 
 MOST_FIGURES: Final = 4000
-"""The most windows and columns, multiplied."""
+"""The most comparisons in an answer: each window is compared in each column."""
 
 
 def drift(asking: Asking, name: str, version: str, query: DriftQuery) -> dict[str, Any]:
@@ -24,7 +24,7 @@ def drift(asking: Asking, name: str, version: str, query: DriftQuery) -> dict[st
     Raises
     ------
     Problem
-        404, if there is no such version. 422, if the span, the windows or the baseline are not possible.
+        404 if there is no such version. 422 if the span, the windows or the baseline cannot be used.
     """
     over = span(query.since, query.until, query.window, name="window")
     served = asking.ledger.models()
@@ -83,7 +83,7 @@ def _window(columns: Mapping[str, Column], measures: Measures) -> dict[str, Any]
 def _require_few(count: int) -> None:
     if count > MOST_FIGURES:
         detail = (
-            f"Windows and columns together are {count} comparisons, and an answer has at most {MOST_FIGURES}: choose "
-            "longer windows or a shorter span."
+            f"The answer would compare {count} times, each window in each column, and at most {MOST_FIGURES} are "
+            "allowed: choose longer windows or a shorter span."
         )
         raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail, errors=[("/window", "gives too many figures")])
