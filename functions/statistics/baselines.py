@@ -8,16 +8,11 @@ from pydantic import TypeAdapter, ValidationError
 
 from functions.shared.api.problems import Problem
 from functions.shared.api.query_fields import Time
+from functions.shared.prediction.watching import COLUMNS, FIRST
 from functions.statistics.counts import Measures, merged
 from functions.statistics.environment import Asking
 from functions.statistics.span import EVER
 from functions.statistics.versions import ModelVersion
-
-FIRST: Final = 1000
-"""How many of its first predictions a version is compared with if its package has no baseline."""
-
-COLUMNS: Final = ("label", "confidence", "value", "feature", "picture")
-"""The kinds of measures whose drift is computed."""
 
 _OTHER_VERSION: Final = "version:"
 _FORMS: Final = (

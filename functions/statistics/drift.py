@@ -7,7 +7,8 @@ from typing import Any, Final
 
 from functions.shared.api.problems import Problem
 from functions.shared.evaluation.drift import DEFAULT, Column, decide
-from functions.statistics.baselines import COLUMNS, find
+from functions.shared.prediction.watching import COLUMNS
+from functions.statistics.baselines import find
 from functions.statistics.counts import Counts, Measures, by_start
 from functions.statistics.environment import Asking
 from functions.statistics.query import DriftQuery

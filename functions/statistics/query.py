@@ -6,7 +6,7 @@ from fastapi import Path
 from pydantic import Field
 
 from functions.shared.api.query_fields import TIME, QueryFields, Time, never_null
-from functions.statistics.baselines import FIRST
+from functions.shared.prediction.watching import FIRST
 from functions.statistics.span import MOST_AUTOMATIC
 
 _MAX_TEXT_LENGTH: Final = 255

@@ -21,8 +21,10 @@ LEAST: Final = 30
 FIRST: Final = 1000
 """How many of a version's first predictions are its baseline if its package has none."""
 
-_COLUMNS: Final = ("label", "confidence", "value", "feature", "picture")
-_MEASURES: Final = ("status", "judged", *_COLUMNS)
+COLUMNS: Final = ("label", "confidence", "value", "feature", "picture")
+"""The kinds of measures whose drift is computed."""
+
+_MEASURES: Final = ("status", "judged", *COLUMNS)
 
 
 class ColumnDrift(NamedTuple):
@@ -131,7 +133,7 @@ def _baseline(ledger: StatisticsLedger, model_ids: Sequence[int]) -> Mapping[str
     if registered is not None:
         columns: Mapping[str, Any] = registered["columns"]
         return columns
-    firsts = (ledger.summary_of_first(model_id, count=FIRST, measures=_COLUMNS) for model_id in model_ids)
+    firsts = (ledger.summary_of_first(model_id, count=FIRST, measures=COLUMNS) for model_id in model_ids)
     return merged({row.measure: row.counts for row in rows} for rows in firsts)
 
 
