@@ -110,7 +110,8 @@ def test_the_kolmogorov_smirnov_statistic_is_that_of_scipy(sides: Sides) -> None
     baseline, window = filled(sides)
     places = np.arange(len(baseline))
     m, n = sum(baseline), sum(window)
-    expected = stats.ks_2samp(np.repeat(places, baseline), np.repeat(places, window))
+    # Only the statistic is compared. The exact p-value fails for some samples, with a warning.
+    expected = stats.ks_2samp(np.repeat(places, baseline), np.repeat(places, window), method="asymp")
     found = drift.ks_test(baseline, window)
     assert found is not None
     assert found["statistic"] == pytest.approx(float(expected.statistic), abs=1e-9)
