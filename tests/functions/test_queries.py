@@ -39,13 +39,6 @@ def test_the_refusal_of_a_query_shows_what_would_be_right(api: httpx.Client, que
     assert right in answer.json()["detail"]
 
 
-@pytest.mark.parametrize("query", ["a/~=1&a/~=2", "a%2F%7E=%E9"], ids=["given twice", "not UTF-8"])
-def test_the_refusal_of_a_query_points_at_the_parameter_whatever_its_name(api: httpx.Client, query: str) -> None:
-    answer = api.get(f"/predictions?{query}")
-    assert answer.status_code == 422
-    assert "/a~1~0" in [error["pointer"] for error in answer.json()["errors"]]
-
-
 def test_every_value_that_the_refusal_of_a_query_shows_is_right(api: httpx.Client) -> None:
     queries: dict[str, type[QueryFields]] = {"GET": PageQuery, "DELETE": DeletionQuery}
     for method, query in queries.items():

@@ -21,7 +21,6 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from functions.shared.api.fields import MAX_USER_ID_LENGTH
 from functions.shared.api.problems import Problem
-from functions.shared.inference.errors import json_pointer_token
 
 _DATE: Final = re.compile(r"\d{4}-\d\d-\d\d")
 
@@ -138,16 +137,12 @@ def require_clear(request: Request) -> None:
     given = Counter(unquote_plus(name.decode("ascii", "replace")) for name, _, _ in pairs)
     if twice := [name for name, count in given.items() if count > 1 and name]:
         detail = f"{twice[0]} is given more than once: send one request for each."
-        raise Problem(
-            HTTPStatus.UNPROCESSABLE_ENTITY,
-            detail,
-            errors=[(f"/{json_pointer_token(twice[0])}", "given more than once")],
-        )
+        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail, errors=[(f"/{twice[0]}", "given more than once")])
     for name, _, value in pairs:
         try:
             unquote_to_bytes(value).decode()
         except UnicodeDecodeError:
             wrong = unquote_plus(name.decode("ascii", "replace"))
             detail = f"{wrong} is not UTF-8: write é as %C3%A9, not as %E9."
-            errors = [(f"/{json_pointer_token(wrong)}", "not UTF-8")]
+            errors = [(f"/{wrong}", "not UTF-8")]
             raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail, errors=errors) from None
