@@ -1,6 +1,6 @@
-"""Write baseline.json: what a model's inputs and answers look like, so that what it serves can be compared with it.
+"""Write baseline.json: what a model's inputs and answers look like, to compare those that it serves with.
 
-The package's own code decodes the data and runs the model, so the numbers are those that it would serve.
+The code that serves a package decodes the data and runs the model, so the counts are those of served predictions.
 """
 
 import json
@@ -30,7 +30,7 @@ _MAX_TARGETS = 100
 
 
 def write_baseline(folder: Path, data: Path, *, truths: Sequence[str] = (), held_out: int | None = None) -> None:
-    """Make the baseline of a package and write it into its folder. Print how it goes, and what the model scores.
+    """Make the baseline of a package and write it into its folder. Print the progress and the model's scores.
 
     Parameters
     ----------
@@ -39,9 +39,9 @@ def write_baseline(folder: Path, data: Path, *, truths: Sequence[str] = (), held
     data : Path
         As `read_features` or `read_images` takes it.
     truths : sequence of str
-        The columns of a CSV file with what is true of each of the model's targets. Without any, it is not scored.
+        The columns of a CSV file with the true value of each of the model's targets. Without any, it is not scored.
     held_out : int or None
-        Take only the one in so many that `split` holds out.
+        Take only the rows that `split` holds out, one in this many.
 
     Raises
     ------
@@ -63,7 +63,7 @@ def write_baseline(folder: Path, data: Path, *, truths: Sequence[str] = (), held
     size = len(text.encode())
     if size > MAX_BYTES:
         raise BaselineError(
-            f"{BASELINE}: would have {size} bytes, and at most {MAX_BYTES} are taken: make it of fewer rows"
+            f"{BASELINE}: would have {size} bytes, and at most {MAX_BYTES} are allowed: make it of fewer rows"
         )
     path = folder / BASELINE
     try:
@@ -117,7 +117,7 @@ def _decode(model: Model, row: Row) -> Instance:
 
 
 class _Counted:
-    """What is counted of the inputs, the answers and the scores of a model."""
+    """Counts of the inputs, the answers and the scores of a model."""
 
     def __init__(self, package: ModelPackage) -> None:
         self._package = package
@@ -141,7 +141,7 @@ class _Counted:
         Raises
         ------
         BaselineError
-            What is true of it is nothing that the model can answer.
+            The true value is not one that the model can answer.
         """
         for (_, counts), value in zip(self._features, row.features or (), strict=False):
             _add(counts, value)
@@ -172,7 +172,7 @@ class _Counted:
                 self._residuals.setdefault(target, Residuals()).add(value, number)
 
     def _shares(self, row: Row, prediction: Prediction, truth: str) -> dict[str, float]:
-        """Return the probabilities of the labels; empty if they are not known."""
+        """Return the probability of each label; empty if they are not known."""
         labels, label, confidence = self._package.labels, prediction.label, prediction.confidence
         if labels is not None and truth not in labels:
             raise BaselineError(f"{row.where}: {truth!r} is no label of {self._package.name}: {', '.join(labels[:20])}")
@@ -219,9 +219,9 @@ class _Counted:
 
 
 def _targets(prediction: Prediction, task: str) -> dict[str, str | float]:
-    """Return what a model answers, by what the measures of each target are called after `label` or `value`.
+    """Return the answer for each target, by what follows `label` or `value` in the names of its measures.
 
-    Of several targets, a whole number, a text and a boolean are classes, which have labels. So the ledger counts them.
+    With several targets, a whole number, a text or a boolean is a class, which has labels. The ledger counts likewise.
     """
     if prediction.label is not None:
         return {"": prediction.label}
@@ -267,7 +267,7 @@ def _rounded(value: Any) -> Any:  # noqa: ANN401 - any part of a JSON document
 
 
 def _text(document: Mapping[str, Any]) -> str:
-    """Write a column a line, so that two versions can be compared."""
+    """Write one column per line, so that a diff of two versions can be read."""
     members = [f'  "count": {document["count"]}']
     for name in ("columns", "performance"):
         lines = [f"    {json.dumps(one)}: {json.dumps(value)}" for one, value in document[name].items()]
@@ -284,7 +284,7 @@ def _scores(performance: Mapping[str, Any]) -> list[tuple[str, float]]:
 
 
 class _Progress:
-    """Tells how far it is: on one line of a terminal, or a line now and then in a file."""
+    """Shows the progress: on one line of a terminal, or as a line every few seconds in a file."""
 
     def __init__(self, count: int, out: TextIO) -> None:
         self._count = count
@@ -292,7 +292,7 @@ class _Progress:
         self._told = time.monotonic()
 
     def tell(self, done: int) -> None:
-        """Say that so many are done."""
+        """Show that this many are done."""
         if done == self._count:
             if self._out.isatty():
                 self._out.write("\r\033[K")

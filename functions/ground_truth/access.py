@@ -12,11 +12,11 @@ from functions.shared.log import logger
 Found = TypeVar("Found")
 
 _IDS_OF_A_LINE: Final = 1_000
-"""CloudWatch cuts a line above 256 kB."""
+"""The most ids in one line of the log: CloudWatch cuts a line above 256 kB."""
 
 
 def own_or_by_scope(reader: Caller, prediction_id: UUID, find: Callable[[str | None], Found]) -> Found:
-    """Return what belongs to a record, if the caller may read the record, or judge it. Logged if it is not their own.
+    """Return what belongs to a record, if the caller may read or judge it. Log it if it is not the caller's own.
 
     Parameters and errors as in `find_readable`.
     """
@@ -31,7 +31,7 @@ def own_or_by_scope(reader: Caller, prediction_id: UUID, find: Callable[[str | N
 
 
 def log_judged_by_scope(judge: Caller, prediction_ids: Sequence[str]) -> None:
-    """Log which records of other users a caller has judged, or seen the ground truth of, because of its scope."""
+    """Log which records of other users a caller has judged by scope, or seen the ground truth of."""
     if judge.user_id is None:
         return
     for start in range(0, len(prediction_ids), _IDS_OF_A_LINE):

@@ -29,12 +29,12 @@ from functions.shared.ledger.ground_truths import (
 )
 
 _MOST_LABELS: Final = 20
-"""Labels that a refusal names."""
+"""The most labels that a refusal names."""
 
 _MOST_HISTORY_BYTES: Final = MAX_RESPONSE_BYTES - 200_000
 
 _MOST_DETAIL_BYTES: Final = 2_000_000
-"""Bytes of pointers and details in a check. Ten thousand outcomes without them have 4 MB at most."""
+"""The most bytes of pointers and details in a check. Ten thousand outcomes without them have at most 4 MB."""
 
 _REASONS: Final[dict[Reason, str]] = {
     "none": "unknown_id",
@@ -44,7 +44,7 @@ _REASONS: Final[dict[Reason, str]] = {
     "label": "unknown_label",
     "shape": "wrong_shape",
 }
-"""What callers read of a `Reason`."""
+"""The word that the answer has for a `Reason`."""
 
 _MALFORMED: Final = "malformed"
 _OUTCOMES: Final = (*get_args(What), _MALFORMED, *_REASONS.values())
@@ -71,19 +71,19 @@ class CurrentTruth(GivenTruth):
     prediction_id: UUID
     correct: bool | None = Field(
         default=None,
-        description="Whether the label is the ground truth; of several targets that are classes, whether all are. "
-        "Absent for numbers, and until there is a prediction.",
+        description="Whether the predicted label is the ground truth; with several targets that are classes, whether "
+        "all of them are. Absent for numbers, and until there is a prediction.",
     )
 
 
 class PastTruth(GivenTruth):
     """A ground truth that was given or withdrawn."""
 
-    withdrawn: bool | None = Field(default=None, description="True if there was none from then on.")
+    withdrawn: bool | None = Field(default=None, description="True if the ground truth was withdrawn at that time.")
 
 
 class TruthHistory(CurrentTruth):
-    """The ground truth of a prediction, and all that were given before."""
+    """The ground truth of a prediction, and all earlier ones."""
 
     history: list[PastTruth] = Field(
         description=f"The newest first, the current one included: at most {MOST_HISTORY}, and as many as fit."
@@ -94,49 +94,51 @@ class CheckedTruth(_Representation):
     """What would become of a ground truth. Members that do not apply are absent."""
 
     line: int | None = Field(default=None, description="Its line, if the body has lines.")
-    pointer: str | None = Field(default=None, description="A JSON pointer to it, or to what of it is refused.")
+    pointer: str | None = Field(default=None, description="A JSON pointer to it, or to the member that is refused.")
     outcome: Literal[_OUTCOMES] = Field(  # type: ignore[valid-type]  # the words are those of the ledger
-        description="`new`: the first of its prediction. `changed`: another than the current one, or from another "
-        "source. `same`: the current one, and nothing would change. `repeated`: an earlier one of this request says "
-        "it. All others would be refused, and the whole request with them.",
+        description="`new`: its prediction has no ground truth yet. `changed`: it differs from the current one, or has "
+        "another source. `same`: it equals the current one, and nothing would change. `repeated`: it equals an earlier "
+        "one of this request. With any other outcome, the whole request would be refused.",
         examples=["new"],
     )
-    predictions: int | None = Field(default=None, description="Of how many predictions it is. Absent if refused.")
-    changed: int | None = Field(default=None, description="Of how many of these it would be another than before.")
+    predictions: int | None = Field(
+        default=None, description="How many predictions it applies to. Absent if it would be refused."
+    )
+    changed: int | None = Field(default=None, description="For how many of these it would change the ground truth.")
     ground_truth: Any = Field(
         default=None,
-        description=f"The current one, if it is of one prediction and has at most {MOST_EARLIER_BYTES} bytes of JSON.",
+        description="The current one, if it applies to one prediction and the current one has at most "
+        f"{MOST_EARLIER_BYTES} bytes of JSON.",
         examples=["1"],
     )
     detail: str | None = Field(
-        default=None, description="Why it would be refused, and what would be right. Absent if there are very many."
+        default=None, description="Why it would be refused, and what would be right. Absent if very many would be."
     )
 
 
 class ManyJudged(_Representation):
-    """What many ground truths have done, or with `dry_run=true` would do."""
+    """What the ground truths of a request have changed, or with `dry_run=true` would change."""
 
     ground_truths: int = Field(description="How many were sent.")
-    predictions: int = Field(description="Of how many predictions they are.")
-    changed: int = Field(description="Of how many of these the ground truth is another than before.")
+    predictions: int = Field(description="How many predictions they apply to.")
+    changed: int = Field(description="For how many of these the ground truth has changed.")
     refused: int | None = Field(
         default=None,
-        description="With `dry_run=true`: because of how many the request would be refused. The other figures leave "
-        "these out.",
+        description="With `dry_run=true`: how many would make the request fail. The figures above leave these out.",
     )
     outcomes: list[CheckedTruth] | None = Field(
-        default=None, description="With `dry_run=true`: what would become of each, in their order."
+        default=None, description="With `dry_run=true`: what would become of each, in the order of the request."
     )
 
 
 def current(prediction_id: UUID, truth: GroundTruth, judged: Judged) -> Response:
-    """Answer the ground truth that was just given."""
+    """Answer with the ground truth that was just given."""
     entry = HistoryEntry(judged.given_at, truth.value, truth.source, truth.source_id, truth.comment, judged.given_by)
     return _answer(_current(prediction_id, entry, judged.correct))
 
 
 def with_history(prediction_id: UUID, history: History) -> Response:
-    """Answer the ground truth of a prediction and its history."""
+    """Answer with the ground truth of a prediction and its history."""
     newest = history.entries[0] if history.value is not None else None
     entries, room = [], _MOST_HISTORY_BYTES
     for entry in history.entries:
@@ -150,12 +152,12 @@ def with_history(prediction_id: UUID, history: History) -> Response:
 
 
 def many_judged(received: Received, judged: JudgedMany) -> Response:
-    """Answer what many ground truths have done."""
+    """Answer with what the ground truths of a request have changed."""
     return _answer({"ground_truths": len(received.items), "predictions": judged.predictions, "changed": judged.changed})
 
 
 def many_checked(received: Received, would_be: CheckedMany) -> Response:
-    """Answer what many ground truths would do."""
+    """Answer with what would become of each ground truth of a request."""
     unordered: list[Outcome | Fault] = [*would_be.outcomes, *would_be.faults]
     verdicts = iter(sorted(unordered, key=lambda verdict: verdict.number))
     outcomes, room = [], _MOST_DETAIL_BYTES
@@ -229,7 +231,7 @@ def problem_of(truth: GroundTruth, fault: Fault) -> Problem:
             detail = "predictions of several users have this inference_id: send the prediction_id of each"
             return refuse("/inference_id", detail)
         case "contradiction":
-            detail = "an earlier ground truth of this request says something else of the same prediction: send one"
+            detail = "an earlier ground truth of this request differs for the same prediction: send one of them"
             return refuse("", detail)
         case "label":
             return refuse(pointer, f"the model does not know the label {truth.value!r}: send {_one_of(fault)}")
@@ -241,9 +243,9 @@ def problem_of(truth: GroundTruth, fault: Fault) -> Problem:
 
 
 def problem_of_many(received: Received, error: GroundTruthsRefusedError) -> Problem:
-    """Say of each ground truth of a request that cannot be kept why, and where it is."""
+    """Say which ground truths of a request cannot be kept, where they are, and why."""
     problems = Problems()
-    truths = received.truths()  # all of its items are some
+    truths = received.truths()  # one for each item: a request with anything else is refused before
     for fault in error.faults:
         problems.add(received.items[fault.number][0], problem_of(truths[fault.number], fault))
     return problems.problem(count=error.count)

@@ -20,21 +20,21 @@ _LABEL: Final[_Schema] = {
     "type": "string",
     "maxLength": MAX_LABEL_LENGTH,
     "pattern": _NO_NUL,
-    "description": "Of a classification: the name of the class. One that the model does not know is refused.",
+    "description": "For a classification: the name of the class. A name that the model does not know is refused.",
     "examples": ["7"],
 }
 _VALUE: Final[_Schema] = {
     "type": ["number", "string", "boolean", "array", "object"],
     "items": {},
-    "description": "Of anything else: a number, or a list as the prediction is one; of a detection and of a model that "
-    f"takes tensors, any JSON. At most {MAX_VALUE_BYTES} bytes of JSON, {MAX_VALUE_DEPTH} levels deep.",
+    "description": "For anything else: a number, or a list that is nested as the prediction is; for a detection, or a "
+    f"model that takes tensors, any JSON. At most {MAX_VALUE_BYTES} bytes of JSON, {MAX_VALUE_DEPTH} levels deep.",
     "examples": [3.2],
 }
 _SAID: Final[dict[str, _Schema]] = {
     "source": {
         "type": ["string", "null"],
         "enum": [*SOURCES, None],
-        "description": "What kind of thing knows it.",
+        "description": "Who or what knows the ground truth.",
         "examples": [SOURCES[0]],
     },
     "source_id": or_null(text_schema(MAX_SOURCE_ID_LENGTH, "reviewer-3"))
@@ -42,14 +42,14 @@ _SAID: Final[dict[str, _Schema]] = {
     "comment": {"type": ["string", "null"], "maxLength": MAX_COMMENT_LENGTH, "pattern": _NO_NUL},
 }
 _IDS: Final[dict[str, _Schema]] = {
-    "prediction_id": {"type": "string", "format": "uuid", "description": "Of a record."},
+    "prediction_id": {"type": "string", "format": "uuid", "description": "The id of a record."},
     "inference_id": text_schema(MAX_INFERENCE_ID_LENGTH, "order-17")
-    | {"description": "The caller's own id, of every prediction that has it."},
+    | {"description": "The caller's own id. The ground truth applies to every prediction that has it."},
 }
 
 
 def _either(name: str, schemas: dict[str, _Schema]) -> dict[str, _Schema]:
-    """Return the properties of an object that has this one of the schemas, and not the others."""
+    """Return the properties of an object that has the named member and none of the others."""
     return {other: schema if other == name else {"type": "null"} for other, schema in schemas.items()}
 
 
@@ -68,7 +68,7 @@ def _truths(*, named: bool) -> list[_Schema]:
 SCHEMAS: Final[dict[str, _Schema]] = {
     "GroundTruth": {"description": "What a prediction should have been.", "oneOf": _truths(named=False)},
     "NamedGroundTruth": {
-        "description": "The same, of the prediction with one of the ids.",
+        "description": "What a prediction should have been, with an id of the prediction.",
         "oneOf": _truths(named=True),
     },
     "GroundTruths": _object(
@@ -88,7 +88,7 @@ SCHEMAS: Final[dict[str, _Schema]] = {
 _AS_TEXT: Final = {
     LINES: f"One `NamedGroundTruth` a line, at most {MOST}.",
     CSV: f"A row that names the columns, which are members of `NamedGroundTruth`, then at most {MOST} rows. A value is "
-    "JSON. A cell without text is absent.",
+    "JSON. An empty cell counts as absent.",
 }
 
 

@@ -1,4 +1,4 @@
-"""What an execution environment of this function makes once, and how large a request may be."""
+"""What an execution environment of this function creates once, and how large a request may be."""
 
 from functools import cache
 from http import HTTPStatus
@@ -14,17 +14,17 @@ from functions.shared.log import start_logging
 from functions.shared.settings import FunctionSettings
 
 MAX_BODY_BYTES: Final = 4_500_000
-"""The largest request body, in bytes, also once it is decompressed."""
+"""The largest request body, in bytes, before and after it is decompressed."""
 
 LONGEST: Final = 12.0
-"""Seconds that the statement of ten thousand ground truths may take, on a slow machine. A database that does not answer
-is noticed as soon as elsewhere: the connection has a limit of its own."""
+"""Seconds that the statement for ten thousand ground truths may take on a slow machine. A database that does not answer
+is noticed sooner: connecting has a limit of its own."""
 
 PredictionId = Annotated[UUID, Path(description="The `prediction_id` of a record.")]
 
 
 class Environment(NamedTuple):
-    """What an execution environment makes once and every event uses."""
+    """What an execution environment creates once, for all its events."""
 
     token_required: bool
     ledger: JudgingLedger
@@ -32,14 +32,14 @@ class Environment(NamedTuple):
 
 @cache
 def environment() -> Environment:
-    """Make the connection pool, the first time."""
+    """Create the connection pool, on the first call."""
     settings = FunctionSettings.from_environment()
     start_logging(settings.log_level)
     return Environment(settings.token_required, JudgingLedger.configured(settings, longest=LONGEST))
 
 
 async def whole_body(request: Request) -> bytes:
-    """Return the body without its Content-Encoding. Raises `Problem` if it is too large, or not in its encoding."""
+    """Return the decompressed body. Raises `Problem` if it is too large, or does not have its Content-Encoding."""
     body = await request.body()
     if len(body) > MAX_BODY_BYTES:
         detail = f"The body is {len(body)} bytes long; at most {MAX_BODY_BYTES} are allowed."

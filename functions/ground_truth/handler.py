@@ -30,9 +30,7 @@ from functions.shared.api.problems import Problem
 from functions.shared.api.query_fields import require_clear
 from functions.shared.api.scopes import Scope
 from functions.shared.execution_environment import on_lambda
-from functions.shared.ledger.ground_truths import (
-    CheckedMany,
-)
+from functions.shared.ledger.ground_truths import CheckedMany
 
 router = APIRouter(tags=["ground truth"])
 
@@ -103,11 +101,11 @@ async def delete_ground_truth(request: Request, prediction_id: PredictionId) -> 
 async def post_ground_truth(request: Request, query: Annotated[ManyQuery, Query()]) -> Response:
     """Say what many predictions should have been, each by its `prediction_id` or by `inference_id`: all or none.
 
-    An `inference_id` is of every prediction that has it. Of several ground truths for one prediction, all must say the
-    same. `errors` points at each that is wrong, by its line if the body has lines.
+    An `inference_id` stands for every prediction that has it. Several ground truths for one prediction must be equal.
+    `errors` points at each that is wrong, and has its line if the body has lines.
 
-    With `dry_run=true` nothing is written. `outcomes` then says of each what would become of it, also of those because
-    of which the request would be refused.
+    With `dry_run=true` nothing is written. `outcomes` then says what would become of each, including those that would
+    make the request fail.
     """
     require_clear(request)
     require_accepts(request.headers.get("accept"))

@@ -1,4 +1,4 @@
-"""Keep ground truths of a caller's own predictions, or by a scope those of everybody. Refusals are HTTP's."""
+"""Keep ground truths of a caller's own predictions, or by scope of everybody's. A refusal is a `Problem`."""
 
 from http import HTTPStatus
 from uuid import UUID
@@ -24,7 +24,7 @@ from functions.shared.ledger.ground_truths import (
 
 
 def keep_one(ledger: JudgingLedger, judge: Caller, prediction_id: UUID, truth: GroundTruth) -> Judged:
-    """Keep the ground truth of one prediction. Logged if the prediction is not the caller's own.
+    """Keep the ground truth of one prediction. Log it if the prediction is not the caller's own.
 
     Raises
     ------
@@ -42,14 +42,14 @@ def keep_one(ledger: JudgingLedger, judge: Caller, prediction_id: UUID, truth: G
 
 
 def withdraw(ledger: JudgingLedger, judge: Caller, prediction_id: UUID) -> None:
-    """Withdraw the ground truth of one prediction. Logged if the prediction is not the caller's own."""
+    """Withdraw the ground truth of one prediction. Log it if the prediction is not the caller's own."""
     own = judge.confined_to(Scope.WRITE_GROUND_TRUTH)
     owner = ledger.withdraw_truth(prediction_id, user_id=own, given_by=judge.user_id)
     log_judged_by_scope(judge, [] if owner == judge.user_id else [str(prediction_id)])
 
 
 def keep_many(ledger: JudgingLedger, judge: Caller, received: Received, *, dry_run: bool) -> JudgedMany | CheckedMany:
-    """Keep all ground truths of a request or none. Logged are the predictions that are not the caller's own.
+    """Keep all ground truths of a request or none. Log which predictions are not the caller's own.
 
     Parameters
     ----------
@@ -58,13 +58,13 @@ def keep_many(ledger: JudgingLedger, judge: Caller, received: Received, *, dry_r
     received
         The ground truths.
     dry_run
-        Whether only to say what would become of each, also of those because of which the request would be refused.
+        Whether to write nothing, and say what would become of each, including those that would make the request fail.
 
     Raises
     ------
     Problem
-        400 or 422, if something received is no ground truth, or does not fit its prediction; it points at each. 413, if
-        too many predictions have these ids.
+        400 or 422 if an item is no ground truth, or does not fit its prediction; it points at each. 413 if too many
+        predictions have these ids.
     """
     if not dry_run:
         received.require_all()

@@ -9,6 +9,7 @@ from http import HTTPStatus
 from typing import Any, Final
 
 from functions.ground_truth.truth import OF_MANY, read_named_truth, refuse
+from functions.shared.api.fields import refuse_unknown
 from functions.shared.api.json_source import decode, parse_members
 from functions.shared.api.negotiation import essence
 from functions.shared.api.problems import Problem
@@ -21,7 +22,7 @@ CSV: Final = "text/csv"
 _OTHER_NAMES: Final = {"application/ndjson": LINES, "application/jsonl": LINES, "application/jsonlines": LINES}
 
 MOST: Final = 10_000
-"""Ground truths of one request."""
+"""The most ground truths in one request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """What a request has, and where each is: ground truths, and why something is none."""
+    """The items of a request and their places. An item is a ground truth, or the problem that says why it is none."""
 
     items: list[tuple[Place, GroundTruth | Problem]]
 
@@ -69,7 +70,7 @@ class Problems:
         self._malformed = False
 
     def add(self, place: Place, problem: Problem) -> None:
-        """Record the problem of one."""
+        """Record the problem of one ground truth."""
         self._malformed |= problem.status is HTTPStatus.BAD_REQUEST
         for pointer, detail in problem.errors or [("", problem.detail)]:
             self._errors.append((place.pointer + pointer, detail))
@@ -81,7 +82,7 @@ class Problems:
         Parameters
         ----------
         count
-            How many ground truths have one: not all may be recorded.
+            How many ground truths have a problem. It may be more than were recorded.
         """
         status = HTTPStatus.BAD_REQUEST if self._malformed else HTTPStatus.UNPROCESSABLE_ENTITY
         first = self._errors[0][1]
@@ -91,12 +92,12 @@ class Problems:
 
 
 def receive_many(contenttype: str, body: bytes) -> Received:
-    """Read the ground truths of a request, and keep apart what is none.
+    """Read the ground truths of a request. An item that is none does not stop the others from being read.
 
     Parameters
     ----------
     contenttype
-        The header.
+        The header Content-Type.
     body
         The body, without its Content-Encoding.
 
@@ -143,9 +144,7 @@ _Items = Iterator[tuple[Place, Mapping[str, Any] | Problem]]
 
 def _from_json(text: str) -> _Items:
     members = parse_members(text)
-    for name in members:
-        if name != "items":
-            raise refuse(f"/{name[:100]}", f"the member {name[:100]!r} is unknown here: use items")
+    refuse_unknown(members, ("items",))
     items = members["items"].value if "items" in members else None
     if not isinstance(items, list):
         raise refuse("/items", "items must be a list of objects")
@@ -203,7 +202,7 @@ def _header(row: list[str]) -> list[str]:
 
 
 def _from_row(names: list[str], row: list[str]) -> Mapping[str, Any] | Problem:
-    """Return the members of a row. A cell without text is none."""
+    """Return the members of a row. An empty cell is left out."""
     members: dict[str, Any] = {name: cell for name, cell in zip(names, row, strict=True) if cell}
     if "value" in members:
         try:

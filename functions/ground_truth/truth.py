@@ -8,31 +8,30 @@ from uuid import UUID
 
 from pydantic_core import to_json
 
-from functions.shared.api.fields import check_inference_id, check_text
+from functions.shared.api.fields import check_inference_id, check_text, refuse_unknown
 from functions.shared.api.problems import Problem
-from functions.shared.inference.errors import json_pointer_token
 from functions.shared.ledger.ground_truths import GroundTruth, Kind
 
 SOURCES: Final = ("human", "code", "model")
-"""What kinds of things know what a prediction should have been."""
+"""Who or what may know what a prediction should have been."""
 
 MAX_LABEL_LENGTH: Final = 255
-"""Characters of a label, as of one that a model answers."""
+"""The most characters of a label. A label that a model predicts may have as many."""
 
 MAX_SOURCE_ID_LENGTH: Final = 255
 MAX_COMMENT_LENGTH: Final = 2_000
 
 MAX_VALUE_BYTES: Final = 65_536
-"""Bytes of JSON of a value: an answer has room for the model's output and for it."""
+"""The most bytes of JSON of a value: an answer must have room for it beside the model's output."""
 
 MAX_VALUE_DEPTH: Final = 32
-"""The most levels of nested objects and lists of a value, as of metadata."""
+"""The most levels of nested objects and lists in a value. Metadata may have as many."""
 
 OF_ONE: Final = ("label", "value", "source", "source_id", "comment")
 """The members of the ground truth of one prediction."""
 
 OF_MANY: Final = ("prediction_id", "inference_id", *OF_ONE)
-"""The members of each of several."""
+"""The members of a ground truth that names its prediction."""
 
 
 def read_truth(members: Mapping[str, Any]) -> GroundTruth:
@@ -46,15 +45,15 @@ def read_truth(members: Mapping[str, Any]) -> GroundTruth:
     Raises
     ------
     Problem
-        422, if it is none; it points at the member.
+        422 if they are no ground truth; it points at the wrong member.
     """
-    _refuse_unknown(members, OF_ONE)
+    refuse_unknown(members, OF_ONE)
     return _read(members, None, None)
 
 
 def read_named_truth(members: Mapping[str, Any]) -> GroundTruth:
     """Read a ground truth that says which prediction it is of. Parameters and errors as in `read_truth`."""
-    _refuse_unknown(members, OF_MANY)
+    refuse_unknown(members, OF_MANY)
     prediction_id, inference_id = members.get("prediction_id"), members.get("inference_id")
     if (prediction_id is None) == (inference_id is None):
         raise refuse("", "a ground truth is of one prediction_id, or of one inference_id: send one of the two")
@@ -65,13 +64,6 @@ def read_named_truth(members: Mapping[str, Any]) -> GroundTruth:
     except (ValueError, AttributeError, TypeError):
         raise refuse("/prediction_id", "prediction_id must be a UUID, as in a record") from None
     return _read(members, identifier, None)
-
-
-def _refuse_unknown(members: Mapping[str, Any], known: tuple[str, ...]) -> None:
-    for name in members:
-        if name not in known:
-            detail = f"the member {name[:100]!r} is unknown here: use {', '.join(known)}"
-            raise refuse(f"/{json_pointer_token(name)}", detail)
 
 
 def _read(members: Mapping[str, Any], prediction_id: UUID | None, inference_id: str | None) -> GroundTruth:
@@ -121,7 +113,7 @@ def _check_comment(comment: object) -> str:
 
 
 def _wrong(value: object, levels: int) -> str | None:
-    """Say what about a value cannot be stored, read back or counted."""
+    """Say what in a value cannot be stored, read back or counted; None if all of it can."""
     if isinstance(value, str):
         if "\x00" in value:
             return "have the character U+0000"

@@ -1,7 +1,7 @@
 """Read the inputs of a request: from a form, an image as the body, or JSON (`image` as a data URI, or `features`)."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Final, NamedTuple, TypeAlias
 from urllib.parse import parse_qsl
@@ -20,12 +20,12 @@ from functions.shared.api.fields import (
     check_inference_id,
     check_metadata,
     check_user_id,
+    refuse_unknown,
 )
 from functions.shared.api.json_source import Source, decode, parse_items, parse_members
 from functions.shared.api.negotiation import essence
 from functions.shared.api.problems import Problem
 from functions.shared.inference.content_types import OCTET_STREAM, SUPPORTED_CONTENT_TYPES, image_contenttype
-from functions.shared.inference.errors import json_pointer_token
 from functions.shared.inference.package import Takes
 from functions.shared.prediction.requests import NO_METADATA, Features, Input, RequestedInput, UploadReference
 
@@ -349,7 +349,7 @@ def _one_from_members(members: dict[str, Source], takes: Kind, named: Named) -> 
 
 
 def _read_upload(members: dict[str, Source], named: Named) -> UploadReference:
-    _refuse_unknown(members, ("input_id", "user_id", *_BESIDE))
+    refuse_unknown(members, ("input_id", "user_id", *_BESIDE))
     try:
         input_id = UUID(members["input_id"].value)
     except (ValueError, AttributeError, TypeError):
@@ -363,7 +363,7 @@ def _metadata(members: dict[str, Source]) -> dict[str, Any]:
 
 
 def _several_from_instances(members: dict[str, Source], takes: Kind, limits: Limits) -> ReceivedRequest:
-    _refuse_unknown(members, ("instances", "user_id", *_BESIDE))
+    refuse_unknown(members, ("instances", "user_id", *_BESIDE))
     if "instances" not in members:
         member = _MEMBERS[takes]
         raise Problem(HTTPStatus.BAD_REQUEST, f"The body has no instances: send a list of {{{member!r}: …}} objects.")
@@ -392,15 +392,6 @@ def _several_from_instances(members: dict[str, Source], takes: Kind, limits: Lim
     return ReceivedRequest(tuple(inputs), user_id, pointers)
 
 
-def _refuse_unknown(members: Iterable[str], known: tuple[str, ...]) -> None:
-    for name in members:
-        if name not in known:
-            detail = f"the member {name[:100]!r} is unknown here: use {', '.join(known)}"
-            raise Problem(
-                HTTPStatus.UNPROCESSABLE_ENTITY, f"{detail}.", errors=[(f"/{json_pointer_token(name)}", detail)]
-            )
-
-
 def _read_input(members: dict[str, Source], takes: Kind, named: Named = (), *also_known: str) -> Input:
     member = _MEMBERS[takes]
     other = next((name for name in _MEMBERS.values() if name != member and name in members), None)
@@ -408,7 +399,7 @@ def _read_input(members: dict[str, Source], takes: Kind, named: Named = (), *als
         detail = f"this model takes {member}, not {other}: send {_WANTED[takes]}"
         raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, f"{detail}.", errors=[(f"/{other}", detail)])
     own = ("image", "filename", *_BESIDE) if takes == "image" else (member, *_BESIDE)
-    _refuse_unknown(members, (*own, *also_known))
+    refuse_unknown(members, (*own, *also_known))
     if member not in members or members[member].value in ([], {}):
         raise Problem(HTTPStatus.BAD_REQUEST, f"The input has no {member}: send {_WANTED[takes]}.")
     metadata, inference_id = _metadata(members), check_inference_id((*named, *_named(members)))

@@ -1,8 +1,8 @@
 """Writes how the models do to the log, as metrics of CloudWatch.
 
 CloudWatch Logs makes metrics of lines in its embedded metric format (AWS, "Specification: Embedded metric format"). The
-dimension `service`, which every line of the log has, is the function's name: an alarm of the stack that watches all
-predictions, or all versions together, knows no other.
+dimension `service`, which every line of the log has, is the function's name. The stack's alarms watch all predictions,
+or all versions together: without `service` they would have no dimension to name.
 """
 
 import time
@@ -13,23 +13,23 @@ from functions.shared.log import logger
 from functions.shared.prediction.watching import Figures
 
 OF_ALL: Final = (("service",),)
-"""What is of no version is kept once."""
+"""CloudWatch keeps a metric that is of no version once."""
 
 DIMENSIONS: Final = (*OF_ALL, ("model", "version"))
-"""Each metric of a version is kept once for all versions together, and once for each."""
+"""CloudWatch keeps each metric of a version once for all versions together, and once for each version."""
 
 
 def write_metrics(namespace: str, figures: Figures) -> None:
     """Write a line for all predictions, and one for each version.
 
-    A figure that has no value is no metric. What each column differs by is a member of the line and no metric, since
-    AWS charges for each metric.
+    A figure without a value is left out. The distance of each column is a member of the line, but no metric: AWS
+    charges for each metric.
 
     Parameters
     ----------
     namespace
         The namespace of the metrics.
-    versions
+    figures
         The figures.
     """
     if figures.failure_share is not None:

@@ -8,16 +8,11 @@ from pydantic import TypeAdapter, ValidationError
 
 from functions.shared.api.problems import Problem
 from functions.shared.api.query_fields import Time
+from functions.shared.prediction.watching import COLUMNS, FIRST
 from functions.statistics.counts import Measures, merged
 from functions.statistics.environment import Asking
 from functions.statistics.span import EVER
 from functions.statistics.versions import ModelVersion
-
-FIRST: Final = 1000
-"""The predictions that a version without a baseline is compared with, its first ones."""
-
-COLUMNS: Final = ("label", "confidence", "value", "feature", "picture")
-"""The kinds of measures that are compared."""
 
 _OTHER_VERSION: Final = "version:"
 _FORMS: Final = (
@@ -32,7 +27,7 @@ class Baseline(NamedTuple):
     Attributes
     ----------
     says
-        What it is, as an answer has it.
+        How the answer describes it.
     columns
         The counts of each column.
     """
@@ -47,16 +42,16 @@ def find(asking: Asking, one: ModelVersion, others: list[ModelVersion], given: s
     Parameters
     ----------
     asking
-        Who asks: the predictions of a baseline are the caller's own where the windows are.
+        Who asks. If the windows have only the caller's own predictions, so has the baseline.
     one, others
         The version, and all versions of the model.
     given
-        What the request says; None for the package's baseline, or the first predictions where it has none.
+        The parameter of the request; None for the package's baseline, or for the first predictions if it has none.
 
     Raises
     ------
     Problem
-        404, if it names a version that does not exist. 422, if it is none of the forms, or the package has none.
+        404 if it names a version that does not exist. 422 if its form is unknown, or if the package has no baseline.
     """
     if given == "first":
         return _first(asking, one)
@@ -95,7 +90,7 @@ def _version(asking: Asking, others: list[ModelVersion], version: str) -> Baseli
 
 def _span(asking: Asking, one: ModelVersion, since: datetime, until: datetime) -> Baseline:
     if since >= until:
-        _refuse(f"{_FORMS}; of a span, the first time must be before the second.")
+        _refuse(f"{_FORMS}; in a span, the first time must be before the second.")
     return _counted(asking, one, max(since, EVER[0]), min(until, EVER[1]), kind="span")
 
 

@@ -7,7 +7,8 @@ from typing import Any, Final
 
 from functions.shared.api.problems import Problem
 from functions.shared.evaluation.drift import DEFAULT, Column, decide
-from functions.statistics.baselines import COLUMNS, find
+from functions.shared.prediction.watching import COLUMNS
+from functions.statistics.baselines import find
 from functions.statistics.counts import Counts, Measures, by_start
 from functions.statistics.environment import Asking
 from functions.statistics.query import DriftQuery
@@ -15,7 +16,7 @@ from functions.statistics.span import WIDTHS, span
 from functions.statistics.versions import selected
 
 MOST_FIGURES: Final = 4000
-"""The most windows and columns, multiplied."""
+"""The most comparisons in an answer: each window is compared in each column."""
 
 
 def drift(asking: Asking, name: str, version: str, query: DriftQuery) -> dict[str, Any]:
@@ -24,7 +25,7 @@ def drift(asking: Asking, name: str, version: str, query: DriftQuery) -> dict[st
     Raises
     ------
     Problem
-        404, if there is no such version. 422, if the span, the windows or the baseline are not possible.
+        404 if there is no such version. 422 if the span, the windows or the baseline cannot be used.
     """
     over = span(query.since, query.until, query.window, name="window")
     served = asking.ledger.models()
@@ -83,7 +84,7 @@ def _window(columns: Mapping[str, Column], measures: Measures) -> dict[str, Any]
 def _require_few(count: int) -> None:
     if count > MOST_FIGURES:
         detail = (
-            f"Windows and columns together are {count} comparisons, and an answer has at most {MOST_FIGURES}: choose "
-            "longer windows or a shorter span."
+            f"The answer would compare {count} times, each window in each column, and at most {MOST_FIGURES} are "
+            "allowed: choose longer windows or a shorter span."
         )
         raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail, errors=[("/window", "gives too many figures")])

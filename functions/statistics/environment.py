@@ -1,4 +1,4 @@
-"""What an execution environment of this function creates once, and who asks it for figures of what."""
+"""What an execution environment of this function creates once, who asks it for figures, and how it answers."""
 
 from functools import cache
 from http import HTTPStatus
@@ -34,14 +34,14 @@ def environment() -> Environment:
 
 
 class Asking(NamedTuple):
-    """Who asks, and whom.
+    """Whose records a request counts, and where they are.
 
     Attributes
     ----------
     ledger
-        What answers.
+        Where the records are.
     user_id
-        The user whose records alone are counted; None for everybody's.
+        The user whose records alone are counted; None to count everybody's.
     """
 
     ledger: StatisticsLedger
@@ -49,12 +49,12 @@ class Asking(NamedTuple):
 
     @property
     def of(self) -> Literal["everybody", "yours"]:
-        """Whose records are counted, as an answer says it."""
+        """Whose records are counted, in the words of the answer."""
         return "everybody" if self.user_id is None else "yours"
 
 
 def asking(request: Request) -> Asking:
-    """Return who asks, if the request is clear about what it wants.
+    """Return whose records a request counts. Refuse one that is ambiguous.
 
     Raises
     ------
@@ -69,17 +69,17 @@ def asking(request: Request) -> Asking:
 
 
 def answer(document: dict[str, Any]) -> Response:
-    """Return an answer in JSON. A figure that is no number becomes null.
+    """Answer with a document as JSON, in which NaN and infinity become null.
 
     Raises
     ------
     Problem
-        422, if it is larger than an answer can be.
+        422 if it is larger than Lambda can answer.
     """
     content = to_json(document, inf_nan_mode="null")
     if len(content) > MAX_RESPONSE_BYTES:
         detail = (
-            f"The answer would have {len(content)} bytes, and at most {MAX_RESPONSE_BYTES} are answered: ask for a "
+            f"The answer would have {len(content)} bytes, and at most {MAX_RESPONSE_BYTES} can be sent: ask for a "
             "shorter span of time, or for fewer buckets."
         )
         raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail)

@@ -9,16 +9,16 @@ LATENCIES: Final = ("decode_ms", "inference_ms", "queue_ms")
 QUANTILES: Final = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
 
 MEASURES: Final = ("status", "failure", "label", "confidence", *LATENCIES)
-"""What the figures are made of."""
+"""The measures that the figures are computed from."""
 
 ERROR_OF_PERCENTILES: Final = 0.01
-"""How far a percentile may be from the value it stands for, as a share of that: bins are 2 % wide."""
+"""The largest relative error of a percentile: bins are 2 % wide."""
 
 MOST_LABELS: Final = 1000
-"""The most labels of all buckets together."""
+"""The most labels listed in the total."""
 
 MOST_LABELS_OF_BUCKET: Final = 20
-"""The most labels of a bucket. All are counted in the total."""
+"""The most labels listed in a bucket."""
 
 _STATUSES: Final = ("succeeded", "failed", "queued", "processing")
 
@@ -47,7 +47,7 @@ def figures(measures: Measures, *, most_labels: int) -> dict[str, Any]:
 
 
 def groups(counts: Counts, keys: list[str], count: int, *, name: str) -> dict[str, Any]:
-    """Return how many predictions are in each group, and in none of these.
+    """Return how many predictions each listed group has, and how many are in none of them.
 
     Parameters
     ----------
@@ -58,14 +58,14 @@ def groups(counts: Counts, keys: list[str], count: int, *, name: str) -> dict[st
     count
         How many predictions there are.
     name
-        What a group is called.
+        The member of a group that has its key, such as ``label``.
     """
     listed = [{name: key, "count": counts[key]} for key in keys if counts.get(key)]
     return {"groups": listed, "others": count - sum(one["count"] for one in listed)}
 
 
 def latency(counts: Counts) -> dict[str, Any]:
-    """Return count, mean and percentiles of milliseconds; a figure that has no value is None."""
+    """Return the count, mean and percentiles of milliseconds. Without a count, the others are None."""
     count = counts.get("n", 0)
     if not count:
         return {"count": 0, "mean": None, **dict.fromkeys(QUANTILES)}
@@ -83,6 +83,6 @@ def _confidence(counts: Counts) -> dict[str, Any]:
 
 
 def _most_frequent(counts: Counts, most: int) -> tuple[dict[str, int], int]:
-    """Return the most frequent keys, in the order of their counts, and how many are of the rest."""
+    """Return the most frequent keys with their counts, most frequent first, and the count of all the others."""
     ordered = sorted(((key, n) for key, n in counts.items() if n), key=lambda item: (-item[1], item[0]))
     return dict(ordered[:most]), sum(n for _, n in ordered[most:])

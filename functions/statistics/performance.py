@@ -16,19 +16,19 @@ from functions.statistics.span import WIDTHS, Span, span
 from functions.statistics.versions import ModelVersion, selected
 
 MEASURES: Final = ("status", "judged", "confusion", "log_loss", "brier", "calibration", "residual")
-"""What the figures are made of. Of several targets, each has a measure of its own."""
+"""The measures that the figures are computed from. If a model has several targets, each target has its own."""
 
 MOST_LABELS: Final = 200
-"""The most labels of a confusion matrix, those that are the truth most often."""
+"""The most labels in a confusion matrix. It keeps the labels that are the truth most often."""
 
 
 def performance(asking: Asking, name: str, version: str, query: PerformanceQuery) -> dict[str, Any]:
-    """Return how right a version is, and beside it another one if that is asked for.
+    """Return how right a version is, and how it compares with another one if the query names one.
 
     Raises
     ------
     Problem
-        404, if there is no such version. 422, if the span or the buckets are not possible.
+        404 if there is no such version. 422 if the span or the buckets cannot be used.
     """
     over = span(query.since, query.until, query.interval)
     served = asking.ledger.models()
@@ -92,7 +92,7 @@ def _short_figures(measures: Measures) -> dict[str, Any]:
 
 
 def _numbers(measures: Measures, target: str) -> dict[str, Any]:
-    """Return the numbers of what is judged, of all targets or of one."""
+    """Return the figures that are one number each, of the whole prediction or of one target."""
     numbers: dict[str, Any] = {}
     if confusion := measures.get(f"confusion{target}"):
         count = sum(sum(row.values()) for row in confusion.values())
@@ -110,7 +110,7 @@ def _numbers(measures: Measures, target: str) -> dict[str, Any]:
 
 
 def _paired(asking: Asking, one: ModelVersion, other: ModelVersion, over: Span) -> dict[str, Any]:
-    """Return what is known of the inputs that both versions have predicted, and that both have a truth of."""
+    """Compare two versions on the inputs that both have predicted and whose ground truth is known for both."""
     paired = asking.ledger.paired(
         one.model_ids, other.model_ids, since=over.since, until=over.until, user_id=asking.user_id
     )

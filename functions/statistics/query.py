@@ -1,4 +1,4 @@
-"""What a request asks for."""
+"""The queries of the routes, and what each parameter means."""
 
 from typing import Annotated, Final, Literal
 
@@ -6,6 +6,8 @@ from fastapi import Path
 from pydantic import Field
 
 from functions.shared.api.query_fields import TIME, QueryFields, Time, never_null
+from functions.shared.prediction.watching import FIRST
+from functions.statistics.span import MOST_AUTOMATIC
 
 _MAX_TEXT_LENGTH: Final = 255
 
@@ -18,7 +20,8 @@ ModelName = Annotated[str, Path(description="The model's name, as `GET /models` 
 Version = Annotated[str, Path(description="The model's version.")]
 
 _INTERVAL: Final = (
-    "How long a bucket is, in UTC; a week begins on Monday (ISO 8601). `auto` takes the shortest of which "
+    "How long a bucket is, in UTC; a week begins on Monday (ISO 8601). `auto` takes the shortest interval that gives "
+    f"at most {MOST_AUTOMATIC} buckets."
 )
 
 
@@ -28,7 +31,7 @@ class _SpanQuery(QueryFields):
 
 
 class StatisticsQuery(_SpanQuery):
-    """Of which predictions, and in which buckets."""
+    """Which predictions to count, and in which buckets."""
 
     model: _Text = Field(default=None, description="The model's name.", examples=["mnist"])
     version: _Text = Field(default=None, description="The model's version.", examples=["1"])
@@ -39,26 +42,27 @@ class StatisticsQuery(_SpanQuery):
         Literal["version", "label", "status", "user_id"] | None, Field(json_schema_extra=never_null)
     ] = Field(
         default=None,
-        description="Divide each bucket, too. `version` gives all figures of each version, the others a count of each.",
+        description="Also divide each bucket into groups. `version` gives all figures of each version, the other "
+        "values give the count of each group.",
         examples=["label"],
     )
 
 
 class ModelsQuery(QueryFields):
-    """No parameter: all models."""
+    """`GET /models` takes no parameter."""
 
 
 class PerformanceQuery(_SpanQuery):
-    """Of which predictions, in which buckets, and beside which other version."""
+    """Which predictions to count, in which buckets, and which other version to compare with."""
 
     interval: Literal["auto", "minute", "hour", "day", "week"] = Field(
         default="auto", description=_INTERVAL, examples=["day"]
     )
-    compare: _Text = Field(default=None, description="Another version of the model, to set beside it.", examples=["2"])
+    compare: _Text = Field(default=None, description="Another version of the model to compare with.", examples=["2"])
 
 
 class DriftQuery(_SpanQuery):
-    """Which windows are compared with what."""
+    """Which windows to compare, and with what."""
 
     window: Literal["hour", "day", "week"] = Field(
         default="day", description="How long a window is, in UTC; a week begins on Monday.", examples=["day"]
@@ -67,8 +71,8 @@ class DriftQuery(_SpanQuery):
         default=None,
         description=(
             "What a window is compared with: `package` (the model package's baseline.json), `first` (the version's "
-            "first 1,000 predictions), `SINCE/UNTIL` (a span of time), or `version:V` (all of another version). "
-            "Without it, `package` if there is one, else `first`."
+            f"first {FIRST:,} predictions), `SINCE/UNTIL` (a span of time), or `version:V` (all predictions of another "
+            "version). Without it, `package` if there is one, else `first`."
         ),
         examples=["2026-01-01/2026-02-01"],
     )

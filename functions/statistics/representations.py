@@ -5,6 +5,10 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from functions.shared.evaluation.bins import CONFIDENCE_BINS
+from functions.shared.evaluation.performance import EXACT_BELOW
+from functions.statistics.performance import MOST_LABELS
+
 Of = Annotated[
     Literal["everybody", "yours"],
     Field(description="Whose records are counted: without the scope `predictions:read-all`, the caller's own."),
@@ -20,7 +24,7 @@ class _Representation(BaseModel):
 
 
 class Latency(_Representation):
-    """Milliseconds. A percentile is within 1 % of the value that it stands for."""
+    """Milliseconds. A percentile is within 1 % of the exact one."""
 
     count: Count
     mean: float | None
@@ -30,11 +34,11 @@ class Latency(_Representation):
 
 
 class Latencies(_Representation):
-    """What a prediction took."""
+    """How long predictions took."""
 
     decode_ms: Latency = Field(description="To decode the input.")
     inference_ms: Latency = Field(description="To run the model.")
-    queue_ms: Latency = Field(description="From the request to the worker, of asynchronous predictions.")
+    queue_ms: Latency = Field(description="Asynchronous predictions: from the request until a worker takes it.")
 
 
 class Confidence(_Representation):
@@ -42,11 +46,14 @@ class Confidence(_Representation):
 
     count: Count
     mean: Share | None
-    histogram: list[Count] = Field(description="How many are in each fiftieth from 0 to 1, a lower bound included.")
+    histogram: list[Count] = Field(
+        description=f"Counts in {CONFIDENCE_BINS} bins of equal width from 0 to 1. A bin includes its lower edge; the "
+        "last one also includes 1."
+    )
 
 
 class Group(_Representation):
-    """A part of a bucket. It has the member that `group_by` names; a version has all figures, too."""
+    """A part of a bucket. It has the member that `group_by` names; a version also has all figures."""
 
     model_config = ConfigDict(defer_build=True, extra="allow")
 
@@ -63,13 +70,15 @@ class Figures(_Representation):
 
     count: Count
     statuses: dict[Literal["queued", "processing", "succeeded", "failed"], Count]
-    failures: dict[str, Count] = Field(description="Failed predictions by the kind of failure.")
+    failures: dict[str, Count] = Field(description="Failed predictions, by the kind of failure.")
     latency: Latencies
     confidence: Confidence
     labels: dict[str, Count] = Field(description="Predicted labels, the most frequent ones first.")
     other_labels: Count = Field(description="Predictions with a label that is not listed.")
-    groups: list[Group] | None = Field(default=None, description="Where `group_by` is given.")
-    others: Count | None = Field(default=None, description="Where `group_by` is given: those in no group listed.")
+    groups: list[Group] | None = Field(default=None, description="Absent without `group_by`.")
+    others: Count | None = Field(
+        default=None, description="Predictions that are in no listed group. Absent without `group_by`."
+    )
 
 
 class Bucket(Figures):
@@ -88,7 +97,7 @@ class RefusedDay(_Representation):
 
 
 class RefusedRequests(_Representation):
-    """Requests that were answered with 4xx by this API, on whole days in UTC. At least so many: a count can be lost."""
+    """Requests that this API answered with 4xx, on whole days in UTC. There may have been more: a count can be lost."""
 
     count: Count
     statuses: dict[str, Count] = Field(description="By HTTP status.", examples=[{"422": 3}])
@@ -109,16 +118,16 @@ class Statistics(_Span):
     version: str | None
     interval: Literal["minute", "hour", "day", "week"]
     group_by: Literal["version", "label", "status", "user_id"] | None
-    error_of_percentiles: float = Field(description="How far a percentile may be off, as a share of it.")
+    error_of_percentiles: float = Field(description="The largest relative error of a percentile.")
     total: Figures
-    buckets: list[Bucket] = Field(description="All of the span, also those without a prediction.")
+    buckets: list[Bucket] = Field(description="All buckets of the span, including empty ones.")
     refused: RefusedRequests | None = Field(
-        default=None, description="Refused requests belong to nobody: it is left out where `of` is `yours`."
+        default=None, description="Absent if `of` is `yours`: a refused request belongs to no user."
     )
 
 
 class WilsonInterval(_Representation):
-    """Covers the true share with a probability of 95 % (Wilson 1927)."""
+    """The 95 % confidence interval of a share (Wilson 1927)."""
 
     low: Share
     high: Share
@@ -130,23 +139,23 @@ class ModelFigures(_Representation):
     name: str
     version: str
     task: str
-    sha256: list[str] = Field(description="Of what was served under this name and version.")
+    sha256: list[str] = Field(description="The digest of each model that was served under this name and version.")
     registered_at: datetime = Field(description="When it was first served.")
     served_at: datetime = Field(description="When it last began to be served.")
     first_prediction_at: datetime | None
     last_prediction_at: datetime | None
     count: Count = Field(description="How many predictions it has made.")
     judged: Count = Field(description="How many of them have a ground truth.")
-    accuracy: Share | None = Field(description="The share of right ones of those that can be right or wrong.")
+    accuracy: Share | None = Field(description="The share of correct ones, of those that are correct or wrong.")
     accuracy_interval: WilsonInterval | None
 
 
 class Models(_Representation):
-    """The answer of `GET /models`: what was served last comes first."""
+    """The answer of `GET /models`. The version that was served last comes first."""
 
     of: Of
     models: list[ModelFigures]
-    others: Count = Field(description="How many are not listed.")
+    others: Count = Field(description="How many versions are not listed.")
 
 
 class Coverage(_Representation):
@@ -181,7 +190,7 @@ class ConfusionMatrix(_Representation):
 
     labels: list[str]
     matrix: list[list[Count]]
-    labels_left_out: Count = Field(description="Of more than 200 labels, the others.")
+    labels_left_out: Count = Field(description=f"How many labels are left out: a matrix has at most {MOST_LABELS}.")
 
 
 class Classification(_Representation):
@@ -227,7 +236,7 @@ class Regression(_Representation):
 
 
 class TargetPerformance(_Representation):
-    """How right a version is about one target. A member is left out where nothing of it is known."""
+    """How right a version is about one target. A member is absent if nothing was counted for it."""
 
     classification: Classification | None = None
     log_loss: float | None = None
@@ -237,7 +246,7 @@ class TargetPerformance(_Representation):
 
 
 class NumbersOfTarget(_Representation):
-    """The figures of a bucket that are one number each. One is left out where nothing of it is known."""
+    """The figures of a bucket that are one number each. A member is absent if nothing was counted for it."""
 
     accuracy: Share | None = None
     accuracy_interval: WilsonInterval | None = None
@@ -262,32 +271,36 @@ class _VersionPerformance(TargetPerformance):
     version: str
     task: str
     coverage: Coverage
-    targets: dict[str, TargetPerformance] | None = Field(default=None, description="Where there are several.")
+    targets: dict[str, TargetPerformance] | None = Field(
+        default=None, description="Absent unless the model has several targets."
+    )
     buckets: list[PerformanceBucket]
 
 
 class McNemar(_Representation):
-    """McNemar's test that both versions are right equally often: exact for fewer than 25 that only one got right."""
+    """McNemar's test that both versions are right equally often."""
 
-    only_first: Count = Field(description="What only the version of the path got right.")
-    only_second: Count
+    only_first: Count = Field(description="Inputs that only the version in the path got right.")
+    only_second: Count = Field(description="Inputs that only the version in `compare` got right.")
     statistic: float
     pvalue: Share
-    method: Literal["exact", "chi_squared"]
+    method: Literal["exact", "chi_squared"] = Field(
+        description=f"`exact` for fewer than {EXACT_BELOW} inputs that only one version got right."
+    )
 
 
 class Paired(_Representation):
-    """What both versions have predicted, and both have a truth of: the same bytes, or the same `inference_id`."""
+    """Inputs that both versions predicted: the same bytes, or the same `inference_id`, both with a ground truth."""
 
     count: Count
     both_right: Count
     both_wrong: Count
-    looked_at: Count = Field(description="The most predictions of each that are looked at, the newest ones.")
+    looked_at: Count = Field(description="How many of each version's newest predictions are compared at most.")
     mcnemar: McNemar | None
 
 
 class ComparedPerformance(_VersionPerformance):
-    """How right another version is, and how the two differ where both have predicted the same."""
+    """How right another version is, and how the two differ on the inputs that both have predicted."""
 
     paired: Paired
 
@@ -301,7 +314,7 @@ class Performance(_VersionPerformance, _Span):
 
 
 class StatisticalTest(_Representation):
-    """A statistic, and how probable one as large is if nothing has changed."""
+    """A statistic, and the probability of one at least as large if nothing has changed."""
 
     statistic: float
     pvalue: Share
@@ -318,7 +331,7 @@ class Side(_Representation):
 
 
 class ColumnDrift(_Representation):
-    """How a window differs from the baseline in one column. A figure without a value is null."""
+    """How a window differs from the baseline in one column. A figure that cannot be computed is null."""
 
     kind: Literal["number", "share", "label", "category"]
     baseline: Side
@@ -326,18 +339,18 @@ class ColumnDrift(_Representation):
     jensen_shannon_distance: Share | None = Field(description="To the base 2, over groups of bins.")
     population_stability_index: float | None = Field(description="With the natural logarithm, over groups of bins.")
     wasserstein_distance: float | None = Field(description="In the unit of the column.")
-    ks_test: StatisticalTest | None = Field(description="Of numbers.")
-    chi_squared_test: StatisticalTest | None = Field(description="Of categories.")
+    ks_test: StatisticalTest | None = Field(description="Only for numbers.")
+    chi_squared_test: StatisticalTest | None = Field(description="Only for categories.")
     grouped_chi_squared_test: StatisticalTest | None
-    rare_test: StatisticalTest | None = Field(description="Fisher's exact test of what is rare, all as one.")
+    rare_test: StatisticalTest | None = Field(description="Fisher's exact test of the rare categories, pooled.")
     rare_distance: Share | None
     mean_test: StatisticalTest | None
     mean_difference: float | None = Field(description="In standard deviations.")
     missing_test: StatisticalTest | None
     missing_distance: Share | None
     new_categories: list[str]
-    adjusted_pvalue: Share | None = Field(description="The least p-value, adjusted for all tests of the window.")
-    drift: bool | None = Field(description="Null where a side has too few values to tell.")
+    adjusted_pvalue: Share | None = Field(description="The smallest p-value, adjusted for all tests of the window.")
+    drift: bool | None = Field(description="Null if a side has too few values to decide.")
 
 
 class Window(_Representation):
@@ -346,8 +359,8 @@ class Window(_Representation):
     starts_at: datetime
     ends_at: datetime
     count: Count
-    drift: bool | None = Field(description="Whether any column drifted; null where none can tell.")
-    drifted: list[str] = Field(description="The columns that did.")
+    drift: bool | None = Field(description="Whether any column drifted; null if no column has enough values.")
+    drifted: list[str] = Field(description="The columns that drifted.")
     columns: dict[str, ColumnDrift]
 
 
@@ -362,13 +375,13 @@ class BaselineOfWindows(_Representation):
 
 
 class DriftThresholds(_Representation):
-    """A column drifted if a test is significant and what it found is as large as this."""
+    """A column drifted if a test is significant and its effect is at least this large."""
 
     pvalue: float
     jensen_shannon_distance: float
     ks_statistic: float
     mean_difference: float = Field(description="In standard deviations.")
-    count: int = Field(description="The least count on each side.")
+    count: int = Field(description="The smallest count on each side.")
 
 
 class Drift(_Span):

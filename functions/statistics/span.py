@@ -1,4 +1,4 @@
-"""A span of time, and the buckets that it is divided into. All in UTC."""
+"""A span of time, and the buckets that it is divided into. Everything is in UTC."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -18,13 +18,13 @@ WIDTHS: Final[dict[Interval, timedelta]] = {
 }
 
 MOST_AUTOMATIC: Final = 200
-"""The most buckets of an interval that nobody chose."""
+"""The most buckets that the interval ``auto`` gives."""
 
 MOST_BUCKETS: Final = 1000
-"""The most buckets of an answer."""
+"""The most buckets in an answer."""
 
 DEFAULT_DAYS: Final = 30
-"""Days from `since` to `until` where nobody says since when."""
+"""How many days before `until` a span begins if the request has no `since`."""
 
 EVER: Final = (datetime(1970, 1, 1, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC))
 """No prediction is older or newer: their ids say when they were made."""
@@ -72,18 +72,18 @@ def span(
     most: int = MOST_BUCKETS,
     now: datetime | None = None,
 ) -> Span:
-    """Complete what a request says of its span of time.
+    """Return the span that a request asks for, with defaults for what it leaves out.
 
     Parameters
     ----------
     since
-        None begins at midnight, `DEFAULT_DAYS` before the end; with weeks, on the Monday before that.
+        None begins at midnight, `DEFAULT_DAYS` before the end; with weeks, on the Monday before.
     until
-        None ends with the current minute, so that what was stored just now is in it.
+        None ends with the current minute, so that the newest predictions are included.
     interval
-        ``auto`` takes the shortest that gives at most `MOST_AUTOMATIC` buckets.
+        ``auto`` takes the shortest interval that gives at most `MOST_AUTOMATIC` buckets.
     name
-        What the request calls the interval.
+        The parameter that has the interval.
     most
         The most buckets.
     now
@@ -92,7 +92,7 @@ def span(
     Raises
     ------
     Problem
-        422, if nothing lies between, or there would be too many buckets: it names the intervals that fit.
+        422 if the span is empty or would have too many buckets; it then names the intervals that fit.
     """
     if until is None:
         until = start_of(datetime.now(UTC) if now is None else now, "minute") + WIDTHS["minute"]

@@ -24,13 +24,13 @@ from functions.statistics.span import EVER, WIDTHS, Span, span
 from functions.statistics.versions import ModelVersion, selected, versions
 
 MOST_GROUPS: Final = 50
-"""The most groups of a bucket: the most frequent ones of the whole span."""
+"""The most groups listed in a bucket: the most frequent ones of the whole span."""
 
 MOST_FIGURES: Final = 4000
-"""The most buckets and versions, multiplied."""
+"""The most groups in an answer that groups by version: each bucket has one for each version."""
 
 MOST_MODELS: Final = 5000
-"""The most versions that are listed, those that were served last."""
+"""The most versions that are listed. The ones served last come first."""
 
 
 def statistics(asking: Asking, query: StatisticsQuery) -> dict[str, Any]:
@@ -39,7 +39,7 @@ def statistics(asking: Asking, query: StatisticsQuery) -> dict[str, Any]:
     Raises
     ------
     Problem
-        404, if no such model was served. 422, if the span or the buckets are not possible.
+        404 if no such model was served. 422 if the span or the buckets cannot be used.
     """
     over = span(query.since, query.until, query.interval)
     filtered = query.model is not None or query.version is not None
@@ -81,8 +81,8 @@ def statistics(asking: Asking, query: StatisticsQuery) -> dict[str, Any]:
 def _require_few(count: int) -> None:
     if count > MOST_FIGURES:
         detail = (
-            f"The buckets of all versions are {count}, and an answer has at most {MOST_FIGURES}: choose a longer "
-            "interval, a shorter span, or one model."
+            f"The answer would have {count} groups, one for each version in each bucket, and at most {MOST_FIGURES} "
+            "are allowed: choose a longer interval, a shorter span, or one model."
         )
         raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail, errors=[("/group_by", "gives too many figures")])
 
@@ -102,7 +102,7 @@ def _buckets(found: Mapping[datetime, Measures], starts: Sequence[datetime], ove
 def _add_versions(
     document: dict[str, Any], rows: Sequence[Summary], starts: Sequence[datetime], chosen: Sequence[ModelVersion]
 ) -> None:
-    """Add all figures of each version, and what has no version: no model has made it yet, or ever will."""
+    """Add all figures of each version, and the count of predictions without one: no model has made them."""
     version_of = {model_id: (one.name, one.version) for one in chosen for model_id in one.model_ids}
     parts: dict[tuple[str, str] | None, list[Summary]] = {}
     for row in rows:
@@ -133,7 +133,7 @@ def _add_groups(
     starts: Sequence[datetime],
     name: str,
 ) -> None:
-    """Add a count of each group. The groups are the same in every bucket."""
+    """Add the count of each group. Every bucket lists the same groups."""
     counts = total.get(name, {})
     keys = sorted((key for key, n in counts.items() if n), key=lambda key: (-counts[key], key))[:MOST_GROUPS]
     document["total"] |= groups(counts, keys, document["total"]["count"], name=name)
@@ -146,7 +146,7 @@ def _count(measures: Measures) -> int:
 
 
 def refused(found: RefusedRequests) -> dict[str, Any]:
-    """Return what was refused, as an answer has it."""
+    """Return the refused requests as the answer shows them."""
     return {
         "count": sum(found.statuses.values()),
         "statuses": found.statuses,

@@ -19,7 +19,7 @@ class ModelVersion(NamedTuple):
     name, version
         Its name and version.
     served
-        What was served, in the order of its registration.
+        The models that were served under them, the oldest registration first.
     """
 
     name: str
@@ -28,12 +28,12 @@ class ModelVersion(NamedTuple):
 
     @property
     def model_ids(self) -> list[int]:
-        """The ids of what was served."""
+        """The ids of the models that were served."""
         return [one.model_id for one in self.served]
 
     @property
     def newest(self) -> ServedModel:
-        """What was registered last: its task and labels are those of the version."""
+        """The model that was registered last: its task and labels stand for the version."""
         return self.served[-1]
 
 
@@ -46,12 +46,12 @@ def versions(served: Sequence[ServedModel]) -> list[ModelVersion]:
 
 
 def selected(served: Sequence[ServedModel], name: str | None, version: str | None) -> list[ModelVersion]:
-    """Return the versions with a name and a version; None is any.
+    """Return the versions with a name and a version, of which None matches any.
 
     Raises
     ------
     Problem
-        404, if there is none. It says what there is.
+        404 if there is none. It names those that exist.
     """
     every = versions(served)
     found = [one for one in every if name in (None, one.name) and version in (None, one.version)]

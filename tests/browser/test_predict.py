@@ -166,7 +166,7 @@ def test_what_got_no_answer_is_kept_and_stored_once_when_it_is_sent_again(digits
 
 def test_features_are_filled_in_with_what_is_usual_in_sight(patients: Site, visit: Visit) -> None:
     page = visit(patients, "/console/predict")
-    page.get_by_role("button", name="Fill in what is typical").click()
+    page.get_by_role("button", name="Fill in typical values").click()
     age = page.get_by_label("age", exact=True)
     expect(age).not_to_have_value("")
     age.fill("131")
@@ -184,7 +184,7 @@ def test_features_are_filled_in_with_what_is_usual_in_sight(patients: Site, visi
 
 def test_a_feature_that_is_refused_is_marked_and_nothing_that_was_typed_is_lost(patients: Site, visit: Visit) -> None:
     page = visit(patients, "/console/predict", expecting=("422",))
-    page.get_by_role("button", name="Fill in what is typical").click()
+    page.get_by_role("button", name="Fill in typical values").click()
     page.get_by_label("age", exact=True).fill("old")
     typed = [field.input_value() for field in page.locator("#view form input").all()]
 

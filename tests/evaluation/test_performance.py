@@ -6,19 +6,19 @@ from typing import Any, Literal
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 from sklearn import calibration as sklearn_calibration
 from sklearn import metrics
 
 from functions.shared.evaluation import bins, performance
+from tests.support.properties import no_deadline
 
 pytestmark = pytest.mark.slow
 
 EXACT = 1e-12
 DIGITS = [str(digit) for digit in range(10)]
-no_deadline = settings(deadline=None)
 counted = st.integers(0, 50)
 a_label = st.sampled_from(["cat", "dog", "eel", ""])
 judged = st.lists(st.tuples(a_label, a_label), min_size=1, max_size=60)
@@ -82,6 +82,7 @@ def test_nothing_judged_has_no_accuracy() -> None:
     assert found["confusion_matrix"] == {"labels": ["a", "b"], "matrix": [[0, 0], [0, 0]]}
 
 
+@no_deadline
 @given(st.integers(1, 10**7), st.floats(0, 1))
 def test_the_interval_of_an_accuracy_is_wilsons(count: int, share: float) -> None:
     successes = round(count * share)
@@ -210,6 +211,7 @@ def test_a_regression_without_what_a_figure_needs_has_none() -> None:
     assert constant["r2"] is None
 
 
+@no_deadline
 @given(counted, counted)
 def test_mcnemars_test_is_that_of_scipy(only_first: int, only_second: int) -> None:
     found = performance.mcnemar(only_first, only_second)

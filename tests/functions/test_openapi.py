@@ -50,6 +50,18 @@ def operations(document: Document) -> Iterator[tuple[str, Document]]:
             yield f"{method.upper()} {path}", operation
 
 
+def descriptions(part: object) -> Iterator[str]:
+    """Yield every description within a part of a document."""
+    if isinstance(part, dict):
+        if isinstance(text := part.get("description"), str):
+            yield text
+        for inner in part.values():
+            yield from descriptions(inner)
+    elif isinstance(part, list):
+        for inner in part:
+            yield from descriptions(inner)
+
+
 def content_types(document: Document, path: str) -> set[str]:
     return set(document["paths"][path]["post"]["requestBody"]["content"])
 
@@ -63,6 +75,12 @@ def test_an_operation_has_a_short_name_of_its_own(document: Document) -> None:
     names = [operation["operationId"] for _, operation in operations(document)]
     assert {"predict", "predict_many", "list_predictions", "get_prediction", "delete_prediction"} <= set(names)
     assert len(names) == len(set(names))
+
+
+def test_every_description_is_a_whole_sentence(document: Document) -> None:
+    texts = {text for text in descriptions(document) if text != "Successful Response"}  # that is FastAPI's
+    assert len(texts) > 100
+    assert [text for text in sorted(texts) if not text.endswith((".", ".`", ".)"))] == []
 
 
 def test_every_schema_that_is_named_is_there_and_every_one_that_is_there_is_named(document: Document) -> None:

@@ -40,6 +40,13 @@ def test_every_make_target_that_a_document_names_exists(document: str) -> None:
     assert named - set(re.findall(r"^([a-z-]+):", MAKEFILE, re.MULTILINE)) == set()
 
 
+def test_contributing_says_how_long_every_make_target_takes() -> None:
+    targets = set(re.findall(r"^([a-z-]+):.*##", MAKEFILE, re.MULTILINE))
+    assert "test-fast" in targets
+    timed = [row for row in CONTRIBUTING.splitlines() if row.startswith("| `make ") and re.search("second|minute", row)]
+    assert targets - {name for row in timed for name in re.findall(r"`make ([a-z-]+)", row.split(" | ")[0])} == set()
+
+
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_every_link_of_a_document_leads_to_a_file_and_to_a_heading(document: str) -> None:
     path = ROOT / document

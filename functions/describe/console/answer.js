@@ -9,10 +9,10 @@ import { inParts, isOfServed, isPicture, Json, save } from "./input.js";
 import { Failed } from "./states.js";
 
 const MOST_BARS = 10;
-const MOST_TARGETS = 50; // More numbers than that are a vector, which nobody reads one by one.
+const MOST_TARGETS = 50; // More numbers than this are a vector, which nobody reads one by one.
 
 /**
- * The answer of a record: the value in large, and what is behind it.
+ * The answer of a record: the value in large type, and the details.
  *
  * @param {{record: object, served: object|null}} props
  */
@@ -30,7 +30,7 @@ export function Answer({ record, served }) {
     <${Rest} record=${record} served=${served} />`;
 }
 
-/** What the model answered in a few words: for a heading, or where there is no room. */
+/** The model's answer in a few words: for a heading, or where space is short. */
 export function inWords(record) {
   if (record.status !== "succeeded") return record.status;
   const finds = findsOf(record);
@@ -47,7 +47,7 @@ function Value({ record }) {
     ${record.confidence !== undefined && html`<p>with ${percent(record.confidence)} confidence</p>`}`;
 }
 
-/** The probability of each class: `[{index, probability}, …]`, or null where the model's scores are none. */
+/** The probability of each class: `[{index, probability}, …]`, or null if the model's scores are not probabilities. */
 function scoresOf({ prediction, confidence }) {
   if (confidence === undefined || !prediction) return null;
   if (Array.isArray(prediction.values) && Array.isArray(prediction.indices)) {
@@ -76,7 +76,7 @@ function Scores({ record, served }) {
       <p class="muted">The ${MOST_BARS} likeliest of ${count(scores.length)} classes.</p>`}`;
 }
 
-/** What is neither the value nor scores of classes: finds, several targets, a vector, tensors. */
+/** All that is neither the value nor the scores of classes: finds, several targets, a vector, tensors. */
 function Rest({ record, served }) {
   const { prediction, predicted_value: value } = record;
   const finds = findsOf(record);

@@ -1,9 +1,9 @@
-/** Calls the API, and says in words what went wrong. */
+/** Calls the API, and describes in words what went wrong. */
 
 import { ended, token } from "./session.js";
 
 /**
- * No success. `message` is for people; `errors` says what is wrong where, as application/problem+json has it.
+ * A call that failed. `message` is for people; `errors` says what is wrong where, as in application/problem+json.
  * `kind` is "refused" (another request is needed), "unavailable" (the same may succeed later), "unreachable" (no answer
  * came, so a write may have happened) or "signed out".
  */
@@ -22,8 +22,8 @@ export async function get(path, query = {}, { signal } = {}) {
 }
 
 /**
- * Change: the body is `json`, or `body` as it is. Returns the answer's JSON, or null if it has none. With the id of a
- * user in `as` it is sent as that user, and else not at all.
+ * Change: the body is `json`, or `body` as it is. Returns the answer's JSON, or null if it has none. If `as` is the id
+ * of a user, the request is sent as that user or not at all.
  */
 export async function send(method, path, options = {}) {
   const text = await read(await answer(method, path, options), "text");

@@ -1,4 +1,4 @@
-/** The frame around the views: where one is, who one is, and what to do if a view breaks. */
+/** The frame around the views: which view is shown, who is signed in, and what to do if a view breaks. */
 
 import { Component, html, render, useEffect, useRef, useState } from "./html.js";
 import { takeOverLinks, useRoute } from "./route.js";
@@ -53,7 +53,7 @@ function View({ route }) {
   useEffect(() => {
     const heading = frame.current?.querySelector("h1");
     document.title = heading ? `${heading.textContent} · onnx-ledger` : "onnx-ledger";
-    if (heading && !first.current) { // A screen reader begins to read here, and the keyboard goes on from here.
+    if (heading && !first.current) { // A screen reader starts reading here, and the keyboard goes on from here.
       heading.tabIndex = -1;
       heading.focus({ preventScroll: true });
     }

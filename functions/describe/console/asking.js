@@ -1,15 +1,15 @@
 /**
- * What has been sent to be predicted, and what became of each. It outlives the view: whoever looks elsewhere and comes
- * back finds the answers.
+ * The inputs that were sent to be predicted, and their answers. The list outlives the view: a user who opens another
+ * view and comes back finds the answers.
  */
 
 import { Problem, send } from "./api.js";
 import { bytes } from "./format.js";
 import { useEffect, useState } from "./html.js";
 
-const AT_ONCE = 3; // Requests. More would wait in the browser or at the model.
-const MOST_PIXELS = 1600; // On a side, of a smaller copy.
-const AROUND = 1000; // Bytes of a request that are not the file's, beside its name.
+const AT_ONCE = 3; // Requests. More would only wait in the browser or for the model.
+const MOST_PIXELS = 1600; // On each side of a smaller copy.
+const AROUND = 1000; // Bytes of a request beside the file and its name.
 
 const { most_bytes: mostBytes, uploads } = JSON.parse(document.querySelector('meta[name="sending"]').content);
 
@@ -22,13 +22,13 @@ const listeners = new Set();
  * @typedef {object} Item
  * @property {string} key Its Idempotency-Key, the same in every attempt, so that nothing is stored twice.
  * @property {string} name
- * @property {string} same Equal for equal inputs; "" where that is not known.
- * @property {Blob|null} content Of a picture.
+ * @property {string} same Equal for equal inputs; "" if that is not known.
+ * @property {Blob|null} content The picture, if it is one.
  * @property {string|null} picture A blob URL of it.
- * @property {function({told: function, anew: boolean}): Promise<object>} request Makes what `send` gets. `told` gets
- *   `sent`; `anew`: the API has refused what it made before.
+ * @property {function({told: function, anew: boolean}): Promise<object>} request Makes the arguments of `send`. `told`
+ *   gets `sent`; `anew`: the API refused what it made before.
  * @property {"waiting"|"asked"|"answered"|"failed"} state
- * @property {{loaded: number, total: number}|null} sent How many bytes of it are in the bucket for uploads.
+ * @property {{loaded: number, total: number}|null} sent How many of its bytes are in the bucket for uploads.
  * @property {object|null} record
  * @property {Error|null} problem
  */
@@ -51,8 +51,8 @@ function change(key, changes) {
 }
 
 /**
- * Have inputs predicted. One that is equal to one that got no answer is that one's next attempt, and one that is equal
- * to one on its way is that one: somebody has pressed twice.
+ * Predict inputs. An input that equals one without an answer is the next attempt of that one, or that one itself while
+ * it is being sent: the user has pressed twice.
  *
  * @param {{name: string, same?: string, content?: Blob, request: function(): Promise<object>}[]} inputs
  */
@@ -70,10 +70,10 @@ export function ask(inputs) {
   proceed();
 }
 
-/** A new Idempotency-Key. A page that is served without TLS has no `randomUUID`. */
+/** Make a new Idempotency-Key. A page that is served without TLS has no `randomUUID`. */
 export const newKey = () => [...crypto.getRandomValues(new Uint32Array(4))].map((part) => part.toString(36)).join("-");
 
-/** Try those again that failed: one, or all. */
+/** Try a failed input again, or all of them. */
 export function retry(key = null) {
   for (const item of items.filter((one) => one.state === "failed" && (key === null || one.key === key))) {
     change(item.key, { state: "waiting", problem: null, anew: item.problem.kind === "refused" });
@@ -81,8 +81,8 @@ export function retry(key = null) {
   proceed();
 }
 
-/** Forget what is answered or failed. The records stay. */
-export function forget() {
+/** Remove the inputs that are answered or failed from the list. Their records stay. */
+export function clearSettled() {
   const over = items.filter(({ state }) => state === "answered" || state === "failed");
   for (const { picture } of over) if (picture) URL.revokeObjectURL(picture);
   items = items.filter((item) => !over.includes(item));
@@ -108,10 +108,10 @@ async function attempt({ key, request, anew = false }) {
   proceed();
 }
 
-/** Whether a file is larger than a request may be. */
+/** Whether a file is too large for a request. */
 export const isLarge = (file) => file.size + 4 * (file.name?.length ?? 0) + AROUND > mostBytes;
 
-/** How a file is sent: in the request, or where it is too large for that, by the bucket for uploads. */
+/** Return how to send a file: in the request or, if it is too large for one, through the bucket for uploads. */
 export function requestOfFile(file, filename = file.name) {
   const read = () => contentOf(file);
   if (!isLarge(file)) {
@@ -134,7 +134,7 @@ export function requestOfFile(file, filename = file.name) {
   };
 }
 
-/** Read a file first: one that has gone since is not taken for a server that has. */
+/** Read a file before it is sent: otherwise a file that is gone would look like a server that is gone. */
 async function contentOf(file) {
   try {
     return await file.arrayBuffer();
@@ -144,7 +144,7 @@ async function contentOf(file) {
 }
 
 /**
- * Make a copy of a picture that has fewer bytes: a photo may have more than a request has room for.
+ * Make a smaller copy of a picture: a photo may have more bytes than a request has room for.
  *
  * @returns {Promise<Blob>} A JPEG with at most `MOST_PIXELS` on a side.
  */
@@ -163,7 +163,7 @@ export async function smallerCopy(content) {
   return new Promise((resolve) => canvas.toBlob(resolve, "image/jpeg", 0.9));
 }
 
-/** How JSON is sent, the text as it is: no number loses a digit. */
+/** Return how to send JSON: as the text that was typed, so that no number loses a digit. */
 export function requestOfJson(body) {
   return async () => ({ body, headers: { "Content-Type": "application/json" } });
 }

@@ -1,22 +1,22 @@
-/** Where the boxes of a detection are in the picture that was sent: the model has seen it resized, cut or filled up. */
+/** Where the boxes of a detection are in the picture that was sent: the model saw it resized, cropped or padded. */
 
-const MOST_SHARE = 2; // Boxes of no larger numbers are shares of the model's picture: as pixels they were dots.
-const DOWN_FIRST = "detection_boxes"; // TensorFlow's name, whose boxes are top, left, bottom, right.
+const MOST_SHARE = 2; // Boxes without larger numbers are shares of the model's picture: as pixels they would be dots.
+const DOWN_FIRST = "detection_boxes"; // TensorFlow's output, whose boxes are top, left, bottom, right.
 
 const isFind = (one) => one !== null && typeof one === "object" && Array.isArray(one.box) && "score" in one;
 
-/** What a detection has found, or null if the record is of none. */
+/** The finds of a detection, or null if the record is not one. */
 export function findsOf({ prediction, predicted_value: value }) {
   if (!Array.isArray(prediction) || !prediction.every(isFind)) return null;
   return prediction.length || (Array.isArray(value) && !value.length) ? prediction : null;
 }
 
 /**
- * The boxes of finds in a picture's own pixels, cut at its edges: `{left, top, width, height}` each, or in words why it
- * is not drawn.
+ * The boxes of finds in a picture's own pixels, cut at its edges. Each is `{left, top, width, height}`, or a text that
+ * says why it is not drawn.
  *
  * @param {object[]} finds
- * @param {object} model What `GET /model` says of the model that has found them.
+ * @param {object} model What `GET /model` says of the model that found them.
  * @param {{width: number, height: number}} picture Its size, upright.
  */
 export function boxesOf(finds, model, picture) {
@@ -36,8 +36,8 @@ export function boxesOf(finds, model, picture) {
 }
 
 /**
- * How a model sees a picture, as functions/shared/inference/image_fit.py makes it: `seen` is its size then. A place `m`
- * there is at `(m - offset) * factor` in the picture, of `across` and `down`: `[offset, factor]`.
+ * How a model sees a picture, which functions/shared/inference/image_fit.py fits to it. `seen` is the fitted size. A
+ * coordinate `m` there is `(m - offset) * factor` in the picture, where `across` and `down` are `[offset, factor]`.
  */
 function fitOf(model, { width, height }) {
   const { fit, settings, size: edges, stride } = model;

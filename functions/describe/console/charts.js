@@ -1,9 +1,9 @@
-/** Small charts as SVG or plain elements. Behind each there is a table, for those who cannot see it. */
+/** Small charts as SVG or plain elements. Each has a table with its numbers, for those who cannot see it. */
 
 import { html, useState } from "./html.js";
 import { count, number, percent } from "./format.js";
 
-/** The table behind a chart: `columns` are headings, `rows`, or what a function returns, lists of texts or elements. */
+/** The table of a chart. `columns` are headings; `rows` (or what it returns) are lists of texts or elements. */
 export function Table({ label, columns, rows }) {
   const [open, setOpen] = useState(false);
   return html`<details class="behind" onToggle=${(event) => setOpen(event.currentTarget.open)}>
@@ -90,7 +90,7 @@ function cell(found, truth, predicted, url) {
 
 const SIDE = 240;
 
-/** How often one is right (up) at each confidence (across). `bins`: `{confidence, accuracy, count}`. */
+/** How often the model is right (up) at each confidence (across). `bins`: `{confidence, accuracy, count}`. */
 export function Calibration({ label, bins }) {
   const told = bins.filter((bin) => bin.count > 0);
   const most = Math.max(1, ...told.map((bin) => bin.count));
@@ -157,7 +157,7 @@ function Small({ name, values, marks, note = "", chosen = false, onChoose, times
     </svg>`;
 }
 
-/** Shares with the intervals they lie in, all from 0 to 1. `items`: `{name, value, low, high, text, marked, href}`. */
+/** Shares with their intervals, all from 0 to 1. `items`: `{name, value, low, high, text, marked, href}`. */
 export function Intervals({ label, items }) {
   const from = Math.min(0.9, Math.floor(10 * Math.min(...items.map(({ low }) => low))) / 10);
   const across = (value) => (value - from) / (1 - from);

@@ -1,4 +1,4 @@
-/** Comma-separated values: read as spreadsheets write them, and written (RFC 4180) so that they run nothing. */
+/** Comma-separated values: read as spreadsheets write them, and written (RFC 4180) so that no spreadsheet runs them. */
 
 const MOST_CELL = 131_072; // characters, as the API has it
 
@@ -9,7 +9,7 @@ export class Rows {
     this.cells = null; // of a row whose last cell is not closed yet
   }
 
-  /** The line at which a row begins whose last cell is not closed yet, or null. */
+  /** The line at which an unfinished row begins, whose last cell is not closed yet, or null. */
   get open() {
     return this.cells === null ? null : this.line;
   }
@@ -60,21 +60,21 @@ export class Rows {
   }
 }
 
-/** Return what separates the values of a line: comma, semicolon or tab, whichever it has most of; null if none. */
+/** Return the separator of a line: the most frequent of comma, semicolon and tab; null if it has none. */
 export function separatorOf(line) {
   const plain = line.replaceAll(/"[^"]*"/g, "");
   const [best, many] = [",", ";", "\t"].map((one) => [one, plain.split(one).length - 1]).sort((a, b) => b[1] - a[1])[0];
   return many > 0 ? best : null;
 }
 
-// A spreadsheet takes a cell that begins so for a formula. Some split at semicolons and tabs whatever is quoted.
+// A spreadsheet takes a cell that begins like this for a formula. Some split at semicolons and tabs even within quotes.
 const FORMULA = /(?<=^|[;\t\r\n])(?=[=+\-@\uff1d\uff0b\uff0d\uff20\t\r])/g;
 const NUMBER = /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i;
 
-/** Return a text that no spreadsheet takes for a formula: an apostrophe stands before what would begin one. */
+/** Return a text that no spreadsheet takes for a formula, with an apostrophe before what would begin one. */
 const harmless = (text) => (NUMBER.test(text) ? text : text.replaceAll(FORMULA, "'"));
 
-/** Return values as a row, and how many of them have been made harmless. Objects are written as JSON. */
+/** Return values as a row, and how many of them got an apostrophe. Objects are written as JSON. */
 export function rowOf(values) {
   let changed = 0;
   const cells = values.map((value) => {

@@ -1,10 +1,10 @@
-/** A field to draw in, and the drawing as MNIST has digits. */
+/** A field to draw in. It turns the drawing into a picture like MNIST's digits. */
 
 import { html, useEffect, useRef } from "./html.js";
 
 const SIDE = 280; // MNIST's frame of 28 × 28 pixels, tenfold.
 const PEN = 24; // As wide as MNIST's strokes are.
-const BOX = 200; // What MNIST's digits fill of the frame.
+const BOX = 200; // How much of the frame MNIST's digits fill.
 
 /** Paint strokes, each a list of [x, y]. */
 function paint(canvas, strokes, scale, x, y) {
@@ -18,14 +18,14 @@ function paint(canvas, strokes, scale, x, y) {
   context.lineCap = context.lineJoin = "round";
   for (const stroke of strokes) {
     context.beginPath();
-    context.moveTo(stroke[0][0] * scale + x, stroke[0][1] * scale + y + 0.01); // Without length, a dot is not drawn.
+    context.moveTo(stroke[0][0] * scale + x, stroke[0][1] * scale + y + 0.01); // A dot without length is not drawn.
     for (const point of stroke) context.lineTo(point[0] * scale + x, point[1] * scale + y);
     context.stroke();
   }
 }
 
 /**
- * Return a drawing as MNIST has digits: fitted to the box, an even stroke, the centre of mass in the middle.
+ * Return a drawing like MNIST's digits: fitted to the box, with even strokes, the centre of mass in the middle.
  *
  * @param {number[][][]} strokes At least one.
  * @returns {Promise<Blob>} A PNG.

@@ -1,4 +1,4 @@
-/** Exports what a filter shows, page by page, as CSV or JSON Lines. */
+/** Exports the records that a filter shows, page by page, as CSV or JSON Lines. */
 
 import { blob } from "./api.js";
 import { rowOf } from "./csv.js";
@@ -101,7 +101,7 @@ function Shown({ run }) {
     ${problem && html`<${Failed} problem=${problem} again=${() => run.go()} />`}`;
 }
 
-/** Where the text goes: to a file on the disk if the browser can, else to one that it keeps and offers at the end. */
+/** Open the target of an export: a file on disk if the browser can write one, else a file that it saves at the end. */
 async function fileFor({ name: format, extension, type }) {
   const name = `predictions-${new Date().toISOString().slice(0, 10)}.${extension}`;
   if (window.showSaveFilePicker) {
@@ -139,7 +139,7 @@ function download(content, name) {
   setTimeout(() => URL.revokeObjectURL(url), 60_000); // some browsers begin late
 }
 
-/** One export. It stops where the connection breaks, and goes on there. */
+/** One export. If the connection breaks it stops, and can go on from there. */
 class Run {
   constructor({ path, query, format, inputs, labels, count, out, tell }) {
     const entries = query instanceof URLSearchParams ? [...query] : Object.entries(query ?? {});
@@ -241,7 +241,7 @@ class Run {
   }
 
   #written(found) {
-    // Inputs are as they were sent, maybe over several lines; within a text of JSON there are no line breaks.
+    // An input is as it was sent and may have several lines; a line break is never within a string of JSON.
     if (this.table === null) return found.map((text) => `${text.replaceAll(/[\r\n]+/g, " ")}\n`).join("");
     const { text, changed } = this.table.rows(found.map(parsedExactly));
     this.harmless += changed;

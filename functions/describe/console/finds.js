@@ -1,18 +1,18 @@
-/** What a detection has found: a table, and boxes over the picture. What is chosen in one is chosen in the other. */
+/** The finds of a detection: a table, and boxes over the picture. A find chosen in one is chosen in the other. */
 
 import { boxesOf, findsOf } from "./boxes.js";
 import { count, number, percent, shown } from "./format.js";
 import { html, useEffect, useState } from "./html.js";
 
 const MOST_FINDS = 300;
-const MOST_NAMED = 30; // Boxes that have their label beside them: more would cover the picture.
-const MOST_CHARACTERS = 40; // Of a label in the picture. The table has it whole.
-const LINES = 32; // Of text that a picture has room for.
+const MOST_NAMED = 30; // The most boxes that show their labels: more would cover the picture.
+const MOST_CHARACTERS = 40; // Of a label in the picture. The table has the whole label.
+const LINES = 32; // The lines of text that a picture has room for.
 
 let chosen = { id: null, index: null };
 const listeners = new Set();
 
-/** Which find of a record is chosen, by its index, or null; and a function that chooses one, or if it is, none. */
+/** The index of the chosen find of a record, or null; and a function that chooses one, or gives up the chosen one. */
 function useChosen(id) {
   const [, changed] = useState({});
   useEffect(() => {
@@ -32,7 +32,7 @@ const scoreText = (score) => (score >= 0 && score <= 1 ? percent(score) : number
 /**
  * The finds as a table.
  *
- * @param {{record: object, drawn: boolean}} props `drawn`: their boxes can be in the picture.
+ * @param {{record: object, drawn: boolean}} props `drawn`: whether their boxes can be shown in the picture.
  */
 export function Finds({ record, drawn }) {
   const finds = findsOf(record);
@@ -61,10 +61,10 @@ export function Finds({ record, drawn }) {
 }
 
 /**
- * A picture with the boxes of its finds over it. The table says the same to those who do not see them.
+ * A picture with the boxes of its finds over it. The table says the same to those who cannot see them.
  *
- * @param {{record: object, model: object|null, size: object|null, children: object}} props `model`: the one that has
- *   found them, as far as it is known; `size`: of the picture, once it is loaded; `children`: the picture.
+ * @param {{record: object, model: object|null, size: object|null, children: object}} props `model`: the one that found
+ *   them, or null if it is not known; `size`: of the picture, once it is loaded; `children`: the picture.
  */
 export function Boxed({ record, model, size, children }) {
   const finds = findsOf(record) ?? [];
@@ -84,7 +84,7 @@ function Boxes({ record, model, size }) {
   const named = new Set([...drawn].sort((a, b) => finds[b].score - finds[a].score).slice(0, MOST_NAMED));
   const area = ({ width, height }) => width * height;
   const order = drawn
-    .sort((a, b) => (a === index) - (b === index) || area(boxes[b]) - area(boxes[a])); // A small one is on top.
+    .sort((a, b) => (a === index) - (b === index) || area(boxes[b]) - area(boxes[a])); // Small ones are on top.
   return html`
     <svg viewBox="0 0 ${size.width} ${size.height}" preserveAspectRatio="xMidYMid meet" aria-hidden="true"
       class=${index === null ? "" : "has-chosen"} font-size=${Math.max(size.width, size.height) / LINES}>
@@ -113,7 +113,7 @@ function Box({ find, box, size, chosen: isChosen, named, choose }) {
 
 const clipped = (text) => (text.length > MOST_CHARACTERS ? `${text.slice(0, MOST_CHARACTERS)}…` : text);
 
-/** What the boxes over a picture do not show, in words. Parameters as those of `Boxed`. */
+/** What the boxes over a picture do not show, in words. Parameters as in `Boxed`. */
 export function BoxesNote({ record, model, size }) {
   const finds = (findsOf(record) ?? []).slice(0, MOST_FINDS);
   const [index] = useChosen(record.prediction_id);

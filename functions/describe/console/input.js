@@ -10,9 +10,9 @@ import { useServed } from "./served.js";
 import { Failed, Loading } from "./states.js";
 
 const SMALL = 128; // Pixels. A smaller picture is enlarged without smoothing, so that each pixel is seen.
-const MOST_CHARACTERS = 20_000; // Of JSON that is shown: the whole can be downloaded.
-const SCROLLED = { tabindex: "0", role: "group", "aria-label": "The input, enlarged" }; // By keys, too.
-const PART = 4_000_000; // Bytes: what an answer of the API has room for.
+const MOST_CHARACTERS = 20_000; // Of JSON that is shown. All of it can be downloaded.
+const SCROLLED = { tabindex: "0", role: "group", "aria-label": "The input, enlarged" }; // It scrolls by keys, too.
+const PART = 4_000_000; // Bytes that fit into an answer of the API.
 const MEMBERS = ["features", "inputs", "request", "image", "input_url"];
 
 /** The path of a record's input, byte for byte. */
@@ -25,7 +25,7 @@ export const isPicture = (record) => record.contenttype.startsWith("image/");
 export const isOfServed = (record, served) =>
   Boolean(served && record.model?.name === served.name && record.model?.version === served.version);
 
-/** Load a picture as a blob: `{url, problem}`, each null until it is there. */
+/** Load a picture as a blob. Returns `{url, problem}`, each null until it is known. */
 function usePicture(record) {
   const [state, setState] = useState({ url: null, problem: null });
   useEffect(() => {
@@ -104,7 +104,7 @@ function LoadedPicture({ record, zoom, again }) {
     </figure>`;
 }
 
-/** Twice as large as it is, or as large as makes its pixels visible. */
+/** The width of an enlarged picture: twice its own, or enough to make its pixels visible. */
 function enlarged({ width, height }) {
   const factor = Math.max(2, Math.floor(1120 / Math.max(width, height)));
   return { width: width * factor, height: height * factor };
@@ -121,7 +121,7 @@ function Data({ record }) {
   return html`<p class="muted">The input (${record.contenttype}) is not shown here. Download it to see it.</p>`;
 }
 
-/** What a feature's value is to the baseline's range of it: `{words, usual}`. `usual` is null where nobody can tell. */
+/** How a feature's value compares with the baseline's range: `{words, usual}`. `usual` is null if that is not known. */
 export function compared(value, range) {
   if (!range) return { words: "", usual: null };
   if (range.categories) {
@@ -134,7 +134,7 @@ export function compared(value, range) {
   return { words: "", usual: true };
 }
 
-/** The range that the baseline has of a feature, in words. */
+/** The baseline's range of a feature, in words. */
 export function rangeText(range) {
   if (!range) return "";
   if (range.categories) {
@@ -220,7 +220,7 @@ function Tensors({ tensors }) {
     </dl>`;
 }
 
-/** A value as JSON, as much of it as can be read. */
+/** A value as JSON, cut where it gets too long to read. */
 export function Json({ value, label = "JSON", indent = 0 }) {
   const text = typeof value === "string" && indent === null ? value : JSON.stringify(value, null, indent) ?? "";
   return html`
@@ -230,10 +230,10 @@ export function Json({ value, label = "JSON", indent = 0 }) {
 }
 
 /**
- * Read bytes of any length from this API alone: where an answer has no room for them, it would redirect elsewhere.
+ * Read bytes of any length in parts, from this API alone: a request for all of them might be redirected to the bucket.
  *
  * @param {string} path
- * @param {function(number): void} [told] Gets how many bytes are there.
+ * @param {function(number): void} [told] Gets how many bytes are loaded.
  * @param {{signal?: AbortSignal}} [options]
  */
 export async function inParts(path, told = () => {}, { signal } = {}) {
@@ -253,7 +253,7 @@ export async function inParts(path, told = () => {}, { signal } = {}) {
   return new Blob(parts, { type: parts[0].type });
 }
 
-/** Have the browser save bytes as a file. */
+/** Let the browser save bytes as a file. */
 export function save(content, name) {
   const url = URL.createObjectURL(content);
   Object.assign(document.createElement("a"), { href: url, download: name }).click();

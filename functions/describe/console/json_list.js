@@ -1,6 +1,6 @@
-/** Reads JSON without losing anything: a number may have more digits than JavaScript keeps. */
+/** Reads JSON without rounding: a number may have more digits than JavaScript keeps. */
 
-/** Yield `start`, `end` and `line` of each element of the list at `open`, in a text that is JSON. */
+/** Yield `start`, `end` and `line` of each element of the list that begins at `open` in a text that is JSON. */
 export function* elements(text, open) {
   let [depth, quoted, start, line, at] = [0, false, open + 1, text.slice(0, open).split("\n").length, open + 1];
   let from = null; // the line of the element's first character
@@ -25,7 +25,7 @@ export function* elements(text, open) {
   }
 }
 
-/** Parse JSON. Where the browser can, an integer that JavaScript would round is written again as it was. */
+/** Parse JSON. If the browser can, an integer that JavaScript would round is later written with its own digits. */
 export function parsedExactly(text) {
   if (!JSON.rawJSON || !/(^|[^\d.])\d{16}/.test(text)) return JSON.parse(text);
   return JSON.parse(text, (_, value, { source }) =>

@@ -1,20 +1,20 @@
-/** Single keys that do something in a view, and a dialog (`?`) that says what they do. */
+/** Single-key shortcuts of a view, and a dialog (`?`) that lists them. */
 
 import { html, render, useEffect, useRef } from "./html.js";
 
-const STORED = "onnx-ledger.keys"; // "off" where somebody types by voice, or reads by keys of their own (WCAG 2.1.4).
+const STORED = "onnx-ledger.keys"; // "off" for users of speech input or of a reader with keys of its own (WCAG 2.1.4).
 const NAMES = { ArrowLeft: "←", ArrowRight: "→", ArrowUp: "↑", ArrowDown: "↓", " ": "Space" };
 const TYPED_IN = "input:not([type=checkbox], [type=button], [type=submit]), textarea, select, [contenteditable]";
 const PRESSED_BY = { Enter: "a[href], button, summary, input", " ": "button, summary, input" };
 
-const registered = []; // Refs to maps of keys; the latest goes first.
+const registered = []; // Refs to maps of keys; the latest comes first.
 
 /**
- * Listen for single keys as long as the component is shown. Nothing is heard while one types in a field or a dialog is
- * open, nor with Ctrl, Alt or Meta, nor for a key that is held down.
+ * Listen for single keys as long as the component is shown. Keys are ignored while the user types in a field, while a
+ * dialog is open, with Ctrl, Alt or Meta, and while they are held down.
  *
- * @param {Object<string, [string, function(KeyboardEvent): void]>} keys What a key does, in words, and the function, by
- *   `KeyboardEvent.key`. Null or undefined instead of the pair: nothing.
+ * @param {Object<string, [string, function(KeyboardEvent): void]>} keys By `KeyboardEvent.key`: what the key does, in
+ *   words, and the function. A key with null or undefined does nothing.
  */
 export function useKeys(keys) {
   const latest = useRef(keys);
@@ -61,7 +61,7 @@ function turn(on) {
   } catch { /* It holds for no longer than the page then: not at all. */ }
 }
 
-/** What all keys of the view do: `[[key, words], …]`, each key once. */
+/** All keys of the view and what they do: `[[key, words], …]`, each key once. */
 function known() {
   const found = new Map();
   for (const ref of registered) {
@@ -72,7 +72,7 @@ function known() {
   return [...found].map(([key, words]) => [NAMES[key] ?? key, words]);
 }
 
-/** Open the dialog that says what the keys do. */
+/** Open the dialog that lists the keys. */
 function showKeys() {
   const place = document.createElement("div");
   const before = document.activeElement;
@@ -108,7 +108,7 @@ function KeysDialog({ keys, closed }) {
     </dialog>`;
 }
 
-/** A button that opens the dialog, for those who do not know of `?`. */
+/** A button that opens the dialog, for users who do not know of `?`. */
 export function KeysButton() {
   return html`
     <button type="button" class="keys-button" onClick=${showKeys}>Keys <kbd aria-hidden="true">?</kbd></button>`;

@@ -1,12 +1,12 @@
-/** What a view loads: the answer, or why there is none. */
+/** Load what a view shows: an answer, or the reason why there is none. */
 
 import { useCallback, useEffect, useState } from "./html.js";
 
 /**
  * Load something when the component is first shown and whenever one of `dependencies` changes.
  *
- * `load(signal)` returns a promise; the signal is aborted when its answer is not wanted any more. Until there is a new
- * answer the old one stays, with `loading` true, so that what one reads does not vanish. `again()` loads once more.
+ * `load(signal)` returns a promise; the signal is aborted once its answer is no longer wanted. The old answer stays
+ * until there is a new one, with `loading` true, so that what the user reads does not vanish. `again()` reloads.
  */
 export function useLoad(load, dependencies = []) {
   const [state, setState] = useState({ value: null, problem: null, loading: true });

@@ -1,4 +1,4 @@
-/** The records before and after one in a list, found by the list's own filters: a link to a record carries them. */
+/** The records before and after one in a list, found by the filters of the list, which a link to a record carries. */
 
 import { pages } from "./api.js";
 
@@ -22,15 +22,15 @@ export function filtersOf(query) {
 
 const bySurety = (filters) => filters.order === "confidence";
 
-/** Whether a record can be in the list at all: what has no confidence is not in one that is sorted by it. */
+/** Whether a record can be in the list at all: a list that is sorted by confidence has none without one. */
 const isSortable = (record, filters) => !bySurety(filters) || record.confidence !== undefined;
 
 /**
- * Return the record after one in a list, or null. The record itself need not be in it any more: whoever judges those
- * without a ground truth takes one after the other out of the list.
+ * Return the record after one in a list, or null. The record itself need not be in the list any more: a user who judges
+ * the records without a ground truth takes one after the other out of the list.
  *
  * @param {object} record
- * @param {object} filters As of `filtersOf`.
+ * @param {object} filters As returned by `filtersOf`.
  */
 export async function following(record, filters, { signal } = {}) {
   if (!isSortable(record, filters)) return null;
@@ -38,14 +38,14 @@ export async function following(record, filters, { signal } = {}) {
   if (!bySurety(filters)) {
     return firstOf({ ...filters, until: earlier(filters.until, timeOf(record) + 1), limit: AHEAD }, isAfter, signal);
   }
-  // Those that are as sure come by their time. There may be very many, so that one cannot go through them.
+  // Records with the same confidence are in the order of their time. There may be too many to go through.
   const asSure = { ...filters, ...between(filters, record.confidence, record.confidence), limit: AHEAD };
   const since = later(filters.since, timeOf(record));
   return await firstOf({ ...asSure, since }, isAfter, signal)
     ?? firstOf({ ...filters, ...between(filters, beside(record.confidence, 1n), 1), limit: AHEAD }, isAfter, signal);
 }
 
-/** Return the record before one in a list, or null. It looks near the record first, then farther and farther away. */
+/** Return the record before one in a list, or null. It searches near the record first, then farther away. */
 export async function preceding(record, filters, { signal } = {}) {
   if (!isSortable(record, filters)) return null;
   const isBefore = (one) => comesBefore(one, record, filters);
@@ -83,7 +83,7 @@ function between(filters, least, most) {
   };
 }
 
-/** The number beside another: the least that is greater (by 1n), or the greatest that is less (by -1n). */
+/** The adjacent number: the least that is greater (by 1n), or the greatest that is less (by -1n). */
 function beside(confidence, by) {
   const bits = new BigInt64Array(1);
   const number = new Float64Array(bits.buffer);

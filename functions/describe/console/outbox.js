@@ -1,9 +1,9 @@
 /**
- * Ground truths that were said and are not stored yet, whichever view they were said in. They are kept in the tab's own
- * storage, and sent, in their order, until the API has taken or refused them: a session that ends, a database that is
- * away or a page that is loaded again loses none. They are sent as nobody but the user who said them.
+ * The ground truths of every view that are not stored yet. They are kept in the tab's session storage and sent in order
+ * until the API accepts or refuses them, so that none is lost if the session ends, the database is down or the page is
+ * loaded again. They are only ever sent as the user who gave them.
  *
- * To send a ground truth twice is to store it once. Of several for a prediction only the last is sent.
+ * A ground truth that is sent twice is stored once. Of several for one prediction, only the last is sent.
  */
 
 import { send } from "./api.js";
@@ -11,64 +11,64 @@ import { useEffect, useState } from "./html.js";
 import { session } from "./session.js";
 
 const STORED = "onnx-ledger.unsaved";
-const TOGETHER = 500; // Ground truths of a request: small enough to show progress.
-const CHARACTERS_TOGETHER = 1_000_000; // 3 MB at most, and the API takes 4.5 MB.
+const TOGETHER = 500; // Ground truths in one request: few enough to show progress.
+const CHARACTERS_TOGETHER = 1_000_000; // At most 3 MB, and the API takes 4.5 MB.
 const FIRST_WAIT = 2_000; // Milliseconds.
 const LONGEST_WAIT = 30_000;
 
 /**
  * @typedef {object} Truth
  * @property {{name: "prediction_id"|"inference_id", value: string}} id
- * @property {?string} text The JSON of it, as a line of `POST /ground_truth`; null withdraws.
+ * @property {?string} text Its JSON, as a line of `POST /ground_truth`; null withdraws the ground truth.
  * @property {string} what What it is, in words.
  *
- * @typedef {object} Course What has become of the truths of one call of `post`. Each is the object that it got.
+ * @typedef {object} Course What has become of the truths of one call of `post`. Each is the object that was passed in.
  * @property {number} of How many there are.
  * @property {Truth[]} stored
- * @property {[Truth, string][]} refused With the reason.
- * @property {Truth[]} superseded Something else was said of the same prediction before they were sent.
- * @property {Truth[]} stopped Not to be sent any more.
+ * @property {[Truth, string][]} refused Each with the reason.
+ * @property {Truth[]} superseded Replaced by a later truth for the same prediction before they were sent.
+ * @property {Truth[]} stopped Will not be sent any more.
  * @property {Truth[]} waiting
- * @property {number} changed How many predictions have another ground truth now.
- * @property {?Error} problem Why those that wait could not be stored so far.
+ * @property {number} changed How many predictions have a different ground truth now.
+ * @property {?Error} problem Why the waiting ones could not be stored so far.
  */
 
 let kept = []; // {call, at, owner, key, id, text, what}: the oldest first.
 let refused = []; // {owner, key, id, what, message}
-let sending = new Set(); // Of those that are kept.
+let sending = new Set(); // Those of `kept` that are in the current request.
 let request = null; // Its AbortController.
 let most = TOGETHER;
 let problem = null; // Why the last attempt failed.
 let timer = null;
 let wait = FIRST_WAIT;
 let calls = 0;
-const courses = new Map(); // By call: who follows it.
+const courses = new Map(); // By call: its truths, its course, and who follows it.
 const listeners = new Set();
 
 const owner = () => (session.required ? session.user?.id : null);
 const isOwn = (one) => one.owner === owner();
 
-/** Equal for all ways to write one id. */
+/** Return a key that is equal for all ways to write the same id. */
 export function keyOf({ name, value }) {
   return name + (name === "prediction_id" ? value.toLowerCase().replaceAll(/[-{}]|^urn:uuid:/g, "") : value);
 }
 
-/** The truth of a record that somebody says in this console: `{label}` or `{value}`, or null to withdraw it. */
+/** Make the truth of a record from what a user gives in the console: `{label}` or `{value}`, or null to withdraw it. */
 export function truthOf(id, body, what) {
   const text = body && JSON.stringify({ prediction_id: id, source: "human", ...body });
   return { id: { name: "prediction_id", value: id }, text, what };
 }
 
 /**
- * Have truths stored, or withdrawn. They supersede what was said of the same predictions and is not stored yet.
+ * Store truths, or withdraw them. They supersede truths for the same predictions that are not stored yet.
  *
  * @param {Truth[]} truths
- * @param {?function(Course): void} told Called whenever something has become of them; it has to tell what is refused.
- * @returns {{done: Promise<Course>, stop: function(): void, leave: function(): void}} `done` once none waits. `stop`
- *   sends no more of them. After `leave` the frame tells what is refused, as it does without `told`.
+ * @param {?function(Course): void} told Called whenever their course changes. It must show what is refused.
+ * @returns {{done: Promise<Course>, stop: function(): void, leave: function(): void}} `done` settles once none waits.
+ *   `stop` sends no more of them. After `leave`, the frame shows what is refused, as it does without `told`.
  */
 export function post(truths, told = null) {
-  const call = `${performance.timeOrigin} ${++calls}`; // Of no other page of this tab, either.
+  const call = `${performance.timeOrigin} ${++calls}`; // Unique among all pages that this tab loads.
   const course = { of: truths.length, stored: [], refused: [], superseded: [], stopped: [], changed: 0, problem: null };
   const follower = { truths, course, told, isTold: told !== null };
   const done = new Promise((resolve) => { follower.resolve = resolve; });
@@ -84,7 +84,7 @@ export function post(truths, told = null) {
     done,
     stop: () => {
       const left = kept.filter((one) => one.call === call);
-      const onItsWay = left.some((one) => sending.has(one)); // It may be stored: to say it again changes nothing.
+      const onItsWay = left.some((one) => sending.has(one)); // It may be stored: sending it again changes nothing.
       settle(left, "stopped");
       tell();
       if (onItsWay) request.abort();
@@ -112,13 +112,13 @@ export async function flush() {
   }
 }
 
-/** Forget what is not stored yet: one of `useOutbox`, if it is not on its way. */
+/** Drop one of the truths of `useOutbox`, unless it is being sent. */
 export function drop(one) {
   if (!sending.has(one)) settle([one], "stopped");
   tell();
 }
 
-/** Forget all that the user has said and that is not stored yet. */
+/** Drop all truths that the user has given and that are not stored yet. */
 export function forgetOwn() {
   settle(kept.filter(isOwn), "stopped");
   refused = refused.filter((one) => !isOwn(one));
@@ -126,24 +126,24 @@ export function forgetOwn() {
   if (sending.size > 0) request.abort();
 }
 
-/** Forget what somebody else has left in this tab. */
+/** Drop the truths that another user has left in this tab. */
 export function forgetOthers() {
   kept = kept.filter(isOwn);
   tell();
 }
 
-/** Forget what was refused. */
+/** Drop the refused truths. */
 export function forgetRefused() {
   refused = refused.filter((one) => !isOwn(one));
   tell();
 }
 
 /**
- * What is not stored yet. The component is rendered again when it changes.
+ * The truths that are not stored yet. The component is rendered again when they change.
  *
  * @returns {{own: object[], others: number, problem: ?Error, refused: object[]}} `own`: `{key, id, what}`, the oldest
- *   first. `others`: how many somebody else has left, who was signed in before in this tab. `problem`: why the last
- *   attempt failed.
+ *   first. `others`: how many were left by users who were signed in before in this tab. `problem`: why the last attempt
+ *   failed.
  */
 export function useOutbox() {
   const [, changed] = useState({});
@@ -160,7 +160,7 @@ export function useOutbox() {
 
 // --- One request after the other ---
 
-/** What the next request has: truths of one call, whose order is of no account, or one that is withdrawn. */
+/** Return what the next request sends: truths of one call, whose order does not matter, or a single withdrawal. */
 function next() {
   if (session.required && session.user === null) return [];
   const own = kept.filter(isOwn);
@@ -197,15 +197,15 @@ function taken(some, changed) {
   settle(some, "stored");
 }
 
-/** All or none are kept of a request: those that it refuses are left out, and the others are sent again. */
+/** The API keeps all truths of a request or none: settle those that it refused, so that the others are sent again. */
 function refuse(some, met) {
-  if (met.status === 413 && some.length > 1) { // An inference_id may be that of many predictions.
+  if (met.status === 413 && some.length > 1) { // Many predictions may have the same inference_id.
     most = some.length >> 1;
     return;
   }
   const wrong = new Map(met.errors.filter(({ line }) => line).map(({ line, detail }) => [some[line - 1], detail]));
   if (wrong.size === 0) for (const one of some) wrong.set(one, met.message);
-  supersede(); // Nobody needs to know that what does not hold any more was refused.
+  supersede(); // Nobody needs to know that a truth was refused which has been replaced since.
   for (const [one, detail] of wrong) settle([one], "refused", detail);
 }
 
@@ -217,17 +217,17 @@ function later(met) {
   tell();
 }
 
-/** Of several truths of a prediction that one has said, keep the last, and what is on its way. */
+/** Of several truths that a user has given for one prediction, keep the last, and any that is being sent. */
 function supersede() {
   const named = ({ owner: of, key }) => JSON.stringify([of, key]);
   const last = new Map(kept.map((one) => [named(one), one]));
   settle(kept.filter((one) => !sending.has(one) && last.get(named(one)) !== one), "superseded");
 }
 
-/** These wait no more. `as` says what has become of them. */
+/** Take truths out of the queue. `as` is the list of the course that they go to. */
 function settle(some, as, message) {
   const settled = new Set(some);
-  const waited = kept.filter((one) => settled.has(one)); // Somebody may have stopped it meanwhile.
+  const waited = kept.filter((one) => settled.has(one)); // Some may have been stopped meanwhile.
   kept = kept.filter((one) => !settled.has(one));
   for (const { call, at, key, id, what, owner: of } of waited) {
     const follower = courses.get(call);
@@ -237,7 +237,7 @@ function settle(some, as, message) {
   }
 }
 
-// --- What is told, and kept ---
+// --- Notify followers, and save ---
 
 function tell() {
   store();
@@ -263,7 +263,7 @@ function store() {
   try {
     if (kept.length + refused.length > 0) sessionStorage.setItem(STORED, JSON.stringify({ kept, refused }));
     else sessionStorage.removeItem(STORED);
-  } catch { /* No storage, or it is full: they are kept as long as the page. */ }
+  } catch { /* No storage, or it is full: they live as long as the page. */ }
 }
 
 function restore() {

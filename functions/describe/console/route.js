@@ -1,4 +1,4 @@
-/** The URL says which view is shown, and of what. Whoever opens the same URL sees the same. */
+/** The URL says which view is shown, and of what. The same URL shows the same to everybody. */
 
 import { useEffect, useState } from "./html.js";
 
@@ -19,7 +19,7 @@ function decoded(part) {
   }
 }
 
-/** What the present URL says: the view's name, the rest of the path, and the query. Follows back and forward. */
+/** The current URL: the view's name, the rest of the path, and the query. It follows back and forward. */
 export function useRoute() {
   const [route, setRoute] = useState(read);
   useEffect(() => {
@@ -35,7 +35,7 @@ const tell = () => {
   for (const listener of [...listeners]) listener();
 };
 
-/** Show another URL of the console. With `replace` the present one is no step to go back to. */
+/** Show another URL of the console. With `replace`, the browser's Back does not return to the current one. */
 export function go(path, { replace = false } = {}) {
   if (path === location.pathname + location.search) return;
   history[replace ? "replaceState" : "pushState"](null, "", path);
@@ -50,7 +50,7 @@ export function href(view, parts = [], query = {}) {
   return search ? `${path}?${search}` : path;
 }
 
-/** Change members of the present URL's query; null, undefined and "" take one away. */
+/** Change members of the current URL's query; null, undefined and "" remove one. */
 export function setQuery(changes, { replace = false } = {}) {
   const query = new URLSearchParams(location.search);
   for (const [name, value] of Object.entries(changes)) {
@@ -60,7 +60,7 @@ export function setQuery(changes, { replace = false } = {}) {
   const search = query.toString();
   const path = search ? `${location.pathname}?${search}` : location.pathname;
   if (path === location.pathname + location.search) return;
-  history[replace ? "replaceState" : "pushState"](replace ? history.state : null, "", path); // one stays where one is
+  history[replace ? "replaceState" : "pushState"](replace ? history.state : null, "", path); // the page does not scroll
   tell();
 }
 
@@ -71,7 +71,7 @@ function asQuery(query) {
   return new URLSearchParams(entries.filter(([, value]) => !isNothing(value)));
 }
 
-/** Make plain links to the console change the view without loading the page again. */
+/** Let plain links to the console change the view without loading the page again. */
 export function takeOverLinks() {
   addEventListener("popstate", tell);
   document.addEventListener("click", (event) => {

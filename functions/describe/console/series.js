@@ -22,7 +22,7 @@ function plotter() {
 }
 
 const HIGH = 200; // pixels
-const FEW = 40; // times, of which each has a point of its own
+const FEW = 40; // times: up to so many have a point each
 const COLOURS = 8; // that style.css has, as --series-1 and so on
 const DASHES = [[], [8, 4], [2, 3], [10, 3, 2, 3]]; // Lines differ without their colours, too.
 const SECONDS = { minute: 60, hour: 3600, day: 86_400, week: 604_800 };
@@ -32,7 +32,7 @@ const utc = (options) => new Intl.DateTimeFormat(undefined, { timeZone: "UTC", .
 const onDay = utc({ dateStyle: "medium" });
 const atTime = utc({ dateStyle: "medium", timeStyle: "short" });
 
-/** What a time is called: that of a bucket in UTC, where it begins, and any other one as it is here. */
+/** The name of a time: the start of a bucket in UTC, and any other time in the browser's time zone. */
 function named(time, width) {
   if (width === null) return moment(time);
   return (width === "day" || width === "week" ? onDay : atTime).format(time);
@@ -54,7 +54,7 @@ export function TimeSeries({
   const readout = useRef(null);
   const [failed, setFailed] = useState(false);
   const scheme = useScheme();
-  const drawn = JSON.stringify([times, series, stacked, width, zero]); // The arrays are others in each rendering.
+  const drawn = JSON.stringify([times, series, stacked, width, zero]); // Each rendering makes new arrays.
   useEffect(() => {
     let plot = null;
     let watching = null;
@@ -68,7 +68,7 @@ export function TimeSeries({
           readout.current.textContent = said.length > 0 ? `${named(times[at], width)}: ${said.join(", ")}` : "";
         };
         plot = draw(uPlot, frame.current, { times, series, stacked, width, format, zero, tell });
-        // It is told once more when the chart has gone with its view.
+        // The observer calls once more after the chart has gone with its view.
         watching = new ResizeObserver(() => frame.current && plot.setSize({ width: frame.current.clientWidth, height: HIGH }));
         watching.observe(frame.current);
       },
@@ -105,7 +105,7 @@ function inWords({ name, values, low, high }, at, format) {
   return `${name} ${format(values[at])}${between}`;
 }
 
-/** Light or dark; a chart is drawn anew when it changes. */
+/** Light or dark. A chart is drawn again when this changes. */
 function useScheme() {
   const [dark, setDark] = useState(() => matchMedia("(prefers-color-scheme: dark)").matches);
   useEffect(() => {
@@ -173,7 +173,7 @@ function drawings(uPlot, series, length, stacked, token) {
   return { series: lines, bands, rows };
 }
 
-/** What the ticks of the time axis say: a day, or a time and at midnight the day, in UTC where there are buckets. */
+/** The labels of the time axis: days, or times with the day at midnight; in UTC if there are buckets. */
 function ticksOf(width) {
   const zone = width === null ? {} : { timeZone: "UTC" };
   const day = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short", ...zone });
@@ -185,7 +185,7 @@ function ticksOf(width) {
   });
 }
 
-/** The ends of the time axis: a single time has room on both sides, and the last bar has its width. */
+/** The ends of the time axis, with room on both sides of a single time, and for the width of the last bar. */
 function spread(first, last, bar) {
   if (first === null) return [0, 1];
   return first === last && bar === 0 ? [first - 43_200, last + 43_200] : [first, last + bar];

@@ -1,7 +1,7 @@
 /**
- * Who is signed in, by OpenID Connect: authorization code with PKCE. If the page names no issuer, none of it shows.
+ * Who is signed in, by OpenID Connect: authorization code with PKCE. If the page names no issuer, nobody can sign in.
  *
- * Tokens are in the session storage of this tab. They go to the issuer and to this API, and to nobody else.
+ * Tokens are kept in the session storage of this tab. They are sent to the issuer and to this API, and to nobody else.
  */
 
 import { useEffect, useState } from "./html.js";
@@ -10,7 +10,7 @@ const SIGNED_IN = "/console/signed-in";
 const SIGNED_OUT = "/console/signed-out";
 const FIRST = "/console";
 const EARLY = 60; // seconds before its end that a token is renewed
-const IN_WINDOW = "window"; // what the state says of a sign-in that a window of its own does
+const IN_WINDOW = "window"; // the state of a sign-in that has a window of its own
 const PATIENCE = 3000; // milliseconds for the page that opened such a window to close it
 const RESOURCE_SERVER = "onnx-ledger/"; // what may stand before a scope: see functions/shared/api/scopes.py
 const SIZE = { width: 480, height: 640 };
@@ -22,9 +22,9 @@ let renewing = null;
 let attempt = null;
 
 /**
- * `required`: whether one can sign in here, and has to. `user`: `{id, name, scopes}`, or null. `over`: whether the
- * session of that user has ended. `leaving`: whether the page is left only to sign in, and comes back. `said`:
- * what became of signing in or out, in words, or null. `ready`: settles once all this is known.
+ * `required`: whether users have to sign in. `user`: `{id, name, scopes}`, or null. `over`: whether the session of that
+ * user has ended. `leaving`: whether the page is left only to sign in, and comes back. `said`: the result of signing in
+ * or out, in words, or null. `ready`: settles once all this is known.
  */
 export const session = {
   required: configured !== null, user: null, over: false, leaving: false, said: null, ready: null,
@@ -46,14 +46,14 @@ export function useSession() {
   return session;
 }
 
-/** Whether the user may do what a scope permits, such as "ground-truth:write". Without a sign-in everybody may. */
+/** Whether the user may do what a scope permits, such as "ground-truth:write". Without sign-in, everybody may. */
 export function may(scope) {
   return configured === null || (session.user?.scopes.includes(scope) ?? false);
 }
 
 /**
- * Return the token to call the API with, renewed where it is about to expire; null if there is none, or if it is not
- * that of the user with the id `of`, where one is given.
+ * Return the token to call the API with, renewed if it is about to expire; null if there is none, or if `of` is given
+ * and the token belongs to a user with another id.
  */
 export async function token(of) {
   const user = await manager?.getUser();
@@ -64,14 +64,14 @@ export async function token(of) {
   return (renewed ?? user).access_token;
 }
 
-/** Say that the API did not take the token. What is shown and typed stays. */
+/** Note that the API refused the token. What is shown and typed stays. */
 export function ended() {
   if (session.user !== null && !session.over) change({ over: true });
 }
 
 /**
- * Sign in, and come back to a URL. If a session has ended in the middle of something, a window of its own does it, so
- * that nothing on this page is lost. Call it from a click, or the browser opens no window.
+ * Sign in, and come back to a URL. If a session has ended in the middle of something, another window does it, so that
+ * nothing on this page is lost. Call it from a click: otherwise the browser opens no window.
  */
 export async function signIn(returnTo = location.pathname + location.search) {
   if (manager === null) return location.reload(); // its library could not be loaded
@@ -86,7 +86,7 @@ export async function signIn(returnTo = location.pathname + location.search) {
   }
 }
 
-/** Forget the tokens, and end the session at the issuer, so that the next one at this machine is asked for a name. */
+/** Remove the tokens, and end the session at the issuer, so that the next user of this machine must sign in. */
 export async function signOut() {
   const user = await manager.getUser();
   try {
@@ -96,11 +96,11 @@ export async function signOut() {
   change({ user: null, over: false });
   const back = location.origin + SIGNED_OUT;
   try {
-    // `logout_uri` is Cognito's name for where to go then; others ignore it.
+    // `logout_uri` is Cognito's name for the URL to return to; other issuers ignore it.
     const extraQueryParams = { logout_uri: back };
     await manager.signoutRedirect({ client_id: configured.client_id, id_token_hint: user?.id_token, extraQueryParams });
   } catch {
-    location.assign(back); // the issuer has no session to end, or is away
+    location.assign(back); // the issuer has no session to end, or cannot be reached
   }
 }
 
@@ -112,7 +112,7 @@ async function again(name) {
   const options = { url_state: IN_WINDOW, popupWindowTarget: name, popupWindowFeatures: SIZE, popupSignal: signal };
   try {
     const user = await manager.signinPopup(options);
-    if (before !== undefined && user.profile.sub !== before) { // this shows another's
+    if (before !== undefined && user.profile.sub !== before) { // the page shows another user's records
       change({ leaving: true });
       return location.reload();
     }
@@ -122,7 +122,7 @@ async function again(name) {
   }
 }
 
-/** Return the user with a new token; null if the issuer gives none. However many ask, the issuer is asked once. */
+/** Return the user with a new token; null if the issuer gives none. Concurrent calls share one request. */
 function renew(user) {
   if (!user.refresh_token) return Promise.resolve(null);
   renewing ??= manager.signinSilent().then(
@@ -167,7 +167,7 @@ async function comeBack() {
   }
   if (!state || (await manager.settings.stateStore.get(state)) === null) {
     replace(FIRST);
-    await goOn(); // one who is signed in has only come back to this URL
+    await goOn(); // a user who is signed in has only come back to this URL
     if (session.user === null) change({ said: "That sign-in was begun in another tab, or is over. Sign in here." });
     return;
   }
@@ -240,7 +240,7 @@ function claimsOf(accessToken) {
     const text = atob(accessToken.split(".")[1].replaceAll("-", "+").replaceAll("_", "/"));
     return JSON.parse(new TextDecoder().decode(Uint8Array.from(text, (character) => character.charCodeAt(0)))) ?? {};
   } catch {
-    return {}; // no JSON Web Token: only the API knows what it says
+    return {}; // not a JSON Web Token: only the API can read it
   }
 }
 

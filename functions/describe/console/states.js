@@ -1,4 +1,4 @@
-/** What a view says while there is nothing to show. */
+/** What a view shows while it has nothing else to show. */
 
 import { html } from "./html.js";
 import { signIn, useSession } from "./session.js";
@@ -9,13 +9,13 @@ export const Loading = ({ what = "" }) => html`<p class="muted" role="status">Lo
 /** There is nothing, and why. */
 export const Empty = ({ children }) => html`<p class="muted" role="status">${children}</p>`;
 
-/** Something that is said while one goes on. */
+/** A message that does not interrupt the user. */
 export const Notice = ({ children }) => html`<p class="notice" role="status">${children}</p>`;
 
-/** It did not work: what was wrong, and what one can do. `again` tries once more. */
+/** An error: what was wrong, and what the user can do. `again` tries once more. */
 export function Failed({ problem, again }) {
   const { user, over } = useSession();
-  const isOut = problem.kind === "signed out" && (over || user === null); // one may be in again by now
+  const isOut = problem.kind === "signed out" && (over || user === null); // the user may have signed in since
   const elsewhere = (problem.errors ?? []).filter(({ detail }) => !problem.message.includes(detail));
   return html`<div class="failed" role="alert">
     <p>${problem.message}</p>

@@ -1,11 +1,11 @@
-/** The controls by which one says what a prediction should have been. */
+/** The controls with which a user says what a prediction should have been. */
 
 import { useId } from "preact/hooks";
 
 import { html, useEffect, useRef, useState } from "./html.js";
 import { useKeys } from "./keys.js";
 
-const SHOWN = 50; // Labels of a list at once.
+const SHOWN = 50; // Labels that a list shows at once.
 const MOST_EDITED = 2000; // Characters of JSON.
 
 /**
@@ -32,12 +32,12 @@ export function judgedBy(record, served) {
   return record.predicted_value === undefined && served?.task === "regression" ? "number" : "value";
 }
 
-/** Whether each label is one digit: then its key chooses it. */
+/** Whether each label is a single digit, so that its own key chooses it. */
 export const areDigits = (labels) => Boolean(labels?.length) && labels.every((label) => /^\d$/.test(label));
 
 /**
- * Choose a label: by its own key where all are digits, by 1 to 9 where they are nine at most, else from a list with
- * search (`/` goes there). Where they are not known, it is typed.
+ * Choose a label: by its own key if all are digits, by 1 to 9 if there are at most nine, else from a list with a search
+ * field (`/` goes there). If the labels are not known, it is typed.
  *
  * @param {{labels: string[]|null, value: string|undefined, choose: function(string): void, disabled?: boolean}} props
  */
@@ -175,10 +175,10 @@ function Typed({ label, value, read, choose, disabled, mode, lines }) {
 }
 
 /**
- * The control that a record's ground truth is given by.
+ * The control for a record's ground truth.
  *
  * @param {{record: object, served: object|null, choose: function(object): void, disabled?: boolean}} props
- *   `choose` gets the body, `{label}` or `{value}`. `record.ground_truth` is what holds now.
+ *   `choose` gets the body, `{label}` or `{value}`. `record.ground_truth` is the current one.
  */
 export function TruthChoice({ record, served, choose, disabled = false }) {
   const value = record.ground_truth;
@@ -189,7 +189,7 @@ export function TruthChoice({ record, served, choose, disabled = false }) {
   }
   const chosen = (said) => choose({ value: said });
   if (kind === "number") return html`<${NumberChoice} value=${value} disabled=${disabled} choose=${chosen} />`;
-  // What was predicted is what to begin with, where it is not too long to be edited.
+  // Begin with the prediction, unless it is too long to edit.
   const begun = JSON.stringify(record.predicted_value)?.length < MOST_EDITED ? record.predicted_value : undefined;
   return html`<${JsonChoice} value=${value ?? begun} disabled=${disabled} choose=${chosen} />`;
 }

@@ -1,9 +1,9 @@
-/** Reads a file of ground truths, whoever wrote it: CSV, JSON Lines or JSON. Nothing is sent from here. */
+/** Reads a file of ground truths in CSV, JSON Lines or JSON, whatever program wrote it. It sends nothing. */
 
 import { Rows, separatorOf } from "./csv.js";
 import { elements, parsedExactly } from "./json_list.js";
 
-/** What a ground truth is made of, in the words of the API. */
+/** The members of a ground truth, by the API's names. */
 export const MEMBERS = ["prediction_id", "inference_id", "label", "value", "source", "source_id", "comment"];
 
 const MOST_BYTES = 50_000_000;
@@ -74,7 +74,7 @@ async function headerOf(file, encoding, separator, after) {
   throw new Unreadable("The names of the columns have a quote that is opened and not closed.");
 }
 
-/** Say which member each column is: by its name, or by what others call it; null if nobody can know. */
+/** Return which member each column is, by its name or by a name that others use; null if neither tells. */
 export function columnsOf(names, task) {
   const columns = names.map((name) => {
     const known = name.toLowerCase().replaceAll(/[\s-]+/g, "_");
@@ -85,7 +85,7 @@ export function columnsOf(names, task) {
   return columns.map((column, at) => (columns.indexOf(column) === at ? column : null));
 }
 
-/** Say what is wrong with columns, or null. */
+/** Return what is wrong with the columns, or null. */
 export function wrongWith(columns) {
   const has = (name) => columns.includes(name);
   const twice = columns.find((name, at) => name !== null && columns.indexOf(name) !== at);
@@ -98,8 +98,8 @@ export function wrongWith(columns) {
 }
 
 /**
- * Yield lists of items, in the order of the file, each with `line` and either `malformed`, why it is none, or
- * `text`, the JSON of a ground truth, with `id`, `truth` and `said`, by which one tells what says the same. `read` is
+ * Yield lists of items in the order of the file. Each item has `line`, and either `malformed`, the reason why it is no
+ * ground truth, or `text`, its JSON, with `id`, `truth` and `said`, which is equal for equal ground truths. `read` is
  * how many bytes of the file have been read.
  */
 export async function* items(file, { format, encoding, separator, header }, columns) {
@@ -130,7 +130,7 @@ export async function* items(file, { format, encoding, separator, header }, colu
     };
 }
 
-/** Yield the lines of a file, with their numbers, some at a time: between them the page does something else. */
+/** Yield the lines of a file with their numbers, some at a time, so that the page can respond in between. */
 async function* batches(file, encoding, { cut = false } = {}) {
   const decoder = new TextDecoder(encoding, { fatal: true });
   let rest = "";
@@ -245,7 +245,7 @@ function idOf({ prediction_id, inference_id }) {
   return typeof inference_id === "string" ? { name: "inference_id", value: inference_id } : null;
 }
 
-/** Yield the elements of a list, or of the member `items` of an object, as they are written. */
+/** Yield the elements of a list, or of the member `items` of an object, as the file has them. */
 async function* itemsOfJson(text) {
   let whole;
   try {

@@ -1,8 +1,8 @@
 /**
- * Imports a file of ground truths: first asks what would become of each, then writes those that one wants.
+ * Imports a file of ground truths. It first asks what would become of each, then writes those that the user chooses.
  *
- * A job can be stopped, and a check by a connection that breaks, too; it goes on where it was. What is to be written is
- * in the outbox, part by part, until it is stored.
+ * A job can be stopped, and a broken connection stops a check; either goes on where it was. What is to be written goes
+ * through the outbox, part by part, until it is stored.
  */
 
 import { keyOf, post } from "./outbox.js";
@@ -12,7 +12,7 @@ const AT_ONCE = 10_000; // the most that the API takes
 const CHARACTERS_AT_ONCE = 1_000_000; // 3 MB at most, and the API takes 4.5 MB
 const LINES_KEPT = 200; // of each outcome, to be looked at
 
-/** What may become of a line, and what it is called. The first four are no faults. */
+/** What may become of a line, and its name on the page. The first four are no faults. */
 export const OUTCOMES = {
   new: "new",
   changed: "says something else than now",
@@ -44,7 +44,7 @@ export class Job {
     this.queue = [];
   }
 
-  /** Go on with what the job does, until it is done, stopped or broken. */
+  /** Go on with the current phase until it is done, stopped or broken. */
   async run() {
     this.stopping = new AbortController();
     Object.assign(this, { running: true, problem: null });
@@ -53,7 +53,7 @@ export class Job {
       await this.#drain();
       this.phase = this.phase === "checking" ? "checked" : "written";
     } catch (problem) {
-      // A file that cannot be read on is not read again. Anything else can be tried once more.
+      // A file that cannot be read any further is given up. Anything else can be tried again.
       this.broken ||= problem === this.unreadable;
       if (problem.name !== "AbortError") this.problem = problem;
     }
@@ -61,7 +61,7 @@ export class Job {
     this.tell();
   }
 
-  /** Stop. What was on its way may have been written; writing it again changes nothing. */
+  /** Stop. What was being sent may have been written; writing it again changes nothing. */
   stop() {
     this.stopping?.abort();
   }
@@ -103,7 +103,7 @@ export class Job {
     }
   }
 
-  /** Yield lists of as many items as the API takes at once, of those with a wanted code; an empty one to stop at. */
+  /** Yield lists of items with a wanted code, as many as the API takes at once; an empty list is a place to stop. */
   async *#parts(wanted) {
     const first = this.phase === "checking";
     const known = new Map();
@@ -126,7 +126,7 @@ export class Job {
     if (part.length > 0) yield part;
   }
 
-  /** Say what needs no server: that a line is malformed, or what an earlier one, maybe of another part, says. */
+  /** Decide what needs no server: whether a line is malformed, or repeats or contradicts an earlier one of any part. */
   #look(item, known) {
     this.total += 1;
     if (item.at >= this.codes.length) {
@@ -146,12 +146,12 @@ export class Job {
       this.#settle(item, "repeated", { detail: `line ${earlier.line} says the same` });
     else
       this.#settle(item, "contradiction", {
-        detail: `line ${earlier.line} says something else of the same id: keep one of them`,
+        detail: `line ${earlier.line} has another truth for the same id: keep one of them`,
       });
   }
 
   #settle(item, outcome, { detail = null, current } = {}) {
-    if (this.codes[item.at]) return; // it was asked again
+    if (this.codes[item.at]) return; // it was decided before
     this.codes[item.at] = 1 + CODES.indexOf(outcome);
     this.counts[outcome] += 1;
     this.#keep(item, outcome, detail, current);
@@ -187,19 +187,19 @@ export class Job {
     const { refused, superseded, stopped } = await done;
     this.stopping.signal.removeEventListener("abort", stop);
     for (const [{ item }, detail] of refused) this.#fail(item, detail);
-    for (const { item } of superseded) this.#fail(item, "something else was said of it since");
+    for (const { item } of superseded) this.#fail(item, "a later truth has replaced it");
     if (this.stopping.signal.aborted) return [stopped.map(({ item }) => item)];
     for (const { item } of stopped) this.#fail(item, "dropped before it could be stored");
     return [];
   }
 
-  /** What would be said of a line has changed since it was checked. */
+  /** Note that a line was not written, although the check had passed it. */
   #fail(item, detail) {
     this.counts.failed += 1;
     this.#keep(item, "failed", detail);
   }
 
-  /** An id may be that of many predictions: then fewer lines fit into one request. */
+  /** Take fewer lines at once: if many predictions have the same id, fewer lines fit into one request. */
   #halves(part, problem) {
     if (problem.status !== 413) throw problem;
     if (part.length === 1) {

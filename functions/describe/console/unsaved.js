@@ -1,4 +1,4 @@
-/** What the frame says of ground truths that are not stored: that they wait, and why; which were refused. */
+/** What the frame shows of ground truths that are not stored: those that wait and why, and those that were refused. */
 
 import { count } from "./format.js";
 import { html, useEffect, useRef } from "./html.js";
@@ -18,7 +18,7 @@ const linkOf = ({ name, value }) =>
 export function Unsaved() {
   const { user, over } = useSession();
   const { own, others, problem, refused } = useOutbox();
-  useEffect(() => { flush(); }, [user, over]); // Once one is signed in again, it goes on by itself.
+  useEffect(() => { flush(); }, [user, over]); // After a new sign-in, sending goes on by itself.
   const isStuck = own.length > 0 && (problem || over);
   if (!isStuck && others === 0 && refused.length === 0) return null;
   return html`
@@ -58,7 +58,7 @@ export function Unsaved() {
     </section>`;
 }
 
-/** Signs out; asks before, if that loses something. */
+/** Signs out, and asks first if that loses something. */
 export function SignOut() {
   const { own } = useOutbox();
   const dialog = useRef(null);
@@ -71,7 +71,7 @@ export function SignOut() {
     <button type="button" onClick=${() => (own.length > 0 ? dialog.current.showModal() : leave())}>Sign out</button>
     <dialog ref=${dialog} aria-labelledby="sign-out-title">
       <h2 id="sign-out-title">Sign out and lose ${truths(own.length)}?</h2>
-      <p>What you said could not be stored yet. It is kept as long as you are signed in.</p>
+      <p>What is not stored yet is kept only as long as you are signed in.</p>
       <p class="buttons">
         <button type="button" autofocus onClick=${close}>Stay signed in</button>
         <button type="button" class="danger" onClick=${leave}>Sign out and forget</button>

@@ -1,13 +1,13 @@
-/** Sends what is larger than a request to the bucket, by a URL that the API has signed. */
+/** Uploads what is too large for a request to the bucket, by a URL that the API has signed. */
 
 import { Problem, send } from "./api.js";
 
-const EXISTS = 412; // The URL replaces nothing: an attempt whose answer was lost has arrived.
-const UNSENDABLE = new Set(["content-length"]); // Headers that the browser writes itself.
+const EXISTS = 412; // The URL replaces nothing: an earlier attempt has arrived, and its answer was lost.
+const UNSENDABLE = new Set(["content-length"]); // Headers that only the browser may set.
 
 /**
  * Return a function that uploads a file and resolves to the `input_id` to predict. Called again, it goes on where it
- * was: what has arrived is not sent twice, and a URL is used as long as it lasts.
+ * stopped: what has arrived is not sent twice, and a URL is used until it expires.
  *
  * @param {File|Blob} file
  * @param {function(): Promise<ArrayBuffer>} read Reads the file.
@@ -17,8 +17,8 @@ export function uploader(file, read, filename) {
   let announced = null;
   let arrived = false;
   /**
-   * @param {function({loaded: number, total: number}): void} told Gets how many bytes are sent.
-   * @param {boolean} anew Whether the API has refused what was uploaded before.
+   * @param {function({loaded: number, total: number}): void} told Gets how many bytes have been sent.
+   * @param {boolean} anew Whether the API refused what was uploaded before.
    */
   return async (told, anew) => {
     if (anew || (!arrived && announced && new Date(announced.expires_at) <= Date.now())) announced = null;
@@ -40,7 +40,7 @@ export function uploader(file, read, filename) {
   };
 }
 
-/** Send bytes as the API says, and return the status of the answer. `fetch` would not tell how far it is. */
+/** Send bytes as the API says, and return the status of the answer. `fetch` would not report the progress. */
 function put({ method, url, headers }, content, told) {
   return new Promise((resolve, reject) => {
     const request = new XMLHttpRequest();

@@ -7,6 +7,7 @@ from http import HTTPStatus
 from typing import Any, Final
 
 from functions.shared.api.problems import Problem
+from functions.shared.inference.errors import json_pointer_token
 
 ANONYMOUS: Final = "anonymous"
 """The user of a request without a `user_id`."""
@@ -55,6 +56,20 @@ INFERENCE_IDS: Final[dict[str, dict[str, Any]]] = {
     | {"description": "Another name for `inference_id`."},
 }
 """The schemas of an inference id, by its names."""
+
+
+def refuse_unknown(names: Iterable[str], known: tuple[str, ...]) -> None:
+    """Refuse an object with a member that is unknown: it may be a misspelt one, which would be lost.
+
+    Raises
+    ------
+    Problem
+        422; it points at the member, and names those that are known.
+    """
+    for name in names:
+        if name not in known:
+            detail = f"the member {name[:100]!r} is unknown here: use {', '.join(known)}"
+            raise _refuse(f"/{json_pointer_token(name)}", detail)
 
 
 def check_text(pointer: str, value: object, *, limit: int) -> str:

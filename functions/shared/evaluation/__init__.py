@@ -1,4 +1,4 @@
-"""What counts say of a model: how right it is, and how its window differs from its baseline.
+"""Figures of a model, from counts: how right it is, and how far a window has drifted from the baseline.
 
 Pure arithmetic on counts per bin, in the standard library alone. Nothing here reads a row, knows HTTP or loads NumPy.
 """

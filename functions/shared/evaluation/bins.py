@@ -1,4 +1,4 @@
-"""The bins of every histogram. They have the same edges for ever, so any two histograms can be added or compared.
+"""The bins of every histogram. Their edges never change, so any two histograms can be added or compared.
 
 Numbers of any size have log-linear bins: a bin is 2 % wide, so its middle is within 1 % of each value in it, as in
 DDSketch (Masson, Rim and Lee 2019, https://www.vldb.org/pvldb/vol12/p2195-masson.pdf). Shares, which lie between 0
@@ -18,22 +18,22 @@ LOG_GROWTH = math.log(GROWTH)
 """The natural logarithm of `GROWTH`: the width of a bin on a natural logarithmic scale."""
 
 SMALLEST = 1e-9
-"""What is nearer to 0 than this is counted as 0."""
+"""A number nearer to 0 than this is counted as 0."""
 
 LARGEST = 1e12
-"""What is farther from 0 than this is counted in the last bin of its sign."""
+"""A number farther from 0 than this is counted in the last bin of its sign."""
 
 OFFSET = 1 - math.floor(math.log(SMALLEST) / LOG_GROWTH)
-"""What makes the bin of `SMALLEST` bin 1."""
+"""Added to the logarithm of a number, so that `SMALLEST` is in bin 1."""
 
 LAST = math.floor(math.log(LARGEST) / LOG_GROWTH) + OFFSET
 """The bin of `LARGEST`. The bins are -LAST to LAST."""
 
 CONFIDENCE_BINS = 50
-"""The bins of equal width that confidences are counted in."""
+"""How many bins of equal width confidences are counted in."""
 
 CALIBRATION_BINS = 15
-"""The bins of equal width of a calibration, as in Guo et al. 2017, https://proceedings.mlr.press/v70/guo17a.html."""
+"""How many bins of equal width a calibration has: Guo et al. 2017, https://proceedings.mlr.press/v70/guo17a.html."""
 
 
 def bin_of(value: float) -> int | None:
@@ -54,8 +54,8 @@ def bin_of(value: float) -> int | None:
 def edges(number: int) -> tuple[float, float]:
     """Return the lower and the upper edge of a log-linear bin.
 
-    A positive bin holds its lower edge and not its upper one; negative bins are its mirror. The last bins hold what is
-    beyond their outer edge, too.
+    A positive bin holds its lower edge and not its upper one; negative bins mirror positive ones. The last bins also
+    hold what is beyond their outer edge.
 
     Raises
     ------
@@ -87,14 +87,14 @@ def middle(number: int) -> float:
 
 @cache
 def middles() -> tuple[float, ...]:
-    """Return the middles of all log-linear bins: `middles()[number]` is that of a bin, and of a negative one, too."""
+    """Return the middles of all log-linear bins: `middles()[number]` is that of a bin, which may be negative."""
     positive = [max(math.exp((number - OFFSET + 0.5) * LOG_GROWTH), SMALLEST) for number in range(1, LAST + 1)]
     return (0.0, *positive, *(-size for size in reversed(positive)))
 
 
 @cache
 def numbers() -> Mapping[str, int]:
-    """Return the numbers of all log-linear bins by their text, which is the key of a count in JSON."""
+    """Return the numbers of all log-linear bins by their text, which is the key of a bin's count in JSON."""
     return {str(number): number for number in range(-LAST, LAST + 1)}
 
 
@@ -126,8 +126,8 @@ def quantiles(counts: Mapping[str, float], shares: Iterable[float]) -> list[floa
 def confidence_bin_of(confidence: float) -> int | None:
     """Return the bin of a confidence, 0 to `CONFIDENCE_BINS - 1`, or None for a NaN.
 
-    A bin holds its lower edge and not its upper one, but the last bin holds 1. A rounding may have put a confidence
-    outside 0 to 1: it is in the first or the last bin.
+    A bin holds its lower edge and not its upper one, but the last bin also holds 1. A confidence that rounding has put
+    outside 0 to 1 is in the first or the last bin.
     """
     if math.isnan(confidence):
         return None
@@ -137,8 +137,8 @@ def confidence_bin_of(confidence: float) -> int | None:
 def calibration_bin_of(confidence: float) -> int | None:
     """Return the bin of a confidence in a calibration, 0 to `CALIBRATION_BINS - 1`, or None for a NaN.
 
-    A bin holds its upper edge and not its lower one, but the first bin holds 0. Guo et al. and scikit-learn's
-    `calibration_curve` do it so. It matters for the 0.6 and 0.8 of a forest of ten trees, which are edges.
+    A bin holds its upper edge and not its lower one, but the first bin also holds 0, as in Guo et al. and in
+    scikit-learn's `calibration_curve`. It matters for the 0.6 and 0.8 of a forest of ten trees, which are edges.
     """
     if math.isnan(confidence):
         return None

@@ -1,4 +1,4 @@
-"""The few probability distributions that the tests of significance need, without SciPy.
+"""The probability distributions that the tests of significance need, without SciPy.
 
 Each agrees with SciPy to 1e-9 of the value, which `tests/evaluation/test_distributions.py` checks.
 """
@@ -10,7 +10,7 @@ _CERTAIN = 0.04
 """Below this, the Kolmogorov distribution is 0 to the last digit of a float."""
 
 _NOTHING = 1e-17
-"""What is a smaller share of a sum than this does not change it."""
+"""A term that is a smaller share of a sum than this does not change the sum."""
 
 _SERIES_MEET = 1.0
 """Where the two series of the Kolmogorov distribution need equally few terms."""
@@ -72,7 +72,7 @@ def normal_two_sided(statistic: float) -> float:
 
 
 def fair_coin_two_sided(one: int, other: int) -> float:
-    """Return the p-value of the exact binomial test of two counts that should be alike.
+    """Return the p-value of the exact binomial test that two counts are equally likely.
 
     It is that of `scipy.stats.binomtest(one, one + other, 0.5)`: twice the probability of the smaller count or fewer,
     at most 1.
@@ -83,10 +83,10 @@ def fair_coin_two_sided(one: int, other: int) -> float:
 
 
 def hypergeometric_two_sided(found: int, total: int, marked: int, drawn: int) -> float:
-    """Return the p-value of a count that is hypergeometric: `found` of `drawn` are marked, as `marked` of `total` are.
+    """Return the p-value of a hypergeometric count: `found` of `drawn` are marked, where `marked` of `total` are.
 
     It is twice the smaller of both tails, at most 1: Fisher's exact test of two samples. The tails are those of
-    `scipy.stats.hypergeom(total, marked, drawn)`. Of 10 million, the eighth digit is no longer exact.
+    `scipy.stats.hypergeom(total, marked, drawn)`. With a total of 10 million, the eighth digit is no longer exact.
     """
     least, most = max(0, drawn + marked - total), min(drawn, marked)
     here = math.exp(_log_comb(marked, found) + _log_comb(total - marked, drawn - found) - _log_comb(total, drawn))
@@ -104,7 +104,7 @@ def hypergeometric_two_sided(found: int, total: int, marked: int, drawn: int) ->
 
 
 def _tail(first: float, ratios: Iterable[float]) -> float:
-    """Return the sum of a term and those after it, each of which is so many times the one before."""
+    """Return the sum of a series: its first term, and the ratio of each later term to the one before."""
     total = term = first
     for ratio in ratios:
         term *= ratio

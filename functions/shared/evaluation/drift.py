@@ -21,32 +21,32 @@ from functions.shared.evaluation.distributions import (
 )
 
 GROUPS = 10
-"""A group of bins has at least one part in so many of the baseline."""
+"""A group of bins has at least one in this many of the baseline's values."""
 
 EMPTY_SHARE = 0.0001
-"""What a population stability index takes for the share of an empty group, as Evidently does."""
+"""The share that a population stability index takes an empty group to have, as Evidently does."""
 
 EXPECTED = 5
-"""The least count that a chi-squared test that decides expects in each cell: Cochran 1954's rule."""
+"""The least count to expect in each cell of a chi-squared test that decides: Cochran 1954's rule."""
 
 LEAST_EXPECTED = 1
-"""The same where no two categories have as many: Cochran 1954 takes as little as this in a few cells."""
+"""The same if no two categories have `EXPECTED`: Cochran 1954 allows as few in some cells."""
 
 COARSE = 10
-"""A baseline that fills fewer bins than this has its mean compared, too: it may move within a bin."""
+"""If a baseline fills fewer bins than this, its mean is compared too: it may move within a bin."""
 
 NEW_CATEGORIES = 20
-"""How many categories that the baseline does not have are named."""
+"""The most categories that are named although the baseline does not have them."""
 
 Kind = Literal["number", "share", "label", "category"]
 """What a column holds: numbers in log-linear bins, shares (a confidence) in equal bins, labels, or texts."""
 
 Counts = Mapping[str, Any]
-"""What a rollup has of one measure."""
+"""The counts of one measure, as a rollup has them."""
 
 
 class StatisticalTest(TypedDict):
-    """A statistic, and how probable one as large is if nothing has changed."""
+    """A statistic, and the probability of one at least as large if nothing has changed."""
 
     statistic: float
     pvalue: float
@@ -85,7 +85,7 @@ class Figures(TypedDict):
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
-    """When a column drifted: a test is significant, and what it found is large enough to matter.
+    """When a column drifted: a test is significant, and its effect is large enough to matter.
 
     Attributes
     ----------
@@ -99,7 +99,7 @@ class Thresholds:
     mean_difference : float
         The least difference of the means, in standard deviations.
     count : int
-        The least count on each side. Below it, nothing can be told.
+        The least count on each side. With fewer, nothing is decided.
     """
 
     pvalue: float = 0.001
@@ -110,14 +110,14 @@ class Thresholds:
 
 
 DEFAULT = Thresholds()
-"""The thresholds of an API that was not told any."""
+"""The thresholds that the API and the metrics use."""
 
 
 _CONFIDENCES = tuple(equal_middle(number, CONFIDENCE_BINS) for number in range(CONFIDENCE_BINS))
 
 
 class Decision(TypedDict):
-    """Whether a column drifted: None if a side has too few values to tell."""
+    """Whether a column drifted: None if a side has too few values to decide."""
 
     adjusted_pvalue: float | None
     drift: bool | None
@@ -138,11 +138,11 @@ class _Moments(NamedTuple):
 
 
 _ROUNDING = 1e-12
-"""A variance below this share of the squared mean is a rounding."""
+"""A variance below this share of the squared mean is a rounding error."""
 
 
 def jensen_shannon_distance(baseline: Sequence[float], window: Sequence[float]) -> float | None:
-    """Return the square root of the Jensen-Shannon divergence to the base 2: 0 if alike, 1 if nothing is shared.
+    """Return the square root of the Jensen-Shannon divergence to the base 2: 0 for equal shares, 1 for disjoint sides.
 
     With shares p and q and m = (p + q) / 2 the divergence is (KL(p, m) + KL(q, m)) / 2: Lin 1991,
     https://doi.org/10.1109/18.61115. It is `scipy.spatial.distance.jensenshannon(baseline, window, base=2)`. Empty bins
@@ -153,9 +153,9 @@ def jensen_shannon_distance(baseline: Sequence[float], window: Sequence[float]) 
     baseline, window : Sequence[float]
         The counts of both sides in the same bins.
     """
-    m, n = sum(baseline), sum(window)
-    if not (m > 0 and n > 0):
+    if (totals := _totals(baseline, window)) is None:
         return None
+    m, n = totals
     total = 0.0
     for one, other in zip(baseline, window, strict=True):
         p, q = one / m, other / n
@@ -181,14 +181,11 @@ def population_stability_index(baseline: Sequence[float], window: Sequence[float
     baseline, window : Sequence[float]
         The counts of both sides in the same bins.
     """
-    m, n = sum(baseline), sum(window)
-    if not (m > 0 and n > 0):
+    if (totals := _totals(baseline, window)) is None:
         return None
-    total = 0.0
-    for one, other in zip(baseline, window, strict=True):
-        p, q = one / m or EMPTY_SHARE, other / n or EMPTY_SHARE
-        total += (q - p) * math.log(q / p)
-    return total
+    m, n = totals
+    shares = ((one / m or EMPTY_SHARE, other / n or EMPTY_SHARE) for one, other in zip(baseline, window, strict=True))
+    return sum((q - p) * math.log(q / p) for p, q in shares)
 
 
 def wasserstein_distance(
@@ -215,9 +212,9 @@ def ks_test(baseline: Sequence[float], window: Sequence[float]) -> StatisticalTe
 
     The statistic is the largest distance D of both cumulative distributions, that of `scipy.stats.ks_2samp`. The
     p-value is that of the limiting distribution, `scipy.stats.kstwobign.sf(D * sqrt(m * n / (m + n)))`: Smirnov 1939,
-    in Hodges 1958, https://doi.org/10.1007/BF02589501. Values that share a bin make the test cautious: the p-value is
-    too large, never too small. SciPy's own methods `exact` and `asymp` differ from it by less as the samples grow:
-    they use distributions of finite samples that take 100 times as long. It is None if a side is empty.
+    in Hodges 1958, https://doi.org/10.1007/BF02589501. Values that share a bin make the test conservative: the p-value
+    is too large, never too small. SciPy's methods `exact` and `asymp` use the distributions of finite samples, which
+    take 100 times as long; they differ less as the samples grow. It is None if a side is empty.
 
     Parameters
     ----------
@@ -240,9 +237,9 @@ def chi_squared_test(baseline: Sequence[float], window: Sequence[float]) -> Stat
     baseline, window : Sequence[float]
         The counts of both sides in the same categories.
     """
-    m, n = sum(baseline), sum(window)
-    if not (m > 0 and n > 0):
+    if (totals := _totals(baseline, window)) is None:
         return None
+    m, n = totals
     statistic, filled = 0.0, 0
     for one, other in zip(baseline, window, strict=True):
         if (both := one + other) > 0:
@@ -253,11 +250,11 @@ def chi_squared_test(baseline: Sequence[float], window: Sequence[float]) -> Stat
 
 
 def pooled(baseline: Sequence[float], window: Sequence[float]) -> tuple[list[float], list[float]]:
-    """Put the rarest categories together until each cell of a chi-squared test expects at least `EXPECTED` values.
+    """Pool the rarest categories until each cell of a chi-squared test expects at least `EXPECTED` values.
 
-    Cochran 1954, https://doi.org/10.2307/3001616: with less, the p-value is too small. One value of a category that is
-    nearly unknown would be an alarm by itself. If that leaves a single category, as in a small window of many labels
-    that are equally frequent, each cell expects `LEAST_EXPECTED`: otherwise a window of one label alone would pass.
+    With fewer, the p-value is too small (Cochran 1954, https://doi.org/10.2307/3001616): a single value of a category
+    that is nearly unknown would raise an alarm. If that leaves a single category, as in a small window of many labels
+    that are equally frequent, each cell must expect `LEAST_EXPECTED`: otherwise a window of one label alone would pass.
     """
     kept = _pooled(baseline, window, EXPECTED)
     if len(kept) < 2:
@@ -281,12 +278,12 @@ def _pooled(baseline: Sequence[float], window: Sequence[float], expected: float)
 
 
 def rare_test(baseline: Sequence[float], window: Sequence[float]) -> tuple[float | None, StatisticalTest | None]:
-    """Return how far apart the shares of what is rare are, and the exact test that they are the same.
+    """Return the distance between the shares of the rare categories, and the exact test that the shares are equal.
 
-    Rare are the categories of which a chi-squared test expects fewer than `EXPECTED`, all as one: a category that is
-    new, or the few predictions of which a good model is not sure. So this test is exact: Fisher 1922,
-    https://doi.org/10.2307/2340521. The statistic is the count of the window, the distance that of Jensen and
-    Shannon. Both are None if nothing is rare, or everything.
+    A category is rare if a chi-squared test expects fewer than `EXPECTED` of it: a new category, or the few predictions
+    that a good model is unsure of. All rare categories are pooled, and this test is exact: Fisher 1922,
+    https://doi.org/10.2307/2340521. The statistic is the window's count, the distance is Jensen and Shannon's. Both are
+    None if nothing is rare, or everything.
 
     Parameters
     ----------
@@ -313,7 +310,7 @@ def _exact_test(baseline: Sequence[float], window: Sequence[float]) -> Statistic
 
 
 def _least(baseline: Sequence[float], window: Sequence[float], expected: float = EXPECTED) -> float:
-    """Return how many values a category has on both sides together if `expected` are on the smaller."""
+    """Return how many values a category must have on both sides together for the smaller side to expect `expected`."""
     m, n = sum(baseline), sum(window)
     return expected * (m + n) / max(min(m, n), 1)
 
@@ -326,16 +323,16 @@ class Column:
     kind : {"number", "share", "label", "category"}
         What the column holds.
     baseline : Mapping
-        Its counts: `{"bins", "sum", "squares", "missing"}` of numbers, `{"bins", "sum"}` of shares,
-        `{"categories", "missing"}` of texts, all of which may be left out, and of labels just the count of each.
+        Its counts: `{"bins", "sum", "squares", "missing"}` for numbers, `{"bins", "sum"}` for shares,
+        `{"categories", "missing"}` for texts, of which each may be absent; for labels, the count of each label.
 
     Notes
     -----
     The Kolmogorov-Smirnov test and the Wasserstein distance use the bins as they are. The Jensen-Shannon distance,
-    the population stability index and `grouped_chi_squared_test` use groups of bins, since fine bins differ by
-    chance. A group has a `GROUPS`-th of the baseline, or little more. A bin that has as much by itself, such as that
-    of 0 or of certainty, is a group of its own. Bins below and above the baseline's, and between two such bins, are
-    one more group.
+    the population stability index and `grouped_chi_squared_test` use groups of bins, because fine bins differ by
+    chance. A group has a `GROUPS`-th of the baseline, or little more. A bin that has as much by itself, such as the
+    bin of 0 or of certainty, is a group of its own. One more group has the bins below and above the baseline's, and
+    those between two such bins.
     """
 
     def __init__(self, kind: Kind, baseline: Counts) -> None:
@@ -353,18 +350,18 @@ class Column:
 
     @classmethod
     def of(cls, measure: str, baseline: Counts) -> "Column":
-        """Return the column of a measure: what has categories is text, and what is not known is a number."""
+        """Return the column of a measure. One with categories is text, and one of an unknown kind is a number."""
         kinds: dict[str, Kind] = {"label": "label", "confidence": "share"}
         text = isinstance(baseline.get("categories"), Mapping)
         return cls(kinds.get(measure.partition(":")[0], "category" if text else "number"), baseline)
 
     def compare(self, window: Counts) -> Figures:
-        """Return how a window differs from this baseline. A window without a value has None in every figure.
+        """Return how a window differs from this baseline. If the window has no value, every figure is None.
 
         Parameters
         ----------
         window : Mapping
-            Its counts, as those of the baseline.
+            The window's counts, in the form of the baseline's.
         """
         missing = self._missing_of(window)
         if self._kind in ("label", "category"):
@@ -439,9 +436,9 @@ class Column:
 def decide(columns: Mapping[str, Figures], thresholds: Thresholds = DEFAULT) -> dict[str, Decision]:
     """Return which columns of one window drifted.
 
-    A column has up to five tests: of the distribution, of its groups, of what is rare, of the mean where the baseline
-    fills few bins, and of what is missing. A test counts if what it found is as large as the thresholds ask: among a
-    million values, any difference is significant. The least p-value is multiplied by the number of tests
+    A column has up to five tests: of the distribution, of its groups, of the rare categories, of the mean if the
+    baseline fills few bins, and of the missing values. A test counts only if its effect reaches its threshold: among a
+    million values, any difference is significant. The smallest p-value is multiplied by the number of tests
     (Bonferroni), and then adjusted for the number of columns: Holm 1979, https://www.jstor.org/stable/4615733. So a
     window with 100 columns gives no more false alarms than one with 5.
 
@@ -486,7 +483,7 @@ def _evidence(figures: Figures, thresholds: Thresholds) -> float | None:
 
 
 def _grouped(counts: Mapping[int, float]) -> list[_Group]:
-    """Return the groups of a baseline's bins, in order. Those of several bins reach to their neighbours."""
+    """Return the groups of a baseline's bins, in order. A group of several bins extends to its neighbours."""
     least = sum(counts.values()) / GROUPS
     groups: list[_Group] = []
     for number, count in counts.items():
@@ -510,11 +507,17 @@ def _add_groups(figures: Figures, one: Sequence[float], other: Sequence[float]) 
     figures["rare_distance"], figures["rare_test"] = rare_test(one, other)
 
 
-def _gaps(baseline: Sequence[float], window: Sequence[float]) -> list[float]:
-    """Return the distance of both cumulative distributions after each bin, or nothing if a side is empty."""
+def _totals(baseline: Sequence[float], window: Sequence[float]) -> tuple[float, float] | None:
+    """Return how many values each side has, or None if a side is empty: then nothing can be compared."""
     m, n = sum(baseline), sum(window)
-    if not (m > 0 and n > 0):
+    return (m, n) if m > 0 and n > 0 else None
+
+
+def _gaps(baseline: Sequence[float], window: Sequence[float]) -> list[float]:
+    """Return the distance between both cumulative distributions after each bin, or nothing if a side is empty."""
+    if (totals := _totals(baseline, window)) is None:
         return []
+    m, n = totals
     parts = map(sub, map(mul, baseline, repeat(n)), map(mul, window, repeat(m)))  # nothing is rounded yet
     return list(map(truediv, map(abs, accumulate(parts)), repeat(m * n)))
 

@@ -1,6 +1,6 @@
 """How right a model is, from counts of its judged predictions.
 
-`summarize` makes all figures of a version from its measures. A figure is None where it has no value, never NaN.
+`summarize` computes all figures of a version from its measures. A figure without a value is None, never NaN.
 """
 
 import math
@@ -14,19 +14,19 @@ NORMAL_975 = 1.959963984540054
 """The 97.5 % quantile of the normal distribution: with it an interval covers 95 %."""
 
 SMALLEST_PROBABILITY = 2.220446049250313e-16
-"""The least probability that a log loss counts with, as scikit-learn's `log_loss` does for 64-bit floats."""
+"""The smallest probability in a log loss: a smaller one counts as this, as in scikit-learn for 64-bit floats."""
 
 EXACT_BELOW = 25
-"""McNemar's test is exact for fewer predictions than this that only one version got right."""
+"""McNemar's test is exact if only one version got fewer inputs than this right."""
 
 RESIDUAL_QUANTILES = {"p05": 0.05, "p25": 0.25, "p50": 0.5, "p75": 0.75, "p95": 0.95}
-"""The quantiles of the residuals that are told."""
+"""The quantiles of the residuals, by their names."""
 
 _CONSTANT = 1e-12
-"""A variance below this share of the mean square is a rounding: the truth is constant."""
+"""A variance below this share of the mean square is a rounding error: the truth is constant."""
 
 Counts = Mapping[str, Any]
-"""What a rollup has of one measure."""
+"""The counts of one measure, as a rollup has them."""
 
 Confusion = Mapping[str, Mapping[str, int]]
 """How often each label was predicted, by the true label."""
@@ -89,7 +89,7 @@ class CalibrationBin(TypedDict):
 
 
 class Calibration(TypedDict):
-    """How near a model's confidence is to how often it is right."""
+    """How close a model's confidence is to how often it is right."""
 
     count: int
     expected_calibration_error: float | None
@@ -97,7 +97,7 @@ class Calibration(TypedDict):
 
 
 class Regression(TypedDict):
-    """How near a regression is to the truth."""
+    """How close a regression is to the truth."""
 
     count: int
     mae: float | None
@@ -108,7 +108,7 @@ class Regression(TypedDict):
 
 
 class Coverage(TypedDict):
-    """How many predictions have a truth."""
+    """How many predictions have a ground truth."""
 
     count: int
     judged: int
@@ -126,7 +126,7 @@ class McNemar(TypedDict):
 
 
 class Performance(TypedDict, total=False):
-    """All figures of a version. A figure is left out if its measure was never counted."""
+    """All figures of a version. A figure is absent if its measure was never counted."""
 
     coverage: Coverage
     classification: Classification
@@ -155,11 +155,11 @@ def wilson_interval(successes: int, count: int) -> Interval | None:
 
 
 def classification(confusion: Confusion, labels: Sequence[str] | None = None) -> Classification:
-    """Return what a confusion says of a classifier, as scikit-learn's `precision_recall_fscore_support` does.
+    """Return the scores of a classifier, as scikit-learn's `precision_recall_fscore_support` does.
 
-    Precision, recall and F1 are 0 where they would divide by 0, as with scikit-learn's default `zero_division`:
-    `support` and `predicted` then tell a 0 out of 0. The averages are over the labels that are a truth or a
-    prediction, `weighted` by the support. All are None without a prediction.
+    Precision, recall and F1 are 0 where they would divide by 0, as with scikit-learn's default `zero_division`;
+    `support` and `predicted` then show that it was 0 out of 0. The averages are over the labels that occur as a truth
+    or a prediction, `weighted` by the support. All are None without a prediction.
 
     Parameters
     ----------
@@ -260,7 +260,7 @@ def calibration(counts: Counts) -> Calibration:
 
 
 def regression(counts: Counts) -> Regression:
-    """Return how near a regression is to the truth. A residual is the prediction minus the truth.
+    """Return how close a regression is to the truth. A residual is the prediction minus the truth.
 
     `mae` is the mean absolute residual, `rmse` the root of the mean square, `bias` the mean. `r2` is
     1 - sum(residual**2) / sum((truth - mean(truth))**2), as scikit-learn's `r2_score`, and None for fewer than two
@@ -291,15 +291,15 @@ def regression(counts: Counts) -> Regression:
 
 
 def coverage(judged: int, count: int) -> Coverage:
-    """Return how many of the predictions have a truth."""
+    """Return how many of the predictions have a ground truth."""
     return Coverage(count=count, judged=judged, share=_ratio(judged, count))
 
 
 def mcnemar(only_first: int, only_second: int) -> McNemar:
     """Return McNemar's test of two versions that predicted the same inputs.
 
-    McNemar 1947, https://doi.org/10.1007/BF02295996. Where the versions are equally good, the predictions that only
-    one of them got right are as the tosses of a fair coin. For fewer than `EXACT_BELOW` of them the p-value is that
+    McNemar 1947, https://doi.org/10.1007/BF02295996. If the versions are equally good, the predictions that only one
+    of them got right are like tosses of a fair coin. For fewer than `EXACT_BELOW` of them the p-value is that
     of the exact binomial test, and the statistic is the smaller count. Otherwise the statistic is max(abs(b - c) - 1,
     0)**2 / (b + c), chi-squared with one degree of freedom: Edwards 1948's continuity correction.
 
@@ -334,8 +334,8 @@ def summarize(measures: Mapping[str, Counts], count: int, labels: Sequence[str] 
     Parameters
     ----------
     measures : Mapping[str, Mapping]
-        The counts of each measure. `residual:0` and the like are of one of several targets, which `targets` has by
-        name.
+        The counts of each measure. `residual:0` and the like belong to one of several targets; `targets` of the answer
+        has the figures of each.
     count : int
         How many predictions the version has made, judged or not.
     labels : Sequence[str], optional

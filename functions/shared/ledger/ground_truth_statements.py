@@ -5,9 +5,9 @@ As in `statements`, they are constants, each is one round trip and one transacti
 
 from typing import Final
 
-# Whether a prediction was right, of the columns task, label, predicted_value and ground_truth. It is said here alone:
-# a ground truth may come after the outcome (JUDGE) or before it (COMPLETE). A target with a decimal point is a
-# quantity, which is not right or wrong: a model that answers one beside a class has no `correct`.
+# Whether a prediction was right, from the columns task, label, predicted_value and ground_truth. Every statement uses
+# this definition: a ground truth may come after the outcome (JUDGE) or before it (COMPLETE). A target with a decimal
+# point is a quantity, which is neither right nor wrong: a model that answers one beside a class has no `correct`.
 CORRECT: Final = """CASE
         WHEN task = 'classification' AND jsonb_typeof(ground_truth) = 'string' THEN to_jsonb(label) = ground_truth
         WHEN task = 'multi-target' AND jsonb_typeof(predicted_value) = 'array' AND NOT EXISTS (
@@ -16,7 +16,7 @@ CORRECT: Final = """CASE
         ) THEN predicted_value = ground_truth
     END"""
 
-# `number` says which of the truths a row is of. `shape` is the value with 0 for each number and "" for each text.
+# `number` says which truth a row belongs to. `shape` is the value with 0 for each number and "" for each text.
 _GIVEN = """
 WITH given AS (
     SELECT * FROM unnest(
@@ -32,7 +32,7 @@ WITH given AS (
         FROM given CROSS JOIN LATERAL (
             SELECT p.prediction_id FROM predictions p WHERE p.inference_id = given.inference_id"""
 _OF_USER = " AND p.user_id = :user_id"
-# Rows are locked in the order of their ids, as whatever else locks several does.
+# Rows are locked in the order of their ids, as in every statement that locks several: otherwise two could deadlock.
 _LOCKED = """
             ORDER BY p.prediction_id LIMIT :most::bigint + 1
         ) found
@@ -48,8 +48,8 @@ _LOCKED = """
         WHERE p.prediction_id = wanted.prediction_id"""
 _FOR_UPDATE = """
         FOR UPDATE"""
-# What the lock has waited for, this statement does not see in other tables: a ground truth that was given meanwhile, a
-# model that was registered. Then it does nothing, and is sent again.
+# A statement that has waited for a lock does not see what was committed to other tables meanwhile: a ground truth, or a
+# model that was registered. It then changes nothing, and is sent again.
 _CHECKED = """
     ) found
 ), model AS MATERIALIZED (
@@ -114,7 +114,7 @@ _VERDICT = """, verdict AS MATERIALIZED (
            EXISTS (SELECT FROM paired WHERE is_outdated) AS is_outdated
 ), changed AS MATERIALIZED (
     SELECT prediction_id, ground_truth, source, source_id, comment, judged_at, """
-# A ground truth is later than the one before, whatever the clock says: the latest is the one that holds.
+# A ground truth is later than the one before, whatever the clock says: the latest one is the current one.
 _WRITTEN = """ AS correct
     FROM (
         SELECT prediction_id, task, label, predicted_value, value AS ground_truth, source, source_id, comment,
@@ -136,7 +136,7 @@ SELECT are_too_many, is_outdated, (SELECT count(*) FROM fault),
        (SELECT json_agg(json_build_array(number, reason, task, model_id::text, size) ORDER BY number)
         FROM (SELECT * FROM fault ORDER BY number LIMIT :most_faults::bigint) listed),
        (SELECT count(*) FROM locked), (SELECT count(*) FROM changed), """
-# The predictions of other users than the one who judges them.
+# The predictions that do not belong to the user who judges them.
 _OTHERS = """
        (SELECT json_agg(prediction_id ORDER BY prediction_id) FROM locked WHERE user_id <> :given_by::text)
 FROM verdict
@@ -163,8 +163,8 @@ JUDGE_ONE_IF_THEIRS: Final = _judge(_OF_USER, _NOW)
 JUDGE_MANY: Final = _judge("", _OTHERS)
 JUDGE_MANY_IF_THEIRS: Final = _judge(_OF_USER, _OTHERS)
 
-# What JUDGE_MANY would do of each truth, as all of it is at one moment: nothing is locked, so there is nothing to wait
-# for. The current ground truth of a prediction is told if it is short.
+# What JUDGE_MANY would do with each truth, at one moment: nothing is locked, so there is nothing to wait for. The
+# current ground truth is returned if it is short.
 _WOULD_BE = """, kept AS MATERIALIZED (
     SELECT number, prediction_id, earlier, is_same,
            row_number() OVER (PARTITION BY prediction_id ORDER BY number) = 1 AS is_first
@@ -233,7 +233,7 @@ LABELS: Final = """
 SELECT model_id::text, labels FROM models WHERE model_id = ANY (:model_ids::bigint[])
 """
 
-# What the erased user has said of the predictions of others stays, without their name and their words.
+# What an erased user said about the predictions of others stays, without the user's name and words.
 FORGET_GIVER: Final = """
 UPDATE ground_truths SET given_by = NULL, source_id = NULL, comment = NULL WHERE ctid = ANY (ARRAY(
     SELECT ctid FROM ground_truths WHERE given_by = :user_id

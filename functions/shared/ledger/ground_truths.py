@@ -1,4 +1,4 @@
-"""What the ledger can do for the function that keeps ground truths: what predictions should have been."""
+"""Keep, check, withdraw and read ground truths: what predictions should have been."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -13,16 +13,16 @@ from functions.shared.ledger.json_text import jsonb_text
 from functions.shared.ledger.ledger import Ledger
 
 MOST_JUDGED: Final = 10_000
-"""Predictions that one statement judges: an id of the caller's may be that of many."""
+"""The most predictions that one statement judges. Many predictions may have the same `inference_id`."""
 
 MOST_FAULTS: Final = 1_000
-"""Faults of which `GroundTruthsRefusedError` says what is wrong."""
+"""The most faults that a `GroundTruthsRefusedError` describes."""
 
 MOST_EARLIER_BYTES: Final = 256
-"""Bytes of JSON of an earlier ground truth that a check tells."""
+"""The most bytes of JSON of a current ground truth that `check_many` returns."""
 
 MOST_HISTORY: Final = 100
-"""Entries of a history that are read."""
+"""The most entries of a history that are read."""
 
 _COLUMNS: Final = {
     "number": arrays.BIGINT,
@@ -43,9 +43,9 @@ Reason = Literal["none", "several users", "contradiction", "kind", "label", "sha
 """Why a ground truth cannot be kept.
 
 `none`: no prediction of the caller has this id. `several users`: predictions of several users have this inference id.
-`contradiction`: an earlier one of the same request says something else of the same prediction. `kind`: it is a value
-and the prediction a classification, or the other way round. `label`: the model does not know it. `shape`: it is not
-made up of as many numbers and texts as the prediction.
+`contradiction`: it differs from an earlier one of the same request for the same prediction. `kind`: it is a value and
+the prediction is a classification, or the other way round. `label`: the model does not know it. `shape`: its numbers
+and texts are not nested as those of the prediction are.
 """
 
 
@@ -57,13 +57,13 @@ class GroundTruth(NamedTuple):
     kind : str
         What `value` is.
     value : str, float, int, list or dict
-        The name of a class; or a number, or JSON. None and NaN are none.
+        The name of a class; or a number, or JSON. It must not be None, nor have a NaN.
     prediction_id : UUID or None
         The prediction.
     inference_id : str or None
-        The caller's own id, if that names the prediction; or the predictions, if it is the id of several.
+        The caller's own id of the prediction, or of several predictions, instead of a `prediction_id`.
     source : str or None
-        What kind of thing knows it: ``human``, ``code`` or ``model``.
+        Who or what knows it: ``human``, ``code`` or ``model``.
     source_id, comment : str or None
         Which one, and why, in the caller's words.
     """
@@ -87,11 +87,11 @@ class Fault(NamedTuple):
     reason : str
         Why.
     task : str or None
-        The task of the model that made the prediction; None if none has yet.
+        The task of the model that made the prediction; None if it is not made yet.
     labels : tuple of str or None
-        The labels that the model knows, if that is the reason.
+        The labels that the model knows, if the reason is `label` or `kind`.
     size : int or None
-        How many values the prediction is a list of; None if it is no list.
+        The length of the prediction; None if it is no list.
     """
 
     number: int
@@ -119,11 +119,11 @@ class GroundTruthsRefusedError(LedgerError):
 
 
 class TooManyJudgedError(LedgerError):
-    """The ground truths are of more than `MOST_JUDGED` predictions. None was kept."""
+    """The ground truths apply to more than `MOST_JUDGED` predictions. None was kept."""
 
 
 class Judged(NamedTuple):
-    """How a prediction stands.
+    """A prediction that has been judged.
 
     Attributes
     ----------
@@ -132,9 +132,9 @@ class Judged(NamedTuple):
     given_at : datetime
         When its ground truth was given.
     given_by : str or None
-        Who gave it; None if nobody says.
+        Who gave it; None if that is not known.
     correct : bool or None
-        Whether it was right; None if it is not a matter of right and wrong.
+        Whether the prediction was right; None if it can be neither right nor wrong.
     """
 
     user_id: str
@@ -144,16 +144,16 @@ class Judged(NamedTuple):
 
 
 class JudgedMany(NamedTuple):
-    """What many ground truths have done.
+    """What the ground truths of one call have changed.
 
     Attributes
     ----------
     predictions : int
-        How many predictions they are of.
+        How many predictions they apply to.
     changed : int
-        Of how many the ground truth is another than before.
+        For how many of these the ground truth has changed.
     others : Sequence of str
-        The ids of those predictions that belong to other users than the one who gave them.
+        The ids of those predictions that do not belong to the user who gave the ground truths.
     """
 
     predictions: int
@@ -162,8 +162,9 @@ class JudgedMany(NamedTuple):
 
 
 What = Literal["new", "changed", "same", "repeated"]
-"""What would become of a ground truth: the first of its prediction; another than the current one; the current one; one
-that an earlier one of the same request says already. Of several predictions, the first of these that is true of one."""
+"""What would become of a ground truth: its prediction has none yet, it differs from the current one, it equals the
+current one, or it equals an earlier one of the same request. If it applies to several predictions, this is the first of
+`changed`, `new`, `same` and `repeated` that holds for any of them."""
 
 
 class Outcome(NamedTuple):
@@ -174,13 +175,13 @@ class Outcome(NamedTuple):
     number : int
         Which one: its position in what was given, from 0.
     what : str
-        What.
+        What would become of it.
     predictions : int
-        Of how many predictions it is.
+        How many predictions it applies to.
     changed : int
-        Of how many of them it would be another than before.
+        For how many of these it would change the ground truth.
     earlier : Any
-        The current one, if it is of one prediction and at most `MOST_EARLIER_BYTES` long; None if there is none.
+        The current one, if it applies to one prediction and this is at most `MOST_EARLIER_BYTES` long; else None.
     """
 
     number: int
@@ -191,7 +192,7 @@ class Outcome(NamedTuple):
 
 
 class CheckedMany(NamedTuple):
-    """What `judge_many` would do of each ground truth, if those were left out that cannot be kept.
+    """What `judge_many` would do with each ground truth if those that cannot be kept were left out.
 
     Attributes
     ----------
@@ -248,7 +249,7 @@ class JudgingLedger(Ledger):
     """A ledger that keeps ground truths."""
 
     def judge(self, truth: GroundTruth, *, user_id: str | None = None, given_by: str | None = None) -> Judged:
-        """Keep the ground truth of the prediction with a `prediction_id`, unless it is the current one already.
+        """Keep the ground truth of the prediction with a `prediction_id`. If it equals the current one, change nothing.
 
         Parameters
         ----------
@@ -284,7 +285,7 @@ class JudgingLedger(Ledger):
         Parameters
         ----------
         truths : Sequence of GroundTruth
-            Each with a `prediction_id` or an `inference_id`. Of several for one prediction, all must say the same.
+            Each with a `prediction_id` or an `inference_id`. Several for one prediction must be equal.
         user_id, given_by
             As in `judge`.
 
@@ -293,7 +294,7 @@ class JudgingLedger(Ledger):
         GroundTruthsRefusedError
             If some cannot be kept.
         TooManyJudgedError
-            If they are of too many predictions.
+            If they apply to too many predictions.
         """
         sql = statements.JUDGE_MANY if user_id is None else statements.JUDGE_MANY_IF_THEIRS
         predictions, changed, others = self._judge(sql, truths, user_id, given_by, keep=False)
@@ -312,7 +313,7 @@ class JudgingLedger(Ledger):
         Raises
         ------
         TooManyJudgedError
-            If they are of too many predictions.
+            If they apply to too many predictions.
         """
         if not truths:
             return CheckedMany((), (), 0, 0, ())
@@ -328,9 +329,9 @@ class JudgingLedger(Ledger):
     def _judge(
         self, sql: str, truths: Sequence[GroundTruth], user_id: str | None, given_by: str | None, *, keep: bool
     ) -> list[Any]:
-        """Run a statement that judges, again if another has judged meanwhile. Return the rest of its row.
+        """Run a statement that judges, and again if somebody else has judged meanwhile. Return the rest of its row.
 
-        A plan that suits any number of ground truths takes minutes for many: `keep` it for one only.
+        A kept plan suits any number of ground truths, and takes minutes for many: `keep` it only where there is one.
         """
         parameters = _parameters(truths, user_id, given_by) | {"most_faults": MOST_FAULTS}
         rows = self._pool.run(sql, parameters, keep=keep)
@@ -348,8 +349,8 @@ class JudgingLedger(Ledger):
     def _judge_locked(self, sql: str, parameters: Mapping[str, object], *, keep: bool) -> list[list[Any]]:
         """Run a statement that judges twice in a transaction.
 
-        The first run locks the predictions, whatever it finds. So the second sees all that the first has waited for,
-        and nobody else can judge them meanwhile.
+        The first run locks the predictions, whatever it finds. So the second sees everything that the first has waited
+        for, and nobody else can judge them in between.
         """
         with self._pool.connection() as connection:
             connection.run("BEGIN", {})
@@ -371,7 +372,7 @@ class JudgingLedger(Ledger):
         ]
 
     def withdraw_truth(self, prediction_id: UUID, *, user_id: str | None = None, given_by: str | None = None) -> str:
-        """Withdraw the ground truth of a prediction, if it has one. The history keeps it, and that it was withdrawn.
+        """Withdraw the ground truth of a prediction, if it has one. The history keeps it, and its withdrawal.
 
         Parameters
         ----------
@@ -432,7 +433,7 @@ def _parameters(truths: Sequence[GroundTruth], user_id: str | None, given_by: st
 
 
 def _shape(value: Any) -> str:  # noqa: ANN401  # any JSON value
-    """Return the text that PostgreSQL makes of a value whose numbers are all 0, and whose texts are all empty."""
+    """Return the text that PostgreSQL makes of a value once its numbers are 0 and its texts are empty."""
     if isinstance(value, list):
         return f"[{', '.join(map(_shape, value))}]"
     if isinstance(value, str):

@@ -1,4 +1,4 @@
-"""How many requests were refused, without their content: counted in memory, and added to the ledger now and then.
+"""Count refused requests, without their content: in memory first, then from time to time in the ledger.
 
 docs/decisions/refused-requests.md says what this costs, and what can be lost.
 """
@@ -15,16 +15,16 @@ from functions.shared.ledger.errors import LedgerError
 from functions.shared.ledger.pool import Pool
 
 WRITE_EVERY: Final = 1.0
-"""Seconds from one write of an execution environment to its next."""
+"""The least seconds between two writes of an execution environment."""
 
 WAIT_AFTER_FAILURE: Final = 30.0
-"""Seconds until it tries again, after a write that failed."""
+"""Seconds until the next try after a write that failed."""
 
 LONGEST_WRITE: Final = 0.5
-"""Seconds that a write may take: a caller waits for it who has been refused."""
+"""Seconds that a write may take: the caller whose request was refused waits for it."""
 
 MOST_KINDS: Final = 1000
-"""Kinds of refusals that wait in memory. The routes and statuses of an API are far fewer."""
+"""The most kinds of refusals that wait in memory. An API has far fewer routes and statuses."""
 
 
 class Refused(NamedTuple):
@@ -35,7 +35,7 @@ class Refused(NamedTuple):
     day : str
         In UTC, as ``2026-01-31``.
     route : str
-        Method and path of the route, such as ``GET /prediction/{prediction_id}``. Never what a caller has written.
+        Method and path of the route, such as ``GET /prediction/{prediction_id}``. It never has what a caller wrote.
     status : int
         The HTTP status, 400 to 499.
     """
@@ -48,8 +48,8 @@ class Refused(NamedTuple):
 class Refusals:
     """Counts what was refused, and adds it to the ledger. Safe to share between threads.
 
-    A write uses a connection that is open and idle. It never opens one: strangers whose requests are refused do not
-    wake a database that sleeps.
+    A write uses a connection that is open and idle. It never opens one: otherwise any stranger could wake a sleeping
+    database with requests that are refused.
 
     Parameters
     ----------
@@ -79,14 +79,14 @@ class Refusals:
             return time.monotonic() >= self._next_write
 
     def write(self) -> bool:
-        """Add to the ledger what waits in memory. What cannot be written waits on.
+        """Add to the ledger what waits in memory. What cannot be written keeps waiting.
 
         Returns
         -------
         bool
-            Whether nothing waits any more. It raises nothing: a count must fail no request.
+            Whether nothing waits any more. It raises nothing: a count must not fail a request.
         """
-        with self._writing:  # who writes last, before the connections are closed, finds no other at it
+        with self._writing:  # the last write, before the connections are closed, waits for one that is under way
             return self._write()
 
     def _write(self) -> bool:
@@ -108,7 +108,7 @@ class Refusals:
             postponed = WRITE_EVERY
         except LedgerError as error:
             if getattr(error, "in_doubt", False):
-                taken.clear()  # perhaps they are written: a count that is too small is better than one too large
+                taken.clear()  # they may be written: too small a count is better than too large a one
             postponed = WAIT_AFTER_FAILURE
         with self._lock:
             self._waiting.update(taken)

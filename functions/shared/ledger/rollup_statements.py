@@ -4,8 +4,8 @@ A summary counts predictions by bucket of time, model and measure. Its source is
 rollups: the counts of whole hours and days, and of a part of the open hour. Both have the same shape, and counts of the
 same measure can be added.
 
-A statement is put together of constants, for the kinds of measures that are asked for: it computes no others. Nothing
-is a reason to fail: what a measure cannot use is left out or counts as missing.
+A statement is assembled from constants, and computes only the kinds of measures that are asked for. No value may make
+it fail: what a measure cannot use is left out, or counts as missing.
 """
 
 from functools import lru_cache
@@ -13,11 +13,11 @@ from typing import Final
 
 # --- where the rows are ---
 
-# An hour is good if it is over for 5 minutes, has been rolled up, and has no mark. The clock decides again, because it
-# may have been set back since. `rolled` is where the rollups end: not before the first whole hour that is asked for. It
-# is within the open hour if a part of this one is rolled up, and all of the part is asked for. A part of another hour
-# than the next was left by a version that knows no parts. Days are good of which all hours are. What is left are
-# segments of rows: what is before the first whole hour, stale hours, and what is after the rollups.
+# An hour is good if it ended at least 5 minutes ago, has been rolled up, and has no mark. The clock is asked again,
+# because it may have been set back since. `rolled` is where the rollups end, but not before the first whole hour that
+# is asked for. It is within the open hour if a part of that hour is rolled up and the whole part is asked for. A part
+# of any other hour was left by a version that does not know parts, and is not used. A day is good if all its hours
+# are. The rest are segments of rows: before the first whole hour, in stale hours, and after the rollups.
 _GOOD = """
 WITH rolled AS MATERIALIZED (
     SELECT greatest(:first_hour::timestamptz, CASE
@@ -70,7 +70,7 @@ _SEGMENTS = """
     SELECT first_id_at(until), :until_id FROM rolled
 ), """
 
-# Of one user the rows alone are counted, from the index of users: few enough, and in no rollup by themselves.
+# For one user, only rows are counted, by the index of users: they are few enough, and no rollup has them by themselves.
 _ALL_ROWS = """
     FROM segment CROSS JOIN LATERAL (
         SELECT * FROM predictions WHERE prediction_id >= segment.first_id AND prediction_id < segment.end_id OFFSET 0
@@ -105,7 +105,7 @@ _COLUMNS: Final[dict[str, tuple[str, ...]]] = {
     "brier": ("label", "likely_class", "confidence", "output", "ground_truth"),
 }
 MEASURES: Final = frozenset(_COLUMNS)
-"""The kinds of measures. A measure is called after its kind, or its kind, a colon and a name: ``feature:age``."""
+"""The kinds of measures. A measure's name is its kind, or its kind, a colon and a name: ``feature:age``."""
 
 _SCORED = frozenset({"log_loss", "brier"})
 _BY_TARGET = frozenset({"label", "value", "confusion", "residual"})
@@ -116,8 +116,8 @@ _MODEL = """
            settings ? 'feature_names' AS has_features
     FROM models WHERE model_id = ANY (ARRAY(SELECT DISTINCT model_id FROM prediction))"""
 
-# A regression and a model of several targets answer a value, or a list of them. Of several targets, a whole number, a
-# text or a boolean is a class.
+# A regression and a model with several targets answer a value, or a list of values. With several targets, a whole
+# number, a text or a boolean is a class.
 _TARGET = """
 ), target AS MATERIALIZED (
     SELECT bucket, model_id, suffix, predicted, truth, is_number,
@@ -140,10 +140,10 @@ _TARGET = """
     ) one OFFSET 0
     ) typed"""
 
-# Each value is the text of its JSON. Texts that jsonb does not take are left out: U+0000, halves of characters, numbers
-# out of all proportion. An inference request of one row has its tensors under `inputs`: one with all features, or one
-# of each. A number is `plain` if no exponent has three digits. A list of numbers without exponents, which is what most
-# models are sent, is read as an array: that takes half the time.
+# Each value is the text of its JSON. Features that jsonb refuses are left out: those with U+0000, lone surrogates, or
+# numbers that are out of range. An inference request of one row has its tensors under `inputs`: one tensor with all
+# features, or one for each. Features are `plain` if no exponent in them has three digits. A list of numbers without
+# exponents, which most models are sent, is read as an array: that takes half the time.
 _FEATURE = r"""
 ), given AS MATERIALIZED (
     SELECT bucket, model_id, features, plain, json_typeof(features) AS type, is_named, CASE
@@ -194,9 +194,9 @@ _FEATURE = r"""
     FROM given CROSS JOIN jsonb_each(features::jsonb)
     WHERE type = 'object'"""
 
-# The probability that a model gave to the true label. A single score is that of the second of two labels. Where only
-# the largest scores are kept, the true label may have none, and the score of all labels is not known. Where there is a
-# confidence, scores are about 0 to 1. OFFSET 0 keeps the planner from computing an expression wherever it is used.
+# The probability that a model gave to the true label. A single score is that of the second of two labels. If only the
+# largest scores are kept, the true label may have none, and not all scores are known. If there is a confidence, scores
+# are about 0 to 1. OFFSET 0 keeps the planner from computing an expression once for each use.
 _PROBABILITY = """
 ), class AS MATERIALIZED (
     SELECT model_id, labels IS NULL AS has_no_labels, (
@@ -243,7 +243,7 @@ _PROBABILITY = """
     ) found
     WHERE jsonb_typeof(one) = 'number' AND (NOT lone OR place IN (0, 1))"""
 
-# Numbers by name: a key, and how often. They all are (bucket, model_id, measure, key, n).
+# Counts by key. Each is a SELECT of (bucket, model_id, measure, key, n).
 _TALLIES: Final = {
     "status": """
     SELECT bucket, model_id, 'status' AS measure, status AS key, count(*) AS n
@@ -269,8 +269,8 @@ SELECT bucket, model_id, measure, jsonb_object_agg(key, n) AS counts FROM (""",
 ) tally GROUP BY bucket, model_id, measure""",
 )
 
-# Numbers by bin. They all are (bucket, model_id, measure, bin, category, n, total, squares). What is missing has
-# neither a bin nor a category.
+# Counts by bin or category. Each is a SELECT of (bucket, model_id, measure, bin, category, n, total, squares). A
+# missing value has neither a bin nor a category.
 _NUMBERS: Final = {
     "confidence": """
     SELECT bucket, model_id, 'confidence' AS measure, greatest(least(floor(confidence * 50), 49), 0)::integer AS bin,
@@ -322,7 +322,7 @@ _NUMBERS_MEASURED: Final = {
     )
     for kind, found in _MEASURED.items()
 }
-# Of many categories, the 100 most frequent are told.
+# Of many categories, the 100 most frequent keep their names.
 _OF_NUMBERS = (
     """
 SELECT bucket, model_id, measure, jsonb_strip_nulls(jsonb_build_object(
@@ -466,28 +466,29 @@ def summary(kinds: frozenset[str], *, of_models: bool, of_user: bool) -> str:
 
 # --- rollups ---
 
-# One rolls up at a time: who counted earlier must not write later. Sorting would be cheap, but the planner takes it for
-# cheap where it is not: it expects few rows.
+# Only one rolls up at a time: otherwise one that counted earlier could write later, and its counts would be old. Sorts
+# are off, because the planner expects few rows and so prefers them where they are slow.
 ALONE = """
 SELECT set_config('work_mem', '64MB', TRUE), set_config('jit', 'off', TRUE), set_config('enable_sort', 'off', TRUE),
        pg_advisory_xact_lock(2025171)
 """
 
-# Deletions wait while a rollup is written, and it for them (revision 0015). Whoever waits then sees what the other has
-# done, because each statement sees what was committed before it.
+# A deletion waits while a rollup is written, and a rollup waits for deletions (revision 0015). The one that waited then
+# sees what the other did, because each statement sees what was committed before it.
 LOCK = "SELECT pg_advisory_xact_lock(2025172)"
 
-# Until when hours may be rolled up now, and the open one: to the millisecond, as first_id_at has it. And a transaction
-# that all those which might still store into it are older than: this one.
+# The end of the last hour that may be rolled up now, and the end of the part of the open hour, to the millisecond, as
+# in first_id_at. And this transaction: any that may still store into that time is older.
 CLOSED = """
 SELECT date_trunc('hour', moment, 'UTC'), moment, pg_current_xact_id()::text
 FROM (SELECT date_trunc('milliseconds', now() - make_interval(secs => :grace)) AS moment) closed
 """
 
-# What to roll up next: the first hour with any row after those that are rolled up, if no transaction is left that began
-# before it was closed (what such a one stores has no mark), and the hour that has waited longest for being counted
-# again. Hours that are not closed count as not rolled up: then the clock was set back. If it has caught up since, the
-# last hour may have a row that was stored after it was counted, without a mark: then this hour counts as not rolled up.
+# What to roll up next: whether new hours may be rolled up, the first hour with a row after those that are, and the
+# stale hour that has waited longest. New hours must wait while a transaction is open that began before they were
+# closed: what it stores leaves no mark. Hours that are not closed count as not rolled up: the clock was set back. If it
+# has caught up since, the last hour may have a row that was stored after the hour was counted, and that has no mark.
+# Then this hour counts as not rolled up, too.
 NEXT_HOURS = """
 WITH rolled AS MATERIALIZED (
     SELECT least(coalesce(moment, '1970-01-01 UTC'), :closed::timestamptz, CASE WHEN EXISTS (
@@ -514,7 +515,7 @@ _HOUR = """
 WITH segment AS (
     SELECT :since_id::uuid AS first_id, :until_id::uuid AS end_id
 ), """
-# The last row has the marks whose changes this statement has counted.
+# The last row has the marks whose changes the counts include.
 _MARKS = """
 UNION ALL
 SELECT NULL, NULL, NULL, to_jsonb(ARRAY(SELECT mark_id FROM stale_hours WHERE starts_at = :since::timestamptz))

@@ -1,8 +1,8 @@
 """Summaries of many predictions, and the rollups that make them fast.
 
-A rollup is what a summary says of a whole hour or day, or of the open hour until a few minutes ago. A summary uses it
-wherever it is good and counts the rows elsewhere, in one statement: so it is what a count of all rows would be at that
-moment, however old the rollups are. docs/decisions/rollups.md says how that is kept true.
+A rollup has the counts of a whole hour or day, or of the open hour until a few minutes ago. A summary uses rollups
+where they are good, and counts the rows elsewhere, in one statement. So it equals a count of all rows at that moment,
+however old the rollups are. docs/decisions/rollups.md says how that is kept true.
 """
 
 import json
@@ -30,11 +30,11 @@ Counts: TypeAlias = Mapping[str, Any]
 """Numbers by name, or further counts by name."""
 
 GRACE: Final = 300.0
-"""Seconds after its end at which an hour is rolled up at the earliest. Who stores into an hour that ended 4 minutes ago
-marks it (revision 0015): the rest is for what begins to be stored now."""
+"""Seconds that an hour must be over before it is rolled up. What is stored into an hour that ended 4 minutes ago or
+earlier marks it (revision 0015); the fifth minute is for what is being stored now. With less, a rollup misses rows."""
 
 MOST_CATEGORIES: Final = 100
-"""The categories of a feature that a rollup tells apart. All others are one, without a name."""
+"""The categories of a feature that a rollup tells apart. All others are counted as one, without a name."""
 
 _PATIENCE: Final = 5.0
 """Seconds to wait for transactions that began before an hour was closed."""
@@ -52,7 +52,7 @@ class Summary(NamedTuple):
         When the bucket begins, in UTC: a minute, an hour, a day, or a week from Monday on. It may be before the first
         moment that is asked for.
     model_id : int
-        The model; 0 where there is none: the prediction is not made yet, or has failed.
+        The model; 0 for predictions without one, which are not made yet, or have failed.
     measure : str
         Its kind or, where there are several of a kind, the kind, a colon and a name: ``label``, ``feature:age``.
     counts : Mapping
@@ -66,7 +66,7 @@ class Summary(NamedTuple):
 
 
 class RolledUp(NamedTuple):
-    """What a call has done.
+    """What a call of `RollingLedger.roll_up` has done.
 
     Attributes
     ----------
@@ -101,14 +101,14 @@ class SummaryLedger(Ledger):
         model_ids: Sequence[int] | None = None,
         user_id: str | None = None,
     ) -> list[Summary]:
-        """Count the predictions of a time, in one statement.
+        """Count the predictions of a span of time, in one statement.
 
-        The sums over all buckets are those of a plain count of the rows that are committed at this moment.
+        The sums over all buckets equal a plain count of the rows that are committed at this moment.
 
         Parameters
         ----------
         since, until : datetime
-            The time in which they were asked for: `since` belongs to it, `until` does not.
+            When they were asked for: from `since` on, and before `until`.
         measures : Collection of str
             The kinds of measures to count, from `MEASURES`. Others cost nothing.
         interval : Interval or None
@@ -116,7 +116,7 @@ class SummaryLedger(Ledger):
         model_ids : Sequence of int or None
             If given, only the predictions of these models; 0 stands for those without one.
         user_id : str or None
-            If given, only the predictions of this user. They are all counted one by one.
+            If given, only the predictions of this user. No rollup is used: all of them are read.
 
         Returns
         -------
@@ -154,19 +154,19 @@ class RollingLedger(Ledger):
     ) -> RolledUp:
         """Roll up hours that are over and count again hours that have changed, until none is left or time runs out.
 
-        The open hour comes last: what is older than `grace` of it is counted anew.
+        The open hour comes last: the part of it that is older than `grace` is counted again.
 
-        Each hour is a transaction, and what is left to do follows from the tables: it does no harm to begin again, to
-        be cut off, or to do it in two places at once.
+        Each hour is one transaction, and the tables say what is left to do. So it is safe to start again, to be cut
+        off, and to run in two places at once.
 
         Parameters
         ----------
         seconds : float
-            The time. An hour that was begun is finished.
+            How long to work. An hour that was begun is finished.
         goes_on : Callable
             Asked before each hour whether to go on.
         grace : float
-            Seconds for which what is rolled up must be over. With fewer than `GRACE`, nothing may be stored meanwhile.
+            As `GRACE`. With fewer seconds than that, nothing may be stored meanwhile, or the rollup may miss it.
 
         Raises
         ------
@@ -217,7 +217,8 @@ class RollingLedger(Ledger):
 def _roll(connection: Connection, hour: datetime, until: datetime) -> None:
     """Count an hour until a moment, and add up its day from its hours.
 
-    Deletions wait while it is written, and not while it is counted. If one has come between, it is counted again.
+    A deletion waits while the counts are written, but not while the rows are counted. If one came in between, the rows
+    are counted again.
     """
     counted, marks = _count(connection, hour, until)
     connection.run(rollup_statements.LOCK, {})
@@ -240,7 +241,7 @@ def _count(connection: Connection, hour: datetime, until: datetime) -> tuple[dic
     dict
         The counts by model and measure.
     Array
-        The marks of the hour whose changes are counted.
+        The marks of the hour whose changes these counts include.
     """
     bounds = {"since_id": first_id_at(hour), "until_id": first_id_at(until)}
     parameters = bounds | {"since": hour, "interval": None}

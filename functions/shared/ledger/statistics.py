@@ -1,4 +1,4 @@
-"""What the ledger knows for those that ask for figures: the models, what two have both predicted, what was refused.
+"""What figures need beside summaries: the models, the inputs that two versions have predicted, the refused requests.
 
 Every method is one statement and one round trip.
 """
@@ -13,7 +13,7 @@ from functions.shared.ledger.identifiers import FIRST_ID, LAST_ID, first_id_at
 from functions.shared.ledger.rollups import SummaryLedger
 
 MOST_PAIRED: Final = 50_000
-"""The predictions of each version that are looked at for pairs, the newest ones."""
+"""How many of each version's newest predictions are searched for pairs."""
 
 
 class ServedModel(NamedTuple):
@@ -24,7 +24,7 @@ class ServedModel(NamedTuple):
     model_id, name, version, task, labels, sha256
         As in `ModelIdentity`.
     registered_at, served_at : datetime
-        When it was first served, and when an execution environment last began to serve it.
+        When it was first served, and when an execution environment last started to serve it.
     first_prediction_at, last_prediction_at : datetime or None
         When its oldest and its newest prediction were asked for.
     """
@@ -42,7 +42,7 @@ class ServedModel(NamedTuple):
 
 
 class Paired(NamedTuple):
-    """How many inputs two versions have both predicted: both right, only the first, only the second, neither."""
+    """How many inputs both of two versions got right, only the first, only the second, and neither."""
 
     both: int
     only_one: int
@@ -69,7 +69,7 @@ class RefusedRequests(NamedTuple):
 
 
 class StatisticsLedger(SummaryLedger):
-    """A ledger that answers what figures are made of."""
+    """A ledger that answers queries for figures."""
 
     def models(self, *, user_id: str | None = None) -> Sequence[ServedModel]:
         """Return every model that was served, by name and version.
@@ -77,7 +77,7 @@ class StatisticsLedger(SummaryLedger):
         Parameters
         ----------
         user_id : str or None
-            If given, the first and the last prediction are those of this user.
+            If given, the first and the last prediction are this user's.
         """
         if user_id is None:
             rows = self._pool.run(statistics_statements.MODELS, {"first_id": FIRST_ID, "last_id": LAST_ID})
@@ -86,7 +86,7 @@ class StatisticsLedger(SummaryLedger):
         return [ServedModel(*row) for row in rows]
 
     def baseline(self, model_ids: Sequence[int]) -> dict[str, Any] | None:
-        """Return the baseline that came with a version's package; None if none did."""
+        """Return the baseline from a version's package; None if it has none."""
         rows = self._pool.run(statistics_statements.BASELINE, {"model_ids": Array(arrays.BIGINT, model_ids)})
         return rows[0][0] if rows else None
 
@@ -130,17 +130,17 @@ class StatisticsLedger(SummaryLedger):
         until: datetime,
         user_id: str | None = None,
     ) -> Paired:
-        """Count the inputs that two versions have both predicted and that both have a truth of.
+        """Count the inputs that two versions have both predicted and whose ground truth is known for both.
 
-        An input is the same if its bytes are, or its ``inference_id`` is. The newest `MOST_PAIRED` predictions of each
-        version are looked at.
+        Two inputs are the same if their bytes are, or their ``inference_id``. The newest `MOST_PAIRED` predictions of
+        each version are searched.
 
         Parameters
         ----------
         model_ids, other_model_ids : Sequence of int
             The models of each version.
         since, until : datetime
-            The predictions were created between.
+            The predictions were created from `since` on and before `until`.
         user_id : str or None
             If given, only this user's.
         """
@@ -158,7 +158,7 @@ class StatisticsLedger(SummaryLedger):
         return Paired(*row)
 
     def refused(self, *, since: datetime, until: datetime) -> RefusedRequests:
-        """Count the requests that were refused on the days from `since` until before `until`, whole days in UTC."""
+        """Count the requests that were refused from the day of `since` to the last day before `until`, in UTC."""
         last = max(since, until - datetime.resolution).astimezone(UTC)
         days = {"since": since.astimezone(UTC).date().isoformat(), "until": last.date().isoformat()}
         found = RefusedRequests({}, {}, {})

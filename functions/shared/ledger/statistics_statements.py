@@ -1,7 +1,7 @@
-"""The SQL that figures need beside the summaries. As in `statements`, no value ever becomes part of a text."""
+"""The SQL that figures need beside summaries. As in `statements`, no value ever becomes part of a text."""
 
-# The first and the last prediction of each model, each found at an end of an index. As in `statements`, only a bound on
-# the pair, with an order by the pair, makes sure of the index.
+# The first and the last prediction of each model, each found at one end of an index. As in `statements`, PostgreSQL is
+# sure to use the index only with a bound on the pair and an order by the pair.
 MODELS = """
 SELECT m.model_id, m.name, m.version, m.task, m.labels, encode(m.sha256, 'hex'), m.registered_at, m.served_at,
        first.created_at, last.created_at
@@ -21,7 +21,7 @@ LEFT JOIN LATERAL (
 ORDER BY m.name, m.version, m.registered_at, m.model_id
 """
 
-# The same of one user, whose predictions are all read: an index would be needed for each pair of user and model.
+# The same for one user, whose predictions are all read: to find an end, an index would need the user and the model.
 MODELS_OF_USER = """
 SELECT m.model_id, m.name, m.version, m.task, m.labels, encode(m.sha256, 'hex'), m.registered_at, m.served_at,
        theirs.first, theirs.last
@@ -33,7 +33,7 @@ LEFT JOIN (
 ORDER BY m.name, m.version, m.registered_at, m.model_id
 """
 
-# A version may have been served from several packages: the newest with a baseline.
+# A version may have been served from several packages: this takes the newest one with a baseline.
 BASELINE = """
 SELECT baseline FROM models
 WHERE model_id = ANY (:model_ids::bigint[]) AND baseline IS NOT NULL
@@ -62,9 +62,9 @@ _OF_USER = """predictions p
 """
 FIRST, FIRST_OF_USER = _FIRST_OF + _OF_MODELS, _FIRST_OF + _OF_USER
 
-# What two versions have both predicted, and a truth is known of: among the newest predictions of each, so that this is
-# bounded however few are judged. A pair has the same bytes as its input, or the same inference_id. Each side has the
-# newest prediction of a digest and of an inference_id.
+# What two versions have both predicted, with a ground truth for both. Only the newest predictions of each are searched,
+# so the cost is bounded however few are judged. A pair has the same bytes as its input, or the same inference_id. Each
+# side takes the newest prediction of a digest, and the newest of an inference_id.
 _RECENT = """ AS (
     SELECT recent.prediction_id, recent.correct, recent.inference_id, i.sha256
     FROM ("""

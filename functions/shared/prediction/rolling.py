@@ -10,11 +10,11 @@ from functions.shared.log import logger
 from functions.shared.prediction.watching import Figures, watch
 
 TIME_FOR_AN_HOUR: Final = 15_000
-"""Milliseconds that the rollup of one hour may take: half a million predictions. Lambda could cut off what is begun
-with less time left; the next call would do it again."""
+"""Milliseconds to allow for the rollup of one hour, which may have half a million predictions. Lambda may cut off one
+that begins with less time left, and the next call must begin it again."""
 
 TIME_TO_SHOW: Final = 15_000
-"""Milliseconds that reading the figures may take where the hours are not rolled up yet, and their rows are counted."""
+"""Milliseconds to allow for reading the figures: where an hour is not rolled up yet, its rows are counted."""
 
 LONGEST_CALL: Final = 60.0
 """Seconds that one call of the database may take. Nobody waits for a rollup."""
@@ -28,11 +28,11 @@ class Rolled(TypedDict):
 
 
 Show = Callable[[Figures], None]
-"""Takes how the models do."""
+"""Takes the figures of the models."""
 
 
 class WatchedLedger(RollingLedger, StatisticsLedger):
-    """A ledger that rolls up, and answers what figures are made of, by the same connections."""
+    """A ledger that rolls up and answers queries for figures, with one connection pool for both."""
 
 
 class Roller(NamedTuple):
@@ -43,7 +43,7 @@ class Roller(NamedTuple):
     ledger
         The rows.
     show
-        Is told how the models do, after each call that has time left for it; None if nobody wants to know.
+        Gets the figures of the models after a call that has time left for it; None if nothing shows them.
     """
 
     ledger: WatchedLedger

@@ -1,8 +1,8 @@
-"""How the models have done of late: the figures that are watched from outside, as metrics with alarms.
+"""How the models have done lately: the figures that are exported as metrics, for alarms.
 
-They are those of `GET /models/{name}/versions/{version}/performance` and `…/drift`, over the last 24 whole hours, of
-the versions that predicted in them. What has failed is of no version: its share is that of all predictions, also where
-no version predicted. They are read from roll-ups, so the database counts few rows for them.
+They are those of `GET /models/{name}/versions/{version}/performance` and `…/drift` over the last 24 whole hours, for
+each version that predicted in them. A failed prediction is of no version, so the failure share is that of all
+predictions, even if no version predicted. All are read from rollups, so the database counts few rows for them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,16 +14,18 @@ from functions.shared.ledger.rollups import merged
 from functions.shared.ledger.statistics import ServedModel, StatisticsLedger
 
 WATCHED: Final = timedelta(hours=24)
-"""The time that the figures are of."""
+"""The time that the figures cover."""
 
 LEAST: Final = 30
-"""The predictions that a share is told of. Of fewer it would be an alarm by chance."""
+"""The fewest predictions that a share is computed from. With fewer, an alarm would often be chance."""
 
 FIRST: Final = 1000
-"""How many of a version's predictions are its baseline if its package has none: the first ones."""
+"""How many of a version's first predictions are its baseline if its package has none."""
 
-_COLUMNS: Final = ("label", "confidence", "value", "feature", "picture")
-_MEASURES: Final = ("status", "judged", *_COLUMNS)
+COLUMNS: Final = ("label", "confidence", "value", "feature", "picture")
+"""The kinds of measures whose drift is computed."""
+
+_MEASURES: Final = ("status", "judged", *COLUMNS)
 
 
 class ColumnDrift(NamedTuple):
@@ -49,7 +51,7 @@ class VersionFigures(NamedTuple):
     name, version : str
         The version.
     predictions : int
-        Its predictions, in whatever state.
+        Its predictions, whatever their status.
     accuracy : float or None
         The share of its classifications with a ground truth that are right; None if there are fewer than `LEAST`.
     coverage : float
@@ -67,7 +69,7 @@ class VersionFigures(NamedTuple):
 
     @property
     def drifted_columns(self) -> int | None:
-        """How many columns drifted; None if it cannot be told of any."""
+        """How many columns drifted; None if no column has enough predictions to decide."""
         told = [column.drifted for column in self.drift.values() if column.drifted is not None]
         return sum(told) if told else None
 
@@ -100,7 +102,7 @@ def watch(ledger: StatisticsLedger, now: datetime | None = None) -> Figures:
     Raises
     ------
     LedgerError
-        If the database cannot be asked.
+        If the database cannot be reached.
     """
     until = (now or datetime.now(UTC)).replace(minute=0, second=0, microsecond=0)
     rows = ledger.summary(since=until - WATCHED, until=until, measures=_MEASURES)
@@ -152,7 +154,7 @@ def _baseline(ledger: StatisticsLedger, model_ids: Sequence[int]) -> Mapping[str
         return {}
     since, last, _ = first
     until = last + timedelta(microseconds=1)
-    rows = ledger.summary(model_ids=model_ids, since=since, until=until, measures=_COLUMNS)
+    rows = ledger.summary(model_ids=model_ids, since=since, until=until, measures=COLUMNS)
     return merged({row.measure: row.counts} for row in rows)
 
 

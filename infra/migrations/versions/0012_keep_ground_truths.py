@@ -1,13 +1,13 @@
 """keep ground truths.
 
-What a prediction should have been is given later, more than once, or taken back. ``ground_truths`` keeps each, and the
-row of the prediction has the current one, so that no figure needs a join. The row also has what other figures need: the
-caller's own id, what was measured, and the kind of a failure. Nothing of this is in an index yet, and a prediction that
-is stored without it costs what it did.
+A ground truth says what a prediction should have been. It comes later, may come more than once, and may be withdrawn.
+``ground_truths`` keeps each, and the row of the prediction has the current one, so that no figure needs a join. The row
+also has what other figures need: the caller's own id, what was measured, and the kind of a failure. No index has any of
+this yet, so a prediction that is stored without it costs what it did.
 
-The foreign key is the one thing that ends a ground truth: with its prediction, whoever deletes that, also if it is
-given at the very same moment, and also if a function of the previous version deletes. It costs the deletion of a
-prediction a look-up, and storing one nothing.
+A foreign key deletes the ground truths together with their prediction, whoever deletes that: also if one is given at
+the same moment, and also if a function of the previous version deletes. It costs a deletion one look-up, and storing a
+prediction nothing.
 
 The migration only expands the schema: functions of the previous version read and write none of it.
 """
@@ -67,7 +67,7 @@ _STATEMENTS = (
     COMMENT ON COLUMN ground_truths.given_by IS
         'The user of the token. Null without an authorizer, and once the user is erased.'
     """,
-    # A view may get more columns at its end; those that it has stay as they are.
+    # A view may only be replaced by one that has the same columns first, and new ones after them.
     """
     CREATE OR REPLACE VIEW prediction_log AS
     SELECT

@@ -1,15 +1,15 @@
 """find predictions by what became of them.
 
-The list finds predictions by the caller's own id, by what was said of them later, and by their confidence.
-docs/decisions/list.md says why by these indexes.
+The list finds predictions by the caller's own id, by their ground truth, and by their confidence.
+docs/decisions/list.md says why it needs these indexes.
 
-``judged_predictions`` has a row for each prediction with a ground truth, and the indexes by which these are found. On
-``predictions`` itself, each of the indexes would make every prediction that is stored dearer, also if it is never
-judged. A trigger keeps the table, whichever statement judges, withdraws or deletes. Storing a prediction fires none.
-A ground truth can be longer than an entry of an index, so the table has its beginning.
+``judged_predictions`` has a row for each prediction with a ground truth, and the indexes that find these. On
+``predictions`` itself, each of those indexes would make every stored prediction more expensive, even one that is never
+judged. A trigger maintains the table, whichever statement judges, withdraws or deletes. Storing a prediction does not
+fire it. A ground truth can be longer than an entry of an index, so the table has only its beginning.
 
-The indexes are built while others write. A build that was interrupted leaves an invalid index, which is dropped first,
-so this revision can be run again.
+The indexes are built while others write. An interrupted build leaves an invalid index, which is dropped first, so this
+revision can be run again.
 """
 
 from alembic import op
@@ -44,8 +44,8 @@ _STATEMENTS = (
     COMMENT ON COLUMN judged_predictions.ground_truth IS
         'The first 256 characters of the one in predictions: of a label itself, else of its JSON.'
     """,
-    # Once for each statement: 10,000 ground truths are one INSERT. Nothing is written if nothing was judged, since not
-    # every user that updates a prediction may write here.
+    # The trigger fires once for each statement: 10,000 ground truths are one INSERT. It writes nothing if nothing was
+    # judged, because not every database user that updates predictions may write to this table.
     """
     CREATE FUNCTION keep_judged_predictions() RETURNS trigger LANGUAGE plpgsql AS $$
     DECLARE
@@ -104,7 +104,7 @@ def upgrade() -> None:
                 op.execute(_DROP + name)
                 op.execute(_CREATE + name + _ON + columns)
     else:
-        # Behind a pooler all revisions are one transaction, in which no index can be built concurrently.
+        # Behind a pooler, all revisions run in one transaction, which cannot build an index concurrently.
         for name, columns in _INDEXES.items():
             op.execute((_CREATE + name + _ON + columns).replace(" CONCURRENTLY", ""))
     for statement in _STATEMENTS:

@@ -1,7 +1,7 @@
 """keep the baselines of models.
 
-What a model's inputs and answers looked like when it was made, as its package says it in ``baseline.json``: what is
-predicted is compared with that.
+A package's ``baseline.json`` says what the model's inputs and answers looked like when the model was made. Predictions
+are compared with it.
 
 The migration only expands the schema: functions of the previous version register models without a baseline.
 """

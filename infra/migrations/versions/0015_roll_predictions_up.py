@@ -1,14 +1,14 @@
 """roll predictions up.
 
 Figures over millions of predictions are read from counts of whole hours and days. A summary is right at every moment
-all the same: it counts the rows themselves wherever a count may be old. So whoever changes an hour that may have been
+all the same: it counts the rows themselves wherever a count may be old. So a change of an hour that may have been
 counted leaves a mark in ``stale_hours``, in the same transaction.
 
-Triggers do that, and nothing else could: they also see what a function of the previous version changes, while the new
-ones are being deployed. They work with their owner's rights, so no database user needs a right to the marks.
+Only triggers can do that: they also see what a function of the previous version changes while the new ones are being
+deployed. They run with their owner's rights, so no database user needs a right to the marks.
 
 - A row that is stored more than 4 minutes after its id was made is late: its hour may have been counted, which happens
-  5 minutes after its end at the earliest. WHEN keeps all others from calling anything.
+  5 minutes after its end at the earliest. The trigger's WHEN spares all other rows the call.
 - A change or a deletion of a row in an hour that ended more than 4 minutes ago marks the hour.
 - A deletion also deletes the counts of that hour and of its day, which may name the row's user or what they sent. It
   waits while counts are written (the lock), so that no name is written after it.
@@ -95,7 +95,7 @@ _STATEMENTS = (
     $$
     """,
     "REVOKE EXECUTE ON FUNCTION mark_late, mark_changed, mark_deleted FROM PUBLIC",
-    # They mean these tables, whatever the caller's search_path or temporary tables are.
+    # The functions use these tables, whatever search_path or temporary tables the caller has.
     """
     DO $$
     DECLARE
@@ -125,7 +125,7 @@ _STATEMENTS = (
     RETURN (lpad(to_hex((extract(epoch FROM moment) * 1000)::bigint), 12, '0') || '70008000000000000000')::uuid
     """,
     "COMMENT ON FUNCTION first_id_at IS 'The smallest prediction_id of a moment, to the millisecond.'",
-    # As bin_of in functions/shared/evaluation/bins.py. The bins are the same for ever, so this function is, too.
+    # As bin_of in functions/shared/evaluation/bins.py. The bins never change, so this function must not either.
     """
     CREATE FUNCTION log_bin(value double precision) RETURNS integer LANGUAGE sql IMMUTABLE PARALLEL SAFE
     RETURN CASE
@@ -134,7 +134,8 @@ _STATEMENTS = (
         THEN sign(value) * least(floor(ln(abs(value)) / 0.01980262729617973) + 1048, 2443)
     END::integer
     """,
-    # A figure is no reason to fail: what no double precision can hold, nor its square, counts as the nearest that can.
+    # No number may make a count fail: one that double precision cannot hold, or whose square it cannot hold, counts as
+    # the nearest that it can.
     """
     CREATE FUNCTION finite_double(value jsonb) RETURNS double precision LANGUAGE sql IMMUTABLE PARALLEL SAFE
     RETURN CASE

@@ -1,7 +1,7 @@
 """count refused requests.
 
-A request that was refused stores nothing, so the ledger itself knows nothing of it. This table has how many there were
-a day: on which route, and with which status. It has nothing of their content, and names nobody.
+A refused request stores nothing, so the ledger has no trace of it. This table counts refused requests by day, route and
+status. It has nothing of their content, and names nobody.
 
 The migration only expands the schema: functions of the previous version count nothing.
 """

@@ -1,19 +1,20 @@
 """roll up a part of the open hour.
 
-Figures count the rows of the open hour one by one: up to 65 minutes of them, and until the next rollup. Now a rollup
-also counts the open hour until 5 minutes ago, as the counts of this hour, and ``part_until`` says until when: only what
-is younger is left to be counted.
+Until now, figures counted the rows of the open hour one by one: up to 65 minutes of them, and more until the next
+rollup. Now a rollup also counts the open hour until 5 minutes ago. ``part_until`` says until when, so that a figure
+counts only the rows after that.
 
-So what changes in the open hour has to be marked, too: a change or a deletion of a row that was made more than 4
-minutes ago marks its hour, whether this is over or not. What is stored late did so before (revision 0015). And so does
-a change or a deletion of any row that is rolled up, however young it is: if the clock was set back, it may be.
+So changes in the open hour must be marked too: a change or a deletion of a row that was made more than 4 minutes ago
+marks its hour, whether the hour is over or not. A row that is stored late already did so (revision 0015). A change or a
+deletion of any row that is rolled up marks its hour as well, however young the row is: the clock may have been set
+back.
 
 Nothing marks what is stored into an hour that was rolled up before the clock was set back. ``xid`` lets the next
 rollup find it.
 
 The migration only expands the schema. Functions of the previous version use neither the counts of an hour that is not
-over nor its marks, and replace both when they roll up the whole hour. If they move ``moment`` on, the part is no longer
-of the hour that begins there, and is not used.
+over nor its marks, and replace both when they roll up the whole hour. If they move ``moment`` on, ``part_until`` is no
+longer within the hour that begins there, and the part is not used.
 """
 
 from alembic import op
@@ -66,7 +67,7 @@ _STATEMENTS = (
     END
     $$
     """,
-    # A replaced function has lost its setting (revision 0015), and has kept its owner and who may call it.
+    # A replaced function has lost its settings (revision 0015), but keeps its owner and who may call it.
     """
     DO $$
     DECLARE

@@ -11,7 +11,7 @@ const AT_ONCE = 4;
  * @param {object[]} records
  * @param {AbortSignal} signal
  * @param {function({done: object[], failed: [object, string][]}): void} told Called after each request.
- * @returns {Promise<{done, failed, left, problem}>} `left` are there, or nobody knows, because of `problem`.
+ * @returns {Promise<{done, failed, left, problem}>} `left`: not deleted, or not known to be, because of `problem`.
  */
 export async function erase(records, signal, told) {
   const done = [];
@@ -39,7 +39,7 @@ export async function erase(records, signal, told) {
   return { done, failed, left, problem };
 }
 
-/** Another's record answers as one that is not there: only who may delete all knows that it is gone. */
+/** The API hides other users' records as if they were gone: only a user who may delete all can trust a 404. */
 function missing(record, done, failed) {
   if (may("predictions:delete-all")) done.push(record);
   else failed.push([record, "it is gone already, or it belongs to another user"]);

@@ -11,7 +11,7 @@ import { setQuery } from "../route.js";
 import { useServed } from "../served.js";
 import { Failed, Loading } from "../states.js";
 
-const MOST_OPTIONS = 100; // Of a list to choose from; with more, one types.
+const MOST_OPTIONS = 100; // The most options of a list to choose from. With more, the user types.
 const HOUR = 3_600_000;
 const SETTLED = 300; // Milliseconds after which a handle counts as left alone.
 const SPANS = { 1: "Last hour", 24: "Last 24 hours", 168: "Last 7 days", 720: "Last 30 days" };
@@ -23,10 +23,10 @@ const JUDGED = {
   unjudged: ["Without a ground truth", { correct: null, has_ground_truth: "false" }],
 };
 
-/** What the statistics can be of. */
+/** The filters that the statistics have too. */
 export const COUNTED = ["model", "version", "since", "until"];
 
-/** What the statistics say of a query: `useLoad`'s answer; nothing is asked unless `wanted`. */
+/** Load the statistics of a query, as `useLoad` does, if `wanted`. */
 export function useCounts(query, wanted) {
   const asked = Object.fromEntries(COUNTED.map((name) => [name, query.get(name)]));
   const load = async (signal) => {
@@ -36,14 +36,14 @@ export function useCounts(query, wanted) {
   return useLoad(load, [wanted, ...Object.values(asked)]);
 }
 
-/** Change a filter: the list follows. What one types again is no step to go back to, but a choice is. */
+/** Change a filter: the list follows. A choice is a step that Back undoes, what is typed over another value is not. */
 const choose = (changes) => setQuery(changes);
 
 /**
  * All filters.
  *
- * @param {{query: URLSearchParams, counts: object, ready: boolean}} props `counts`: of `useCounts`. `ready`: whether
- *   anything may be asked for.
+ * @param {{query: URLSearchParams, counts: object, ready: boolean}} props `counts`: as returned by `useCounts`.
+ *   `ready`: whether the filters may load anything.
  */
 export function Filters({ query, counts, ready }) {
   const served = useServed().value;
@@ -79,14 +79,14 @@ export function Filters({ query, counts, ready }) {
     </form>`;
 }
 
-/** Labels of the model and those that were counted, the latter with their number. */
+/** The labels of the model and those that were counted, the latter with their counts. */
 function withCounts(labels, counts = {}) {
   return [...new Set([...labels, ...Object.keys(counts)])].map((label) => [label, counts[label] ?? null]);
 }
 
 const named = ([value, number]) => typeof number === "number" ? `${value} (${count(number)})` : value;
 
-/** One of several values, each with its count; typed where there are many, or where not all are known. */
+/** A choice of one value, each with its count. It is typed if there are many, or if not all are known. */
 function Choice({ query, name, label, options, typed = false, resets = name }) {
   const id = useId();
   const value = query.get(name) ?? "";
@@ -105,7 +105,7 @@ function Choice({ query, name, label, options, typed = false, resets = name }) {
     </div>`;
 }
 
-/** What is typed counts once one leaves the field, or presses Enter. */
+/** A text field, which takes effect when the user leaves it or presses Enter. */
 function Text({ query, name, label, suggestions = [] }) {
   const id = useId();
   const value = query.get(name) ?? "";
@@ -200,7 +200,7 @@ function Confidence({ query, histogram }) {
   const timer = useRef(null);
   useEffect(() => () => clearTimeout(timer.current), []);
   const settle = () => {
-    clearTimeout(timer.current); // Whoever holds an arrow key down wants the last one.
+    clearTimeout(timer.current); // While an arrow key is held down, only the last value counts.
     timer.current = setTimeout(() => choose({
       min_confidence: low > 0 ? low : null,
       max_confidence: high < 1 ? high : null,
@@ -209,7 +209,7 @@ function Confidence({ query, histogram }) {
   const handle = (index, label) => html`
     <input type="range" min="0" max="1" step="0.01" aria-label=${label} value=${bounds[index]}
       aria-valuetext=${percent(bounds[index])} style=${{ zIndex: index === 0 && low > 0.5 ? 2 : 1 }}
-      onInput=${move(index)} onChange=${settle} />`; // The lower one must not lie under the upper one at the end.
+      onInput=${move(index)} onChange=${settle} />`; // At the right end, the lower handle must not lie under the upper.
   const bins = (histogram ?? []).map((number, index) => ({
     from: index / histogram.length, to: (index + 1) / histogram.length, count: number,
   }));
@@ -236,7 +236,7 @@ const NAMES = {
   max_confidence: "confidence to", since: "from", until: "before", user_id: "user", status: "status",
 };
 
-/** A filter in words: "predicted 7". A parameter that the API does not know is shown as it is: the API refuses it. */
+/** A filter in words: "predicted 7". A parameter that the API does not know is shown as it is; the API refuses it. */
 function inWords(name, value) {
   if (WORDS[name]?.[value]) return WORDS[name][value];
   if (name.endsWith("_confidence") && value !== "" && Number.isFinite(Number(value))) {

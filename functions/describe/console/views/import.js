@@ -1,4 +1,4 @@
-/** Import: a file of ground truths, looked through before any of it is written. */
+/** Import a file of ground truths, which is checked before any of it is written. */
 
 import { send } from "../api.js";
 import { bytes, count } from "../format.js";
@@ -13,7 +13,7 @@ const ACCEPTED = ".csv,.tsv,.txt,.json,.jsonl,.ndjson,text/csv,application/json,
 const NO_FAULT = ["new", "changed", "same", "repeated"];
 const WRITTEN = ["new", "changed"];
 
-// It outlives the view: whoever looks at a record meanwhile finds the import as it was.
+// The state outlives the view: a user who looks at a record meanwhile finds the import as it was.
 const NOTHING = { file: null, layout: null, columns: null, problem: null, job: null };
 let state = NOTHING;
 const listeners = new Set();
@@ -23,7 +23,7 @@ function change(changes) {
   for (const listener of listeners) listener();
 }
 
-let due = false; // a job tells more often than anybody can read
+let due = false; // a job changes more often than anybody can read
 
 function renderSoon() {
   if (due) return;
@@ -151,7 +151,7 @@ function Columns({ names, columns }) {
     event.preventDefault();
     if (!wrong) check();
   }}>
-    <fieldset class="import-columns"><legend>What its columns are</legend>
+    <fieldset class="import-columns"><legend>The columns of the file</legend>
       ${names.map((name, at) => html`<div key=${at}>
         <label for=${`column-${at}`}>${name || `column ${at + 1}`}</label>
         ${" "}<select id=${`column-${at}`} value=${columns[at] ?? ""} onChange=${(event) => set(at, event.target.value)}>
@@ -211,7 +211,7 @@ function said(job, writing) {
 
 const lines = (many) => `${count(many)} ${many === 1 ? "line" : "lines"}`;
 
-/** What was found: how many of each kind, which ones, and what to write. */
+/** The result of the check: how many lines of each kind, which ones, and which to write. */
 function Found({ job }) {
   const { counts, phase } = job;
   const found = Object.keys(OUTCOMES).filter((outcome) => counts[outcome] > 0);

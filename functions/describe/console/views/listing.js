@@ -1,4 +1,4 @@
-/** The records that a list shows: loaded page by page, bounded in number, and told what is new. */
+/** The records that a list shows: loaded page by page, limited in number, and checked for new ones. */
 
 import { useLayoutEffect } from "preact/hooks";
 
@@ -9,18 +9,18 @@ import { useCallback, useEffect, useRef, useState } from "../html.js";
 import { microseconds, timeOf } from "./times.js";
 
 const LIMIT = 50; // Records of a page.
-const MOST = 1000; // Records of a list at once: those above are let go while one scrolls on.
+const MOST = 1000; // Records of a list at once: those at the top are let go while the user scrolls on.
 const LET_GO = 400;
-const EVERY = 10_000; // Milliseconds between two looks for what is new.
+const EVERY = 10_000; // Milliseconds between two checks for new records.
 const OVERLAP = 30_000_000; // Microseconds: a record can become visible later than a newer one.
-const WATCHED = 20; // Unfinished records that are asked for again.
-const CHARACTERS = 80; // Of a prediction or a ground truth.
+const WATCHED = 20; // The most unfinished records that are loaded again.
+const CHARACTERS = 80; // Of a prediction or a ground truth that are kept.
 
 const FINISHED = new Set(["succeeded", "failed"]);
 
 /**
- * What a list keeps of a record: nothing that grows with the model's output. `said` and `truth` are texts;
- * `predicted_value` and `ground_truth` are kept if they are no lists or objects, else as an empty list.
+ * What a list keeps of a record: nothing that grows with the model's output. `said` and `truth` are texts. A
+ * `predicted_value` or `ground_truth` that is a list or an object is kept as an empty list.
  */
 function summary(record) {
   const { prediction, outputs, metadata, ...kept } = record;
@@ -37,7 +37,7 @@ const small = (value) => value !== null && typeof value === "object" ? [] : valu
 
 const clipped = (text) => text.length > CHARACTERS ? `${text.slice(0, CHARACTERS)}…` : text;
 
-/** Read one record as lists have it; null if it is not there any more. */
+/** Load one record as lists have it; null if it is gone. */
 async function reread(record, signal) {
   const at = microseconds(record.created_at);
   const page = await get("/predictions", { since: timeOf(at), until: timeOf(at + 1), limit: 100 }, { signal });
@@ -45,21 +45,21 @@ async function reread(record, signal) {
   return found ? summary(found) : null;
 }
 
-// `first`: the number of the first record, counted from where the list began; less than 0 for what was new.
+// `first`: the number of the first record, counted from where the list began; negative for records that were new.
 const EMPTY = { records: [], first: 0, cursor: null, loaded: false, fresh: [], more: false };
 
-let left = null; // What the last list had when one left it.
+let left = null; // What the last list had when the user left it.
 let visits = 0;
 
-/** What there was when one left, if one is back at the same step of the history: a new visit begins anew. */
+/** What the list had when the user left it, if they are back at that step of the history. A new visit begins anew. */
 const returned = (search) => left && left.search === search && left.visit === history.state?.list ? left : null;
 
 /**
  * The records of a query, in its order.
  *
  * @param {string} search The query, with the API's names.
- * @param {function(): number} columns How many records are in a row: whole rows are let go.
- * @param {function(): ?Element} anchor What must not move when they are.
+ * @param {function(): number} columns How many records are in a row: only whole rows are let go.
+ * @param {function(): ?Element} anchor The element that must not move when rows are let go.
  * @param {function(): ?string} firstSeen The id of the first record in sight.
  */
 export function useRecords(search, { columns, anchor, firstSeen }) {
@@ -115,8 +115,8 @@ export function useRecords(search, { columns, anchor, firstSeen }) {
     const visit = before?.visit ?? (visits += 1);
     history.replaceState({ ...history.state, list: visit }, "");
     left = null;
-    if (before) { // The browser scrolls to where one was: what was there is shown again before it does.
-      refresh(search, latest, setState, firstSeen).catch(() => {}); // What one saw is still true of then.
+    if (before) { // The browser is about to scroll to where the user was: show what was there before it does.
+      refresh(search, latest, setState, firstSeen).catch(() => {}); // What is shown was right when the user left.
     } else {
       load(true);
     }
@@ -159,13 +159,13 @@ export function useRecords(search, { columns, anchor, firstSeen }) {
   };
 }
 
-/** The newest record of all: what comes after it is new. None while the ledger is empty. */
+/** Load the newest record of all: whatever comes after it is new. Null while the ledger is empty. */
 async function newestOf(signal) {
   const { predictions: [newest] } = await get("/predictions", { limit: 1 }, { signal });
   return newest ? { id: newest.prediction_id, created_at: newest.created_at } : null;
 }
 
-/** Ask again for what is in sight: a record may have been judged, or deleted, since. */
+/** Load the records in sight again: they may have been judged or deleted since. */
 async function refresh(search, latest, setState, firstSeen) {
   const { records } = latest.current;
   const from = Math.max(0, records.findIndex((record) => record.prediction_id === firstSeen()));
@@ -193,7 +193,7 @@ function appended(before, records, cursor, columns) {
   return { ...before, records: all.slice(gone), first: before.first + gone, cursor };
 }
 
-/** Look for new records now and then, while the page is visible, and ask again for those that are unfinished. */
+/** While the page is visible, check for new records at intervals, and load unfinished ones again. */
 function useNews({ search, latest, setState, change }) {
   useEffect(() => {
     let controller = null;
@@ -208,7 +208,7 @@ function useNews({ search, latest, setState, change }) {
         wait = EVERY;
       } catch (problem) {
         if (problem.name === "AbortError") return;
-        wait = Math.min(6 * EVERY, 2 * wait); // Whatever it is, the next thing that one does says so.
+        wait = Math.min(6 * EVERY, 2 * wait); // Whatever is wrong, the user's next action shows it.
       } finally {
         controller = null;
       }

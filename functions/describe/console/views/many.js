@@ -1,4 +1,4 @@
-/** Do something with several records: label or delete them. Whatever did not work is told, one by one. */
+/** Label or delete several records at once. Each that fails is listed with the reason. */
 
 import { html, useEffect, useRef, useState } from "../html.js";
 import { count, shown } from "../format.js";
@@ -8,16 +8,16 @@ import { Failed } from "../states.js";
 import { labelsFor, TruthChoice } from "../truth.js";
 import { useServed } from "../served.js";
 import { erase } from "./acts.js";
-import { forget } from "./preview.js";
+import { discard } from "./preview.js";
 
-const TOLD = 20; // Records that are named of those that failed.
+const TOLD = 20; // How many of the records that failed are listed.
 const UNJUDGED = { ground_truth: undefined, truth: "", correct: undefined };
 
 /** What a record is called where it is one of several. */
 const nameOf = (record) => `${record.said || record.status}, ${record.prediction_id.slice(-6)}`;
 
 /**
- * What can be done with the records that are selected. It is shown as long as there are some, or something to tell.
+ * What can be done with the selected records. It is shown while some are selected, or while there is a result to show.
  *
  * @param {{selected: Map, select: function(Map): void, change: function(string, ?object): void}} props
  *   `change` puts new members into a record of the list, or takes it away (null). `listed`: the ids of the list.
@@ -28,17 +28,19 @@ export function Many({ selected, select, change, listed }) {
   const [asking, setAsking] = useState(false);
   const controller = useRef(null);
   const section = useRef(null);
-  const posting = useRef(null); // The truths that were said last.
+  const posting = useRef(null); // The truths that were given last.
   useEffect(() => () => {
     controller.current?.abort();
     posting.current?.leave();
   }, []);
-  useEffect(() => { if (work?.running === false) section.current?.focus(); }, [work?.running]); // What had it is gone.
+  useEffect(() => { // The element that had the focus is gone.
+    if (work?.running === false) section.current?.focus();
+  }, [work?.running]);
   const records = [...selected.values()];
 
   const label = (pairs, { undoing = false } = {}) => {
     const verb = undoing ? "changed back" : "labelled";
-    let told = 0; // How many of those that are stored are shown in the list.
+    let told = 0; // How many of the stored truths the list shows already.
     let selection = "old";
     const following = (course) => {
       for (const { record, body } of course.stored.slice(told)) change(record.prediction_id, judged(record, body));
@@ -53,7 +55,7 @@ export function Many({ selected, select, change, listed }) {
       if (selection === "old") {
         const rest = [...failed.map(([record]) => record), ...stopped.map(({ record }) => record)];
         select(new Map(rest.map((record) => [record.prediction_id, record])));
-        selection = "new"; // One may go on to select while some of them wait.
+        selection = "new"; // The user may go on selecting while some of them wait.
       }
       const labelled = stored.map(({ record }) => record);
       const canUndo = !undoing && !waiting.length && labelled.length > 0 && labelled.every(isKnown);
@@ -83,7 +85,7 @@ export function Many({ selected, select, change, listed }) {
     told({ done: [], failed: [] });
     const { done, failed, left, problem } = await erase(things, signal, told);
     for (const record of done) {
-      forget(record.prediction_id);
+      discard(record.prediction_id);
       change(record.prediction_id, null);
     }
     const rest = [...failed.map(([record]) => record), ...left];
@@ -103,11 +105,11 @@ export function Many({ selected, select, change, listed }) {
         <p>
           <strong role="status">${count(records.length)} selected</strong>
           ${unlisted > 0 && html`
-            ${" "}<span class="muted">(${count(unlisted)} of them not in the list any more)</span>`}
+            ${" "}<span class="muted">(${count(unlisted)} of them no longer in the list)</span>`}
           ${" "}<button type="button" disabled=${busy} onClick=${() => select(new Map())}>Select none</button>
         </p>`}
       ${records.length > 0 && !busy && html`
-        <div class="label-many" role="group" aria-label="Label those selected">
+        <div class="label-many" role="group" aria-label="Label the selected records">
           <p class="muted">The ground truth of ${records.length === 1 ? "this record" : "all of them"}:</p>
           <${TruthChoice} record=${common(records, served)} served=${served}
             choose=${(body) => label(records.map((record) => [record, body]))} />
@@ -120,16 +122,16 @@ export function Many({ selected, select, change, listed }) {
     </section>`;
 }
 
-/** One record that stands for all: the control is the one that suits each of them. */
+/** Return one record that stands for all, so that the control suits each of them. */
 function common(records, served) {
   const [first] = records;
   const value = records.every((record) => record.ground_truth === first.ground_truth) ? first.ground_truth : undefined;
   const sameLabels = records.every((record) => labelsFor(record, served));
-  const model = sameLabels || records.length === 1 ? first.model : undefined; // Else the label is typed.
+  const model = sameLabels || records.length === 1 ? first.model : undefined; // Without a model, the label is typed.
   return { ...first, model, ground_truth: Array.isArray(value) ? undefined : value };
 }
 
-/** The members that a ground truth changes; null withdraws it. */
+/** Return the members of a record that a ground truth changes; null withdraws it. */
 function judged(record, body) {
   if (body === null) return UNJUDGED;
   const { label, value } = body;
@@ -139,12 +141,12 @@ function judged(record, body) {
   return { ground_truth: isText ? truth : [], truth: isText ? String(truth) : JSON.stringify(truth), correct };
 }
 
-/** Whether the list has the whole of a record's ground truth: only then can it be given again. */
+/** Whether the list has a record's whole ground truth: only then can it be given again. */
 function isKnown({ ground_truth: truth, label }) {
   return truth === undefined || typeof truth === "number" || label !== undefined;
 }
 
-/** What gives back the ground truth that a record has. */
+/** Return the body that gives a record the ground truth that it has now. */
 function bodyOf(record) {
   if (record.ground_truth === undefined) return null;
   return record.label !== undefined ? { label: record.ground_truth } : { value: record.ground_truth };
@@ -157,7 +159,7 @@ function Confirm({ number, yes, no }) {
   return html`
     <dialog ref=${dialog} aria-labelledby="confirm-title" onClose=${no}>
       <h2 id="confirm-title">Delete ${what}?</h2>
-      <p>Each goes for good: the record, its ground truth, and its input unless another record has the same one.</p>
+      <p>Each record is deleted for good, with its ground truth, and with its input unless another record has it too.</p>
       <p class="buttons">
         <button type="button" autofocus onClick=${no}>Keep</button>
         <button type="button" class="danger" onClick=${yes}>Delete ${what}</button>
@@ -185,7 +187,7 @@ function Outcome({ work, close }) {
         ${waiting > 0 && `, ${count(waiting)} kept until they can be stored`}.
       </p>
       ${failed.length > 0 && html`
-        <ul aria-label="What did not work">
+        <ul aria-label="Records that failed">
           ${failed.slice(0, TOLD).map(([record, why]) => html`
             <li key=${record.prediction_id}>
               <a href=${href("record", [record.prediction_id])}>${nameOf(record)}</a>: ${why}

@@ -1,4 +1,4 @@
-/** Two versions of a model side by side, and whether one is better about the same inputs. */
+/** Two versions of a model side by side, and whether one is better on the same inputs. */
 
 import { count, number, percent } from "../format.js";
 import { html } from "../html.js";
@@ -13,7 +13,7 @@ const SIGNIFICANT = 0.05;
 const METHODS = { exact: "exact", chi_squared: "chi-squared" };
 const OVER_TIME = [["accuracy", "Accuracy over time", percent], ["mae", "MAE over time", number]];
 
-/** Which other version is set beside this one. */
+/** The choice of another version to compare with. */
 export function CompareChoice({ query, versions, version }) {
   const given = query.get("compare") ?? "";
   const others = versions.map((one) => one.version).filter((one) => one !== version);
@@ -27,7 +27,7 @@ export function CompareChoice({ query, versions, version }) {
 }
 
 /**
- * Two versions beside each other.
+ * Two versions side by side.
  *
  * @param {{performance: object, own: object, other: object, query: URLSearchParams}} props The performance with
  *   `compare`, and the statistics of each version.
@@ -43,11 +43,11 @@ export function Compared({ performance, own, other, query }) {
       ...beside(...both.map((one) => performanceRows(one, query))),
     ]} />
     <${BothOverTime} both=${both} query=${query} />
-    <h3>About the same inputs</h3>
+    <h3>On the same inputs</h3>
     <${Paired} performance=${performance} />`;
 }
 
-/** A row for each figure that one of them has. */
+/** One row for each figure that either version has. */
 function beside(one, other) {
   const names = [...new Set([...one, ...other].map(([name]) => name))];
   const said = (row) => {

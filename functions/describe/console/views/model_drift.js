@@ -1,4 +1,4 @@
-/** How what comes in and goes out differs from before: what `GET …/drift` answers. */
+/** How inputs and answers differ from a baseline: what `GET …/drift` answers. */
 
 import { Multiples, Table } from "../charts.js";
 import { count, number, percent } from "../format.js";
@@ -13,7 +13,7 @@ const MOST_TOLD = 50;
 const MOST_NEW = 5;
 const WINDOWS = { hour: "an hour", day: "a day", week: "a week" };
 
-/** The tests that decide: what each is called, its threshold, and what it found in a column. */
+/** The tests that decide: their names, their thresholds, and what they found in a column. */
 const TESTS = [
   ["Kolmogorov-Smirnov statistic", "ks_statistic", (one) => [one.ks_test?.statistic, one.ks_test]],
   ["Jensen-Shannon distance", "jensen_shannon_distance",
@@ -33,12 +33,12 @@ function effects(column, thresholds) {
   }).filter(Boolean);
 }
 
-/** How far a column is from the baseline, as a multiple of a threshold; null where nothing can be told. */
+/** How far a column is from the baseline, as a multiple of a threshold; null if it could not be compared. */
 function strength(column, thresholds) {
   return column.drift === null ? null : Math.max(0, ...effects(column, thresholds).map(({ times }) => times));
 }
 
-/** What told that a column drifted: of what is large enough, the least probable by chance, or else the largest. */
+/** The test that explains a column: of those with a large enough effect, the least p-value; else the largest effect. */
 function evidence(column, thresholds) {
   const large = effects(column, thresholds).filter(({ times }) => times >= 1);
   return large.sort((one, other) => one.pvalue - other.pvalue || other.times - one.times)[0];
@@ -46,7 +46,7 @@ function evidence(column, thresholds) {
 
 const KINDS = { feature: "", picture: "picture: ", label: "label of target ", value: "value of target " };
 
-/** The name of a column as people say it. */
+/** The name of a column for people. */
 function columnName(name) {
   const [kind, ...rest] = name.split(":");
   return rest.length === 0 ? name : `${KINDS[kind] ?? `${kind} `}${rest.join(":")}`;
@@ -77,7 +77,7 @@ function inWords({ windows, window, baseline, thresholds }, told, drifted) {
     const why = baseline.count < thresholds.count
       ? `The baseline has ${many(baseline.count, "prediction")}, and ${least} are needed.`
       : `None of the ${count(windows.length)} ${each} has ${least} values. Choose longer windows, or another time.`;
-    return `Nothing can be told. ${why}`;
+    return `Drift cannot be decided. ${why}`;
   }
   const rest = windows.length - told.length;
   const have = rest === 1 ? "has" : "have";
@@ -95,7 +95,7 @@ function baselineInWords({ kind, count: found, since, until, version }) {
   return kind === "first" ? `the version's first ${of}${span}` : `${of}${span}`;
 }
 
-/** Which column, when, and how much. The newest comes first. */
+/** Which column drifted, when, and how much. The newest window comes first. */
 function Drifted({ drift, windows }) {
   const all = [...windows].reverse().flatMap((window) => window.drifted.map((name) => ({ window, name })));
   const rows = all.slice(0, MOST_TOLD).map(({ window, name }) => {
@@ -121,7 +121,7 @@ function change({ kind, baseline, window, new_categories: fresh }) {
   return `${shown(baseline.mean)} → ${shown(window.mean)}`;
 }
 
-/** How far each column is from the baseline in each window. What drifted most comes first. */
+/** How far each column is from the baseline in each window. The column that drifted most comes first. */
 function Columns({ drift, query }) {
   const { windows, thresholds } = drift;
   const columns = Object.keys(windows[0].columns).map((name) => {
@@ -147,7 +147,7 @@ function Columns({ drift, query }) {
     ${chosen !== null && html`<${Column} key=${chosen} drift=${drift} name=${chosen} />`}`;
 }
 
-/** All that is known of one column. */
+/** All figures of one column. */
 function Column({ drift: { windows, window: width, thresholds }, name }) {
   const over = windows.map((window) => window.columns[name]);
   const { mean } = over[0].baseline;
@@ -178,7 +178,7 @@ function Column({ drift: { windows, window: width, thresholds }, name }) {
   </div>`;
 }
 
-/** How long windows are, and what they are compared with. It is there also where the answer is a refusal. */
+/** The choice of windows, and of what they are compared with. It is shown even if the answer is a refusal. */
 export function DriftChoice({ query, versions, version }) {
   const given = query.get("baseline") ?? "";
   const baselines = [

@@ -1,4 +1,4 @@
-/** What the sections of the models view are made of. */
+/** The building blocks of the models view. */
 
 import { count, percent } from "../format.js";
 import { html } from "../html.js";
@@ -7,10 +7,10 @@ import { TimeSeries } from "../series.js";
 import { Failed, Loading } from "../states.js";
 
 /**
- * A region with a heading. It shows what was loaded as soon as it is there, or says why nothing is.
+ * A region with a heading. It shows what was loaded once it is there, or says why there is nothing.
  *
  * @param {{name: string, load: object, show: (value: object) => any, before?: any, wide?: boolean}} props
- *   `load` as of `useLoad`. `before` is there in any case.
+ *   `load`: as returned by `useLoad`. `before`: is always shown.
  */
 export function Section({ name, load, show, before = null, wide = false }) {
   const { value, problem, loading, again } = load;
@@ -28,7 +28,7 @@ export function Section({ name, load, show, before = null, wide = false }) {
 /**
  * Figures with their names.
  *
- * @param {{label: string, items: Array<[string, any, any?]>}} props Name, value, and what else is to be said.
+ * @param {{label: string, items: Array<[string, any, any?]>}} props Name, value and an optional note.
  */
 export function Facts({ label, items }) {
   return html`<dl class="model-facts" aria-label=${label}>
@@ -39,7 +39,7 @@ export function Facts({ label, items }) {
 }
 
 /**
- * A table that scrolls by itself where it is wider than the screen.
+ * A table that scrolls by itself if it is wider than the screen.
  *
  * @param {{label: string, heads: Array<string>, rows: Array<Array<any>>, text?: number}} props The first `text` columns
  *   are texts (1), the others numbers.
@@ -56,7 +56,7 @@ export function Sheet({ label, heads, rows, text = 1 }) {
   </div>`;
 }
 
-/** Shows all of a long list, or the first ones again: a button that sets a member of the URL's query. */
+/** A button that shows all of a long list, or only its beginning again, by a member of the URL's query. */
 export function ShowAll({ name, query, most, of, what = "" }) {
   if (of <= most) return null;
   const all = query.get(name) === "all";
@@ -68,8 +68,8 @@ export function ShowAll({ name, query, most, of, what = "" }) {
  * Values over the buckets of an answer.
  *
  * @param {{figures: object, buckets?: Array<object>, series: Array<object>}} props The answer; its buckets, or those of
- *   one of its targets; of each line its name, and how to take its value, and low and high, from a bucket. The rest is
- *   as of `TimeSeries`.
+ *   one target; for each line its name, and how to get its value, `low` and `high` from a bucket. The rest is as in
+ *   `TimeSeries`.
  */
 export function OverTime({ figures, buckets = figures.buckets, series, ...more }) {
   const taken = (of) => of && buckets.map((bucket) => of(bucket) ?? null);
@@ -104,7 +104,7 @@ export function within({ since, until }, { starts_at: starts, ends_at: ends }) {
   };
 }
 
-/** What an item of `Intervals` is of a version, as `GET /models` has it. */
+/** Return the item of `Intervals` for a version, as `GET /models` has it. */
 export function rated({ accuracy, accuracy_interval: interval }, more) {
   return { value: accuracy, ...interval, text: `${percent(accuracy)} (${between(interval)})`, ...more };
 }

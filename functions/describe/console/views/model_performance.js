@@ -7,9 +7,9 @@ import { href, setQuery } from "../route.js";
 import { Empty } from "../states.js";
 import { Facts, OverTime, Sheet, ShowAll, between, many, recordsOf } from "./model_parts.js";
 
-const FEW = 30; // judged predictions; below, little can be told
+const FEW = 30; // judged predictions; with fewer, figures say little
 const MOST_CLASSES = 50;
-const MOST_CELLS = 25; // labels of a matrix that one can still read
+const MOST_CELLS = 25; // the most labels of a matrix that is still readable
 const MOST_MISTAKES = 20;
 const ERRORS = { mae: "MAE", rmse: "RMSE", r2: "R²", bias: "Bias" };
 const ORDERS = {
@@ -18,9 +18,9 @@ const ORDERS = {
 };
 
 /**
- * What the view is about: the target that the URL names, or the whole prediction, or the first target.
+ * What the view shows: the target that the URL names, or the whole prediction, or the first target.
  *
- * `listed` says whether the list of records can be filtered by the labels: it cannot by one target of several.
+ * `listed`: whether the list of records can be filtered by the labels. It cannot by those of one target of several.
  */
 export function targetOf(performance, query) {
   const targets = performance.targets ?? {};
@@ -36,7 +36,7 @@ export function targetOf(performance, query) {
   };
 }
 
-/** Which of several targets is shown. */
+/** The choice of one of several targets. */
 export function TargetChoice({ performance, query }) {
   const { name, names, whole } = targetOf(performance, query);
   if (names.length === 0) return null;
@@ -47,7 +47,7 @@ export function TargetChoice({ performance, query }) {
   </select></label></p>`;
 }
 
-/** Accuracy with its interval, coverage, and both over time; of a regression, how far it is off. */
+/** Accuracy with its interval, coverage, and both over time; for a regression, its errors. */
 export function Accuracy({ performance, query }) {
   const { coverage } = performance;
   if (coverage.count === 0) return html`<${Empty}>There are no predictions in this time.<//>`;
@@ -60,8 +60,8 @@ export function Accuracy({ performance, query }) {
       ${" "}${percent(coverage.share)}. <a href=${recordsOf(performance, { has_ground_truth: "true" })}>See them</a></p>
     ${figures.classification && html`<${Right} performance=${performance} query=${query} />`}
     ${figures.regression && html`<${Near} performance=${performance} query=${query} />`}
-    ${!known && html`<${Empty}>A prediction of this kind (${performance.task}) is neither right nor wrong, nor near or
-      far: its truth is kept, and not counted.<//>`}
+    ${!known && html`<${Empty}>A prediction of this kind (${performance.task}) is neither right nor wrong, and has no
+      error: its truth is kept, but not counted.<//>`}
     <${OverTime} label="Coverage over time" figures=${performance} format=${percent}
       series=${[{ name: "coverage", of: (bucket) => bucket.coverage.share }]} />`;
 }
@@ -147,7 +147,7 @@ export function Classes({ performance, query }) {
     <p class="muted">Of the predictions with a truth. – stands where there is none to take a share of.</p>`;
 }
 
-/** What each score is a share of: without it, it is 0 and says nothing. */
+/** The count that each score is a share of. If that is 0, the score is 0 and says nothing. */
 const outOf = ({ support, predicted }) =>
   ({ precision: predicted, recall: support, f1: support + predicted, support: 1 });
 
@@ -158,7 +158,7 @@ function inOrder(classes, order) {
   return [...classes].sort((one, other) => told(other) - told(one) || sign * (one[order] - other[order]));
 }
 
-/** How often the model is right when it is so sure. */
+/** How often the model is right at each confidence. */
 export function Calibrated({ performance, query }) {
   const { calibration: found } = targetOf(performance, query).figures;
   if (!found || found.count === 0) return html`<${Empty}>No prediction with a truth has a confidence.<//>`;
@@ -168,12 +168,12 @@ export function Calibrated({ performance, query }) {
     <${Calibration} label="Calibration" bins=${found.bins} />`;
 }
 
-/** How often each label was predicted by what is true. Its cells open the records behind them. */
+/** How often each label was predicted for each true label. Its cells link to the records behind them. */
 export function Confusions({ performance, query }) {
   const { figures: { classification: found }, listed } = targetOf(performance, query);
   if (!found || found.count === 0) return html`<${Empty}>No truth of this time can be compared with a label.<//>`;
   const { labels, matrix, labels_left_out: left } = found.confusion_matrix;
-  // `correct` leaves out what no cell counts: a truth that is a number, which came before the outcome.
+  // `correct` leaves out what no cell counts: a number as truth, which was given before the outcome was known.
   const lead = (truth, predicted) => listed && truth !== "" && predicted !== ""
     ? recordsOf(performance, { label: predicted, ground_truth: truth, correct: String(truth === predicted) }) : null;
   const kept = labels.length > MOST_CELLS ? worst(matrix) : labels.map((_, at) => at);
@@ -203,14 +203,14 @@ function worst(matrix) {
   return places.slice(0, MOST_CELLS).sort((one, other) => one - other);
 }
 
-/** The pairs of a true and a wrong label, the most frequent first. */
+/** The pairs of a true label and a wrong prediction, the most frequent first. */
 function mistakes(labels, matrix) {
   const pairs = matrix.flatMap((row, truth) =>
     row.map((times, at) => [labels[truth], labels[at], truth === at ? 0 : times]));
   return pairs.filter(([, , times]) => times > 0).sort(([, , one], [, , other]) => other - one);
 }
 
-/** What performance says in one number each: `[name, value, format, note]`. */
+/** The figures of a performance that are one number each: `[name, value, format, note]`. */
 export function performanceRows(performance, query) {
   const { figures } = targetOf(performance, query);
   const { classification: found, calibration, regression } = figures;
@@ -227,7 +227,7 @@ export function performanceRows(performance, query) {
   return rows;
 }
 
-/** The first figures that one wants to know. */
+/** The figures to show first. */
 export function PerformanceFacts({ performance, query }) {
   const { classification: found, regression } = targetOf(performance, query).figures;
   const { judged, share } = performance.coverage;

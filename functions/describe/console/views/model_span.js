@@ -1,4 +1,4 @@
-/** The span of time that figures are of: `since` and `until` of the URL, as the API has them. All in UTC. */
+/** The span of time that figures cover: `since` and `until` of the URL, as in the API. All times are in UTC. */
 
 import { html } from "../html.js";
 import { setQuery } from "../route.js";
@@ -6,17 +6,17 @@ import { setQuery } from "../route.js";
 const HOUR = 3_600_000;
 const DAY = 24 * HOUR;
 const MOST_AUTOMATIC_DAYS = 1400; // 200 weeks: `interval=auto` takes no longer span.
-const DEFAULT_DAYS = 30; // where the URL does not say since when, as the API has it
+const DEFAULT_DAYS = 30; // if the URL has no `since`, as in the API
 const HOURLY_DAYS = 3;
 const DAILY_DAYS = 120;
 
 const onDay = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeZone: "UTC" });
 const atTime = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short", timeZone: "UTC" });
 
-/** A time in UTC: buckets begin there. */
+/** A time in UTC, in which buckets begin. */
 export const utc = (iso) => `${atTime.format(new Date(iso))} UTC`;
 
-/** What a bucket or a window is called. */
+/** The name of a bucket or a window. */
 export function bucketName(iso, width) {
   const moment = new Date(iso);
   if (width === "day") return onDay.format(moment);
@@ -25,7 +25,7 @@ export function bucketName(iso, width) {
 
 const dayOf = (time) => new Date(time).toISOString().slice(0, 10);
 
-/** The span in milliseconds since 1970. NaN stands for what the URL has and is no time. */
+/** The span in milliseconds since 1970. A text of the URL that is no time is NaN. */
 function ends(query) {
   const [since, until] = ["since", "until"].map((name) => query.get(name));
   const end = until ? Date.parse(until) : Date.now();
@@ -37,19 +37,19 @@ function days(query) {
   return (until - since) / DAY;
 }
 
-/** The span as a query of the API; `interval` only where the server would find none by itself. */
+/** The span as a query of the API. It has an `interval` only if `auto` would find none. */
 export function spanOf(query) {
   const span = { since: query.get("since"), until: query.get("until") };
   return days(query) > MOST_AUTOMATIC_DAYS ? { ...span, interval: "week" } : span;
 }
 
-/** How long windows are: as the URL says, or as suits the span. */
+/** The length of the windows: as the URL says, or what suits the span. */
 export function windowOf(query) {
   const span = days(query);
   return query.get("window") ?? (span <= HOURLY_DAYS ? "hour" : span <= DAILY_DAYS ? "day" : "week");
 }
 
-/** What is offered: a name, and since when. */
+/** The spans that are offered: a name, and when each begins. */
 function offers(first) {
   const now = Date.now();
   const since = (count) => dayOf(now - count * DAY);
@@ -62,20 +62,20 @@ function offers(first) {
   ];
 }
 
-/** What a date field shows of a time. */
+/** A time as a date field shows it. */
 const dateIn = (time) => Number.isNaN(time) ? "" : dayOf(time);
 
 /**
  * The choice of a span of time, which is in the URL.
  *
  * @param {{query: URLSearchParams, first?: string|null, again: () => void}} props `first`: when the first prediction
- *   was made. `again` loads what is shown once more.
+ *   was made. `again` loads the figures again.
  */
 export function SpanChoice({ query, first: oldest = null, again }) {
   const since = query.get("since");
   const until = query.get("until");
   const [first, end] = ends(query);
-  const [from, to] = [dateIn(first), dateIn(end - 1)]; // It ends before `until`: a day that begins then is not in it.
+  const [from, to] = [dateIn(first), dateIn(end - 1)]; // The span ends before `until`: a day that begins then is out.
   const show = (event) => {
     event.preventDefault();
     const chosen = Object.fromEntries(new FormData(event.currentTarget));

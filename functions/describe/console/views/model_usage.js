@@ -17,16 +17,16 @@ const PERCENTILES = ["p50", "p90", "p99"];
 const byCount = (counts) => Object.entries(counts).sort(([, one], [, other]) => other - one);
 const inWords = ({ since, until, interval }) => `From ${utc(since)} to ${utc(until)}, by the ${interval}.`;
 
-/** The records that failed, of whatever version. */
+/** The URL of the failed records, of any version. */
 const failedOf = (statistics) => recordsOf({ ...statistics, model: null, version: null }, { status: "failed" });
 
 /**
  * Predictions over time by status.
  *
- * What has failed or waits is of no version, because no model has made it: it is counted of all of them.
+ * Failed and waiting predictions have no version, because no model made them: they are counted over all versions.
  *
- * @param {{own: object, all: object|null, last?: string|null}} props The statistics of what is shown, and, where that
- *   is a version, those of everything. `last`: when the last prediction was made.
+ * @param {{own: object, all: object|null, last?: string|null}} props The statistics of what is shown and, if that is a
+ *   version, those of everything. `last`: when the last prediction was made.
  */
 export function Usage({ own, all = null, last = null }) {
   const { statuses, failures } = (all ?? own).total;
@@ -56,7 +56,7 @@ export function Usage({ own, all = null, last = null }) {
       <p><a href=${failedOf(all ?? own)}>See what failed</a></p>`}`;
 }
 
-/** What was refused, and so has no record. */
+/** The refused requests, which have no records. */
 export function Refused({ refused }) {
   if (refused.count === 0) return html`<${Empty}>No request was refused.<//>`;
   const bars = (counts) => byCount(counts).slice(0, MOST_BARS)
@@ -80,7 +80,7 @@ export function Latency({ statistics }) {
   return html`
     <${OverTime} label=${PARTS[shown]} figures=${statistics} unit="ms"
       series=${PERCENTILES.map((name) => ({ name, of: (bucket) => bucket.latency[shown][name] }))} />
-    <${Sheet} label="Latency in all" heads=${["Part", ...PERCENTILES, "Mean", "Measured"]}
+    <${Sheet} label="Latency overall" heads=${["Part", ...PERCENTILES, "Mean", "Measured"]}
       rows=${measured.map((part) => [
         PARTS[part], ...[...PERCENTILES, "mean"].map((name) => duration(latency[part][name])),
         count(latency[part].count),
@@ -105,7 +105,7 @@ export function Confidence({ statistics }) {
 
 const labelName = (label) => label === "" ? "(empty)" : label;
 
-/** What was predicted, in all and over time. `statistics` are grouped by label. */
+/** The predicted labels, in total and over time. `statistics` are grouped by label. */
 export function Labels({ statistics }) {
   const { labels, other_labels: rest } = statistics.total;
   const found = Object.entries(labels);
@@ -130,7 +130,7 @@ export function Labels({ statistics }) {
     ${found.length > MOST_SMALL && html`<p class="muted">Of the ${MOST_SMALL} most frequent labels.</p>`}`;
 }
 
-/** What statistics say in one number each: `[name, value, format]`. */
+/** The figures of statistics that are one number each: `[name, value, format]`. */
 export function usageRows({ total }) {
   const { p50, p99 } = total.latency.inference_ms;
   return [
@@ -141,7 +141,7 @@ export function usageRows({ total }) {
   ].filter(([, value]) => value !== null);
 }
 
-/** The first figures that one wants to know. */
+/** The figures to show first. */
 export function UsageFacts({ own, all }) {
   const { total } = own;
   const { failed } = all.total.statuses;

@@ -1,4 +1,4 @@
-/** One version of a model: how it is used, how right it is, and how what it is sent has changed. */
+/** One version of a model: how it is used, how right it is, and how its inputs have changed. */
 
 import { get } from "../api.js";
 import { Intervals } from "../charts.js";
@@ -14,7 +14,7 @@ import { Accuracy, Calibrated, Classes, Confusions, PerformanceFacts } from "./m
 import { SpanChoice, spanOf, windowOf } from "./model_span.js";
 import { Confidence, Labels, Latency, Usage, UsageFacts } from "./model_usage.js";
 
-/** All that a version shows, asked for at once: each part shows as soon as it is there. */
+/** Load all that a version shows at once. Each part is shown as soon as it is there. */
 function useFigures(model, version, query) {
   const span = spanOf(query);
   const path = `/models/${encodeURIComponent(model)}/versions/${encodeURIComponent(version)}`;
@@ -39,7 +39,7 @@ function useFigures(model, version, query) {
   };
 }
 
-/** Ask for windows as long as the URL says; where it says nothing, for weeks if the figures of days are too many. */
+/** Load windows of the length in the URL. If it has none and days would be too many figures, load weeks. */
 async function driftOf(path, query, signal) {
   const { since, until } = spanOf(query);
   const asked = { since, until, baseline: query.get("baseline"), window: windowOf(query) };
@@ -52,7 +52,7 @@ async function driftOf(path, query, signal) {
   }
 }
 
-/** Combine what is loaded by itself: there is a value once all are there. */
+/** Combine several loads into one, which has a value once all have one. */
 function together(parts) {
   const loads = Object.values(parts);
   const values = Object.fromEntries(Object.entries(parts).map(([name, { value }]) => [name, value]));
@@ -64,7 +64,7 @@ function together(parts) {
   };
 }
 
-/** A refusal that is about all sections, and so is said once: no such version, or no such span. */
+/** A refusal that concerns all sections, and so is shown once: no such version, or no such span. */
 function refusal({ own, performance, drift }) {
   const ofSpan = ({ pointer }) => pointer === "/since" || pointer === "/until";
   return [own, performance, drift].find(({ problem }) =>
@@ -107,7 +107,7 @@ function About({ one, model, version }) {
       ${" · "}<a href=${href("review", [], { model, version })}>Review</a></p>`;
 }
 
-/** Which sections have something to say of such a model at this time. Until that is known, all are there. */
+/** Which sections apply to the model in this span. Until that is known, all do. */
 function wanted({ own: { value: statistics }, performance: { value: rightness } }) {
   const total = statistics?.total ?? null;
   const used = total === null || total.count > 0;

@@ -1,7 +1,7 @@
 /** Ask the model: draw, drop, paste, photograph or choose pictures, fill in features, or write tensors as JSON. */
 
 import { Answer, inWords, madeBy } from "../answer.js";
-import { ask, forget, isLarge, requestOfFile, requestOfJson, retry, smallerCopy, useAsked } from "../asking.js";
+import { ask, clearSettled, isLarge, requestOfFile, requestOfJson, retry, smallerCopy, useAsked } from "../asking.js";
 import { findsOf } from "../boxes.js";
 import { Drawing, pictureOf } from "../drawing.js";
 import { Boxed, BoxesNote } from "../finds.js";
@@ -14,7 +14,7 @@ import { session } from "../session.js";
 import { Failed, Loading, Notice } from "../states.js";
 import { areDigits } from "../truth.js";
 
-// Where that is which is typed, in the session's storage: signing in again loses nothing, and nobody sees another's.
+// What is typed is kept in the session storage, by user: signing in again loses nothing, and nobody sees another's.
 const DRAFT = `onnx-ledger.predict.${session.user?.name ?? ""}`;
 const JSON_NUMBER = /^-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?$/;
 
@@ -107,7 +107,7 @@ function FileField({ take, ...attributes }) {
   return html`<input type="file" accept="image/*" ...${attributes} onChange=${changed} />`;
 }
 
-/** Take files that are dropped anywhere on the page, for which a browser would leave it, and those that are pasted. */
+/** Take files that are pasted, or dropped anywhere on the page: the browser would leave the page to open them. */
 function useFiles(take, setDropping) {
   const latest = useRef(take);
   latest.current = take;
@@ -162,14 +162,14 @@ function read(key) {
   }
 }
 
-/** The JSON of what is typed: a number digit by digit, true and false, or else text, for the API to judge. */
+/** Return what is typed as JSON: a number digit by digit, true or false, or else a text, for the API to judge. */
 function literal(text, type) {
   if (type === "string") return JSON.stringify(text);
   if (JSON_NUMBER.test(text) || text === "true" || text === "false" || text === "null") return text;
   return JSON.stringify(text !== "" && Number.isFinite(Number(text)) ? Number(text) : text);
 }
 
-/** What is wrong with the last input that was sent from this form: shown beside the fields, until it is sent again. */
+/** What was wrong with the last input of this form. It is shown beside the fields until the form is sent again. */
 function useFaults(same) {
   const last = useAsked().find((item) => item.same === same);
   return last?.state === "failed" ? last.problem.errors ?? [] : [];
@@ -206,7 +206,7 @@ function FeaturesForm({ served }) {
       <p class="buttons">
         <button class="main">Predict</button>
         ${served.features.some((one) => typical(one) !== undefined) && html`
-          <button type="button" onClick=${fill}>Fill in what is typical</button>`}
+          <button type="button" onClick=${fill}>Fill in typical values</button>`}
         <button type="button" onClick=${() => setTexts({})}>Clear</button>
       </p>
     </form>`;
@@ -317,7 +317,7 @@ function Answers({ served }) {
     ${(items.length > 1 || failed > 0) && html`
       <p class="buttons">
         ${failed > 1 && html`<button type="button" onClick=${() => retry()}>Try all ${failed} again</button>`}
-        ${over > 0 && html`<button type="button" onClick=${forget}>Clear the list</button>`}
+        ${over > 0 && html`<button type="button" onClick=${clearSettled}>Clear the list</button>`}
       </p>`}
     <ol class="answers">
       ${items.map((item) => html`<${Item} key=${item.key} item=${item} served=${served} />`)}
@@ -368,7 +368,7 @@ function Item({ item, served }) {
     </li>`;
 }
 
-/** The picture that was sent, small; if something was found in it, large enough to see what. */
+/** The picture that was sent: small, or large enough to see what was found in it. */
 function Sent({ picture, record, served }) {
   const [size, setSize] = useState(null);
   const isFound = record && findsOf(record)?.length > 0;
@@ -380,7 +380,7 @@ function Sent({ picture, record, served }) {
   return html`<div class="picture-found"><${Boxed} ...${boxed}>${image}<//><${BoxesNote} ...${boxed} /></div>`;
 }
 
-/** Offer to send a picture that is too large with fewer pixels. It is said so: another picture is predicted then. */
+/** Offer a smaller copy of a picture that is too large. The button says so, because another picture is predicted. */
 function Smaller({ item }) {
   const [wrong, setWrong] = useState("");
   const shrink = async () => {
@@ -397,5 +397,5 @@ function Smaller({ item }) {
     <p class="wrong" role="alert">${wrong}</p>`;
 }
 
-/** Whether nobody has said that nothing was stored. */
+/** Whether the input may have been stored: no answer has said that it was not. */
 const mayBeStored = ({ kind, status }) => kind === "unreachable" || (status >= 500 && status !== 503);

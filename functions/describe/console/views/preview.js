@@ -1,29 +1,29 @@
-/** Small previews of stored inputs for long lists: only what is visible is loaded, a few at a time. */
+/** Small previews of stored inputs for long lists. Only what is visible is loaded, a few at a time. */
 
 import { blob } from "../api.js";
 import { shown } from "../format.js";
 import { html, useEffect, useRef, useState } from "../html.js";
 import { inParts, inputPath } from "../input.js";
 
-const AT_ONCE = 6; // Requests: more would wait in the browser, and what one looks at now would wait behind them.
-const KEPT_BYTES = 16_000_000; // Of previews that have scrolled away: back up, they are there at once.
-const BEGINNING = 2000; // Bytes of data that are loaded: tensors can be megabytes,
-const CHARACTERS = 160; // and of these, how many characters are shown.
+const AT_ONCE = 6; // Requests: more would wait in the browser, and what has just come into sight behind them.
+const KEPT_BYTES = 16_000_000; // Of previews that were scrolled out of sight, so that they are shown again at once.
+const BEGINNING = 2000; // How many bytes of data are loaded: tensors can be megabytes,
+const CHARACTERS = 160; // and how many characters of these are shown.
 
 let running = 0;
 const waiting = [];
-const kept = new Map(); // prediction_id -> Blob, the one that was used last at the end.
+const kept = new Map(); // prediction_id -> Blob, the most recently used last.
 let keptBytes = 0;
 
-/** Run `work` once fewer than `AT_ONCE` run; not at all if `signal` is aborted before. */
+/** Run `work` once fewer than `AT_ONCE` are running; not at all if `signal` is aborted first. */
 async function inTurn(work, signal) {
   if (running >= AT_ONCE) await new Promise((resolve) => waiting.push(resolve));
-  else running += 1; // One that has waited takes over the place of the one that wakes it.
+  else running += 1; // One that has waited takes the place of the one that wakes it.
   try {
     signal.throwIfAborted();
     return await work();
   } finally {
-    const next = waiting.pop(); // What came into sight last.
+    const next = waiting.pop(); // The one that came into sight last.
     if (next) next();
     else running -= 1;
   }
@@ -39,17 +39,17 @@ async function load(record, signal) {
 }
 
 function keep(id, content) {
-  forget(id);
+  discard(id);
   kept.set(id, content);
   keptBytes += content.size;
   for (const oldest of kept.keys()) {
     if (keptBytes <= KEPT_BYTES || oldest === id) break;
-    forget(oldest);
+    discard(oldest);
   }
 }
 
-/** Keep no preview of a record any more. */
-export function forget(id) {
+/** Discard the preview of a record: nothing of a deleted record may stay in the tab. */
+export function discard(id) {
   const content = kept.get(id);
   if (!content) return;
   kept.delete(id);
@@ -77,8 +77,7 @@ function useInSight(element) {
 }
 
 /**
- * The input of a record: a picture, or its features as text. What is out of sight is not loaded, and not kept as an
- * image.
+ * The input of a record: a picture, or its features as text. Out of sight, it is not loaded, and not kept as an image.
  *
  * @param {{record: object}} props A record of a list.
  */
@@ -119,13 +118,13 @@ function wordsOf(record, problem, undecodable) {
   return isPicture(record) || isText(record) ? "" : record.contenttype;
 }
 
-/** Features as one line: numbers rounded, names where they have some. */
+/** Features as one line, with rounded numbers, and with their names if they have any. */
 function abridged(content) {
   let features;
   try {
     features = JSON.parse(content);
   } catch {
-    return clipped(content); // Only its beginning is loaded, or it is no JSON.
+    return clipped(content); // Only its beginning is loaded, or it is not JSON.
   }
   if (features === null || typeof features !== "object") return clipped(shown(features));
   const entries = Array.isArray(features)

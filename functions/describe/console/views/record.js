@@ -1,4 +1,4 @@
-/** One record: its input, the answer, the truth, and what one can do with it. */
+/** One record: its input, the answer, the truth, and the actions on it. */
 
 import { useId } from "preact/hooks";
 
@@ -18,9 +18,9 @@ import { may, session } from "../session.js";
 import { Failed, Loading, Notice } from "../states.js";
 import { judgedBy, TruthChoice } from "../truth.js";
 
-const POLL = 2000; // Milliseconds until a record is asked for again that is still to be predicted.
+const POLL = 2000; // Milliseconds until a record that is not predicted yet is loaded again.
 
-const earlier = new Map(); // Where one came from by `j`: `k` leads back, also to what has left the list since.
+const earlier = new Map(); // The record before each that `j` led to: `k` leads back even if that has left the list.
 
 export default function View({ query, parts }) {
   const [id] = parts;
@@ -28,7 +28,7 @@ export default function View({ query, parts }) {
   return html`<${Record} key=${id} id=${id} filters=${filtersOf(query)} />`;
 }
 
-/** The text of a record as the server sent it, and what it says. */
+/** The text of a record as the server sent it, and the record. */
 async function loaded(id, signal) {
   const text = await (await blob(`/prediction/${encodeURIComponent(id)}`, { signal })).text();
   return { text, record: JSON.parse(text) };
@@ -48,7 +48,7 @@ function Record({ id, filters }) {
     return () => clearTimeout(timer);
   }, [value, problem, pending]);
   const wasUnsaved = useRef(false);
-  useEffect(() => { // It may have been said before the page was loaded.
+  useEffect(() => { // The truth may have been given before the page was loaded.
     if (wasUnsaved.current && !unsaved) {
       again();
       truths.again();
@@ -99,7 +99,7 @@ function Steps({ record, filters }) {
   const next = useLoad((signal) => following(record, filters, { signal }), [id, search]);
   const [notice, setNotice] = useState("");
   const [problem, setProblem] = useState(null);
-  const wanted = useRef(null); // What was asked for last: an answer to something else changes nothing.
+  const wanted = useRef(null); // The last request: the answer to an earlier one changes nothing.
   useEffect(() => () => wanted.current?.abort(), []);
   const step = async (find, none) => {
     wanted.current?.abort();
@@ -201,7 +201,7 @@ function Truth({ record, served, truths, unsaved, problem }) {
 }
 
 function Current({ record }) {
-  if (record.ground_truth === undefined) return html`<p class="muted">Nobody has said what is true.</p>`;
+  if (record.ground_truth === undefined) return html`<p class="muted">There is no ground truth yet.</p>`;
   const verdict = record.correct ? "right" : "wrong";
   return html`
     <p>The truth is <strong>${shown(record.ground_truth)}</strong>${record.correct !== undefined && html`
@@ -213,7 +213,7 @@ function History({ truths }) {
   if (problem) return problem.status === 404 ? null : html`<${Failed} problem=${problem} again=${again} />`;
   if (!value?.history.length) return null;
   return html`
-    <h3>What was said</h3>
+    <h3>History</h3>
     <ol class="history">
       ${value.history.map((entry) => html`
         <li key=${entry.given_at}>
@@ -228,18 +228,18 @@ function History({ truths }) {
 const by = ({ given_by: user, source, source_id: which }) =>
   [user, [source, which].filter(Boolean).join(" ")].filter(Boolean).join(", ");
 
-// --- What one can do with it ---
+// --- Actions ---
 
-/** Whether one may delete a record: by the scope, or as its owner, whose records are all that others see. */
+/** Whether the user may delete a record: by the scope, or as its owner. Without a scope, they see only their own. */
 function mayDelete(record) {
   return may("predictions:delete-all") || !may("predictions:read-all") || session.user?.name === record.user_id;
 }
 
 function Actions({ record, served, filters }) {
   const [state, setState] = useState({ busy: "", problem: null, again: null, made: null });
-  const key = useRef(newKey()); // Of the next prediction: a lost answer is not stored twice.
+  const key = useRef(newKey()); // Of the next prediction, so that it is not stored twice if its answer is lost.
   const attempt = async (busy, action) => {
-    if (state.busy) return; // Its button is not disabled: that would take the focus from it.
+    if (state.busy) return; // The button is not disabled, because it would lose the focus.
     setState({ busy, problem: null, again: null, made: null });
     try {
       setState({ busy: "", problem: null, again: null, made: await action() ?? null });
@@ -259,7 +259,7 @@ function Actions({ record, served, filters }) {
     try {
       await send("DELETE", `/prediction/${record.prediction_id}`);
     } catch (problem) {
-      if (problem.status !== 404) throw problem; // Somebody else was faster.
+      if (problem.status !== 404) throw problem; // With 404, somebody else was faster.
     }
     for (const [to, from] of earlier) if (from === record.prediction_id) earlier.delete(to);
     go(next ? href("record", [next.prediction_id], filters) : href("records", [], filters), { replace: true });
@@ -292,7 +292,7 @@ function Delete({ remove }) {
     <button type="button" onClick=${open}>Delete</button>
     <dialog ref=${dialog} aria-labelledby=${id} onClose=${close}>
       <h2 id=${id}>Delete this record?</h2>
-      <p>The record, its input and its truth are gone for ever.</p>
+      <p>The record, its input and its truth are deleted for good.</p>
       <form method="dialog" class="buttons">
         <button value="">Keep it</button>
         <button value="delete" class="danger">Delete it</button>
@@ -309,7 +309,7 @@ function filenameOf(record) {
   return `${record.prediction_id}.${extension}`;
 }
 
-/** Whether the same input can be sent again to what is served. A request in binary is read with a header of its own. */
+/** Whether the same input can be sent again to the served model. A binary request needs a header of its own. */
 function canRepeat(record, served) {
   if (!served) return false;
   if (isPicture(record)) return served.takes === "image";
@@ -318,7 +318,7 @@ function canRepeat(record, served) {
   return record.inputs !== undefined && served.takes === "tensors";
 }
 
-/** Send the same input once more: its bytes, or the text of its numbers, as they were sent. Returns the new record. */
+/** Send the same input again: its bytes, or its numbers as text, as they were sent. Returns the new record. */
 async function predictAgain(record, key) {
   const content = await inParts(inputPath(record));
   const headers = { "Idempotency-Key": key };
@@ -342,7 +342,7 @@ async function predictAgain(record, key) {
   return get(`/prediction/${parameters.prediction_ids[0]}`);
 }
 
-// --- What else is known ---
+// --- Details ---
 
 function Facts({ record, served }) {
   const { model } = record;
@@ -374,7 +374,7 @@ function Facts({ record, served }) {
     </dl>`;
 }
 
-/** The digest of what was served under a record's model and version; several, if its files were changed in place. */
+/** The digest of what was served as a record's model and version: several, if its files were changed in place. */
 function Hash({ model, served }) {
   const { value, problem } = useLoad(
     async (signal) => (served ? null : get("/models", {}, { signal })), [model.name, model.version, Boolean(served)]);

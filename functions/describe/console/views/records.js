@@ -1,4 +1,4 @@
-/** All records that a filter lets through: to look through, to pick from, to label and to delete. */
+/** All records that match a filter: to look through, to select, to label and to delete. */
 
 import { Export } from "../export.js";
 import { count } from "../format.js";
@@ -12,16 +12,16 @@ import { useRecords } from "./listing.js";
 import { Many } from "./many.js";
 import { Tiles } from "./tiles.js";
 
-const OWN = ["show", "limit", "cursor"]; // Not the API's, or not for whoever reads a list.
+const OWN = ["show", "limit", "cursor"]; // Members of the URL that the list sets itself, or that only the page knows.
 const UNFILTERED = [...OWN, "order"];
-const WIDE = "(min-width: 60rem)"; // Where there is room for the filters beside the list, as in the stylesheet.
+const WIDE = "(min-width: 60rem)"; // As in the stylesheet: there is room for the filters beside the list.
 
 /** A query without some of its members. */
 function without(query, names) {
   return new URLSearchParams([...query].filter(([name, value]) => value !== "" && !names.includes(name)));
 }
 
-/** Records of a filter: a grid of pictures or a table, newest first or least sure first. */
+/** The records of a filter: a grid of pictures or a table, newest first or least sure first. */
 export default function Records({ query }) {
   const search = without(query, OWN).toString();
   const [open, setOpen] = useState(() => matchMedia(WIDE).matches);
@@ -29,7 +29,7 @@ export default function Records({ query }) {
   const list = useRef(null);
   const places = useMemo(() => placesIn(list), []);
   const records = useRecords(search, places);
-  const ready = useRef(false); // The counts come after the first records: they may take longer.
+  const ready = useRef(false); // The counts are loaded after the first records, because they may take longer.
   ready.current ||= records.loaded || records.problem !== null;
   const counts = useCounts(query, open && ready.current);
   const [selected, select] = useState(new Map());
@@ -69,7 +69,7 @@ export default function Records({ query }) {
 
 const isPicture = (record) => Boolean(record.contenttype?.startsWith("image/"));
 
-/** Where things are in the list, for those who must not move them. */
+/** Where things are in the list, so that what the user looks at does not move. */
 function placesIn(list) {
   const items = () => [...list.current?.querySelectorAll("[data-id]") ?? []];
   return {
@@ -82,7 +82,7 @@ function placesIn(list) {
   };
 }
 
-/** How many records a query matches, where the statistics are of the same; else null. */
+/** How many records a query matches, if the statistics have the same filters; else null. */
 function totalOf(query, statistics) {
   const filters = [...without(query, UNFILTERED).keys()];
   const isCounted = query.get("since") && filters.every((name) => COUNTED.includes(name));
@@ -114,7 +114,7 @@ function Switch({ name, value, set, replace = false, children }) {
       onClick=${() => setQuery({ [name]: value }, { replace })}>${children}</button>`;
 }
 
-/** How many new records there are. They are shown when one asks for them, so that nothing moves before. */
+/** How many new records there are. They are shown when the user asks for them, so that nothing moves before. */
 function News({ records, list }) {
   const number = records.fresh.length;
   const isOne = number === 1 && !records.more;
@@ -132,7 +132,7 @@ function News({ records, list }) {
     </div>`;
 }
 
-/** The end of what is loaded: more comes once it is in sight, or by its button. */
+/** The end of the loaded records: more are loaded once it is in sight, or by its button. */
 function End({ records, query }) {
   const { loading, problem, cursor, loaded } = records;
   const end = useRef(null);
@@ -170,7 +170,7 @@ function Nothing({ query }) {
     <${Empty}>The ledger is empty. <a href="/console/predict">Predict something</a>: every answer is kept.<//>`;
 }
 
-/** Which records are selected: by their boxes, with Shift up to the last one, or by keys. */
+/** The selected records: by their boxes, with Shift a range up to the last box, or by keys. */
 function useSelection(records, selected, select) {
   const pivot = useRef(null);
   const latest = useRef(null);
@@ -182,7 +182,7 @@ function useSelection(records, selected, select) {
       if (wanted) after.set(record.prediction_id, record);
       else after.delete(record.prediction_id);
     }
-    latest.current.selected = after; // Two keys may come before the next rendering.
+    latest.current.selected = after; // A second key may come before the next rendering.
     select(after);
   }, []);
 
@@ -205,7 +205,7 @@ function useSelection(records, selected, select) {
     pivot.current = record.prediction_id;
   };
 
-  /** Arrows move from record to record, with Shift they select on the way, and Space selects. */
+  /** Arrows move from record to record and, with Shift, select on the way. Space selects. */
   const reach = (event, columns) => {
     const item = event.target.closest("[data-id]");
     if (!item || event.ctrlKey || event.altKey || event.metaKey) return;

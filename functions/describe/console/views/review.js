@@ -1,4 +1,4 @@
-/** Say of one record after the other what was right: the least sure first, or a random sample. By keyboard alone. */
+/** Judge one record after the other, the least sure first or a random sample, with the keyboard alone. */
 
 import { Answer, inWords } from "../answer.js";
 import { count, moment, number, percent, shown } from "../format.js";
@@ -17,18 +17,18 @@ import { LeastSure, Sample, wilson } from "./sample.js";
 const OWN = ["order", "goal", "show", "limit", "cursor"];
 const GOALS = [20, 50, 100, 200, 400];
 const GOAL = 50;
-const AHEAD = 6; // Records that are there before one gets to them,
-const LOADED = 3; // and of these, how many with their inputs.
-const PAUSE = 60_000; // Milliseconds: who takes longer for a record was away.
+const AHEAD = 6; // Records that are loaded before the user gets to them,
+const LOADED = 3; // and how many of these with their inputs.
+const PAUSE = 60_000; // Milliseconds: a user who takes longer for a record was away.
 const MOST = 5000; // Records that are remembered as reviewed or skipped.
 const STORED = "onnx-ledger.review";
 
-/** What is reviewed: what the URL says; where it does not, what was predicted and has no ground truth. */
+/** The filters of the review: those of the URL, or else records that are predicted and have no ground truth. */
 function searchOf(query, order) {
   const search = new URLSearchParams([...query].filter(([name, value]) => value !== "" && !OWN.includes(name)));
   const isJudged = search.has("correct") || search.has("ground_truth");
   if (!search.has("has_ground_truth") && !isJudged) search.set("has_ground_truth", "false");
-  if (order === "random" && !search.has("status")) search.set("status", "succeeded"); // Nothing else has a confidence.
+  if (order === "random" && !search.has("status")) search.set("status", "succeeded"); // Others have no confidence.
   return search;
 }
 
@@ -63,7 +63,7 @@ export default function Review({ query }) {
 
 // --- What was reviewed ---
 
-const NOTHING = { reviewed: [], skipped: [], passed: [] }; // `passed`: what was counted before one began anew.
+const NOTHING = { reviewed: [], skipped: [], passed: [] }; // `passed`: reviewed before the count began anew.
 
 function remembered(name) {
   try {
@@ -148,12 +148,12 @@ function Queue({ name, search, order, goal }) {
     return [...reviewed.map((one) => one.id), ...skipped, ...before];
   };
   const records = useQueue(search, order, passed);
-  const undone = useRef([]); // What can be taken back: records, the last at the end.
+  const undone = useRef([]); // Records whose judgement can be taken back, the last at the end.
   const heading = useRef(null);
   const { queue, problem } = records;
   const [record] = queue;
-  useEffect(() => { if (!over && problem) records.again(); }, [over]); // One has signed in again.
-  useEffect(() => { // Whoever has just chosen what to review goes on by keys: Enter must not press that button again.
+  useEffect(() => { if (!over && problem) records.again(); }, [over]); // The user has signed in again.
+  useEffect(() => { // A user who has just chosen what to review goes on by keys: Enter must not press the button again.
     if (record && document.activeElement?.closest(".choices")) heading.current?.focus({ preventScroll: true });
   }, [Boolean(record)]);
   useEffect(() => {
@@ -246,13 +246,13 @@ function Queue({ name, search, order, goal }) {
       <${Nothing} order=${order} session=${session} heading=${heading} />`}`;
 }
 
-/** The body that says that a prediction is what it should be; null where it has no single value. */
+/** The body that confirms a prediction; null if it has no single value. */
 function bodyOf(record) {
   if (record.label !== undefined) return { label: record.label };
   return record.predicted_value === undefined ? null : { value: record.predicted_value };
 }
 
-/** The body that gives back the ground truth that a record had; null if it had none. */
+/** The body that restores the ground truth that a record had; null if it had none. */
 function bodyBefore({ ground_truth: truth, label }) {
   if (truth === undefined) return null;
   return label === undefined ? { value: truth } : { label: truth };
@@ -309,7 +309,7 @@ function Meaning({ order, span, skipped }) {
     ${skipped > 0 && " What is skipped does not count: if that is what is hard, the accuracy is too good."}<//>`;
 }
 
-/** How many one reviews in a minute, pauses left out; null until it can be told. */
+/** How many records the user reviews in a minute, without pauses; null until that is known. */
 function perMinute(reviewed) {
   const all = reviewed.slice(1).map((one, index) => one.at - reviewed[index].at);
   const gaps = all.filter((gap) => gap > 0 && gap < PAUSE);

@@ -15,10 +15,10 @@ import { microseconds, timeOf } from "./times.js";
 
 const LIMIT = 20; // Records of a page, least sure first.
 const FEW = 300; // Records that are read at once.
-const SMALL = 64; // Records of a part of the time that is not divided any more.
-const SHORT = 2; // Microseconds: nor is one as short as this.
-const DRAWS = 40; // Without a record, before one gives up for now.
-const SPAN = 30 * 86_400_000_000; // Microseconds before the newest record, where nobody says since when.
+const SMALL = 64; // A part of the time with so few records is not divided any further,
+const SHORT = 2; // and neither is one of so few microseconds.
+const DRAWS = 40; // Draws without a record before it gives up for now.
+const SPAN = 30 * 86_400_000_000; // Microseconds before the newest record, if the query has no `since`.
 
 /** The records of a query that have a confidence, least sure first. */
 export class LeastSure {
@@ -49,7 +49,7 @@ export class Sample {
     this.seen = new Set();
     this.root = null;
     this.done = false;
-    /** What it is a sample of, in time: `{since, until}`, or null if of all there is. */
+    /** The span of time that it samples: `{since, until}`, or null for all records. */
     this.span = null;
   }
 
@@ -71,11 +71,11 @@ export class Sample {
       const record = await this.draw(signal);
       if (record) return [record];
     }
-    throw new Error("Hardly any record of this time has all of the filters, so a sample takes too long: choose a " +
+    throw new Error("Hardly any record of this time matches all filters, so a sample takes too long: choose a " +
       "shorter time, or fewer filters.");
   }
 
-  /** The newest records, and whether these are all. */
+  /** The newest records, and whether these are all of them. */
   async newest(signal) {
     const query = new URLSearchParams(this.search);
     query.set("limit", FEW);
@@ -102,7 +102,7 @@ export class Sample {
     return get("/statistics", Object.fromEntries(asked), { signal });
   }
 
-  /** How many of what was counted can meet the query: those of its label, or of its status. */
+  /** How many of the counted records can match the query: those with its label or its status. */
   countOf(figures) {
     const query = new URLSearchParams(this.search);
     if (query.has("label")) return figures.labels[query.get("label")] ?? figures.other_labels;
@@ -115,7 +115,7 @@ export class Sample {
     while (part.parts || (part.n > SMALL && part.until - part.since > SHORT)) {
       part.parts ??= await (part.finest ? this.halves(part, signal) : this.finer(part, signal));
       part = chosen(part.parts, this.random);
-      if (part === null) return null; // They have been deleted meanwhile.
+      if (part === null) return null; // The records have been deleted meanwhile.
     }
     const records = await this.within(part, signal);
     if (this.random() >= records.length / part.n) return null;
@@ -129,7 +129,7 @@ export class Sample {
     return (await this.counted(this.only(part), signal)).parts;
   }
 
-  /** The buckets of the API are a minute long at least, but it counts any span. */
+  /** Two halves of a part. They are counted by spans: the buckets of the API are at least a minute long. */
   async halves({ since, until, n }, signal) {
     const middle = Math.floor((since + until) / 2);
     const first = { since, until: middle, finest: true };
@@ -157,7 +157,7 @@ export class Sample {
   }
 }
 
-/** One of several parts, with a probability proportional to its count. */
+/** Choose one of several parts, with a probability proportional to its count. */
 function chosen(parts, random) {
   let at = random() * parts.reduce((total, part) => total + part.n, 0);
   for (const part of parts) {
@@ -167,7 +167,7 @@ function chosen(parts, random) {
   return null;
 }
 
-/** A list in an order of which each is equally likely (Fisher and Yates). */
+/** Shuffle a list so that every order is equally likely (Fisher and Yates). */
 function shuffled(list, random) {
   const result = [...list];
   for (let last = result.length - 1; last > 0; last -= 1) {
@@ -179,7 +179,7 @@ function shuffled(list, random) {
 
 const Z = 1.959963984540054; // Of the normal distribution, for 95 %.
 
-/** Where the true share is with a probability of 95 % (Wilson 1927): `[low, high]`, or null of nothing. */
+/** The 95 % confidence interval of a share (Wilson 1927): `[low, high]`, or null for a share of nothing. */
 export function wilson(right, of) {
   if (!of) return null;
   const share = right / of;

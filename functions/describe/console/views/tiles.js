@@ -5,7 +5,7 @@ import { html, useMemo } from "../html.js";
 import { href } from "../route.js";
 import { Preview } from "./preview.js";
 
-const PIECE = 50; // Records that are rendered anew together.
+const PIECE = 50; // Records that are rendered together.
 
 const UNFINISHED = { queued: "Queued", processing: "Being predicted" };
 
@@ -16,7 +16,7 @@ function answerOf(record) {
   return record.said || record.error || "Stored";
 }
 
-/** Whether it was right, in words: nothing without a ground truth. */
+/** Whether a prediction was right, in words; nothing without a ground truth. */
 function verdictOf(record) {
   if (record.ground_truth === undefined) return "";
   if (record.correct === true) return "right";
@@ -28,8 +28,8 @@ const classOf = (record) => record.correct === true ? "right" : record.correct =
 const versionOf = ({ model }) => model ? `${model.name} ${model.version}` : "";
 
 /**
- * Records in pieces: those of a piece are rendered anew only if one of them, or its selection, has changed. Which
- * records are in a piece does not change with what is put before them, or let go.
+ * Records in pieces. A piece is rendered again only if one of its records, or their selection, has changed. A record
+ * stays in its piece when others are put before it or let go.
  *
  * @param {{records, first, selected, pick, query, served, as: "grid"|"table"}} props `first`: the number of the first
  *   record. `pick(record, event)`: a box was clicked.
@@ -71,7 +71,7 @@ function Piece({ piece, selected, shared }) {
   [...padded(piece, null), ...padded(chosen, false), query, served, as]);
 }
 
-/** Hooks compare lists of one length. */
+/** Hooks compare lists of equal length only. */
 const padded = (list, nothing) => [...list, ...Array(PIECE - list.length).fill(nothing)];
 
 function Box({ record, chosen, pick }) {
