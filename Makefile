@@ -1,10 +1,9 @@
-# Two commands matter: `make serve` and `make test`. Both need Python >= 3.11 and nothing else.
+# Two commands matter: `make serve` and `make test`. Both need Python 3.11 to 3.14 and nothing else.
 
-# The first Python on the PATH that is new enough. Set PYTHON to use another: a virtual environment that was made with a
+# The first Python on the PATH that will do. Set PYTHON to use another: a virtual environment that was made with a
 # different version is then made again.
 ASKED := $(PYTHON)
-PYTHON ?= $(shell for candidate in python3 python3.14 python3.13 python3.12 python3.11; do \
-	$$candidate -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$candidate && break; done)
+override PYTHON = $(or $(ASKED),$(shell sh infra/virtualenv.sh find))
 VENV := .venv
 BIN := $(VENV)/bin
 

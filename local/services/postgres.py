@@ -65,6 +65,7 @@ _SETTINGS = {
     "log_min_error_statement": "panic",
     "log_checkpoints": "off",
 }
+_DISK_IS_FULL = (os.strerror(errno.ENOSPC), "HINT:  Check free disk space")
 _NOT_DURABLE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 
 # The ledger's role is not a superuser, so that a migration that needs one fails here as on Aurora.
@@ -503,10 +504,14 @@ def _grant_search(folder: Path, uid: int) -> None:
 
 
 def _last_line(text: str) -> str:
-    """The line of PostgreSQL's output that says what failed: the last FATAL, PANIC or error, or the last line."""
+    """The line of PostgreSQL's output that says what failed: the last FATAL, PANIC or error, or the last line.
+
+    A full disk makes PostgreSQL fail at something else afterwards, which nobody could mend.
+    """
     lines = [line.strip() for line in text.splitlines() if line.strip()]
+    full = [line for line in lines if any(words in line for words in _DISK_IS_FULL)]
     wrong = [line for line in lines if any(word in line for word in ("FATAL:", "PANIC:", "ERROR:", "error:"))]
-    return (wrong or lines or [""])[-1]
+    return (full or wrong or lines or [""])[-1]
 
 
 def _one_line(error: Exception) -> str:

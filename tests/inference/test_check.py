@@ -1,7 +1,11 @@
 """`python -m model_artifacts check` prints how a model is read, or why it is refused and what settles it."""
 
+import hashlib
+import re
 from pathlib import Path
 
+import numpy as np
+import onnx
 import pytest
 
 from model_artifacts.__main__ import main
@@ -16,6 +20,18 @@ def test_which_output_is_read_as_what_and_which_are_stored_besides(
     printed = capsys.readouterr().out
     assert "The answer is probabilities, read as classification\n  stored by name  age\n" in printed
     assert '  age  {"shape": [1], "datatype": "FP32", "data": [6.0]}' in printed
+
+
+def test_each_file_is_named_with_its_size_and_its_digest(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = graphs.package(tmp_path, b"") / "model.onnx"
+    model = graphs.linear(np.ones((64, 1)))
+    onnx.save(model, path, save_as_external_data=True, location="weights.bin", size_threshold=0)
+    assert main(["check", str(tmp_path)]) == 0
+    files = capsys.readouterr().out.partition("\nFiles\n")[2].partition("\n\n")[0]
+    contents = [(name, (tmp_path / name).read_bytes()) for name in ("model.onnx", "weights.bin")]
+    assert [re.split(" {2,}", line.strip()) for line in files.splitlines()] == [
+        [name, f"{len(content)} bytes", f"sha256 {hashlib.sha256(content).hexdigest()}"] for name, content in contents
+    ]
 
 
 def test_the_key_that_a_model_needs_which_can_be_read_in_two_ways(

@@ -14,10 +14,42 @@ from onnx import helper, numpy_helper
 from functions.shared.inference.errors import ModelPackageError
 from functions.shared.inference.model import Model
 from functions.shared.inference.package import ModelPackage
+from functions.shared.inference.package_settings import _READERS
+from tests.inference import corpus
 from tests.support import graphs
 
 PHOTOS = graphs.conv_net("NCHW", channels=3, size=(8, 8), ends_in="LogSoftmax")
 LINEAR = graphs.linear(np.ones((2, 3)), then=["LogSoftmax"])
+ANY_SIZE = graphs.conv_net("NCHW", channels=3, size=(None, None))
+HEADS = corpus.heads(corpus.age(), corpus.shares())
+IDS = graphs.passing("int64", ["batch", "n"])
+
+# By the key of model.json: a model, values of which each makes another model, and what they need beside them.
+ANSWERED_BY: dict[str, tuple[onnx.ModelProto, list[object], dict[str, object]]] = {
+    "task": (LINEAR, [None, "regression", "embedding", "multi-target"], {}),
+    "labels": (LINEAR, [None, ["a", "b", "c"], ["c", "b", "a"]], {}),
+    "feature_names": (LINEAR, [None, ["a", "b"], ["b", "a"]], {}),
+    "missing": (LINEAR, [None, "nan"], {}),
+    "answer": (HEADS, ["age", "probabilities"], {}),
+    "keep": (HEADS, [["probabilities"], ["probabilities", "age"]], {"answer": "probabilities"}),
+    "top_k": (LINEAR, [None, 1, 2], {}),
+    "activation": (PHOTOS, [None, "softmax", "sigmoid"], {}),
+    "size": (ANY_SIZE, [None, [8, 9], [9, 8]], {}),
+    "fit": (ANY_SIZE, ["stretch", "crop", "letterbox"], {"size": [8, 8]}),
+    "crop_size": (ANY_SIZE, [8, [8, 9]], {"fit": "crop", "size": 16}),
+    "pad_color": (ANY_SIZE, [None, 0, [114, 114, 115]], {"fit": "letterbox", "size": [8, 8]}),
+    "stride": (ANY_SIZE, [None, 32, 16], {"fit": "letterbox", "size": 64}),
+    "resample": (PHOTOS, [None, "nearest", "inter_linear"], {}),
+    "rescale_factor": (PHOTOS, [None, 1], {}),
+    "image_mean": (PHOTOS, [None, 0.5], {}),
+    "image_std": (PHOTOS, [None, [1, 1, 0.5]], {}),
+    "color": (PHOTOS, [None, "bgr"], {}),
+    "padding": (IDS, [None, {"x": 0}, {"x": 1}], {"task": "tensors"}),
+    "batched": (IDS, [None, False], {"task": "tensors"}),
+}
+
+TOO_LONG = 300 * "a"
+"""A name that no file can have: the system does not say that there is none."""
 
 
 def sha256(content: bytes) -> str:
@@ -69,25 +101,17 @@ def test_other_weights_beside_the_same_file_are_another_model(tmp_path: Path) ->
     assert ones.version != twos.version == twos.sha256[:12]
 
 
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {"activation": "softmax"},
-        {"labels": list("abcdefghij")},
-        {"resample": "nearest"},
-        {"rescale_factor": 1},
-        {"image_mean": 0.5},
-        {"image_std": [1, 1, 0.5]},
-        {"color": "bgr"},
-    ],
-    ids=json.dumps,
-)
-def test_other_settings_are_another_model(tmp_path: Path, settings: dict[str, object]) -> None:
-    plain = ModelPackage.load(graphs.package(tmp_path, PHOTOS))
-    changed = ModelPackage.load(graphs.package(tmp_path, PHOTOS, **settings))
-    assert changed.sha256 != plain.sha256
-    assert changed.version == changed.sha256[:12] != plain.version
-    assert changed.settings != plain.settings
+@pytest.mark.parametrize("key", ANSWERED_BY)
+def test_every_key_that_may_change_an_answer_makes_another_model(tmp_path: Path, key: str) -> None:
+    model, values, others = ANSWERED_BY[key]
+    packages = [ModelPackage.load(graphs.package(tmp_path, model, **others, **{key: value})) for value in values]
+    assert len({package.settings for package in packages}) == len(values)
+    assert len({package.sha256 for package in packages}) == len(values)
+    assert [package.version for package in packages] == [package.sha256[:12] for package in packages]
+
+
+def test_no_key_of_model_json_is_forgotten_here() -> None:
+    assert ANSWERED_BY.keys() | {"name", "version", "encoded", "sha256"} == _READERS.keys()
 
 
 def test_the_order_and_the_names_of_features_are_settings(tmp_path: Path) -> None:
@@ -149,6 +173,8 @@ def test_labels_that_the_file_has_already_change_nothing(tmp_path: Path) -> None
 def test_what_records_call_a_model_is_not_what_it_is(tmp_path: Path) -> None:
     plain = ModelPackage.load(graphs.package(tmp_path / "iris", LINEAR))
     renamed = ModelPackage.load(graphs.package(tmp_path / "flowers", LINEAR, name="roses", version="7"))
+    encoded = ModelPackage.load(graphs.package(tmp_path / "encoded", PHOTOS, encoded=True))
+    assert encoded.sha256 == sha256(PHOTOS.SerializeToString())
     (tmp_path / "iris" / "model.onnx").rename(tmp_path / "iris" / "another.onnx")
     assert ModelPackage.load(tmp_path / "iris").sha256 == renamed.sha256 == plain.sha256
 
@@ -263,6 +289,13 @@ def test_a_place_that_is_not_in_the_package_is_refused(tmp_path: Path, location:
         model.graph.initializer[0].external_data.add(key="location", value="")
         (folder / "model.onnx").write_bytes(model.SerializeToString())
     with pytest.raises(ModelPackageError, match=rf"^model\.onnx: keeps the values of tensor 'weights' .*{message}"):
+        ModelPackage.load(folder)
+
+
+def test_a_file_that_cannot_be_looked_for_is_named_with_the_reason(tmp_path: Path) -> None:
+    folder = with_weights(tmp_path)
+    point_weights_to(folder, location=TOO_LONG)
+    with pytest.raises(ModelPackageError, match=rf"^{TOO_LONG}: cannot be read: File name too long$"):
         ModelPackage.load(folder)
 
 

@@ -68,6 +68,12 @@ def test_the_model_in_a_folder_stands_for_the_folder(tmp_path: Path) -> None:
     assert resolve(str(model)) == tmp_path
 
 
+def test_a_path_at_which_nothing_can_be_looked_for_is_refused_with_the_reason() -> None:
+    location = f"{300 * 'a'}/model.onnx"
+    with pytest.raises(ModelPackageError, match=f"^{location}: cannot be read: File name too long$"):
+        resolve(location)
+
+
 def test_a_folder_may_be_called_like_a_model(tmp_path: Path) -> None:
     folder = tmp_path / "model.onnx"
     folder.mkdir()

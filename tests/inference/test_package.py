@@ -111,6 +111,17 @@ def test_a_file_is_no_folder_and_the_folder_is_named(tmp_path: Path) -> None:
         ModelPackage.load(file)
 
 
+def test_a_folder_that_cannot_be_looked_into_is_refused_with_the_reason(tmp_path: Path) -> None:
+    with pytest.raises(ModelPackageError, match=r"^a{300}: cannot be read: File name too long$"):
+        ModelPackage.load(tmp_path / (300 * "a"))
+    (tmp_path / "circle").symlink_to(tmp_path / "circle")
+    with pytest.raises(ModelPackageError, match=r"^circle: cannot be read: Too many levels of symbolic links$"):
+        ModelPackage.load(tmp_path / "circle")
+    (tmp_path / "model.onnx").symlink_to(tmp_path / "circle")
+    with pytest.raises(ModelPackageError, match=r"^model\.onnx: cannot be read: Too many levels of symbolic links$"):
+        ModelPackage.load(tmp_path)
+
+
 # --- model.json by itself --------------------------------------------------------------------------------------------
 
 

@@ -74,6 +74,17 @@ def test_every_name_that_contributing_looks_for_in_a_file_is_there() -> None:
             )
 
 
+def test_the_pythons_that_the_readme_names_are_those_that_make_looks_for_and_that_are_tried() -> None:
+    readme = (ROOT / "README.md").read_text("utf-8")
+    named = re.findall(r"\d+\.\d+", re.findall(r"You need make and Python (.*?)\. ", readme)[0])
+    jobs = yaml.safe_load((ROOT / ".github" / "workflows" / "test.yml").read_text("utf-8"))["jobs"]
+    assert len(named) > 1
+    assert jobs["tests"]["strategy"]["matrix"]["python"] == named
+    script = (ROOT / "infra" / "virtualenv.sh").read_text("utf-8")
+    assert f'PYTHONS="{named[0]} to {named[-1]}"' in script
+    assert sorted(re.findall(r"python(3\.\d+)\b", script)) == named
+
+
 def test_pre_commit_runs_what_make_lint_runs() -> None:
     (local,) = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text("utf-8"))["repos"]
     # A hook gets the names of the files that have changed where the recipe has a pattern of all of them.

@@ -3,6 +3,7 @@
 The project is the real Makefile and what it calls, with nothing to install.
 """
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -20,6 +21,13 @@ MAKING = "making a virtual environment in .venv"
 PRETENDER = """#!/bin/sh
 if [ "$1" = -c ]; then exec {python} -c 'import sys; sys.version_info = {version}; exec(sys.argv[1])' "$2"; fi
 exec {python} "$@"
+"""
+
+# An rm that is interrupted as soon as it has removed one file of a folder.
+INTERRUPTED_RM = """#!/bin/sh
+if [ "$1" != -rf ]; then exec {rm} "$@"; fi
+{rm} "$2/unfinished"
+exit 1
 """
 
 
@@ -40,16 +48,24 @@ def pretender(folder: Path, version: tuple[int, int, int]) -> Path:
     return program
 
 
-def install(
-    project: Path, python: str | Path | None = sys.executable, *, first_on_path: Path | None = None
-) -> subprocess.CompletedProcess[str]:
-    """Do what `make serve` does before it serves."""
+def make(
+    *targets: str, python: str | Path | None, first_on_path: Path | None = None
+) -> tuple[list[str], dict[str, str]]:
+    """Return a command, and the environment for it."""
     environment = {name: value for name, value in os.environ.items() if name not in {"PYTHON", "MAKEFLAGS", "VENV"}}
-    command = ["make", ".venv/serve.installed", *([] if python is None else [f"PYTHON={python}"])]
+    command = ["make", *targets, *([] if python is None else [f"PYTHON={python}"])]
     # Nothing is asked of a package index.
     environment |= {"PIP_NO_INDEX": "1"}
     if first_on_path is not None:
         environment["PATH"] = f"{first_on_path}:{environment['PATH']}"
+    return command, environment
+
+
+def install(
+    project: Path, python: str | Path | None = sys.executable, *, first_on_path: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Do what `make serve` does before it serves."""
+    command, environment = make(".venv/serve.installed", python=python, first_on_path=first_on_path)
     return subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, check=False)
 
 
@@ -58,18 +74,28 @@ def works(project: Path) -> bool:
     return subprocess.run(asked, capture_output=True, check=False).returncode == 0
 
 
-def test_a_python_that_is_too_old_is_named_and_leaves_nothing(project: Path) -> None:
-    old = pretender(project, (3, 10, 13))
-    done = install(project, old)
+@pytest.mark.parametrize("version", [(3, 10, 13), (3, 15, 0)])
+def test_a_python_that_is_too_old_or_too_new_is_named_and_leaves_nothing(
+    project: Path, version: tuple[int, int, int]
+) -> None:
+    wrong = pretender(project, version)
+    done = install(project, wrong)
     assert done.returncode != 0
-    assert f"PYTHON={old} is Python 3.10.13: it must be 3.11 or newer" in done.stderr
+    assert f"PYTHON={wrong} is Python {'.'.join(map(str, version))}: it must be 3.11 to 3.14" in done.stderr
     assert not (project / ".venv").exists()
+
+
+def test_a_python_that_is_too_new_is_not_the_one_that_is_found(project: Path) -> None:
+    pretender(project, (3, 15, 0)).rename(project / "python3")
+    pretender(project, (3, 14, 98))
+    assert f"{MAKING} (python3.14)" in install(project, None, first_on_path=project).stderr
+    assert works(project)
 
 
 def test_a_python_that_is_not_there_is_named_and_leaves_nothing(project: Path) -> None:
     done = install(project, "python3.99")
     assert done.returncode != 0
-    assert "PYTHON=python3.99 does not run: set PYTHON to a Python 3.11 or newer" in done.stderr
+    assert "PYTHON=python3.99 does not run: set PYTHON to a Python 3.11 to 3.14" in done.stderr
     assert not (project / ".venv").exists()
 
 
@@ -87,11 +113,11 @@ def test_what_is_installed_stays_and_another_python_makes_it_anew(project: Path)
     assert mine.exists()
 
     (project / ".venv" / "serve.installed").unlink()  # something more is to be installed
-    found = pretender(project, (3, 98, 0)).rename(project / "python3")
+    found = pretender(project, (3, 14, 98)).rename(project / "python3")
     assert MAKING not in install(project, None, first_on_path=found.parent).stderr
     assert mine.exists()
 
-    another = install(project, pretender(project, (3, 99, 0)))
+    another = install(project, pretender(project, (3, 14, 99)))
     assert MAKING in another.stderr
     assert not mine.exists()
 
@@ -107,6 +133,56 @@ def test_an_installation_that_failed_does_not_break_the_next(project: Path) -> N
     assert install(project).returncode == 0
 
     assert not half_written.exists()
+    assert works(project)
+
+
+def test_an_environment_that_was_half_removed_is_made_anew(project: Path) -> None:
+    assert install(project).returncode == 0
+    half_written = project / ".venv" / "half_written"
+    half_written.touch()
+    (project / ".venv" / "unfinished").touch()
+    (project / ".venv" / "serve.installed").unlink()
+    rm = project / "bin" / "rm"
+    rm.parent.mkdir()
+    rm.write_text(INTERRUPTED_RM.format(rm=shutil.which("rm")))
+    rm.chmod(0o755)
+    assert install(project, first_on_path=rm.parent).returncode != 0
+    assert half_written.exists()
+
+    assert install(project).returncode == 0
+
+    assert not half_written.exists()
+    assert works(project)
+
+
+def test_two_at_once_install_one_after_the_other(project: Path) -> None:
+    (project / "requirements" / "test.txt").write_text("# nothing\n")
+    command, environment = make("-j2", ".venv/serve.installed", ".venv/test.installed", python=sys.executable)
+    done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count(MAKING) == 1
+    assert works(project)
+
+
+def test_what_another_make_installs_is_waited_for(project: Path) -> None:
+    command, environment = make(".venv/serve.installed", python=sys.executable)
+    other = (project / "infra" / "virtualenv.sh").open()
+    fcntl.flock(other, fcntl.LOCK_EX)
+    with subprocess.Popen(command, cwd=project, env=environment, stderr=subprocess.PIPE, text=True) as waiting:
+        try:
+            assert waiting.stderr is not None
+            assert "waiting until another make has installed what it needs" in waiting.stderr.readline()
+            assert not (project / ".venv").exists()
+        finally:
+            other.close()
+        waiting.communicate()
+    assert waiting.returncode == 0
+    assert works(project)
+
+
+def test_an_empty_python_is_one_that_is_not_set(project: Path) -> None:
+    found = pretender(project, (3, 13, 0)).rename(project / "python3")
+    assert f"{MAKING} (python3)" in install(project, "", first_on_path=found.parent).stderr
     assert works(project)
 
 

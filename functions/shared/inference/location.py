@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from functions.shared.inference.errors import ModelUnavailableError
 from functions.shared.inference.package import ModelPackage
+from functions.shared.inference.package_files import is_file, status_of
 from functions.shared.inference.package_settings import PackageSettings
 
 if TYPE_CHECKING:
@@ -60,10 +61,12 @@ def resolve(location: str, cache: Path | None = None) -> Path:
     ------
     ModelUnavailableError
         The location is invalid, empty or not readable, or the package cannot be fetched or saved.
+    ModelPackageError
+        It cannot be told what is at a path.
     """
     if not location.startswith(_SCHEME):
         path = Path(location)
-        return path.parent if path.name == _MODEL and path.is_file() else path
+        return path.parent if path.name == _MODEL and is_file(status_of(path, location)) else path
     bucket, _, prefix = location.removeprefix(_SCHEME).partition("/")
     prefix = f"/{prefix}".removesuffix(f"/{_MODEL}").strip("/")
     if not bucket:

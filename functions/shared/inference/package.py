@@ -6,6 +6,7 @@ takes them, which output is the answer, and whether the model classifies. Nothin
 
 import hashlib
 import json
+import stat
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ from functions.shared.inference.image_input import ImageInput, choose_image_inpu
 from functions.shared.inference.onnx_file import SERVED_DTYPES, Signature, read_signature, written
 from functions.shared.inference.output_size import refuse_too_large
 from functions.shared.inference.package_baseline import Described, read_baseline
-from functions.shared.inference.package_files import PackageFile, find_model, read_files
+from functions.shared.inference.package_files import PackageFile, find_model, is_file, read_files, status_of
 from functions.shared.inference.package_settings import Activation, Missing, PackageSettings, Task, shown, wrong
 from functions.shared.inference.signature_doubts import input_doubt
 from functions.shared.inference.tensor_answer import choose_tensor_answer
@@ -192,9 +193,10 @@ def takes_images(folder: Path) -> bool:
 
 def _find(folder: Path) -> tuple[Path, PackageSettings]:
     """Return a package's ONNX file, and what its model.json says."""
-    if folder.is_file():
+    status = status_of(folder, folder.name or str(folder))
+    if is_file(status):
         raise ModelPackageError(f"{folder.name}: is a file: name the folder that holds it, {folder.parent}")
-    if not folder.is_dir():
+    if status is None or not stat.S_ISDIR(status.st_mode):
         raise ModelPackageError(f"{folder.name or folder}: there is no such folder")
     return find_model(folder), PackageSettings.read(folder / "model.json")
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import stat
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple, TypeAlias
 
@@ -73,10 +74,10 @@ def find_model(folder: Path) -> Path:
     Raises
     ------
     ModelPackageError
-        There is none, or there are several and none is called ``model.onnx``.
+        There is none, there are several and none is called ``model.onnx``, or the folder cannot be looked into.
     """
     path = folder / "model.onnx"
-    if path.is_file():
+    if is_file(status_of(path, path.name)):
         return path
     others = sorted(other for other in folder.glob("*.onnx") if other.is_file())
     if len(others) == 1:
@@ -119,16 +120,39 @@ def read_files(model: Path) -> tuple[PackageFile, ...]:
     others = []
     for name, (end, tensor) in sorted(needed.items()):
         path = model.parent / name
-        if not path.is_file():
+        status = status_of(path, name)
+        if status is None or not is_file(status):
             raise ModelPackageError(f"{name}: is missing: {model.name} keeps the values of tensor {tensor!r} in it")
-        size = path.stat().st_size
-        if size < end:
+        if status.st_size < end:
             raise ModelPackageError(
-                f"{name}: has {size} bytes, but {model.name} keeps the values of tensor {tensor!r} "
+                f"{name}: has {status.st_size} bytes, but {model.name} keeps the values of tensor {tensor!r} "
                 f"in it up to byte {end}: it is cut off, or another file"
             )
         others.append(PackageFile.read(path, name))
     return first, *others
+
+
+def status_of(path: Path, name: str) -> os.stat_result | None:
+    """Return what the system says of a file or a folder; None if there is no such thing.
+
+    `Path.is_file` raises what hinders it up to Python 3.13, and hides it from then on.
+
+    Raises
+    ------
+    ModelPackageError
+        It cannot be told, for want of a permission, for example.
+    """
+    try:
+        return path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise ModelPackageError(f"{name}: cannot be read: {error.strerror}") from error
+
+
+def is_file(status: os.stat_result | None) -> bool:
+    """Return whether that is of a file."""
+    return status is not None and stat.S_ISREG(status.st_mode)
 
 
 def _name_within(location: str, what: str) -> str:

@@ -16,7 +16,7 @@ import pytest
 from functions.shared.ledger.connection import Connection
 from functions.shared.ledger.database_url import parse_database_url
 from functions.shared.ledger.errors import LedgerUnavailableError
-from local.services.postgres import EmbeddedPostgres, PostgresError
+from local.services.postgres import EmbeddedPostgres, PostgresError, _last_line
 from tests.support.waiting import soon
 
 pytestmark = pytest.mark.server
@@ -168,6 +168,15 @@ def test_the_next_start_asks_the_postmaster_alone_to_stop_and_no_process_below_i
         ended = pytest.raises(LedgerUnavailableError, match="terminating connection due to administrator command")
         with EmbeddedPostgres(data), ended:
             session.result(timeout=30)
+
+
+@pytest.mark.parametrize(
+    "full",
+    ['FATAL:  could not extend file "base/1/2610": No space left on device', "[8413] HINT:  Check free disk space."],
+)
+def test_a_full_disk_is_what_is_said_to_have_failed(full: str) -> None:
+    wrote = 'FATAL:  could not extend file "base/1/2691": wrote only 4096 of 8192 bytes at block 10'
+    assert _last_line(f"{wrote}\n{full}\nPANIC:  cannot abort transaction 1\nAborted\n") == full
 
 
 def test_data_in_use_is_refused_in_one_line_that_names_the_process(
