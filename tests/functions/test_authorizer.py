@@ -127,17 +127,33 @@ def test_a_token_that_names_no_user_is_refused_and_never_taken_for_everybodys(
     )
     prediction_id = predict(anna, digit).json()["prediction_id"]
 
-    answers = {"a whole form": predict(nobody, digit)}
-    for route, request in OF_USERS.items():
-        method, _, url = route.partition(" ")
-        for variable, value in IN_PATHS.items():
-            url = url.replace(variable, value)
-        answers[route] = nobody.request(method, url.replace("{prediction_id}", prediction_id), **request)
+    for answer in (
+        predict(nobody, digit),
+        nobody.get("/predictions"),
+        nobody.get(f"/prediction/{prediction_id}"),
+        nobody.get(f"/prediction/{prediction_id}/input"),
+        nobody.post("/upload", json={"contenttype": "image/png", "size": 1}),
+    ):
+        assert answer.status_code == 401
+        assert answer.headers["www-authenticate"] == "Bearer"
+        assert "names no user" in answer.json()["detail"]
 
-    for route, answer in answers.items():
-        assert answer.status_code == 401, route
-        assert answer.headers["www-authenticate"] == "Bearer", route
-        assert "names no user" in answer.text, route
+
+def test_no_route_takes_a_token_that_names_no_user(environment: pytest.MonkeyPatch, digit: bytes) -> None:
+    environment.setenv("AUTH", "off")  # where a request without a token would do everything
+    anna = httpx.Client(transport=EventTransport("anna"), base_url="https://api.example")
+    prediction_id = predict(anna, digit).json()["prediction_id"]
+
+    for subject in ("", 0, False):
+        nobody = httpx.Client(transport=EventTransport(subject), base_url="https://api.example")
+        for route, request in OF_USERS.items():
+            method, _, url = route.partition(" ")
+            for variable, value in IN_PATHS.items():
+                url = url.replace(variable, value)
+            answer = nobody.request(method, url.replace("{prediction_id}", prediction_id), **request)
+            assert answer.status_code == 401, route
+            assert answer.headers["www-authenticate"] == "Bearer", route
+            assert "names no user" in answer.text, route
     assert anna.get(f"/prediction/{prediction_id}").status_code == 200
 
 
