@@ -168,6 +168,22 @@ def migrated(system: System, _: Scale) -> None:
                 time.sleep(0.05)
 
 
+def column_widened(system: System, _: Scale) -> None:
+    """A column that statements return gets another type, so that a plan that was made before is of no use."""
+    with _session(system) as session:
+        [[shown]] = session.run("SELECT pg_get_viewdef('prediction_log'::regclass)", {})
+        for kind in ("bigint", "integer", "bigint", "integer"):
+            for statement in (
+                "BEGIN",
+                "DROP VIEW prediction_log",
+                f"ALTER TABLE predictions ALTER COLUMN likely_class TYPE {kind}",
+                f"CREATE VIEW prediction_log AS {shown}",
+                "COMMIT",
+            ):
+                session.run(statement, {}, keep=False)
+            time.sleep(0.5)
+
+
 def disk_full(system: System, _: Scale) -> bool | None:
     """No space is left for the database, its log and the functions' log."""
     if system.disk is None:
@@ -222,6 +238,17 @@ def database_silent(system: System, _: Scale) -> None:
 def database_deaf(system: System, _: Scale) -> None:
     """The network swallows all attempts to connect to the database."""
     _hold(system.database, Mode.DEAF, reset=True)
+
+
+def database_read_only(system: System, _: Scale) -> None:
+    """The database takes no writes, as one that has become a standby."""
+    assert system.postgres is not None
+    with contextlib.closing(Connection(parse_database_url(system.postgres.superuser_url), longest=30)) as session:
+        for statement in ("SET default_transaction_read_only = on", "RESET default_transaction_read_only"):
+            session.run(f"ALTER SYSTEM {statement}", {}, keep=False)
+            session.run("SELECT pg_reload_conf()", {})
+            if statement.startswith("SET"):
+                time.sleep(_HOLD)
 
 
 def cut_on_the_way_there(system: System, scale: Scale) -> None:
@@ -376,6 +403,7 @@ EMBEDDED: dict[str, Fault] = {
     "PostgreSQL frozen": database_frozen,
     "the table of predictions locked": locked,
     "migrations": migrated,
+    "a column widened": column_widened,
     "execution environments killed": environments_killed,
     "execution environments frozen": environments_frozen,
     "workers killed": workers_killed,
@@ -392,6 +420,7 @@ PROXIED: dict[str, Fault] = {
     "cut after every byte to the database": cut_on_the_way_there,
     "cut after every byte from the database": cut_on_the_way_back,
     "stalled in the middle": stalled,
+    "the database read-only": database_read_only,
     "S3 silent": storage_silent,
     "S3 refuses": storage_refuses,
     "S3 cut after every byte": storage_cut,

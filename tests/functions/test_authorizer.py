@@ -1,15 +1,59 @@
 """With an authorizer, the token says who the user is, and each user sees their own records and no others."""
 
 import json
+from typing import Any
 
 import httpx
 import pytest
 
 from functions.shared.api.auth import Caller
 from functions.shared.api.scopes import Scope
+from local.template import read_template
 from tests.support.event_transport import EventTransport
+from tests.support.repository import ROOT
 
 UNKNOWN = "019a0000-0000-7000-8000-000000000000"
+
+OF_USERS: dict[str, dict[str, Any]] = {
+    "POST /prediction": {"content": b"x", "headers": {"content-type": "image/png"}},
+    "POST /predictions": {"json": {"instances": []}},
+    "POST /v2/models/{name}/infer": {"json": {"inputs": []}},
+    "POST /v2/models/{name}/versions/{version}/infer": {"json": {"inputs": []}},
+    "POST /v1/models/{name}": {"json": {"instances": []}},
+    "GET /predictions": {},
+    "DELETE /predictions": {"params": {"until": "2100-01-01T00:00:00Z"}},
+    "GET /prediction/{prediction_id}": {},
+    "DELETE /prediction/{prediction_id}": {},
+    "GET /prediction/{prediction_id}/input": {},
+    "GET /prediction/{prediction_id}/output/{name+}": {},
+    "GET /prediction/{prediction_id}/ground_truth": {},
+    "PUT /prediction/{prediction_id}/ground_truth": {"json": {"label": "7"}},
+    "DELETE /prediction/{prediction_id}/ground_truth": {},
+    "POST /ground_truth": {"json": {"items": []}},
+    "GET /deletion/{deletion_id}": {},
+    "GET /statistics": {},
+    "GET /models": {},
+    "GET /models/{name}/versions/{version}/performance": {},
+    "GET /models/{name}/versions/{version}/drift": {},
+    "POST /upload": {"json": {"contenttype": "image/png", "size": 1}},
+    "GET /v2/models/{rest+}": {},
+    "GET /v1/models": {},
+    "GET /v1/models/{rest+}": {},
+}
+"""Requests by the routes that ask for a token, each as its route wants it."""
+
+IN_PATHS = {
+    "/v1/models/{name}": "/v1/models/mnist:predict",
+    "{name}": "mnist",
+    "{version}": "1",
+    "{rest+}": "mnist",
+    "{name+}": "y",
+    "{deletion_id}": UNKNOWN,
+}
+"""What stands for the variables of their paths."""
+
+OF_THE_MODEL = {"GET /model"}
+"""Routes that ask for a token, and tell everybody who has one the same."""
 
 
 @pytest.fixture
@@ -73,7 +117,7 @@ def test_without_a_token_there_is_nothing_to_predict_or_read(
 
 
 @pytest.mark.parametrize("required", ["on", "off"])
-@pytest.mark.parametrize("subject", ["", "\x00", "\ud800", "a\nb", "x" * 2700, 0, False, [], {}, 7], ids=repr)
+@pytest.mark.parametrize("subject", ["", "\x00", "\ud800", "a\nb", "x" * 2700, 0, 0.0, False, [], {}, 7], ids=repr)
 def test_a_token_that_names_no_user_is_refused_and_never_taken_for_everybodys(
     environment: pytest.MonkeyPatch, digit: bytes, subject: object, required: str
 ) -> None:
@@ -95,12 +139,37 @@ def test_a_token_that_names_no_user_is_refused_and_never_taken_for_everybodys(
         assert "names no user" in answer.json()["detail"]
 
 
+def test_no_route_takes_a_token_that_names_no_user(environment: pytest.MonkeyPatch, digit: bytes) -> None:
+    environment.setenv("AUTH", "off")  # where a request without a token would do everything
+    anna = httpx.Client(transport=EventTransport("anna"), base_url="https://api.example")
+    prediction_id = predict(anna, digit).json()["prediction_id"]
+
+    for subject in ("", 0, False):
+        nobody = httpx.Client(transport=EventTransport(subject), base_url="https://api.example")
+        for route, request in OF_USERS.items():
+            method, _, url = route.partition(" ")
+            for variable, value in IN_PATHS.items():
+                url = url.replace(variable, value)
+            answer = nobody.request(method, url.replace("{prediction_id}", prediction_id), **request)
+            assert answer.status_code == 401, route
+            assert answer.headers["www-authenticate"] == "Bearer", route
+            assert "names no user" in answer.text, route
+    assert anna.get(f"/prediction/{prediction_id}").status_code == 200
+
+
+def test_every_route_that_asks_for_a_token_is_among_them() -> None:
+    routes = [route for function in read_template(ROOT / "template.yaml") for route in function.routes]
+    asking = {route.key.rstrip("/") for route in routes if route.needs_token and route.method != "HEAD"}
+    assert asking == OF_USERS.keys() | OF_THE_MODEL
+
+
 NOBODY = [
     {},
     {"jwt": None},
     {"jwt": {}},
     {"jwt": {"claims": None}},
     {"jwt": {"claims": {}}},
+    {"jwt": {"claims": {"sub": None}}},
     {"jwt": []},
     "",
     0,

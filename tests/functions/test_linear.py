@@ -1,9 +1,13 @@
 """Reading a request takes time in proportion to its size, and a refusal fits into an answer, whatever was sent."""
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from http import HTTPStatus
+from pathlib import Path
 from time import process_time
 from typing import Any
 
@@ -16,7 +20,7 @@ from functions.shared.api.app import MAX_RESPONSE_BYTES
 from functions.shared.api.negotiation import quality
 from functions.shared.api.preferences import prefers_async
 from functions.shared.api.problems import MAX_ERRORS, MAX_TEXT_LENGTH, Problem
-from tests.support.repository import ROOT
+from tests.support.repository import DIGIT, ROOT
 
 pytestmark = pytest.mark.slow
 
@@ -158,6 +162,66 @@ def test_a_query_of_any_length_is_answered(api: httpx.Client, name: str) -> None
         assert answer.status_code == 422
         assert len(answer.content) < 10_000
     assert len(api.get("/predictions?" + "&".join(f"a{n}=1" for n in range(5_000))).content) < MAX_RESPONSE_BYTES
+
+
+# --- no request takes more than the function has -------------------------------------------------------------------
+
+MOST_MEGABYTES = 1000
+"""A function has 1,769 MB."""
+
+WITH_UNKNOWN_FEATURES = {"instances": [{"features": {f"unknown {number}": 0 for number in range(120)}}] * 256}
+COSTLY: dict[str, tuple[str, str, dict[str, str], Callable[[], bytes], int]] = {
+    "60,000 members, the last one twice": (
+        "mnist",
+        "/prediction",
+        {"content-type": JSON},
+        lambda: members(60_000, "59999"),
+        400,
+    ),
+    "256 instances of 120 unknown features": (
+        "diabetes",
+        "/predictions",
+        {"content-type": JSON},
+        lambda: json.dumps(WITH_UNKNOWN_FEATURES).encode(),
+        422,
+    ),
+    "60,000 backslashes in Prefer": (
+        "mnist",
+        "/prediction",
+        {"content-type": "image/png", "prefer": '"' + "\\" * 60_000},
+        DIGIT.read_bytes,
+        201,
+    ),
+    "4 MB of semicolons in a part's header": (
+        "mnist",
+        "/prediction",
+        {"content-type": FORM},
+        lambda: disposition(b";" * 4_000_000),
+        400,
+    ),
+    "4 MB of semicolons in a data URI": (
+        "mnist",
+        "/prediction",
+        {"content-type": JSON},
+        lambda: BODIES["semicolons in a data URI"][2](4_000_000),
+        400,
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", COSTLY)
+def test_a_request_takes_little_time_and_memory(database_url: str, tmp_path: Path, kind: str) -> None:
+    model, path, headers, body, status = COSTLY[kind]
+    (tmp_path / "body").write_bytes(body())
+    command = [sys.executable, "-m", "tests.support.request_child", path, json.dumps(headers), str(tmp_path / "body")]
+    variables = {"DATABASE_URL": database_url, "MODEL": str(ROOT / "model_artifacts" / model)}
+    done = subprocess.run(command, cwd=ROOT, env=os.environ | variables, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    took = json.loads(done.stderr.splitlines()[-1])
+    assert took["status"] == status
+    assert took["size"] < 1_000_000
+    assert took["seconds"] < MOST_SECONDS
+    assert took["megabytes"] < MOST_MEGABYTES
 
 
 # --- refusals fit into an answer -------------------------------------------------------------------------------------

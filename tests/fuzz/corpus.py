@@ -161,9 +161,8 @@ UPLOADS: Final = {
 """Announcements of uploads, for a model that takes images."""
 
 
-def accompanied(takes: str) -> dict[str, Request]:
+def accompanied(given: dict[str, Any]) -> dict[str, Request]:
     """Return requests with an input that the model takes, and something else that is wrong or unusual."""
-    given: dict[str, Any] = {"image": DATA_URI} if takes == "image" else {"features": FEATURES}
 
     def with_metadata(metadata: object, status: int) -> Request:
         return as_json("/prediction", given | {"metadata": metadata}, status)

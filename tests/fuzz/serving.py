@@ -6,6 +6,7 @@ import os
 from base64 import b64encode
 from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote
 
@@ -13,11 +14,12 @@ import boto3
 import httpx
 
 from functions.shared.ledger.deletions import DeletingLedger
+from tests.support.graphs import package, passing
 from tests.support.prediction_queue import Queue, work
 from tests.support.repository import DIGIT, ROOT
 
-MODELS: Final = ("mnist", "diabetes")
-"""A model that takes images and one that takes features."""
+MODELS: Final = ("mnist", "diabetes", "vectors")
+"""A model that takes images, one that takes features, and one that takes tensors."""
 
 MAX_RESPONSE_BYTES: Final = 6_000_000
 """Lambda's largest answer."""
@@ -25,6 +27,20 @@ MAX_RESPONSE_BYTES: Final = 6_000_000
 IMAGE: Final = DIGIT.read_bytes()
 DATA_URI: Final = f"data:image/png;base64,{b64encode(IMAGE).decode()}"
 FEATURES: Final = json.loads((ROOT / "local" / "samples" / "diabetes.json").read_text("utf-8"))["features"]
+TENSORS: Final = {"x": [0.5, -1.0, 2.25]}
+INPUTS: Final[dict[str, dict[str, Any]]] = {
+    "mnist": {"image": DATA_URI},
+    "diabetes": {"features": FEATURES},
+    "vectors": {"inputs": TENSORS},
+}
+"""An input that each model takes, as the members of a request."""
+
+
+def model_folder(model: str, folder: Path) -> Path:
+    """Return the package of a model; that of the tensors is made in a folder."""
+    if model == "vectors":
+        return package(folder / model, passing("float32", ["batch", 3]), task="tensors")
+    return ROOT / "model_artifacts" / model
 
 
 @dataclass(frozen=True)
@@ -38,12 +54,13 @@ class Served:
     @property
     def takes(self) -> str:
         """The member of a request's JSON that holds the input."""
-        return "image" if self.model == "mnist" else "features"
+        [member] = INPUTS[self.model]
+        return member
 
     @property
     def input(self) -> dict[str, Any]:
         """An input that the model takes, as the members of a request."""
-        return {"image": DATA_URI} if self.takes == "image" else {"features": FEATURES}
+        return INPUTS[self.model]
 
     @property
     def version(self) -> str:

@@ -83,7 +83,7 @@ def send(served: Served, request: corpus.Request) -> int:
 
 
 def test_what_once_broke_json_is_answered_right(served: Served) -> None:
-    requests = {**corpus.JSON, **corpus.accompanied(served.takes)}
+    requests = {**corpus.JSON, **corpus.accompanied(served.input)}
     answered = {name: send(served, request) for name, request in requests.items()}
     assert answered == {name: request.status for name, request in requests.items()}
     served.work()
@@ -91,7 +91,7 @@ def test_what_once_broke_json_is_answered_right(served: Served) -> None:
 
 def test_what_once_broke_forms_and_images_is_answered_right(served: Served) -> None:
     if served.takes != "image":
-        pytest.skip("the model takes features")
+        pytest.skip("the model takes no images")
     requests = corpus.FORMS | corpus.UPLOADS
     answered = {name: send(served, request) for name, request in requests.items()}
     assert answered == {name: request.status for name, request in requests.items()}
@@ -132,7 +132,7 @@ def test_any_body_is_answered(served: Served) -> None:
 
 def test_any_change_to_an_image_is_answered(served: Served) -> None:
     if served.takes != "image":
-        pytest.skip("the model takes features")
+        pytest.skip("the model takes no images")
     images = [corpus.saved(kind) for kind in ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")]
 
     @given(
@@ -150,7 +150,7 @@ def test_any_change_to_an_image_is_answered(served: Served) -> None:
 
 def test_any_features_are_answered(served: Served) -> None:
     if served.takes != "features":
-        pytest.skip("the model takes images")
+        pytest.skip("the model takes no features")
     values = st.one_of(st.floats(), st.integers(), st.text(max_size=5), st.none(), st.booleans(), st.just([1]))
 
     @given(st.one_of(st.lists(values, max_size=12), st.dictionaries(st.sampled_from([*FEATURES, "x"]), values)))

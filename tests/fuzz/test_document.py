@@ -26,7 +26,7 @@ from schemathesis.specs.openapi.checks import (
 from functions.describe import openapi_document
 from functions.shared.api.fields import check_metadata
 from functions.shared.api.problems import Problem
-from tests.fuzz.serving import DATA_URI, FEATURES, IMAGE, Served, check
+from tests.fuzz.serving import DATA_URI, IMAGE, Served, check
 
 Case: TypeAlias = Any
 """A request, as schemathesis makes it. Its own type says less of the body than the tests know."""
@@ -150,7 +150,7 @@ def _with_real_tensors(served: Served, case: Case) -> bool:
     if case.media_type != "application/json":
         return False
     if case.path.startswith("/v1/"):
-        real = {"b64": DATA_URI.partition(",")[2]} if served.takes == "image" else FEATURES
+        real = {"b64": DATA_URI.partition(",")[2]} if served.takes == "image" else served.input[served.takes]
         case.body["instances"] = [real] * len(case.body["instances"])
         return True
     case.body["inputs"] = [served.tensor]
@@ -182,10 +182,8 @@ def _with_real_truths(served: Served, case: Case) -> bool:
 def _real_instance(served: Served, instance: dict[str, Any]) -> bool:
     if "input_id" in instance:
         instance["input_id"] = served.uploaded(instance.get("user_id")) if served.takes == "image" else None
-    elif "image" in instance:
-        instance["image"] = DATA_URI
-    elif "features" in instance:
-        instance["features"] = FEATURES
+    elif served.takes in instance:
+        instance |= served.input
     return served.takes in instance or (served.takes == "image" and "input_id" in instance)
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tests.fuzz.serving import IMAGE, Served, check
 
-SHOWN_ELSEWHERE = {"image", "input_url", "features"}
+SHOWN_ELSEWHERE = {"image", "input_url", "features", "inputs"}
 
 texts = st.one_of(
     st.text(max_size=300),
@@ -40,7 +40,10 @@ def bodies(draw: st.DrawFn, served: Served) -> dict[str, Any]:
     if served.takes == "features" and draw(st.booleans()):
         names = st.sampled_from(sorted(body["features"]))
         body["features"] = body["features"] | draw(st.dictionaries(names, numbers, max_size=3))
-    for name, values in {"user_id": texts, "metadata": metadata, "filename": texts}.items():
+    if served.takes == "inputs" and draw(st.booleans()):
+        body["inputs"] = {"x": draw(st.lists(numbers, min_size=3, max_size=3))}
+    accompanying = {"user_id": texts, "metadata": metadata, "filename": texts, "inference_id": texts}
+    for name, values in accompanying.items():
         if draw(st.booleans()):
             body[name] = draw(values)
     return body
@@ -57,12 +60,14 @@ def read(served: Served, prediction_id: str) -> dict[str, Any]:
     record: dict[str, Any] = check(served.api.get(f"/prediction/{prediction_id}")).json()
     assert check(served.api.get(f"/prediction/{prediction_id}/input")).status_code == 200
     found = []
-    for query in ({"limit": 1000}, {"limit": 1}, {"user_id": record["user_id"], "limit": 3}):
+    queries: list[dict[str, Any]] = [{"limit": 1000}, {"limit": 1}, {"user_id": record["user_id"], "limit": 3}]
+    queries += [{"inference_id": record["inference_id"], "limit": 1}] if "inference_id" in record else []
+    for query in queries:
         page = check(served.api.get("/predictions", params=query))
         assert page.status_code == 200
         found += [one for one in page.json()["predictions"] if one["prediction_id"] == prediction_id]
     shown = {name: value for name, value in record.items() if name not in SHOWN_ELSEWHERE}
-    assert found == [shown] * 3
+    assert found == [shown] * len(queries)
     return record
 
 
@@ -81,6 +86,7 @@ def test_what_is_accepted_can_be_read_listed_and_paged(served: Served) -> None:
         assert record["status"] in ("succeeded", "failed")
         assert record["user_id"] == body.get("user_id") or body.get("user_id") is None
         assert record["metadata"] == (body.get("metadata") or {})
+        assert record.get("inference_id") == body.get("inference_id")
         assert "error" not in record or record["status"] == "failed"
         if prefer == "":
             assert answer.status_code == 201
@@ -103,6 +109,26 @@ def test_what_a_form_brings_is_read_back(served: Served) -> None:
 
     if served.takes == "image":
         is_read_back()
+
+
+def test_a_ground_truth_that_is_accepted_can_be_read_and_its_record_listed(served: Served) -> None:
+    prediction_id = served.predicted()
+    path = f"/prediction/{prediction_id}/ground_truth"
+    member, values = ("label", st.one_of(st.just("7"), texts)) if served.takes == "image" else ("value", json_values)
+    said_by = {"source": st.sampled_from(["human", "code", "model", ""]), "source_id": texts, "comment": texts}
+
+    @given(st.fixed_dictionaries({member: values}, optional=said_by))
+    def is_read_back(truth: dict[str, Any]) -> None:
+        body = json.dumps(truth).encode()
+        if check(served.api.put(path, content=body, headers={"content-type": "application/json"})).status_code >= 400:
+            return
+        assert read(served, prediction_id)["ground_truth"] == truth[member]
+        newest = check(served.api.get(path)).json()["history"][0]
+        assert {name: newest.get(name) for name in truth if name != member} == {
+            name: value for name, value in truth.items() if name != member
+        }
+
+    is_read_back()
 
 
 def test_every_page_of_everything_can_be_read(served: Served) -> None:

@@ -21,7 +21,7 @@ from functions.shared.prediction.instances import decode, run
 from functions.shared.prediction.requests import Input
 
 YARDSTICK = 0.12
-"""Seconds in which a processor of a small server of 2026 does the work of `_yardstick`, and nothing else meanwhile."""
+"""Seconds in which a processor of a small server of 2026 does the work of `slowness`, and nothing else meanwhile."""
 
 
 def main(folder: str, *files: str) -> None:
@@ -31,29 +31,29 @@ def main(folder: str, *files: str) -> None:
     inputs = [Input("application/octet-stream", Path(file).read_bytes()) for file in files]
     errors: dict[int, str] = {}
     predictions = 0
-    before = _yardstick()
+    before = slowness()
     began = process_time()
     try:
         predictions = len(run(model, decode(model, inputs)))
     except RefusedInputsError as error:
         errors = {position: f"{type(one).__name__}: {one}" for position, one in error.errors.items()}
     seconds = process_time() - began
-    seconds /= max((before + _yardstick()) / 2 / YARDSTICK, 1)
-    result = {"seconds": seconds, "megabytes": _peak_megabytes(), "errors": errors, "predictions": predictions}
+    seconds /= max((before + slowness()) / 2, 1)
+    result = {"seconds": seconds, "megabytes": peak_megabytes(), "errors": errors, "predictions": predictions}
     print(json.dumps(result))
 
 
-def _yardstick() -> float:
-    """Return the processor time of a piece of work that is always the same: some of C's, and some of Python's."""
+def slowness() -> float:
+    """Return how many times as long as `YARDSTICK` this processor takes: for some work of C's, and some of Python's."""
     packed = zlib.compress(bytes(range(256)) * 4096)
     began = process_time()
     for _ in range(60):
         zlib.decompress(packed)
     sum(number for number in range(1_000_000))
-    return process_time() - began
+    return (process_time() - began) / YARDSTICK
 
 
-def _peak_megabytes() -> float:
+def peak_megabytes() -> float:
     """Return the peak of this process. What Linux reports as `ru_maxrss` is at least its parent's peak."""
     status = Path("/proc/self/status")
     if status.exists():
