@@ -18,6 +18,12 @@ const UNREACHABLE = "The server cannot be reached. Is it running, and are you on
 const SILENT = "The server does not answer. It may be busy, or the connection is dead without being closed.";
 const SLOWEST = 20; // Bytes in a millisecond: what goes over a slower line is given up.
 
+const MARGIN = 3_000; // Milliseconds: a server says its time in whole seconds, and it takes some time to arrive.
+let ahead = MARGIN; // Milliseconds by which the server's clock is ahead of this one, at most.
+
+/** A time of this clock as a header has it, by the server's clock: rather later than it was than earlier. */
+export const httpDate = (time) => new Date(time + ahead).toUTCString();
+
 /** Milliseconds that one waits for an answer to begin, and then to end; longer for what is large. */
 export const PATIENCE = 60_000;
 
@@ -81,6 +87,8 @@ async function exchange(method, path, { json, body, headers = {}, query = {}, si
     wait(sizeOf(body));
     const response = await fetch(withQuery(path, query), { method, headers: all, body, signal: controller.signal });
     wait(Number(response.headers.get("Content-Length")));
+    const date = Date.parse(response.headers.get("Date"));
+    if (date) ahead = date + MARGIN - Date.now();
     if (!response.ok) throw await problemOf(response);
     return await response[form]();
   } catch (error) {
