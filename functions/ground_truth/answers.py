@@ -1,6 +1,7 @@
 """Ground truths as callers see them, and what is wrong with those that cannot be kept."""
 
 from datetime import datetime
+from http import HTTPStatus
 from typing import Any, Final, Literal, get_args
 from uuid import UUID
 
@@ -40,11 +41,15 @@ _REASONS: Final[dict[Reason, str]] = {
     "none": "unknown_id",
     "several users": "several_users",
     "contradiction": "contradiction",
+    "late": "late",
     "kind": "wrong_kind",
     "label": "unknown_label",
     "shape": "wrong_shape",
 }
 """The word that the answer has for a `Reason`."""
+
+TOO_LATE: Final = "something else was said of this prediction since then: look at it again"
+"""What is wrong with a ground truth that comes too late."""
 
 _MALFORMED: Final = "malformed"
 _OUTCOMES: Final = (*get_args(What), _MALFORMED, *_REASONS.values())
@@ -233,6 +238,8 @@ def problem_of(truth: GroundTruth, fault: Fault) -> Problem:
         case "contradiction":
             detail = "an earlier ground truth of this request differs for the same prediction: send one of them"
             return refuse("", detail)
+        case "late":
+            return Problem(HTTPStatus.PRECONDITION_FAILED, f"{TOO_LATE}.", errors=[("", TOO_LATE)])
         case "label":
             return refuse(pointer, f"the model does not know the label {truth.value!r}: send {_one_of(fault)}")
         case "kind" if truth.kind == "value":

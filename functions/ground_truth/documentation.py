@@ -3,6 +3,7 @@
 from typing import Any, Final
 
 from functions.ground_truth.many import CSV, JSON, LINES, MOST
+from functions.ground_truth.query import UNMODIFIED_SINCE
 from functions.ground_truth.truth import (
     MAX_COMMENT_LENGTH,
     MAX_LABEL_LENGTH,
@@ -92,8 +93,22 @@ _AS_TEXT: Final = {
 }
 
 
+CONDITION: Final[_Schema] = {
+    "parameters": [
+        {
+            "name": UNMODIFIED_SINCE,
+            "in": "header",
+            "description": "When it was said, where it is sent later: `Sun, 29 Nov 2026 12:00:00 GMT`. Nothing is kept "
+            "if something else was said of a prediction since, and the answer is 412.",
+            "schema": {"type": "string"},
+        }
+    ]
+}
+"""The header of whatever gives or withdraws a ground truth."""
+
+
 def _body(content: dict[str, _Schema]) -> _Schema:
-    return {"requestBody": {"required": True, "content": content}}
+    return CONDITION | {"requestBody": {"required": True, "content": content}}
 
 
 ONE_TRUTH: Final = _body({JSON: {"schema": {"$ref": "#/components/schemas/GroundTruth"}}})

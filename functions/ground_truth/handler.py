@@ -15,11 +15,11 @@ from functions.ground_truth.answers import (
     many_judged,
     with_history,
 )
-from functions.ground_truth.documentation import MANY_TRUTHS, ONE_TRUTH
+from functions.ground_truth.documentation import CONDITION, MANY_TRUTHS, ONE_TRUTH
 from functions.ground_truth.environment import PredictionId, environment, whole_body
 from functions.ground_truth.keeping import keep_many, keep_one, withdraw
 from functions.ground_truth.many import JSON, receive_many
-from functions.ground_truth.query import ManyQuery
+from functions.ground_truth.query import ManyQuery, unless_judged_since
 from functions.ground_truth.truth import read_truth
 from functions.shared.api.app import create_app, create_handler
 from functions.shared.api.auth import caller
@@ -40,7 +40,7 @@ _PATH: Final = "/prediction/{prediction_id}/ground_truth"
 @router.put(
     _PATH,
     response_model=CurrentTruth,
-    responses=problems(400, 401, 404, 406, 413, 415, 422, 503),
+    responses=problems(400, 401, 404, 406, 412, 413, 415, 422, 503),
     openapi_extra=ONE_TRUTH | with_scope(Scope.WRITE_GROUND_TRUTH),
 )
 async def put_ground_truth(request: Request, prediction_id: PredictionId) -> Response:
@@ -56,7 +56,7 @@ async def put_ground_truth(request: Request, prediction_id: PredictionId) -> Res
         raise Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, detail, headers={"Accept": JSON})
     members = parse_members(decode(await whole_body(request)))
     truth = read_truth({name: source.value for name, source in members.items()})
-    judged = keep_one(env.ledger, judge, prediction_id, truth)
+    judged = keep_one(env.ledger, judge, prediction_id, truth, unless_judged_since(request))
     return current(prediction_id, truth, judged)
 
 
@@ -81,21 +81,21 @@ async def get_ground_truth(request: Request, prediction_id: PredictionId) -> Res
     _PATH,
     status_code=HTTPStatus.NO_CONTENT,
     response_class=Response,
-    responses={204: {"description": "The prediction has no ground truth."}, **problems(401, 404, 422, 503)},
-    openapi_extra=with_scope(Scope.WRITE_GROUND_TRUTH),
+    responses={204: {"description": "The prediction has no ground truth."}, **problems(401, 404, 412, 422, 503)},
+    openapi_extra=CONDITION | with_scope(Scope.WRITE_GROUND_TRUTH),
 )
 async def delete_ground_truth(request: Request, prediction_id: PredictionId) -> Response:
     """Withdraw the ground truth of a prediction. The history keeps what it was, and that it was withdrawn."""
     env = environment()
     judge = caller(request, required=env.token_required)
-    withdraw(env.ledger, judge, prediction_id)
+    withdraw(env.ledger, judge, prediction_id, unless_judged_since(request))
     return Response(status_code=HTTPStatus.NO_CONTENT)
 
 
 @router.post(
     "/ground_truth",
     response_model=ManyJudged,
-    responses=problems(400, 401, 406, 413, 415, 422, 503),
+    responses=problems(400, 401, 406, 412, 413, 415, 422, 503),
     openapi_extra=MANY_TRUTHS | with_scope(Scope.WRITE_GROUND_TRUTH),
 )
 async def post_ground_truth(request: Request, query: Annotated[ManyQuery, Query()]) -> Response:
@@ -112,7 +112,7 @@ async def post_ground_truth(request: Request, query: Annotated[ManyQuery, Query(
     env = environment()
     judge = caller(request, required=env.token_required)
     received = receive_many(request.headers.get("content-type", ""), await whole_body(request))
-    done = keep_many(env.ledger, judge, received, dry_run=bool(query.dry_run))
+    done = keep_many(env.ledger, judge, received, unless_judged_since(request), dry_run=bool(query.dry_run))
     return many_checked(received, done) if isinstance(done, CheckedMany) else many_judged(received, done)
 
 

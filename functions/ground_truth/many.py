@@ -67,24 +67,24 @@ class Problems:
     def __init__(self) -> None:
         self._errors: list[tuple[str, str]] = []
         self._lines: list[int | None] = []
-        self._malformed = False
+        self._statuses: set[HTTPStatus] = set()
 
     def add(self, place: Place, problem: Problem) -> None:
         """Record the problem of one ground truth."""
-        self._malformed |= problem.status is HTTPStatus.BAD_REQUEST
+        self._statuses.add(problem.status)
         for pointer, detail in problem.errors or [("", problem.detail)]:
             self._errors.append((place.pointer + pointer, detail))
             self._lines.append(place.line)
 
     def problem(self, *, count: int) -> Problem:
-        """Return the problem of the request: 400 if a ground truth is malformed, else 422.
+        """Return the problem of the request: 400 if a ground truth is malformed, else 412 if one is late, else 422.
 
         Parameters
         ----------
         count
             How many ground truths have a problem. It may be more than were recorded.
         """
-        status = HTTPStatus.BAD_REQUEST if self._malformed else HTTPStatus.UNPROCESSABLE_ENTITY
+        status = min(self._statuses)
         first = self._errors[0][1]
         what = "1 ground truth is wrong" if count == 1 else f"{count} ground truths are wrong"
         detail = f"{what}, and none was kept. The first: {first}{'' if first.endswith('.') else '.'}"

@@ -3,9 +3,9 @@
 import re
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
-from tests.support.browsing import NARROW, Accessible, Site, Visit, sign_in, some_record, unfold
+from tests.support.browsing import NARROW, Accessible, Site, Visit, sign_in, some_record, unfold, wait_until
 
 VIEWS = ("predict", "records", "record", "review", "models", "version", "import")
 SCHEMES = ("light", "dark")
@@ -114,6 +114,49 @@ def test_a_view_is_shown_to_who_has_signed_in_only(
     wait_until_shown(page)
     assert page.url == digits_signed.address + path
     accessible(page)
+
+
+def is_of_the_api(url: str) -> bool:
+    return not re.search("/console|/assets/|^about:|^blob:|^data:", url)
+
+
+def test_a_view_says_that_it_loads(digits: Site, visit: Visit, view: str) -> None:
+    if view == "import":
+        pytest.skip("it needs nothing before there is a file")
+    path = path_of(digits, view)
+    page = visit(digits, "about:blank")
+    held: list[Route] = []
+    page.route(is_of_the_api, lambda route: held.append(route))
+
+    page.goto(path)
+
+    expect(page.locator("#view").get_by_role("status").filter(has_text="Loading").first).to_be_visible()
+
+
+def test_a_view_that_gets_no_answer_says_so_and_is_there_once_one_has_tried_again(
+    digits: Site, visit: Visit, accessible: Accessible, view: str
+) -> None:
+    if view == "import":
+        pytest.skip("it needs nothing before there is a file")
+    path = path_of(digits, view)
+    page = visit(digits, "about:blank", expecting=("ERR_FAILED",))
+    page.route(is_of_the_api, lambda route: route.abort())
+    page.goto(path)
+    problems = page.locator("#view .failed[role=alert]")
+    expect(problems.first).to_contain_text("The server cannot be reached.")
+    accessible(page)
+    page.unroute(is_of_the_api)
+
+    def is_there() -> bool:
+        """Press what is there to be pressed: each part of a view asks for itself."""
+        page.eval_on_selector_all(
+            "#view button", "all => all.filter((one) => one.textContent === 'Try again').forEach((one) => one.click())"
+        )
+        page.wait_for_load_state("networkidle")
+        return problems.count() == 0
+
+    wait_until(page, is_there)
+    wait_until_shown(page)
 
 
 def path_of_signed(site: Site, view: str) -> str:

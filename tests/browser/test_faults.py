@@ -1,8 +1,137 @@
-"""What a person sees while the database or the server is away, and that nothing of theirs is lost."""
+"""What a person sees while the database or the server is away or silent, and that nothing of theirs is lost."""
 
-from playwright.sync_api import expect
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from tests.support.browsing import Breakable, Visit, shown_records, wait_until
+import httpx
+import pytest
+from playwright.sync_api import Page, Route, expect
+
+from tests.browser.reviewing import answer_and_wait, current_record, judged, send_now, wait_until_judged
+from tests.support.browsing import Breakable, Site, Visit, shown_records, wait_until
+
+LONG = 61_000
+"""Milliseconds: longer than a page waits."""
+
+
+@dataclass(frozen=True)
+class Silent(Site):
+    """A site behind a server that answers nothing on some paths, or only the beginning of an answer."""
+
+    front: ThreadingHTTPServer
+    silent: set[str]
+    woken: threading.Event
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.front.server_port}"
+
+
+@contextmanager
+def silent_site(behind: Site, *paths: str, begins: bool = False) -> Iterator[Silent]:
+    """Serve a site so that it is silent on some paths; `begins`: after the first byte of an answer."""
+    silent, woken = set(paths), threading.Event()
+
+    class Front(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            if self.path.partition("?")[0] in silent:
+                if begins:
+                    self._answer(200, {"content-type": "application/json", "content-length": "1000"}, b"{")
+                woken.wait()
+                return
+            body = self.rfile.read(int(self.headers.get("content-length", 0)))
+            headers = {name: self.headers[name] for name in ("accept", "content-type") if name in self.headers}
+            found = httpx.request(self.command, f"{behind.address}{self.path}", content=body, headers=headers)
+            kept = ("content-type", "content-security-policy")
+            self._answer(
+                found.status_code, {name: found.headers[name] for name in kept if name in found.headers}, found.content
+            )
+
+        do_POST = do_GET  # noqa: N815  # the name that the base class calls
+
+        def _answer(self, status: int, headers: dict[str, str], content: bytes) -> None:
+            self.send_response(status)
+            for name, value in headers.items():
+                self.send_header(name, value)
+            self.end_headers()
+            with suppress(ConnectionError):  # the page was left
+                self.wfile.write(content)
+                self.wfile.flush()
+
+        def log_message(self, *_: object) -> None:
+            """Log nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Front) as front:
+        front.daemon_threads = True
+        threading.Thread(target=front.serve_forever, daemon=True).start()
+        try:
+            yield Silent(behind.server, behind.url, front, silent, woken)
+        finally:
+            woken.set()
+            front.shutdown()
+
+
+@pytest.mark.parametrize("begins", [False, True], ids=["no answer", "half an answer"])
+def test_a_server_that_does_not_answer_is_given_up_and_asked_again(digits: Site, visit: Visit, *, begins: bool) -> None:
+    with silent_site(digits, "/predictions", begins=begins) as site:
+        page = visit(site, "about:blank")
+        page.clock.install()
+        asked = page.expect_response if begins else page.expect_request
+        with asked("**/predictions?limit=50"):
+            page.goto("/console/records")
+        expect(page.get_by_text("Loading records")).to_be_visible()
+        page.clock.fast_forward(LONG)
+        told = page.locator("#view").get_by_role("alert").first
+        expect(told).to_contain_text("The server does not answer.")
+
+        site.silent.clear()
+        told.get_by_role("button", name="Try again").click()
+
+        page.locator("#view a[href*='/console/record/']").first.wait_for()
+        page.close()
+
+
+def test_what_one_said_to_a_server_that_does_not_answer_is_kept_and_stored_later(digits: Site, visit: Visit) -> None:
+    with silent_site(digits, "/ground_truth") as site:
+        page = visit(site, "/console/review?version=1")
+        current_record(page)
+        before = judged(digits)
+        page.clock.install()
+        with page.expect_request("**/ground_truth"):
+            answer_and_wait(page, "1")
+        page.clock.fast_forward(LONG)
+        expect(page.get_by_text("1 ground truth could not be stored yet: The server does not answer.")).to_be_visible()
+
+        site.silent.clear()
+        send_now(page)
+
+        wait_until_judged(page, digits, before + 1)
+        page.close()
+
+
+def hold(page: Page, url: str) -> list[Route]:
+    """Answer nothing that is asked for at a URL."""
+    held: list[Route] = []
+    page.route(url, lambda route: held.append(route))
+    return held
+
+
+def test_a_view_that_does_not_come_is_said_so(digits: Site, visit: Visit) -> None:
+    page = visit(digits, "/console/import")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Import")
+    page.clock.install()
+    held = hold(page, "**/assets/views/models.*")
+    page.get_by_role("navigation").get_by_role("link", name="Models").click()
+    wait_until(page, lambda: bool(held))
+
+    page.clock.fast_forward(LONG)
+
+    expect(page.get_by_role("alert")).to_contain_text("This view could not be loaded")
+    held[0].continue_()
+    expect(page.get_by_role("table", name="Models and versions")).to_be_visible()
 
 
 def test_the_database_goes_away_and_comes_back(breakable: Breakable, visit: Visit) -> None:

@@ -141,6 +141,22 @@ def test_an_upload_that_fails_is_said_so_and_the_picture_is_stored_once_when_it_
     assert predictions_of(digits, "photo.png") == 1
 
 
+def test_a_bucket_that_does_not_answer_is_given_up(digits: Site, visit: Visit, tmp_path: Path) -> None:
+    page = visit(digits, "/console/predict")
+    page.clock.install()
+    held: list[Route] = []
+    page.route(BUCKET, lambda route: held.append(route))
+    choose(page, photo(tmp_path, 5_000_000))
+    wait_until(page, lambda: bool(held))
+
+    page.clock.fast_forward(61_000)
+
+    expect(page.get_by_role("alert").first).to_contain_text("does not answer. Nothing is stored.")
+    page.unroute(BUCKET)
+    page.get_by_role("button", name="Try again").click()
+    expect(stored(page)).to_have_count(1)
+
+
 def test_a_large_file_that_is_no_picture_is_refused_in_words(digits: Site, visit: Visit, tmp_path: Path) -> None:
     page = visit(digits, "/console/predict", expecting=("40[0-9]|415|422",))
     (tmp_path / "film.png").write_bytes(b"no picture" * 600_000)

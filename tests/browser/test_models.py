@@ -97,6 +97,29 @@ def test_a_span_of_time_is_in_the_url_and_back_takes_it_back(digits: Site, visit
     expect(page.get_by_role("button", name="30 days")).to_have_attribute("aria-pressed", "true")
 
 
+def test_a_version_has_each_chart(digits: Site, visit: Visit) -> None:
+    page = visit(digits, VERSION)
+    wait_for_figures(page)
+    page.get_by_label("Compare with").select_option("0")
+    page.get_by_role("table", name="Version 1 beside version 0").wait_for()
+    page.wait_for_load_state("networkidle")
+
+    drawn = [text.strip() for text in page.locator("#view figcaption").all_inner_texts()]
+
+    for label in (
+        "Predictions by status",
+        "Running the model (ms)",
+        "Confidence",
+        "Accuracy over time",
+        "Accuracy of each version, of all time, with its 95 % interval",
+        "Calibration",
+    ):
+        assert any(text.startswith(label) for text in drawn), (label, drawn)
+    expect(page.get_by_role("table", name="Latency in all")).to_contain_text("p99")
+    expect(page.get_by_role("list", name="Share of each label over time")).to_be_visible()
+    expect(page.get_by_role("region", name="Drift", exact=True)).to_contain_text("threshold")
+
+
 def test_a_chart_has_a_table_behind_it(digits: Site, visit: Visit) -> None:
     page = visit(digits, VERSION)
     wait_for_figures(page)
@@ -126,3 +149,14 @@ def test_a_model_that_was_never_served_is_named_in_the_refusal(digits: Site, vis
     page = visit(digits, "/console/models/mnist/9", expecting=("404",))
 
     expect(page.get_by_role("alert").first).to_contain_text("9")
+
+
+def test_a_view_that_breaks_says_so_and_the_others_go_on(digits: Site, visit: Visit) -> None:
+    page = visit(digits, "about:blank", expecting=("TypeError",))
+    page.route(re.compile("//[^/]+/models$"), lambda route: route.fulfill(json={"models": [None]}), times=1)
+    page.goto("/console/models")
+    expect(page.get_by_role("alert").first).to_contain_text("broke")
+
+    page.get_by_role("navigation").get_by_role("link", name="Import").click()
+
+    expect(page.get_by_role("heading", level=1)).to_have_text("Import")

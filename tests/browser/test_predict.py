@@ -5,10 +5,11 @@ import json
 import re
 from pathlib import Path
 
+import pytest
 from PIL import Image
 from playwright.sync_api import FilePayload, JSHandle, Page, expect
 
-from tests.support.browsing import NARROW, Site, Visit, wait_until_it_hears
+from tests.support.browsing import NARROW, Accessible, Scheme, Site, Visit, wait_until_it_hears
 from tests.support.judging import small_digits
 from tests.support.repository import DIGIT
 from tests.support.transformer import example
@@ -103,6 +104,20 @@ def test_one_of_several_files_that_is_no_picture_is_named_and_the_others_are_sto
     failed = page.get_by_role("listitem").filter(has_text="notes.png")
     expect(failed.get_by_role("alert")).to_contain_text("image")
     assert len(answers(page, 2)) == 2
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_in_answers_and_refusals(
+    digits: Site, visit: Visit, accessible: Accessible, scheme: Scheme
+) -> None:
+    page = visit(digits, "/console/predict", scheme=scheme, viewport=NARROW, expecting=("40[0-9]|415|422",))
+    broken: FilePayload = {"name": "notes.png", "mimeType": "image/png", "buffer": b"no picture"}
+
+    page.locator("input[type=file]").first.set_input_files([a_file(1), broken])
+
+    expect(page.get_by_text("1 of 2 predicted, 1 failed.")).to_be_visible()
+    accessible(page)
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
 def test_a_file_that_is_dropped_anywhere_is_predicted(digits: Site, visit: Visit) -> None:

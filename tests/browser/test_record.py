@@ -5,9 +5,23 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pytest
 from playwright.sync_api import Page, expect
 
-from tests.support.browsing import Site, Visit, query_of, settle, some_record, wait_until, wait_until_it_hears
+from tests.support.browsing import (
+    NARROW,
+    Accessible,
+    Scheme,
+    Site,
+    Visit,
+    query_of,
+    settle,
+    some_record,
+    wait_until,
+    wait_until_it_hears,
+)
+from tests.support.repository import DIGIT
+from tests.support.seeded import HOSTILE
 
 UNJUDGED = {"has_ground_truth": "false", "model": "mnist", "version": "1"}
 
@@ -58,6 +72,19 @@ def test_a_right_prediction_is_confirmed_by_one_key(digits: Site, visit: Visit) 
 
     expect(page.get_by_role("region", name="Truth")).to_contain_text("the prediction is right")
     assert truth_of(digits, record["prediction_id"]) == record["label"]
+
+
+def test_of_many_labels_the_right_one_is_searched_by_keyboard_alone(hostile: Site, visit: Visit) -> None:
+    record = some_record(hostile, inference_id=HOSTILE[0])
+    page = open_record(visit, hostile, record["prediction_id"])
+    page.keyboard.press("/")
+    page.keyboard.type("IFRAME")
+    expect(page.get_by_role("status").filter(has_text="1 found")).to_contain_text(HOSTILE[4])
+
+    page.keyboard.press("Enter")
+
+    expect(page.get_by_role("button", name=HOSTILE[4], exact=True)).to_have_attribute("aria-pressed", "true")
+    assert truth_of(hostile, record["prediction_id"]) == HOSTILE[4]
 
 
 def test_the_truth_has_a_history_with_comments_and_can_be_withdrawn(digits: Site, visit: Visit) -> None:
@@ -218,10 +245,37 @@ def test_the_raw_json_is_what_the_api_answers(digits: Site, visit: Visit) -> Non
         assert shown == api.get(f"/prediction/{own}").json()
 
 
+def test_a_record_says_by_what_it_was_predicted_and_in_what_time(digits: Site, visit: Visit) -> None:
+    page = visit(digits, "/console/predict")
+    page.locator("input[type=file]").first.set_input_files(DIGIT)
+    page.locator("ol.answers a").first.click()
+    facts = page.get_by_role("region", name="Facts")
+
+    with digits.api() as api:
+        expect(facts).to_contain_text(api.get("/model").json()["sha256"])
+    expect(facts).to_contain_text("mnist 1")
+    expect(facts).to_contain_text(re.compile(r"Running the model[\d.,]+ m?s"))
+    expect(page.get_by_role("region", name="Answer").locator("ol.bars li")).to_have_count(10)
+
+
 def test_an_id_that_is_none_is_refused_in_words(digits: Site, visit: Visit) -> None:
     page = visit(digits, "/console/record/seven", expecting=("422", "404"))
 
     expect(page.get_by_role("alert").first).to_contain_text(re.compile("UUID|no such", re.IGNORECASE))
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_in_the_dialogs_of_a_record(
+    digits: Site, visit: Visit, accessible: Accessible, scheme: Scheme
+) -> None:
+    page = open_record(visit, digits, some_record(digits)["prediction_id"], scheme=scheme, viewport=NARROW)
+    page.get_by_role("button", name="Keys").click()
+    accessible(page)
+    page.get_by_role("button", name="Close").click()
+
+    page.get_by_role("button", name="Delete", exact=True).click()
+
+    accessible(page)
 
 
 def test_what_the_keys_do_is_shown_by_one_of_them(digits: Site, visit: Visit) -> None:

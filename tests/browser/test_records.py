@@ -5,7 +5,17 @@ import re
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.support.browsing import Site, Visit, query_of, settle, shown_records, wait_until_it_hears
+from tests.support.browsing import (
+    NARROW,
+    Accessible,
+    Scheme,
+    Site,
+    Visit,
+    query_of,
+    settle,
+    shown_records,
+    wait_until_it_hears,
+)
 from tests.support.judging import post_digits, small_digits
 
 
@@ -86,6 +96,37 @@ def test_a_link_made_by_hand_shows_what_the_api_lists(digits: Site, visit: Visit
     expect_records(page, ids_of(digits, **filters))
 
 
+def test_a_span_of_time_is_chosen_and_typed(digits: Site, visit: Visit) -> None:
+    page = visit(digits, "/console/records")
+    wait_for_list(page)
+    page.get_by_label("Time", exact=True).select_option("Last 7 days")
+    page.wait_for_url(re.compile("since="))
+    expect_records(page, ids_of(digits, since=query_of(page)["since"]))
+
+    times = [record["created_at"] for record in digits.listed(version="0")]
+    page.get_by_label("From", exact=True).fill("")
+    page.get_by_label("From", exact=True).blur()
+    page.wait_for_url(lambda url: "since=" not in url)
+    page.get_by_label("Before", exact=True).fill(f"{max(times)[:10]}T00:00:00")
+    page.get_by_label("Before", exact=True).press("Enter")
+
+    page.wait_for_url(re.compile("until="))
+    assert query_of(page)["until"] == f"{max(times)[:10]}T00:00:00.000Z"
+    expect_records(page, ids_of(digits, until=query_of(page)["until"]))
+
+
+def test_a_filter_says_how_many_records_it_would_leave(digits: Site, visit: Visit) -> None:
+    page = visit(digits, "/console/records")
+    wait_for_list(page)
+    with digits.api() as api:
+        labels = api.get("/statistics").json()["total"]["labels"]
+
+    for label in ("0", "7"):
+        expect(page.get_by_label("Predicted label").get_by_role("option", name=f"{label} (")).to_have_text(
+            f"{label} ({labels[label]:,})"
+        )
+
+
 def test_a_filter_that_the_api_refuses_is_said_in_words(digits: Site, visit: Visit) -> None:
     page = visit(digits, "/console/records?min_confidence=much", expecting=("422",))
 
@@ -160,6 +201,25 @@ def test_several_records_are_deleted_after_one_has_said_so_twice(digits: Site, v
     expect(page.get_by_text("4 deleted.")).to_be_visible()
     assert ids_of(digits, version="1")[0] == shown[4]
     assert not set(shown[:4]) & set(shown_records(page))
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_in_what_is_done_with_several_records(
+    digits: Site, visit: Visit, accessible: Accessible, scheme: Scheme
+) -> None:
+    page = visit(digits, "/console/records?has_ground_truth=false&version=1", scheme=scheme, viewport=NARROW)
+    wait_for_list(page)
+    select(page, 2)
+    many = page.get_by_role("region", name="Selected records")
+    accessible(page)
+    many.get_by_role("button", name=re.compile("^Delete")).click()
+    accessible(page)
+    page.get_by_role("dialog").get_by_role("button", name="Keep").click()
+
+    many.get_by_role("button", name="6", exact=True).click()
+
+    expect(page.get_by_text("2 labelled.")).to_be_visible()
+    accessible(page)
 
 
 def test_back_from_a_record_one_is_where_one_was(digits: Site, visit: Visit) -> None:

@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.reviewing import answer_and_wait, current_record, judged, wait_until_judged, wait_until_saved
-from tests.support.browsing import Site, Visit, query_of, wait_until_it_hears
+from tests.support.browsing import NARROW, Accessible, Scheme, Site, Visit, query_of, wait_until_it_hears
 
 TODAYS = "/console/review?version=1&goal=20"
 
@@ -76,6 +76,18 @@ def test_enter_says_that_the_prediction_is_correct_and_the_accuracy_so_far_is_to
     with digits.asked() as query:
         rows = dict(query("SELECT prediction_id::text, correct FROM predictions WHERE correct IS NOT NULL"))
     assert [rows[own] for own in (*right, wrong)] == [True, True, True, False]
+
+
+def test_it_is_told_how_fast_one_is(digits: Site, visit: Visit) -> None:
+    page = visit(digits, TODAYS)
+    current_record(page)
+    before = judged(digits)
+
+    for key in "12345":
+        answer_and_wait(page, key)
+
+    expect(page.get_by_text(re.compile(r"5 of 20 reviewed, [\d,]+ a minute"))).to_be_visible()
+    wait_until_judged(page, digits, before + 5)
 
 
 def test_what_is_skipped_is_left_as_it_was(digits: Site, visit: Visit) -> None:
@@ -146,6 +158,20 @@ def test_a_filter_narrows_what_is_reviewed(digits: Site, visit: Visit) -> None:
     page.get_by_role("link", name="Choose which records").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Records")
     assert query_of(page)["label"] == "8"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_in_a_review_that_is_done(
+    digits: Site, visit: Visit, accessible: Accessible, scheme: Scheme
+) -> None:
+    page = visit(digits, "/console/review?version=1&goal=1", scheme=scheme, viewport=NARROW)
+    current_record(page)
+    before = judged(digits)
+    answer_and_wait(page, "1")
+
+    expect(page.get_by_role("heading", name="1 reviewed")).to_be_focused()
+    accessible(page)
+    wait_until_judged(page, digits, before + 1)
 
 
 def test_what_could_not_be_sent_is_kept_and_sent_later(digits: Site, visit: Visit) -> None:

@@ -1,7 +1,10 @@
 """Signing in at the local issuer: who sees what, where one comes back to, and what a session leaves behind."""
 
+import json
 import re
+import time
 
+import pytest
 from playwright.sync_api import expect
 
 from tests.browser.reviewing import answer_and_wait, current_record, end_session, judged, stored, wait_until_judged
@@ -80,6 +83,37 @@ def test_signing_out_forgets_the_tokens(digits_signed: Site, visit: Visit) -> No
     assert page.evaluate("() => Object.keys(sessionStorage).length + Object.keys(localStorage).length") == 0
     page.goto("/console/records")
     expect(page.get_by_role("heading", level=1)).to_have_text("Sign in")
+
+
+def test_a_token_is_renewed_before_it_expires_and_nobody_notices(digits_signed: Site, visit: Visit) -> None:
+    page = visit(digits_signed, "/console/records")
+    sign_in(page, "anna")
+    page.locator("#view a[href*='/console/record/']").first.wait_for()
+    kept = stored(page)
+    soon = int(time.time()) + 30
+    page.evaluate(
+        "([key, value]) => sessionStorage.setItem(key, value)",
+        [kept["key"], json.dumps({**kept["value"], "expires_at": soon})],
+    )
+
+    page.get_by_role("navigation").get_by_role("link", name="Models").click()
+
+    expect(page.get_by_role("table", name="Models and versions")).to_be_visible()
+    assert stored(page)["value"]["expires_at"] > soon + 60
+    expect(page.get_by_role("alert")).to_have_count(0)
+    expect(page.get_by_role("banner")).to_contain_text("anna")
+
+
+@pytest.mark.parametrize(("scope", "buttons"), [("predictions:read-all", 0), ("predictions:delete-all", 1)])
+def test_deleting_is_offered_to_who_may(digits_signed: Site, visit: Visit, scope: str, buttons: int) -> None:
+    with digits_signed.asked() as query:
+        [[other]] = query("SELECT prediction_id::text FROM predictions WHERE user_id = 'anna' LIMIT 1")
+    page = visit(digits_signed, f"/console/record/{other}")
+
+    sign_in(page, "bob", ALL, *({scope} - {ALL}))
+
+    expect(page.get_by_role("button", name="Download the input")).to_be_visible()
+    expect(page.get_by_role("button", name="Delete", exact=True)).to_have_count(buttons)
 
 
 def test_another_tab_knows_nothing_of_the_token_and_no_url_has_it(digits_signed: Site, visit: Visit) -> None:

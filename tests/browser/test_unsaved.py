@@ -397,3 +397,92 @@ def test_axe_finds_nothing_in_what_is_told_of_it(
     page.context.set_offline(False)
     expect(page.get_by_role("alert").filter(has_text="was refused")).to_be_visible()
     accessible(page)
+
+
+# --- What was said since ---
+
+
+def have_said_earlier(page: Page) -> None:
+    """Have what is not stored yet be said a minute earlier than it was, as far as the tab's storage tells."""
+    page.evaluate(
+        """() => {
+          const all = JSON.parse(sessionStorage["onnx-ledger.unsaved"]);
+          for (const one of all.kept) one.said -= 60_000;
+          sessionStorage["onnx-ledger.unsaved"] = JSON.stringify(all);
+        }"""
+    )
+
+
+def told_that_it_is_late(page: Page) -> None:
+    told = page.get_by_role("alert").filter(has_text="1 ground truth was refused, and not stored")
+    expect(told).to_contain_text("something else was said of this prediction since")
+
+
+def test_the_copy_of_a_tab_does_not_undo_what_was_corrected_in_the_other(breakable: Breakable, visit: Visit) -> None:
+    own = some_record(breakable.site, **UNJUDGED)["prediction_id"]
+    page = open_record(visit, breakable.site, own, *AWAY, "ERR_FAILED", "412")
+    breakable.take_database_away()
+    page.keyboard.press("3")
+    unsaved(page, 1)
+    have_said_earlier(page)
+    with page.expect_popup() as opened:
+        page.evaluate("() => { window.open(location.href); }")  # a page that another opens gets a copy of its storage
+    copy = opened.value
+    unsaved(copy, 1)
+    copy.route(WRITES, lambda route: route.abort())
+
+    page.keyboard.press("8")
+    expect(page.get_by_text("Not stored yet").filter(has_text="truth 8")).to_be_visible()
+    breakable.bring_database_back()
+    send_now(page)
+    nothing_unsaved(page)
+    copy.unroute(WRITES)
+    send_now(copy)
+
+    told_that_it_is_late(copy)
+    assert said_of(breakable.site, own) == [["8", None]]
+
+
+@pytest.mark.parametrize("taken_back", [False, True])
+def test_what_a_colleague_has_said_since_is_not_undone(digits: Site, visit: Visit, *, taken_back: bool) -> None:
+    own = some_record(digits, **UNJUDGED)["prediction_id"]
+    page = open_record(visit, digits, own, "ERR_FAILED", "412", "dialog beforeunload")
+    if taken_back:
+        page.keyboard.press("1")
+        expect(page.get_by_text("The truth is 1. Saved.")).to_be_visible()
+    page.route(WRITES, lambda route: route.abort())
+    if taken_back:
+        page.get_by_role("button", name="Withdraw the truth").click()
+    else:
+        page.keyboard.press("3")
+    unsaved(page, 1)
+    have_said_earlier(page)
+    with digits.api() as api:
+        assert api.put(f"/prediction/{own}/ground_truth", json={"label": "8"}).status_code == 200
+
+    page.reload()
+    unsaved(page, 1)
+    page.unroute(WRITES)
+    send_now(page)
+
+    told_that_it_is_late(page)
+    assert said_of(digits, own)[-1] == ["8", None]
+    expect(page.get_by_role("button", name="8", exact=True)).to_have_attribute("aria-pressed", "true")
+
+
+def test_a_correction_that_had_to_wait_for_what_it_corrects_is_not_late(digits: Site, visit: Visit) -> None:
+    own = some_record(digits, **UNJUDGED)["prediction_id"]
+    page = open_record(visit, digits, own)
+    page.clock.install()
+    held: list[Route] = []
+    page.route(WRITES, lambda route: held.append(route), times=1)
+    with page.expect_request(WRITES):
+        page.keyboard.press("3")
+    page.keyboard.press("8")
+    settle(page)
+    wait_until(page, lambda: bool(held))
+    page.clock.fast_forward(30_000)
+    held[0].continue_()
+
+    nothing_unsaved(page)
+    assert said_of(digits, own) == [["3", None], ["8", None]]

@@ -3,6 +3,8 @@
 import gzip
 import json
 from collections.abc import Iterator
+from datetime import datetime, timedelta
+from email.utils import format_datetime
 from typing import Any
 from uuid import UUID
 
@@ -359,6 +361,58 @@ def test_there_is_a_most_and_a_problem_lists_no_more_than_it_can(api: httpx.Clie
     assert len(listed) <= 1001
     assert listed[0] == (2, "/prediction_id")
     assert answer.json()["detail"].startswith(f"{MOST} ground truths are wrong")
+
+
+# --- what was said since ----------------------------------------------------------------------------------------------
+
+
+def condition(given_at: str, seconds: int) -> dict[str, str]:
+    """Return the header that names a time so many seconds after another."""
+    named = datetime.fromisoformat(given_at) + timedelta(seconds=seconds)
+    return {"if-unmodified-since": format_datetime(named, usegmt=True)}
+
+
+def test_what_was_said_since_is_neither_superseded_nor_withdrawn(api: httpx.Client, digit: bytes, query: Query) -> None:
+    own, other = predict(api, digit, inference_id="a"), predict(api, digit)
+    earlier = condition(put(api, own, label="1").json()["given_at"], -2)
+    items = {"items": [{"prediction_id": other, "label": "7"}, {"inference_id": "a", "label": "7"}]}
+    before = [[row for *_, row in rows] for rows in everything(query)]
+
+    assert errors(api.put(path(own), json={"label": "7"}, headers=earlier), 412) == [(None, "")]
+    assert errors(api.post("/ground_truth", json=items, headers=earlier), 412) == [(None, "/items/1")]
+    answer = api.delete(path(own), headers=earlier)
+
+    assert (answer.status_code, "since then" in answer.json()["detail"]) == (412, True)
+    assert [[row for *_, row in rows] for rows in everything(query)] == before
+    assert truth_of(api, own) == ("1", False)
+    checked = api.post("/ground_truth?dry_run=true", json=items, headers=earlier).json()
+    assert [one["outcome"] for one in checked["outcomes"]] == ["new", "late"]
+    api.delete(path(own))
+    assert (
+        api.put(path(own), json={"label": "7"}, headers=earlier).status_code == 412
+    )  # that there is none was said since
+    assert api.delete(path(own), headers=earlier).status_code == 204  # there is none
+
+
+def test_what_is_there_already_and_what_was_said_before_are_not_late(api: httpx.Client, digit: bytes) -> None:
+    own = predict(api, digit)
+    given_at = put(api, own, label="1", source="human").json()["given_at"]
+
+    again = api.put(path(own), json={"label": "1", "source": "human"}, headers=condition(given_at, -60))
+    assert (again.status_code, again.json()["given_at"]) == (200, given_at)
+    within_the_second = api.put(path(own), json={"label": "7"}, headers=condition(given_at, 0))
+    assert within_the_second.status_code == 200
+    assert api.delete(path(own), headers=condition(given_at, 60)).status_code == 204
+
+
+@pytest.mark.parametrize(
+    "date", ["", "yesterday", "1764417600", "Sun, 29 Nov 99999 12:00:00 GMT", "Fri, 31 Dec 9999 23:59:59 GMT"]
+)
+def test_a_condition_that_is_no_date_counts_as_absent(api: httpx.Client, digit: bytes, date: str) -> None:
+    own = predict(api, digit)
+    put(api, own, label="1")
+
+    assert api.put(path(own), json={"label": "7"}, headers={"if-unmodified-since": date}).status_code == 200
 
 
 # --- many, without writing --------------------------------------------------------------------------------------------

@@ -15,10 +15,21 @@ export class Problem extends Error {
 }
 
 const UNREACHABLE = "The server cannot be reached. Is it running, and are you online?";
+const SILENT = "The server does not answer. It may be busy, or the connection is dead without being closed.";
+const SLOWEST = 20; // Bytes in a millisecond: what goes over a slower line is given up.
+
+const MARGIN = 3_000; // Milliseconds: a server says its time in whole seconds, and it takes some time to arrive.
+let ahead = MARGIN; // Milliseconds by which the server's clock is ahead of this one, at most.
+
+/** A time of this clock as a header has it, by the server's clock: rather later than it was than earlier. */
+export const httpDate = (time) => new Date(time + ahead).toUTCString();
+
+/** Milliseconds that one waits for an answer to begin, and then to end; longer for what is large. */
+export const PATIENCE = 60_000;
 
 /** Read: `get("/predictions", {limit: 10})`. Members of the query that are null, undefined or "" are left out. */
 export async function get(path, query = {}, { signal } = {}) {
-  return parsed(await read(await answer("GET", path, { query, signal }), "text"));
+  return parsed(await exchange("GET", path, { query, signal }));
 }
 
 /**
@@ -26,13 +37,13 @@ export async function get(path, query = {}, { signal } = {}) {
  * of a user, the request is sent as that user or not at all.
  */
 export async function send(method, path, options = {}) {
-  const text = await read(await answer(method, path, options), "text");
+  const text = await exchange(method, path, options);
   return text === "" ? null : parsed(text);
 }
 
 /** Return a stored input or output as bytes. */
 export async function blob(path, { signal, headers = {} } = {}) {
-  return read(await answer("GET", path, { signal, headers: { Accept: "*/*", ...headers } }), "blob");
+  return exchange("GET", path, { signal, headers: { Accept: "*/*", ...headers }, form: "blob" });
 }
 
 /** Yield one answer after the other, each with a page of a list. */
@@ -45,16 +56,6 @@ export async function* pages(path, query = {}, { signal } = {}) {
   } while (cursor !== null);
 }
 
-/** The connection may break within an answer. */
-async function read(response, as) {
-  try {
-    return await response[as]();
-  } catch (error) {
-    if (error.name === "AbortError") throw error;
-    throw new Problem(UNREACHABLE, { kind: "unreachable" });
-  }
-}
-
 function parsed(text) {
   try {
     return JSON.parse(text);
@@ -63,7 +64,8 @@ function parsed(text) {
   }
 }
 
-async function answer(method, path, { json, body, headers = {}, query = {}, signal, as } = {}) {
+/** Send a request and read its answer whole. The connection may break, or fall silent, at any time. */
+async function exchange(method, path, { json, body, headers = {}, query = {}, signal, as, form = "text" } = {}) {
   const all = { Accept: "application/json", ...headers };
   const own = await token(as);
   if (as && own === null) throw new Problem("Your session has ended: sign in to go on.", { kind: "signed out" });
@@ -72,15 +74,38 @@ async function answer(method, path, { json, body, headers = {}, query = {}, sign
     all["Content-Type"] = "application/json";
     body = JSON.stringify(json);
   }
-  let response;
+  const controller = new AbortController();
+  let timer = null;
+  const wait = (size) => {
+    clearTimeout(timer);
+    timer = setTimeout(() => controller.abort(new Problem(SILENT, { kind: "unreachable" })), PATIENCE + size / SLOWEST);
+  };
+  const stop = () => controller.abort();
+  signal?.addEventListener("abort", stop);
+  if (signal?.aborted) stop();
   try {
-    response = await fetch(withQuery(path, query), { method, headers: all, body, signal });
+    wait(sizeOf(body));
+    const response = await fetch(withQuery(path, query), { method, headers: all, body, signal: controller.signal });
+    wait(Number(response.headers.get("Content-Length")));
+    const date = Date.parse(response.headers.get("Date"));
+    if (date) ahead = date + MARGIN - Date.now();
+    if (!response.ok) throw await problemOf(response);
+    return await response[form]();
   } catch (error) {
-    if (error.name === "AbortError") throw error;
+    const { reason } = controller.signal; // A browser may say of a body that it was aborted, and not why.
+    if (reason instanceof Problem) throw reason;
+    if (error instanceof Problem || error.name === "AbortError") throw error;
     throw new Problem(UNREACHABLE, { kind: "unreachable" });
+  } finally {
+    clearTimeout(timer);
+    signal?.removeEventListener("abort", stop);
   }
-  if (response.ok) return response;
-  throw await problemOf(response);
+}
+
+/** About how many bytes a body has. */
+function sizeOf(body) {
+  if (body instanceof FormData) return [...body.values()].reduce((sum, part) => sum + sizeOf(part), 0);
+  return body?.size ?? body?.byteLength ?? body?.length ?? 0;
 }
 
 function withQuery(path, query) {

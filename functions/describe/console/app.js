@@ -1,5 +1,6 @@
 /** The frame around the views: which view is shown, who is signed in, and what to do if a view breaks. */
 
+import { PATIENCE } from "./api.js";
 import { Component, html, render, useEffect, useRef, useState } from "./html.js";
 import { takeOverLinks, useRoute } from "./route.js";
 import { session, signIn, useSession } from "./session.js";
@@ -42,10 +43,11 @@ function View({ route }) {
   const known = Object.hasOwn(MODULES, view);
   const attempt = () => {
     if (!known || loaded[view]?.Shown) return;
+    const failed = () => setLoaded((before) => ({ ...before, [view]: { failed: true } }));
+    const timer = setTimeout(failed, PATIENCE); // If it comes after all, it is shown.
     import(`./views/${MODULES[view]}.js`).then(
-      (module) => setLoaded((before) => ({ ...before, [view]: { Shown: module.default } })),
-      () => setLoaded((before) => ({ ...before, [view]: { failed: true } })),
-    );
+      (module) => setLoaded((before) => ({ ...before, [view]: { Shown: module.default } })), failed,
+    ).finally(() => clearTimeout(timer));
   };
   useEffect(attempt, [view]);
   const { Shown, failed } = loaded[view] ?? {};

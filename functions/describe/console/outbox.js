@@ -3,10 +3,11 @@
  * until the API accepts or refuses them, so that none is lost if the session ends, the database is down or the page is
  * loaded again. They are only ever sent as the user who gave them.
  *
- * A ground truth that is sent twice is stored once. Of several for one prediction, only the last is sent.
+ * A ground truth that is sent twice is stored once. Of several for one prediction, only the last is sent. One that has
+ * waited supersedes nothing that was said since, by a colleague or in another tab, which may be a copy of this one.
  */
 
-import { send } from "./api.js";
+import { httpDate, send } from "./api.js";
 import { useEffect, useState } from "./html.js";
 import { session } from "./session.js";
 
@@ -15,6 +16,7 @@ const TOGETHER = 500; // Ground truths in one request: few enough to show progre
 const CHARACTERS_TOGETHER = 1_000_000; // At most 3 MB, and the API takes 4.5 MB.
 const FIRST_WAIT = 2_000; // Milliseconds.
 const LONGEST_WAIT = 30_000;
+const FRESH = 5_000; // Milliseconds: what is younger has not waited.
 
 /**
  * @typedef {object} Truth
@@ -33,7 +35,7 @@ const LONGEST_WAIT = 30_000;
  * @property {?Error} problem Why the waiting ones could not be stored so far.
  */
 
-let kept = []; // {call, at, owner, key, id, text, what}: the oldest first.
+let kept = []; // {call, at, owner, key, id, text, what, said}: the oldest first. `said`: when.
 let refused = []; // {owner, key, id, what, message}
 let sending = new Set(); // Those of `kept` that are in the current request.
 let request = null; // Its AbortController.
@@ -73,10 +75,11 @@ export function post(truths, told = null) {
   const follower = { truths, course, told, isTold: told !== null };
   const done = new Promise((resolve) => { follower.resolve = resolve; });
   courses.set(call, follower);
-  const said = truths.map(({ id, text, what }, at) => ({ call, at, owner: owner(), key: keyOf(id), id, text, what }));
-  const keys = new Set(said.map(({ key }) => key));
+  const own = { call, owner: owner(), said: Date.now() };
+  const all = truths.map(({ id, text, what }, at) => ({ ...own, at, key: keyOf(id), id, text, what }));
+  const keys = new Set(all.map(({ key }) => key));
   refused = refused.filter((one) => !(isOwn(one) && keys.has(one.key)));
-  kept = [...kept, ...said];
+  kept = [...kept, ...all];
   supersede();
   tell();
   flush();
@@ -102,9 +105,11 @@ export async function flush() {
     request = new AbortController();
     try {
       const changed = await transmit(some, request.signal);
+      outdate(some);
       taken(some, changed);
     } catch (met) {
       sending = new Set();
+      outdate(some);
       if (met.kind === "refused") refuse(some, met);
       else if (met.name !== "AbortError") return later(met);
     }
@@ -167,7 +172,7 @@ function next() {
   const some = [];
   let characters = 0;
   for (const one of own) {
-    if (one.call !== own[0].call || some.length === most) break;
+    if (one.call !== own[0].call || one.said !== own[0].said || some.length === most) break;
     characters += one.text === null ? CHARACTERS_TOGETHER : one.text.length + 1;
     if (some.length > 0 && characters > CHARACTERS_TOGETHER) break;
     some.push(one);
@@ -176,15 +181,23 @@ function next() {
 }
 
 async function transmit(some, signal) {
-  const [{ id, text, owner: as }] = some;
+  const [{ id, text, owner: as, said }] = some;
+  const condition = Date.now() - said > FRESH ? { "If-Unmodified-Since": httpDate(said) } : {};
   if (text === null) {
-    await send("DELETE", `/prediction/${id.value}/ground_truth`, { signal, as });
+    await send("DELETE", `/prediction/${id.value}/ground_truth`, { headers: condition, signal, as });
     return 1;
   }
-  const headers = { "Content-Type": "application/x-ndjson" };
+  const headers = { "Content-Type": "application/x-ndjson", ...condition };
   const body = some.map((one) => one.text).join("\n");
   const { changed } = await send("POST", "/ground_truth", { body, headers, signal, as });
   return changed;
+}
+
+/** What was sent may be stored since now: whatever supersedes it was said later than that. */
+function outdate(some) {
+  const sent = new Set(some);
+  const keys = new Set(some.map(named));
+  kept = kept.map((one) => (!sent.has(one) && keys.has(named(one)) ? { ...one, said: Date.now() } : one));
 }
 
 function taken(some, changed) {
@@ -217,9 +230,10 @@ function later(met) {
   tell();
 }
 
+const named = ({ owner: of, key }) => JSON.stringify([of, key]);
+
 /** Of several truths that a user has given for one prediction, keep the last, and any that is being sent. */
 function supersede() {
-  const named = ({ owner: of, key }) => JSON.stringify([of, key]);
   const last = new Map(kept.map((one) => [named(one), one]));
   settle(kept.filter((one) => !sending.has(one) && last.get(named(one)) !== one), "superseded");
 }

@@ -24,6 +24,7 @@ export const OUTCOMES = {
   wrong_kind: "label for a value, or value for a label",
   wrong_shape: "value not like the prediction",
   contradiction: "contradicts an earlier line",
+  late: "something else was said since",
   several_users: "id of several users",
   too_many: "id of too many predictions",
   failed: "refused when it was written",

@@ -1,6 +1,6 @@
 /** Uploads what is too large for a request to the bucket, by a URL that the API has signed. */
 
-import { Problem, send } from "./api.js";
+import { PATIENCE, Problem, send } from "./api.js";
 
 const EXISTS = 412; // The URL replaces nothing: an earlier attempt has arrived, and its answer was lost.
 const UNSENDABLE = new Set(["content-length"]); // Headers that only the browser may set.
@@ -45,17 +45,27 @@ function put({ method, url, headers }, content, told) {
   return new Promise((resolve, reject) => {
     const request = new XMLHttpRequest();
     const total = content.byteLength;
-    request.upload.onprogress = ({ loaded }) => told({ loaded, total });
+    const failed = (how) => reject(new Problem(
+      `The bucket for uploads (${new URL(url).host}) ${how}. Nothing is stored.`, { kind: "unavailable" }));
+    let timer = null;
+    const wait = () => { // As long as it goes on, it may take as long as it takes.
+      clearTimeout(timer);
+      timer = setTimeout(() => request.abort(), PATIENCE);
+    };
+    request.upload.onprogress = ({ loaded }) => {
+      wait();
+      told({ loaded, total });
+    };
     request.onload = () => resolve(request.status);
-    request.onerror = () => reject(new Problem(
-      `The bucket for uploads (${new URL(url).host}) cannot be reached, or takes nothing from this page. ${
-        "Nothing is stored."}`,
-      { kind: "unavailable" }));
+    request.onerror = () => failed("cannot be reached, or takes nothing from this page");
+    request.onabort = () => failed("does not answer");
+    request.onloadend = () => clearTimeout(timer);
     request.open(method, url);
     for (const [name, value] of Object.entries(headers)) {
       if (!UNSENDABLE.has(name.toLowerCase())) request.setRequestHeader(name, value);
     }
     told({ loaded: 0, total });
+    wait();
     request.send(content);
   });
 }

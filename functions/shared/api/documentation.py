@@ -37,6 +37,7 @@ _WHEN: dict[int, str] = {
     403: "The request names a user other than the token's.",
     404: "There is no such prediction, upload, model or version, or it belongs to another user.",
     406: "`Accept` does not admit the content type of the answer.",
+    412: "Something else was said of a prediction since the time in `If-Unmodified-Since`.",
     413: "The body, or the decoded image, exceeds the limit that the answer names.",
     415: "The model does not take this content type. The answer names the ones it takes.",
     416: "There are no bytes in the `Range`. `Content-Range` says how many there are.",

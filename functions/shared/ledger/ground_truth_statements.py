@@ -67,6 +67,7 @@ _CHECKED = """
                AND latest.comment IS NOT DISTINCT FROM given.comment AS is_same,
            locked.judged_at IS DISTINCT FROM latest.created_at
                OR locked.model_id IS NOT NULL AND model.model_id IS NULL AS is_outdated,
+           locked.judged_at >= :unless_judged_since::timestamptz AS is_late,
            row_number() OVER of_prediction AS position,
            first_value(given.value) OVER of_prediction IS NOT DISTINCT FROM given.value
                AND first_value(given.kind) OVER of_prediction IS NOT DISTINCT FROM given.kind
@@ -91,6 +92,7 @@ _CHECKED = """
                CASE
                    WHEN is_of_several THEN 'several users'
                    WHEN NOT agrees THEN 'contradiction'
+                   WHEN is_late AND NOT is_same THEN 'late'
                    WHEN task IS NULL THEN NULL
                    WHEN (task = 'classification') <> (kind = 'label') THEN 'kind'
                    WHEN kind = 'label' AND labels_are_known AND value #>> '{}' IS DISTINCT FROM label
@@ -195,13 +197,15 @@ CHECK_MANY_IF_THEIRS: Final = _check(_OF_USER)
 
 _WITHDRAW = """
 WITH locked AS MATERIALIZED (
-    SELECT p.prediction_id, p.user_id, p.ground_truth, p.judged_at FROM predictions p
+    SELECT p.prediction_id, p.user_id, p.ground_truth, p.judged_at,
+           p.ground_truth IS NOT NULL AND coalesce(p.judged_at >= :unless_judged_since::timestamptz, FALSE) AS is_late
+    FROM predictions p
     WHERE p.prediction_id = :prediction_id"""
 _WITHDRAWN = """
     FOR UPDATE
 ), changed AS MATERIALIZED (
     SELECT prediction_id, greatest(clock_timestamp(), judged_at + interval '1 microsecond') AS judged_at
-    FROM locked WHERE ground_truth IS NOT NULL
+    FROM locked WHERE ground_truth IS NOT NULL AND NOT is_late
 ), updated AS (
     UPDATE predictions p SET ground_truth = NULL, correct = NULL, judged_at = c.judged_at
     FROM changed c WHERE p.prediction_id = c.prediction_id
@@ -209,7 +213,7 @@ _WITHDRAWN = """
     INSERT INTO ground_truths (prediction_id, created_at, given_by)
     SELECT prediction_id, judged_at, :given_by::text FROM changed
 )
-SELECT user_id FROM locked
+SELECT user_id, is_late FROM locked
 """
 WITHDRAW_TRUTH: Final = _WITHDRAW + _WITHDRAWN
 WITHDRAW_TRUTH_IF_THEIRS: Final = _WITHDRAW + _OF_USER + _WITHDRAWN

@@ -39,13 +39,14 @@ _COLUMNS: Final = {
 Kind = Literal["label", "value"]
 """What a ground truth is: the name of a class, or anything else."""
 
-Reason = Literal["none", "several users", "contradiction", "kind", "label", "shape"]
+Reason = Literal["none", "several users", "contradiction", "late", "kind", "label", "shape"]
 """Why a ground truth cannot be kept.
 
 `none`: no prediction of the caller has this id. `several users`: predictions of several users have this inference id.
-`contradiction`: it differs from an earlier one of the same request for the same prediction. `kind`: it is a value and
-the prediction is a classification, or the other way round. `label`: the model does not know it. `shape`: its numbers
-and texts are not nested as those of the prediction are.
+`contradiction`: it differs from an earlier one of the same request for the same prediction. `late`: something else was
+said of the prediction at or after the time that the caller names. `kind`: it is a value and the prediction is a
+classification, or the other way round. `label`: the model does not know it. `shape`: its numbers and texts are not nested
+as those of the prediction are.
 """
 
 
@@ -248,7 +249,14 @@ class History(NamedTuple):
 class JudgingLedger(Ledger):
     """A ledger that keeps ground truths."""
 
-    def judge(self, truth: GroundTruth, *, user_id: str | None = None, given_by: str | None = None) -> Judged:
+    def judge(
+        self,
+        truth: GroundTruth,
+        *,
+        user_id: str | None = None,
+        given_by: str | None = None,
+        unless_judged_since: datetime | None = None,
+    ) -> Judged:
         """Keep the ground truth of the prediction with a `prediction_id`. If it equals the current one, change nothing.
 
         Parameters
@@ -259,6 +267,8 @@ class JudgingLedger(Ledger):
             If given, the prediction must belong to this user.
         given_by : str or None
             Who says so.
+        unless_judged_since : datetime or None
+            If given, nothing else may have been said of the prediction at this time or later.
 
         Raises
         ------
@@ -269,7 +279,7 @@ class JudgingLedger(Ledger):
         """
         sql = statements.JUDGE_ONE if user_id is None else statements.JUDGE_ONE_IF_THEIRS
         try:
-            row = self._judge(sql, [truth], user_id, given_by, keep=True)
+            row = self._judge(sql, _parameters([truth], user_id, given_by, unless_judged_since), keep=True)
         except GroundTruthsRefusedError as error:
             if error.faults[0].reason == "none":
                 raise RecordNotFoundError(f"no prediction {truth.prediction_id}") from error
@@ -278,7 +288,12 @@ class JudgingLedger(Ledger):
         return Judged(owner, given_at, giver, correct)
 
     def judge_many(
-        self, truths: Sequence[GroundTruth], *, user_id: str | None = None, given_by: str | None = None
+        self,
+        truths: Sequence[GroundTruth],
+        *,
+        user_id: str | None = None,
+        given_by: str | None = None,
+        unless_judged_since: datetime | None = None,
     ) -> JudgedMany:
         """Keep ground truths, all or none, in one statement and one round trip.
 
@@ -286,7 +301,7 @@ class JudgingLedger(Ledger):
         ----------
         truths : Sequence of GroundTruth
             Each with a `prediction_id` or an `inference_id`. Several for one prediction must be equal.
-        user_id, given_by
+        user_id, given_by, unless_judged_since
             As in `judge`.
 
         Raises
@@ -297,17 +312,23 @@ class JudgingLedger(Ledger):
             If they apply to too many predictions.
         """
         sql = statements.JUDGE_MANY if user_id is None else statements.JUDGE_MANY_IF_THEIRS
-        predictions, changed, others = self._judge(sql, truths, user_id, given_by, keep=False)
+        parameters = _parameters(truths, user_id, given_by, unless_judged_since)
+        predictions, changed, others = self._judge(sql, parameters, keep=False)
         return JudgedMany(predictions, changed, others or ())
 
     def check_many(
-        self, truths: Sequence[GroundTruth], *, user_id: str | None = None, given_by: str | None = None
+        self,
+        truths: Sequence[GroundTruth],
+        *,
+        user_id: str | None = None,
+        given_by: str | None = None,
+        unless_judged_since: datetime | None = None,
     ) -> CheckedMany:
         """Say what `judge_many` would do, in the same round trips. Nothing is written and nothing is locked.
 
         Parameters
         ----------
-        truths, user_id, given_by
+        truths, user_id, given_by, unless_judged_since
             As in `judge_many`.
 
         Raises
@@ -318,7 +339,8 @@ class JudgingLedger(Ledger):
         if not truths:
             return CheckedMany((), (), 0, 0, ())
         sql = statements.CHECK_MANY if user_id is None else statements.CHECK_MANY_IF_THEIRS
-        parameters = _parameters(truths, user_id, given_by) | {"most_earlier": MOST_EARLIER_BYTES}
+        parameters = _parameters(truths, user_id, given_by, unless_judged_since)
+        parameters |= {"most_earlier": MOST_EARLIER_BYTES}
         [[are_too_many, faults, predictions, outcomes, others]] = self._pool.run(sql, parameters, keep=False)
         if are_too_many:
             raise TooManyJudgedError(f"more than {MOST_JUDGED} predictions")
@@ -326,14 +348,12 @@ class JudgingLedger(Ledger):
         changed = sum(outcome.changed for outcome in found)
         return CheckedMany(found, self._faults(faults or ()), predictions, changed, others or ())
 
-    def _judge(
-        self, sql: str, truths: Sequence[GroundTruth], user_id: str | None, given_by: str | None, *, keep: bool
-    ) -> list[Any]:
+    def _judge(self, sql: str, parameters: dict[str, object], *, keep: bool) -> list[Any]:
         """Run a statement that judges, and again if somebody else has judged meanwhile. Return the rest of its row.
 
         A kept plan suits any number of ground truths, and takes minutes for many: `keep` it only where there is one.
         """
-        parameters = _parameters(truths, user_id, given_by) | {"most_faults": MOST_FAULTS}
+        parameters = parameters | {"most_faults": MOST_FAULTS}
         rows = self._pool.run(sql, parameters, keep=keep)
         if rows[0][1]:
             rows = self._judge_locked(sql, parameters, keep=keep)
@@ -371,14 +391,21 @@ class JudgingLedger(Ledger):
             Fault(number, reason, task, labels.get(model_id), size) for number, reason, task, model_id, size in rows
         ]
 
-    def withdraw_truth(self, prediction_id: UUID, *, user_id: str | None = None, given_by: str | None = None) -> str:
+    def withdraw_truth(
+        self,
+        prediction_id: UUID,
+        *,
+        user_id: str | None = None,
+        given_by: str | None = None,
+        unless_judged_since: datetime | None = None,
+    ) -> str:
         """Withdraw the ground truth of a prediction, if it has one. The history keeps it, and its withdrawal.
 
         Parameters
         ----------
         prediction_id : UUID
             The prediction.
-        user_id, given_by
+        user_id, given_by, unless_judged_since
             As in `judge`.
 
         Returns
@@ -390,13 +417,23 @@ class JudgingLedger(Ledger):
         ------
         RecordNotFoundError
             If the prediction does not exist, or belongs to another user.
+        GroundTruthsRefusedError
+            If it has a ground truth that was given since. It stays.
         """
         sql = statements.WITHDRAW_TRUTH if user_id is None else statements.WITHDRAW_TRUTH_IF_THEIRS
-        parameters = {"prediction_id": prediction_id, "user_id": user_id, "given_by": given_by}
+        parameters = {
+            "prediction_id": prediction_id,
+            "user_id": user_id,
+            "given_by": given_by,
+            "unless_judged_since": unless_judged_since,
+        }
         rows = self._pool.run(sql, parameters)
         if not rows:
             raise RecordNotFoundError(f"no prediction {prediction_id}")
-        return str(rows[0][0])
+        [[owner, is_late]] = rows
+        if is_late:
+            raise GroundTruthsRefusedError([Fault(0, "late", None, None, None)], 1)
+        return str(owner)
 
     def history(self, prediction_id: UUID, *, user_id: str | None = None, limit: int = MOST_HISTORY) -> History:
         """Read the ground truths of a prediction.
@@ -423,13 +460,16 @@ class JudgingLedger(Ledger):
         return History(owner, value, correct, [HistoryEntry(*row[3:]) for row in rows if row[3] is not None])
 
 
-def _parameters(truths: Sequence[GroundTruth], user_id: str | None, given_by: str | None) -> dict[str, object]:
+def _parameters(
+    truths: Sequence[GroundTruth], user_id: str | None, given_by: str | None, unless_judged_since: datetime | None
+) -> dict[str, object]:
     columns: dict[str, Sequence[object]] = dict(zip(GroundTruth._fields, zip(*truths, strict=True), strict=True))
     columns["shape"] = [_shape(value) for value in columns["value"]]
     columns["value"] = [jsonb_text(value) for value in columns["value"]]
     columns["number"] = range(len(truths))
     arrays_of: dict[str, object] = {name: Array(element, columns[name]) for name, element in _COLUMNS.items()}
-    return arrays_of | {"user_id": user_id, "given_by": given_by, "most": MOST_JUDGED}
+    said = {"user_id": user_id, "given_by": given_by, "unless_judged_since": unless_judged_since}
+    return arrays_of | said | {"most": MOST_JUDGED}
 
 
 def _shape(value: Any) -> str:  # noqa: ANN401  # any JSON value
