@@ -82,8 +82,8 @@ def keep_many(
     Raises
     ------
     Problem
-        400, 412 or 422 if an item is no ground truth, comes too late, or does not fit its prediction; it points at each.
-        413 if too many predictions have these ids.
+        400, 412 or 422 if an item is no ground truth, comes too late, or does not fit its prediction; it points at
+        each. 413 if too many predictions have these ids.
     """
     if not dry_run:
         received.require_all()

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import io
+import json
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -309,7 +310,9 @@ class TestOne:
 class TestMany:
     """`DELETE /predictions`."""
 
-    def test_a_users_erasure_leaves_no_trace(self, api: httpx.Client, stack: Stack) -> None:
+    def test_a_users_erasure_leaves_no_trace(
+        self, api: httpx.Client, stack: Stack, capsys: pytest.CaptureFixture[str]
+    ) -> None:
         contents = [image() for _ in range(6)]
         name = "anna-of-rome"
         judged = f"/prediction/{predict(api, contents[0], name)['prediction_id']}/ground_truth"
@@ -330,6 +333,9 @@ class TestMany:
         assert traces(stack.dump(), name, contents) == []
         assert stack.queue.deliver() == []
         assert traces(stack.dump(), name, contents) == []
+        logged = capsys.readouterr().out
+        assert {"predicted", "queued", "deleted"} <= {json.loads(line)["message"] for line in logged.splitlines()}
+        assert traces(logged, name, contents) == []
         assert "private" in stack.dump()  # bob's metadata
         assert api.get("/predictions").json()["predictions"] == [bobs]
         assert "image" in api.get(f"/prediction/{bobs['prediction_id']}").json()

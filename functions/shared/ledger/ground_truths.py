@@ -45,8 +45,8 @@ Reason = Literal["none", "several users", "contradiction", "late", "kind", "labe
 `none`: no prediction of the caller has this id. `several users`: predictions of several users have this inference id.
 `contradiction`: it differs from an earlier one of the same request for the same prediction. `late`: something else was
 said of the prediction at or after the time that the caller names. `kind`: it is a value and the prediction is a
-classification, or the other way round. `label`: the model does not know it. `shape`: its numbers and texts are not nested
-as those of the prediction are.
+classification, or the other way round. `label`: the model does not know it. `shape`: its numbers and texts are not
+nested as those of the prediction are.
 """
 
 

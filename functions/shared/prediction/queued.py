@@ -59,7 +59,7 @@ def enqueue(serving: Serving, queue: PredictionQueue, request: PredictionRequest
     if replay is not None:
         return replay
     stored = perf_counter()
-    about = {"prediction_id": str(prediction.prediction_id), "user_id": request.user_id}
+    about = {"prediction_id": str(prediction.prediction_id)}
     try:
         queue.send([prediction.prediction_id])
     except QueueUnavailableError as error:

@@ -337,7 +337,7 @@ def _log(serving: Serving, stored: Sequence[Predicted], started: float) -> None:
 
 
 def _about(made: Predicted, prediction: NewPrediction) -> dict[str, object]:
-    about: dict[str, object] = {"prediction_id": str(prediction.prediction_id), "user_id": prediction.user_id}
+    about: dict[str, object] = {"prediction_id": str(prediction.prediction_id)}
     if made.request_id is not None:
         about["function_request_id"] = made.request_id
     return about
