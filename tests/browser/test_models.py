@@ -115,7 +115,7 @@ def test_a_version_has_each_chart(digits: Site, visit: Visit) -> None:
         "Calibration",
     ):
         assert any(text.startswith(label) for text in drawn), (label, drawn)
-    expect(page.get_by_role("table", name="Latency in all")).to_contain_text("p99")
+    expect(page.get_by_role("table", name="Latency overall")).to_contain_text("p99")
     expect(page.get_by_role("list", name="Share of each label over time")).to_be_visible()
     expect(page.get_by_role("region", name="Drift", exact=True)).to_contain_text("threshold")
 
