@@ -217,6 +217,8 @@ def test_what_the_document_allows_is_accepted(served: Served, operation: str) ->
         answer = send(served, case)
         if "Idempotency-Key was used" in answer.text:
             return  # by an example before this one
+        if answer.status_code == HTTPStatus.PRECONDITION_FAILED and "If-Unmodified-Since" in (case.headers or {}):
+            return  # another example has said something else since
         assert answer.status_code < 400, (case.as_curl_command(), answer.text[:500])
         case.validate_response(Response.from_httpx(answer, verify=True), checks=ANSWER_CHECKS)
 
