@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 from uuid import UUID
 
 from fastapi import Response
@@ -18,10 +18,6 @@ from functions.shared.prediction.synchronous import Predicted, Refusal, predict,
 
 Outputs: TypeAlias = Sequence[Mapping[str, Any]]
 """The model's outputs for each row, by name."""
-
-_ROUNDING: Final = 0.001
-"""What may differ of an answer that is made again, as a part of its largest number: a run that other requests shared
-sums up in another order, and so does another machine."""
 
 Respond: TypeAlias = Callable[[Outputs, Sequence[UUID]], InferResponse]
 """Makes an answer from the outputs and the ids of the predictions. Raises `Problem` if it cannot be made."""
@@ -90,38 +86,20 @@ def _replayed(serving: Serving, inputs: Sequence[Input], replay: Replay, respond
     predicted = predict_again(serving, inputs)
     first = replay.records[0]
     same = all(
-        again.prediction.label == record.label
-        and _alike([again.prediction.output, again.prediction.outputs], [record.output, record.outputs])
+        (again.prediction.output, again.prediction.outputs) == (record.output, record.outputs)
         for again, record in zip(predicted, replay.records, strict=True)
     )
     if not same:
         detail = (
-            f"This Idempotency-Key was used when another model was served, {first.model_name} {first.model_version}: "
-            f"GET /prediction/{first.prediction_id} has what it predicted."
+            "This Idempotency-Key was used before, and the outputs made now are not the stored ones: another model was "
+            f"served, {first.model_name} {first.model_version}, or their last bits differ. "
+            f"GET /prediction/{first.prediction_id} has what was predicted."
         )
         raise Problem(HTTPStatus.CONFLICT, detail)
     outputs = [again.outputs for again in predicted]
     response = _response(respond(outputs, [record.prediction_id for record in replay.records]))
     response.headers.update(REPLAYED)
     return response
-
-
-def _alike(made: object, stored: object) -> bool:
-    """Tell whether two outputs differ by rounding at most."""
-    if isinstance(made, dict) and isinstance(stored, dict):
-        return made.keys() == stored.keys() and all(_alike(value, stored[name]) for name, value in made.items())
-    if not (isinstance(made, list) and isinstance(stored, list)):
-        return made == stored or (_are_numbers([made, stored]) and _alike([made], [stored]))
-    if len(made) != len(stored) or not _are_numbers([*made, *stored]):
-        return len(made) == len(stored) and all(map(_alike, made, stored))
-    if all(type(value) is int for value in made):  # classes, tokens: nothing was rounded
-        return made == stored
-    most = _ROUNDING * max(map(abs, stored), default=0)
-    return all(abs(one - other) <= most for one, other in zip(made, stored, strict=True))
-
-
-def _are_numbers(values: Sequence[object]) -> bool:
-    return all(type(value) in (int, float) for value in values)
 
 
 def _response(made: InferResponse) -> Response:

@@ -15,6 +15,7 @@ from functions.shared.inference.model import Model
 from functions.shared.inference.package import ModelPackage
 from tests.support import graphs
 from tests.support.graphs import tensor
+from tests.support.model_runs import runs_of
 
 node = helper.make_node
 WEIGHTS: dict[str, NDArray[Any]] = {
@@ -63,19 +64,6 @@ def answers(model: Model, instances: list[Instance]) -> list[Any]:
     for (prediction, _), predicted in zip(made, model.predict(instances), strict=True):
         assert (prediction.output, prediction.outputs) == (predicted.output, predicted.outputs)
     return values
-
-
-def runs_of(model: Model, monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Return a list that gets the number of inputs of each run."""
-    sizes: list[int] = []
-    feed = model._feed
-
-    def counting(group: Any, rows: int) -> Any:
-        sizes.append(len(group))
-        return feed(group, rows)
-
-    monkeypatch.setattr(model, "_feed", counting)
-    return sizes
 
 
 @pytest.mark.parametrize("said", [{"task": "regression"}, {"task": "tensors"}], ids=["features", "tensors"])

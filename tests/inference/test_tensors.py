@@ -19,6 +19,7 @@ from functions.shared.inference.model import Model
 from functions.shared.inference.package import ModelPackage, TensorInput
 from model_artifacts.__main__ import main
 from tests.support.graphs import Axes, graph, package, passing, tensor
+from tests.support.model_runs import runs_of
 from tests.support.transformer import transformer
 
 
@@ -470,20 +471,12 @@ def test_an_old_file_lists_its_weights_as_inputs_which_are_none(tmp_path: Path) 
 # --- runs ---
 
 
-def runs_of(model: Model, monkeypatch: pytest.MonkeyPatch, *, compared: bool = True) -> list[int]:
+def runs_when_warm(model: Model, monkeypatch: pytest.MonkeyPatch, *, compared: bool = True) -> list[int]:
     """Return a list that gets the number of examples of each run, once the model has served for a while."""
     model.warm_up()
     if compared:
         model._to_compare = 0
-    sizes: list[int] = []
-    feed = model._feed
-
-    def counting(group: Any, rows: int) -> Any:
-        sizes.append(len(group))
-        return feed(group, rows)
-
-    monkeypatch.setattr(model, "_feed", counting)
-    return sizes
+    return runs_of(model, monkeypatch)
 
 
 RAGGED = [[1], [2, 3], [4], [5, 6, 7], [8, 9]]
@@ -493,7 +486,7 @@ def test_examples_of_one_shape_share_a_run_and_no_value_is_made_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = load(tmp_path, passing("int64", ["batch", "n"]))
-    runs = runs_of(model, monkeypatch)
+    runs = runs_when_warm(model, monkeypatch)
 
     made = predict(model, *({"x": one} for one in RAGGED))
 
@@ -510,7 +503,7 @@ def test_padded_examples_share_a_run_and_answer_what_they_answer_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: Axes, dtype: str, padding: Any, convert: type
 ) -> None:
     model = load(tmp_path, passing(dtype, ["batch", "n"], answer=answer), padding={"x": padding})
-    runs = runs_of(model, monkeypatch)
+    runs = runs_when_warm(model, monkeypatch)
     examples = [[convert(value) for value in one] for one in RAGGED]
 
     made = predict(model, *({"x": one} for one in examples))
@@ -543,7 +536,7 @@ def test_what_examples_are_filled_up_with_is_masked_by_the_model_or_they_run_alo
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: dict[str, Any], runs_made: list[int]
 ) -> None:
     loaded = load(tmp_path, masked_sum(), **said)
-    runs = runs_of(loaded, monkeypatch, compared=False)
+    runs = runs_when_warm(loaded, monkeypatch, compared=False)
     for _ in range(4):
         assert [one["y"]["data"] for one in predict(loaded, {"x": [1, 2, 3]}, {"x": [1]})] == [[6], [1]]
     assert runs == runs_made
@@ -559,7 +552,7 @@ def test_an_output_that_is_not_one_entry_an_example_makes_examples_run_alone(
         [tensor("y", "float32", [None]), tensor("z", "float32", ["batch", 3])],
     )
     loaded = load(tmp_path, model)
-    runs = runs_of(loaded, monkeypatch)
+    runs = runs_when_warm(loaded, monkeypatch)
 
     made = predict(loaded, *({"x": [float(at)] * 3} for at in range(3)))
 
@@ -578,7 +571,7 @@ def test_an_output_shares_a_run_only_where_the_file_shows_that_it_follows_the_ba
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, axes: Axes, runs_made: list[int]
 ) -> None:
     loaded = load(tmp_path, passing("float32", ["batch", 2], answer=axes) if axes else _shapeless())
-    runs = runs_of(loaded, monkeypatch)
+    runs = runs_when_warm(loaded, monkeypatch)
 
     made = predict(loaded, {"x": [1, 2]}, {"x": [3, 4]})
 
@@ -590,7 +583,7 @@ def test_a_first_axis_without_a_name_on_input_and_output_is_that_of_the_batch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loaded = load(tmp_path, passing("float32", [None, 2]))
-    runs = runs_of(loaded, monkeypatch)
+    runs = runs_when_warm(loaded, monkeypatch)
     assert [one["y"]["data"] for one in predict(loaded, {"x": [1, 2]}, {"x": [3, 4]})] == [[1, 2], [3, 4]]
     assert runs == [2]
 

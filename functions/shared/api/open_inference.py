@@ -84,7 +84,7 @@ _WHEN: Final = {
     401: "The API has an authorizer, and the request has no valid token.",
     403: "The request names a user other than the token's.",
     404: "There is no such model, or no such version of it.",
-    409: "The Idempotency-Key was used when another model was served.",
+    409: "The Idempotency-Key was used before, and the outputs made now are not the stored ones.",
     413: "The body, the number of rows or the answer exceeds the limit that the answer names.",
     415: "The body has another content type or encoding than those that the answer names.",
     429: "The user would have more than a quota of this deployment allows. `Retry-After` says when to retry.",
