@@ -85,6 +85,22 @@ def test_signing_out_forgets_the_tokens(digits_signed: Site, visit: Visit) -> No
     expect(page.get_by_role("heading", level=1)).to_have_text("Sign in")
 
 
+def test_without_its_tokens_the_page_asks_the_api_for_nothing(digits_signed: Site, visit: Visit) -> None:
+    """As while one signs out: the API would refuse each request, and each would show as an error in the console."""
+    page = visit(digits_signed, "/console/records")
+    sign_in(page, "anna")
+    page.locator("#view a[href*='/console/record/']").first.wait_for()
+    page.wait_for_load_state("networkidle")
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+
+    page.evaluate("() => sessionStorage.clear()")
+    page.get_by_role("navigation").get_by_role("link", name="Models").click()
+
+    expect(page.get_by_role("alert").filter(has_text="Your session has ended").first).to_be_visible()
+    assert not [url for url in asked if "/assets/" not in url]
+
+
 def test_a_token_is_renewed_before_it_expires_and_nobody_notices(digits_signed: Site, visit: Visit) -> None:
     page = visit(digits_signed, "/console/records")
     sign_in(page, "anna")

@@ -1,6 +1,6 @@
 /** Calls the API, and describes in words what went wrong. */
 
-import { ended, token } from "./session.js";
+import { ended, session, token } from "./session.js";
 
 /**
  * A call that failed. `message` is for people; `errors` says what is wrong where, as in application/problem+json.
@@ -68,7 +68,10 @@ function parsed(text) {
 async function exchange(method, path, { json, body, headers = {}, query = {}, signal, as, form = "text" } = {}) {
   const all = { Accept: "application/json", ...headers };
   const own = await token(as);
-  if (as && own === null) throw new Problem("Your session has ended: sign in to go on.", { kind: "signed out" });
+  if (own === null && (as || session.required)) { // the API would only refuse it
+    if (!as) ended();
+    throw new Problem("Your session has ended: sign in to go on.", { kind: "signed out" });
+  }
   if (own !== null) all.Authorization = `Bearer ${own}`;
   if (json !== undefined) {
     all["Content-Type"] = "application/json";
