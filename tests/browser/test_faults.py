@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Page, Route, expect
 
 from tests.browser.reviewing import answer_and_wait, current_record, judged, send_now, wait_until_judged
-from tests.support.browsing import Breakable, Site, Visit, shown_records, wait_until
+from tests.support.browsing import Breakable, Site, Visit, shown_records, sign_in, wait_until
 
 LONG = 61_000
 """Milliseconds: longer than a page waits."""
@@ -132,6 +132,54 @@ def test_a_view_that_does_not_come_is_said_so(digits: Site, visit: Visit) -> Non
     expect(page.get_by_role("alert")).to_contain_text("This view could not be loaded")
     held[0].continue_()
     expect(page.get_by_role("table", name="Models and versions")).to_be_visible()
+
+
+def test_a_chart_that_does_not_come_is_said_so_and_its_table_is_there(digits: Site, visit: Visit) -> None:
+    page = visit(digits, "/console/import")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Import")
+    page.clock.install()
+    held = hold(page, "**/uPlot.iife*")
+    page.get_by_role("navigation").get_by_role("link", name="Models").click()
+    page.get_by_role("table", name="Models and versions").get_by_role("link").first.click()
+    wait_until(page, lambda: bool(held))
+
+    page.clock.fast_forward(LONG)
+
+    figure = page.get_by_role("figure").filter(has_text="could not be drawn").first
+    expect(figure).to_be_visible()
+    expect(figure.get_by_text("As a table")).to_be_visible()
+
+
+def test_what_signs_in_does_not_come_and_is_said_so(digits_signed: Site, visit: Visit) -> None:
+    page = visit(digits_signed, "about:blank")
+    page.clock.install()
+    held = hold(page, "**/oidc-client-ts*")
+    page.goto("/console/records", wait_until="commit")
+    wait_until(page, lambda: bool(held))
+
+    page.clock.fast_forward(LONG)
+
+    expect(page.get_by_role("status")).to_contain_text("You could not be signed in")
+    page.unroute("**/oidc-client-ts*")
+    page.get_by_role("main").get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("status")).to_have_count(0)
+    sign_in(page, "anna")
+
+
+def test_a_model_that_was_not_known_at_first_is_known_everywhere_later(digits: Site, visit: Visit) -> None:
+    page = visit(digits, "about:blank", expecting=("ERR_FAILED",))
+    page.clock.install()
+    page.route("**/model", lambda route: route.abort())
+    page.goto("/console/review?version=1")
+    current_record(page)
+    keys = page.get_by_role("group", name="The true label").get_by_role("button")
+    expect(keys).to_have_count(0)
+
+    page.unroute("**/model")
+    page.clock.fast_forward(LONG)
+
+    expect(keys).to_have_count(10)
+    expect(page.get_by_role("banner")).to_contain_text("mnist")
 
 
 def test_the_database_goes_away_and_comes_back(breakable: Breakable, visit: Visit) -> None:

@@ -80,7 +80,7 @@ function Who() {
 }
 
 function Served() {
-  const { value } = useServed();
+  const { value } = useServed({ insistent: true });
   return value && html`<span class="muted">${value.name} ${value.version}</span>`;
 }
 

@@ -3,22 +3,23 @@
 import { html, useEffect, useRef, useState } from "./html.js";
 import { Table } from "./charts.js";
 import { moment, number, percent } from "./format.js";
+import { loadScript } from "./script.js";
 
 let loading = null;
 
 function plotter() {
-  loading ??= new Promise((resolve, reject) => {
-    const make = (name, properties) => Object.assign(document.createElement(name), properties);
-    const style = make("link", { rel: "stylesheet", href: import.meta.resolve("./vendor/uPlot.min.css") });
-    const script = make("script", { src: import.meta.resolve("./vendor/uPlot.iife.min.js") });
-    script.addEventListener("load", () => resolve(globalThis.uPlot));
-    script.addEventListener("error", () => {
-      loading = null; // so that the next chart tries again
-      reject(new Error("the chart's library could not be loaded"));
-    });
-    document.head.append(style, script);
+  loading ??= plotterLoaded().catch((problem) => {
+    loading = null; // so that the next chart tries again
+    throw problem;
   });
   return loading;
+}
+
+async function plotterLoaded() {
+  const href = import.meta.resolve("./vendor/uPlot.min.css");
+  document.head.append(Object.assign(document.createElement("link"), { rel: "stylesheet", href }));
+  await loadScript(import.meta.resolve("./vendor/uPlot.iife.min.js"));
+  return globalThis.uPlot;
 }
 
 const HIGH = 200; // pixels

@@ -5,6 +5,7 @@
  */
 
 import { useEffect, useState } from "./html.js";
+import { loadScript } from "./script.js";
 
 const SIGNED_IN = "/console/signed-in";
 const SIGNED_OUT = "/console/signed-out";
@@ -92,8 +93,8 @@ export async function signOut() {
   try {
     if (user?.refresh_token) await manager.revokeTokens(["refresh_token"]);
   } catch { /* The issuer revokes none, or is away. The tokens are forgotten all the same. */ }
+  change({ user: null, over: false }); // first: what a view still asks for must not look like a session that ended
   await manager.removeUser();
-  change({ user: null, over: false });
   const back = location.origin + SIGNED_OUT;
   try {
     // `logout_uri` is Cognito's name for the URL to return to; other issuers ignore it.
@@ -193,7 +194,8 @@ function replace(path) {
 }
 
 async function made() {
-  const { UserManager, WebStorageStateStore } = await library();
+  await loadScript(import.meta.resolve("./vendor/oidc-client-ts.min.js"));
+  const { UserManager, WebStorageStateStore } = globalThis.oidc;
   const store = new WebStorageStateStore({ prefix: "sign-in.", store: sessionStorage });
   return new UserManager({
     authority: configured.authority,
@@ -207,16 +209,6 @@ async function made() {
     stateStore: store,
     automaticSilentRenew: false, // `token` renews; without a refresh token the library would try it with a frame
     requestTimeoutInSeconds: 10,
-  });
-}
-
-function library() {
-  return new Promise((resolve, reject) => {
-    const script = document.createElement("script");
-    script.src = import.meta.resolve("./vendor/oidc-client-ts.min.js");
-    script.addEventListener("load", () => resolve(globalThis.oidc));
-    script.addEventListener("error", () => reject(new Error("what signs in could not be loaded")));
-    document.head.append(script);
   });
 }
 
@@ -245,7 +237,8 @@ function claimsOf(accessToken) {
 }
 
 function words(error) {
-  if (error instanceof globalThis.oidc?.ErrorResponse) {
+  const Refused = globalThis.oidc?.ErrorResponse; // unknown if the library could not be loaded
+  if (Refused && error instanceof Refused) {
     return `The issuer did not sign you in: ${error.error_description || error.error}.`;
   }
   return `You could not be signed in: ${error.message}. Try it again.`;
