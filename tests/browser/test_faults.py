@@ -142,6 +142,7 @@ def test_a_chart_that_does_not_come_is_said_so_and_its_table_is_there(digits: Si
     page.get_by_role("navigation").get_by_role("link", name="Models").click()
     page.get_by_role("table", name="Models and versions").get_by_role("link").first.click()
     wait_until(page, lambda: bool(held))
+    expect(page.locator("#view").get_by_role("status").filter(has_text="Loading")).to_have_count(0)
 
     page.clock.fast_forward(LONG)
 
