@@ -31,7 +31,7 @@ sam-invoke: $(VENV)/serve.installed  ## Run an event in a container: FUNCTION=Pr
 		echo "events:" $$(basename -s .json local/events/*.json) >&2; exit 2; }
 	@exec $(BIN)/python -m local sam invoke $(FUNCTION) --event local/events/$(EVENT).json $(SAM_FLAGS)
 
-sam-api: $(VENV)/serve.installed  ## Serve the API with sam local start-api, one container per request. No forms: see the README.
+sam-api: $(VENV)/serve.installed  ## Serve the API with sam local start-api, one container per request. No forms: see docs/running.md.
 	@exec $(BIN)/python -m local sam start-api --port $(or $(PORT),3000) $(SAM_FLAGS)
 
 events: $(VENV)/serve.installed  ## Write the sample events in local/events/ again.

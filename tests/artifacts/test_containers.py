@@ -1,4 +1,4 @@
-"""The packages in containers: `make sam-invoke` and `make sam-api` as the README has them, and the images of `local/`.
+"""The packages in containers: `make sam-invoke` and `make sam-api` as docs/running.md has them, the images of `local/`.
 
 Needs Docker (`DOCKER_HOST`); `make test-sam` runs this alone.
 """

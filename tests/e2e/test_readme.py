@@ -1,4 +1,4 @@
-"""The README is run as a stranger would run it: every command in it, in its order."""
+"""The README and its pages are run as a stranger would run them: every command in them, in its order."""
 
 import csv
 import json
@@ -12,7 +12,7 @@ import pytest
 from functions.shared.settings import PredictSettings
 from tests.support.local_server import Serve, both_servers
 from tests.support.ports import free_port
-from tests.support.readme import ADDRESS, README, commands, run
+from tests.support.readme import ADDRESS, commands, run, text_of
 from tests.support.repository import DIGIT, ROOT
 from tests.support.waiting import soon
 
@@ -43,7 +43,7 @@ def test_the_lines_that_the_server_prints_work_when_pasted(serve: Serve) -> None
 
 
 def test_a_baseline_is_made_as_the_readme_says(tmp_path: Path) -> None:
-    _, make_baseline, *_ = commands("Bring your own model")
+    [make_baseline] = commands("A baseline")
     folder = tmp_path / "model_artifacts" / "diabetes"
     shutil.copytree(ROOT / "model_artifacts" / "diabetes", folder, ignore=shutil.ignore_patterns("baseline.json"))
     assert "r2" in run(make_baseline, ADDRESS, tmp_path, PYTHONPATH=str(ROOT))
@@ -51,7 +51,7 @@ def test_a_baseline_is_made_as_the_readme_says(tmp_path: Path) -> None:
 
 
 def test_a_model_of_ones_own_is_checked_and_served_as_the_readme_says(serve: Serve) -> None:
-    check, _, make_serve, call = commands("Bring your own model")
+    check, make_serve, call = commands("Bring your own model")
     assert "label" in run(check, ADDRESS) or "predicted" in run(check, ADDRESS)
     found = re.fullmatch(r"make serve MODEL=(\S+)", make_serve.strip())
     assert found
@@ -149,8 +149,7 @@ def test_the_metrics_are_where_the_readme_says(serve: Serve) -> None:
         return set(re.findall(r"^# TYPE (\w+) ", counted(), re.MULTILINE))
 
     assert "onnx_ledger_predictions_total 1.0" in counted()
-    section = re.split("^## ", README.partition("\n## Serve it from a container or a GPU\n")[2], flags=re.MULTILINE)[0]
-    named = set(re.findall(r"`(onnx_ledger_\w+)`", section))
+    named = set(re.findall(r"`(onnx_ledger_\w+)`", text_of("Serve it from a container or a GPU")))
     assert soon(lambda: "onnx_ledger_drift" in in_the_answer(), 60)  # what the ledger tells comes with the first rollup
     # Nothing has been refused or has failed.
     assert named - {"onnx_ledger_refusals_total", "onnx_ledger_failures_total"} == in_the_answer()
@@ -169,4 +168,4 @@ def test_an_error_of_a_function_is_a_problem_and_one_of_the_gateway_is_a_message
 
 def test_every_setting_of_the_functions_is_in_the_configuration_table() -> None:
     for name in PredictSettings.model_fields:
-        assert f"`{name.upper()}`" in README
+        assert f"`{name.upper()}`" in text_of("Configuration")

@@ -1,4 +1,4 @@
-"""The README's Python as typed: each snippet pasted after a training, in an environment with that library alone.
+"""The Python of docs/models.md and docs/ledger.md as typed: pasted after a training, with its library alone.
 
 `make test-snippets` makes these environments, by the `pip install` of the snippet's first line. `make test` has one
 environment, and skips the snippets whose library is not in it.
@@ -20,7 +20,7 @@ import pytest
 
 from tests.support.local_server import Serve
 from tests.support.make import MAKE
-from tests.support.readme import README, blocks
+from tests.support.readme import PAGES, blocks
 from tests.support.repository import DIGIT, ROOT
 
 pytestmark = pytest.mark.server
@@ -133,7 +133,8 @@ def snippet_of(library: str, section: str) -> str:
 
 
 def test_every_snippet_is_run_by_a_test_of_this_file() -> None:
-    libraries = {block.split(":")[0].removeprefix("# ") for block in re.findall(r"```python\n *(.*)", README)}
+    first_lines = re.findall(r"```python\n(.*)", "".join(PAGES.values()))
+    libraries = {line.split(":")[0].removeprefix("# ") for line in first_lines}
     assert libraries == {trained.library for trained in TRAININGS.values()} | {"pandas", "DuckDB"}
 
 
@@ -141,7 +142,7 @@ def test_every_snippet_is_run_by_a_test_of_this_file() -> None:
 def test_a_snippet_exports_a_model_that_is_served_and_says_what_the_library_says(
     trained: Trained, tmp_path: Path, interpreter: Interpreter, serve: Serve
 ) -> None:
-    snippet = snippet_of(trained.library, "Bring your own model")
+    snippet = snippet_of(trained.library, "Export it")
     python = interpreter(trained.distribution, trained.module, snippet)
     folder = tmp_path / "as typed"
     folder.mkdir()

@@ -18,7 +18,7 @@ from functions.shared.inference.feature_input import FeatureColumn, FeatureInput
 from functions.shared.inference.image_input import ImageInput
 from functions.shared.inference.package import ModelPackage
 from tests.support import graphs
-from tests.support.repository import ROOT
+from tests.support.readme import text_of
 
 TEN_OF_FOUR = graphs.linear(np.ones((4, 10)), then=["Softmax"])
 DIGITS = graphs.conv_net()
@@ -154,13 +154,12 @@ def test_unknown_keys_are_refused_and_the_known_ones_told(load: Load) -> None:
         load(TEN_OF_FOUR, lables=["a"], imageMean=0.5)
 
 
-def test_the_readme_tells_every_key_of_model_json_and_every_word_that_it_takes(load: Load) -> None:
-    text = (ROOT / "README.md").read_text("utf-8")
-    table = text.partition("Say in `my_model/model.json`")[2].partition("\n3. ")[0]
+def test_the_page_about_models_tells_every_key_of_model_json_and_every_word_that_it_takes(load: Load) -> None:
+    table = text_of("What model.json says")
     with pytest.raises(ModelPackageError) as refused:
         load(TEN_OF_FOUR, lables=["a"])
     keys = str(refused.value).partition("the keys are ")[2].split(", ")
-    assert sorted(re.findall(r"`(\w+)`", " ".join(re.findall(r"^   \| (`[^|]*`) \|", table, re.MULTILINE)))) == sorted(
+    assert sorted(re.findall(r"`(\w+)`", " ".join(re.findall(r"^\| (`[^|]*`) \|", table, re.MULTILINE)))) == sorted(
         keys
     )
 
@@ -168,7 +167,7 @@ def test_the_readme_tells_every_key_of_model_json_and_every_word_that_it_takes(l
         with pytest.raises(ModelPackageError) as refused:
             load(TEN_OF_FOUR, **{key: "?"})
         words = str(refused.value).partition("must be one of ")[2].partition(", not")[0].split(", ")
-        [row] = re.findall(rf"^   \| `{key}` .*", table, re.MULTILINE)
+        [row] = re.findall(rf"^\| `{key}` .*", table, re.MULTILINE)
         assert [word for word in words if f"`{word}`" not in row] == []
 
 

@@ -5,10 +5,12 @@ import re
 import pytest
 import yaml
 
+from tests.support.readme import PAGES
 from tests.support.repository import ROOT
 
 DOCUMENTS = [
-    "README.md",
+    *PAGES,
+    "docs/faults.md",
     "CONTRIBUTING.md",
     "CHANGELOG.md",
     "SECURITY.md",
@@ -75,8 +77,7 @@ def test_every_name_that_contributing_looks_for_in_a_file_is_there() -> None:
 
 
 def test_the_pythons_that_the_readme_names_are_those_that_make_looks_for_and_that_are_tried() -> None:
-    readme = (ROOT / "README.md").read_text("utf-8")
-    named = re.findall(r"\d+\.\d+", re.findall(r"You need make and Python (.*?)\. ", readme)[0])
+    named = re.findall(r"\d+\.\d+", re.findall(r"You need make and Python (.*?)\. ", PAGES["README.md"])[0])
     jobs = yaml.safe_load((ROOT / ".github" / "workflows" / "test.yml").read_text("utf-8"))["jobs"]
     assert len(named) > 1
     assert jobs["tests"]["strategy"]["matrix"]["python"] == named

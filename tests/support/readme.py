@@ -1,4 +1,4 @@
-"""Reads the README, and runs its commands as they stand."""
+"""Reads the README and the pages that it leads to, and runs their commands as they stand."""
 
 import os
 import re
@@ -9,15 +9,30 @@ from pathlib import Path
 from tests.support.make import MAKE
 from tests.support.repository import ROOT
 
-README = (ROOT / "README.md").read_text("utf-8")
+PAGES = {
+    name: (ROOT / name).read_text("utf-8")
+    for name in ("README.md", "docs/api.md", "docs/ledger.md", "docs/models.md", "docs/running.md")
+}
+"""What users read, by the path of each page."""
+
 ADDRESS = "http://127.0.0.1:3000"
+
+
+def text_of(section: str) -> str:
+    """Return a section of whichever page has it: no two pages have one of the same name."""
+    [text] = [
+        found
+        for page in PAGES.values()
+        for heading, found in re.findall(r"(?ms)^## ([^\n]+)\n(.*?)(?=^## |\Z)", page)
+        if heading == section
+    ]
+    return str(text)
 
 
 def blocks(section: str, language: str) -> list[str]:
     """Return the fenced blocks of a section that are written in a language, such as `sh`."""
-    text = re.split(rf"^## {re.escape(section)}$", README, flags=re.MULTILINE)[1]
-    text = re.split(r"^## ", text, flags=re.MULTILINE)[0]
-    return [re.sub(r"(?m)^ {3}", "", block) for block in re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)]
+    found = re.findall(rf"```{language}\n(.*?)```", text_of(section), re.DOTALL)
+    return [re.sub(r"(?m)^ {3}", "", block) for block in found]
 
 
 def commands(section: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""Tell where the inputs of a model can be read in two ways. The README has the table of how they are read."""
+"""Tell where the inputs of a model can be read in two ways. docs/models.md has the table of how they are read."""
 
 from typing import Final
 
