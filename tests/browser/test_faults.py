@@ -119,12 +119,18 @@ def hold(page: Page, url: str) -> list[Route]:
     return held
 
 
-def test_a_view_that_does_not_come_is_said_so(digits: Site, visit: Visit) -> None:
-    page = visit(digits, "/console/import")
+def without(site: Site, visit: Visit, url: str) -> tuple[Page, list[Route]]:
+    """Go to the models without what is at a URL. Return the page, whose clock can be moved, and what is held back."""
+    page = visit(site, "/console/import")
     expect(page.get_by_role("heading", level=1)).to_have_text("Import")
     page.clock.install()
-    held = hold(page, "**/assets/views/models.*")
+    held = hold(page, url)
     page.get_by_role("navigation").get_by_role("link", name="Models").click()
+    return page, held
+
+
+def test_a_view_that_does_not_come_is_said_so(digits: Site, visit: Visit) -> None:
+    page, held = without(digits, visit, "**/assets/views/models.*")
     wait_until(page, lambda: bool(held))
 
     page.clock.fast_forward(LONG)
@@ -135,11 +141,7 @@ def test_a_view_that_does_not_come_is_said_so(digits: Site, visit: Visit) -> Non
 
 
 def test_a_chart_that_does_not_come_is_said_so_and_its_table_is_there(digits: Site, visit: Visit) -> None:
-    page = visit(digits, "/console/import")
-    expect(page.get_by_role("heading", level=1)).to_have_text("Import")
-    page.clock.install()
-    held = hold(page, "**/uPlot.iife*")
-    page.get_by_role("navigation").get_by_role("link", name="Models").click()
+    page, held = without(digits, visit, "**/uPlot.iife*")
     page.get_by_role("table", name="Models and versions").get_by_role("link").first.click()
     wait_until(page, lambda: bool(held))
     expect(page.locator("#view").get_by_role("status").filter(has_text="Loading")).to_have_count(0)
@@ -209,7 +211,7 @@ def test_the_database_goes_away_and_comes_back(breakable: Breakable, visit: Visi
 
 
 def test_the_server_goes_away_and_comes_back(breakable: Breakable, visit: Visit) -> None:
-    page = visit(breakable.site, "/console/records", expecting=("ERR_CONNECTION", "ERR_EMPTY"))
+    page = visit(breakable.site, "/console/records", expecting=("503", "ERR_CONNECTION", "ERR_EMPTY"))
     page.locator("#view a[href*='/console/record/']").first.wait_for()
 
     breakable.take_server_away()
