@@ -31,8 +31,8 @@ def text_of(section: str) -> str:
 
 def blocks(section: str, language: str) -> list[str]:
     """Return the fenced blocks of a section that are written in a language, such as `sh`."""
-    found = re.findall(rf"```{language}\n(.*?)```", text_of(section), re.DOTALL)
-    return [re.sub(r"(?m)^ {3}", "", block) for block in found]
+    found = re.findall(rf"(?ms)^( *)```{language}\n(.*?)^\1```", text_of(section))
+    return [re.sub(rf"(?m)^{indent}", "", block) for indent, block in found]
 
 
 def commands(section: str) -> list[str]:

@@ -1,4 +1,4 @@
-/** Loads vendored scripts that are no modules: each names what it has in `globalThis`. */
+/** Loads vendored scripts that are not modules: each leaves what it exports in `globalThis`. */
 
 const PATIENCE = 30_000; // Milliseconds: a connection may be dead without being closed.
 

@@ -8,11 +8,11 @@ import { useSession } from "./session.js";
 const RETRY = 5_000; // Milliseconds
 
 let asked = null;
-const without = new Set(); // how each component whose attempt failed tries again
+const without = new Set(); // for each component whose attempt failed: what tries again
 
 /**
- * `value` is what `GET /model` answers. If that fails, the component that is `insistent` tries until it does not; then
- * all the others have the answer too. The others do not try by themselves, so that what they say of it stays.
+ * `value` is what `GET /model` answers. If that fails, the component that is `insistent` tries again until it succeeds,
+ * and then all others get the answer. They do not try by themselves: the message that they show would come and go.
  */
 export function useServed({ insistent = false } = {}) {
   const { over } = useSession();
