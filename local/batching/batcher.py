@@ -2,7 +2,8 @@
 
 What has arrived while a batch was at work is the next batch. A thread reads each request of its batch, runs the model
 once, builds every answer, commits once, and hands out the answers. While one thread waits for the commit, another one
-reads. docs/decisions/batching-server.md has a picture.
+reads. Callers who were answered together often ask again together, so the next batch waits a moment for them.
+docs/decisions/batching-server.md has a picture.
 """
 
 import asyncio
@@ -45,6 +46,14 @@ _BATCH_BYTES: Final = 8 * 1024 * 1024
 
 _LOOKS_EVERY: Final = 0.25
 """Seconds between two looks for requests whose time has passed in the queue."""
+
+_RETURN_SHARE: Final = 0.5
+"""The part of the time that a batch took, in which its callers may come back and share the next one.
+
+Otherwise the first who comes back makes a batch of one, which costs almost as much as one of all of them."""
+
+_LONGEST_RETURN: Final = 0.005
+"""Seconds that this is at most: enough for a network, and too little for a caller to notice."""
 
 _SERVER_ERROR: Final = 500
 
@@ -202,6 +211,9 @@ class Batcher:
         self._wakes: SimpleQueue[None] = SimpleQueue()  # a condition wakes in twice the time
         self._idle = 0
         self._gathers = False
+        self._enough = 0
+        self._returning = 0
+        self._return_until = 0.0
         self._closed = False
         self._most = min(limits.batch, max(1, int(_LONG_BATCH / seconds_of_one)))
         self._looking: asyncio.TimerHandle | None = None
@@ -224,10 +236,10 @@ class Batcher:
         with self._lock:
             self._waiting.append(job)
             self._queued_bytes += len(job.body)
-            if self._gathers:
-                self._wake_all()
-            else:
+            if not self._gathers:
                 self._wake_one()
+            elif len(self._waiting) >= self._enough:
+                self._wake_all()
 
     def close(self) -> None:
         """Begin no further batch, once the queue is empty."""
@@ -274,12 +286,10 @@ class Batcher:
         """Take the requests of a batch out of the queue, unless another thread waits for more of them."""
         if self._gathers or not self._waiting:
             return []
-        if self._limits.batch_wait and len(self._waiting) < self._most and not self._closed:
-            self._gathers = True
-            until = time.monotonic() + self._limits.batch_wait
-            while len(self._waiting) < self._most and (left := until - time.monotonic()) > 0 and not self._closed:
-                self._wait(left)
-            self._gathers = False
+        if self._limits.batch_wait:
+            self._gather(self._most, time.monotonic() + self._limits.batch_wait)
+        else:
+            self._gather(min(self._returning, self._most), self._return_until)
         jobs: list[Job] = []
         size = 0
         while self._waiting and len(jobs) < self._most and size <= _BATCH_BYTES:
@@ -292,6 +302,13 @@ class Batcher:
             self._wake_one()
         self._metrics.queued(len(self._waiting))
         return jobs
+
+    def _gather(self, enough: int, until: float) -> None:
+        """Let go of the lock until so many requests wait, or until a time."""
+        self._gathers, self._enough = True, enough
+        while len(self._waiting) < enough and not self._closed and (left := until - time.monotonic()) > 0:
+            self._wait(left)
+        self._gathers = False
 
     def _wait(self, seconds: float | None = None) -> None:
         """Let go of the lock until another thread wakes this one."""
@@ -349,6 +366,9 @@ class Batcher:
         if asked:
             answered += self._predict_and_store(asked)
             self._adapt(inputs, time.monotonic() - began)
+        now = time.monotonic()
+        self._returning = len(answered) + len(self._waiting)  # before any of them can come back
+        self._return_until = now + min(_RETURN_SHARE * (now - began), _LONGEST_RETURN)
         self._hand_out(answered)
 
     def _give_back(self, jobs: list[Job], first: int) -> None:

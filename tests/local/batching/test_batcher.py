@@ -13,6 +13,7 @@ import pytest
 
 from functions.shared.ledger.connection import Connection
 from functions.shared.ledger.database_url import parse_database_url
+from local.batching import batcher
 from tests.support.batching_transport import BatchingTransport, Start
 from tests.support.database import Query
 
@@ -82,6 +83,15 @@ def count(query: Query) -> int:
     return int(found)
 
 
+def count_transactions(query: Query, ids: list[str]) -> int:
+    """Count the transactions that some predictions were stored by."""
+    [[found]] = query(
+        "SELECT count(DISTINCT xmin::text) FROM predictions WHERE prediction_id::text = ANY(:ids)",
+        ids="{" + ",".join(ids) + "}",
+    )
+    return int(found)
+
+
 def test_what_arrives_while_a_batch_is_at_work_is_stored_by_one_commit(
     start: Start, threads: ThreadPoolExecutor, database_url: str, query: Query, digit: bytes
 ) -> None:
@@ -90,12 +100,53 @@ def test_what_arrives_while_a_batch_is_at_work_is_stored_by_one_commit(
     answers = together(client, threads, database_url, query, posts)
     assert {answer.status_code for answer in answers.values()} == {201}
     ids = [answer.json()["prediction_id"] for answer in answers.values()]
-    transactions = query(
-        "SELECT count(DISTINCT xmin::text) FROM predictions WHERE prediction_id::text = ANY(:ids)",
-        ids="{" + ",".join(ids) + "}",
-    )
-    assert transactions == [[1]]
+    assert count_transactions(query, ids) == 1
     assert count(query) == 21
+
+
+def test_callers_who_were_answered_together_and_ask_again_are_answered_together(
+    start: Start,
+    threads: ThreadPoolExecutor,
+    database_url: str,
+    query: Query,
+    digit: bytes,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(batcher, "_RETURN_SHARE", 1e6)
+    monkeypatch.setattr(batcher, "_LONGEST_RETURN", 10 * PATIENCE)
+    client = start(batch_threads=1)
+    with no_commit(database_url):
+        first = threads.submit(image(digit), client)
+        wait_until(waiting_for_commit(query))
+        second = threads.submit(image(digit), client)
+        wait_until(partial(is_queued, client, 1))
+    first.result(PATIENCE)
+    assert is_queued(client, 1)  # it waits for the caller of the first
+    assert threads.submit(image(digit), client).result(PATIENCE).status_code == 201
+    assert second.result(PATIENCE).status_code == 201
+    one = threads.submit(image(digit), client)
+    wait_until(partial(is_queued, client, 1))
+    other = threads.submit(image(digit), client)
+    ids = [answer.result(PATIENCE).json()["prediction_id"] for answer in (one, other)]
+    assert count_transactions(query, ids) == 1
+
+
+def test_a_lone_caller_who_asks_again_waits_for_nobody(
+    start: Start, digit: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batcher, "_RETURN_SHARE", 1e6)
+    monkeypatch.setattr(batcher, "_LONGEST_RETURN", 10 * PATIENCE)
+    client = start(batch_threads=1)
+    assert [image(digit)(client).status_code for _ in range(3)] == [201, 201, 201]
+
+
+def test_a_caller_who_does_not_come_back_is_waited_for_only_a_moment(
+    start: Start, threads: ThreadPoolExecutor, database_url: str, query: Query, digit: bytes
+) -> None:
+    client = start(batch_threads=1)
+    posts = {"first": image(digit)} | {str(number): image(digit) for number in range(3)}
+    together(client, threads, database_url, query, posts)
+    assert [image(digit)(client).status_code for _ in range(3)] == [201, 201, 201]
 
 
 def test_a_request_is_refused_at_once_where_the_queue_has_no_room(
