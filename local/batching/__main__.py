@@ -41,7 +41,7 @@ def serve(settings: BatchingSettings, listener: socket.socket) -> int:
     start_logging("INFO")
     log_through("uvicorn.error", logging.INFO)
     listener.setblocking(False)
-    supervisor = Supervisor(configuration(settings), sockets=[listener])
+    supervisor = Supervisor(configuration(settings), sockets=[listener], cores=settings.cores)
     supervisor.run()
     return 1 if any(process.exitcode == STARTUP_FAILURE for process in supervisor.processes) else 0
 

@@ -1,5 +1,7 @@
 """The settings of the server that batches: each is read, an empty one counts as not set, a wrong one is named."""
 
+import os
+
 import pytest
 
 from local.batching.settings import BatchingSettings
@@ -46,6 +48,27 @@ def test_there_is_a_process_for_each_core_and_one_for_a_gpu() -> None:
     for environment, workers, threads in (({}, cores(), 1), (on_cpu, cores(), 1), (on_gpu, 1, 2)):
         settings = BatchingSettings.from_environment(environment)
         assert (settings.workers, settings.batch_threads) == (workers, threads)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="the system does not let one choose a core")
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"WORKERS": str(cores() + 1)},
+        {"BATCH_THREADS": "2"},
+        {"INTRA_OP_THREADS": "2"},
+        {"INTRA_OP_THREADS": "0"},
+        {"EXECUTION_PROVIDERS": "CUDAExecutionProvider", "WORKERS": str(cores())},
+    ],
+    ids=str,
+)
+def test_a_process_has_a_core_of_its_own_where_each_core_has_one_process_that_runs_one_thing(
+    other: dict[str, str],
+) -> None:
+    every = tuple(sorted(os.sched_getaffinity(0)))
+    for environment in ({}, {"WORKERS": str(cores())}, {"INTRA_OP_THREADS": "1"}, {"INTRA_OP_THREADS": ""}):
+        assert BatchingSettings.from_environment(environment).cores == every
+    assert BatchingSettings.from_environment(other).cores == ()
 
 
 @pytest.mark.parametrize(

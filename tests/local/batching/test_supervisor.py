@@ -13,15 +13,25 @@ import pytest
 
 from tests.support.repository import ROOT
 
+_SERVE = """
+import os, runpy, sys
+if cores := {int(core) for core in sys.argv[1:]}:
+    os.sched_setaffinity(0, cores)
+sys.argv[1:] = []
+runpy.run_module("local.batching", run_name="__main__", alter_sys=True)
+"""
 _PATIENCE = 30.0  # seconds: half of those in which a process has to say that it is alive
+
+
+_TWO_CORES = sorted(os.sched_getaffinity(0))[:2] if hasattr(os, "sched_getaffinity") else []
 
 
 @pytest.fixture
 def supervisor(database_url: str) -> Iterator[psutil.Popen]:
-    """The server, with two processes."""
+    """The server, with two processes, on two cores if there are as many."""
     environment = os.environ | {"DATABASE_URL": database_url, "PORT": "0", "WORKERS": "2"}
     process = psutil.Popen(
-        [sys.executable, "-m", "local.batching"], cwd=ROOT, env=environment, stdout=subprocess.DEVNULL
+        [sys.executable, "-c", _SERVE, *map(str, _TWO_CORES)], cwd=ROOT, env=environment, stdout=subprocess.DEVNULL
     )
     yield process
     for one in [*(process.children(recursive=True) if process.is_running() else []), process]:
@@ -57,3 +67,19 @@ def test_a_process_that_dies_while_it_is_asked_whether_it_is_alive_is_replaced(s
     assert other in _workers(supervisor)
     supervisor.send_signal(signal.SIGTERM)
     assert supervisor.wait(_PATIENCE) == 0
+
+
+@pytest.mark.skipif(len(_TWO_CORES) < 2, reason="there are no two cores to choose from")
+def test_each_process_stays_on_a_core_of_its_own_and_so_does_the_one_that_replaces_it(supervisor: psutil.Popen) -> None:
+    def have_a_core_each() -> bool:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            return sorted(one.cpu_affinity() for one in _workers(supervisor)) == [[core] for core in _TWO_CORES]
+        return False
+
+    _wait_until(have_a_core_each)
+    killed, other = _workers(supervisor)
+    kept = other.cpu_affinity()
+    time.sleep(2)  # it has to have started before it can be missed
+    killed.kill()
+    _wait_until(lambda: killed not in _workers(supervisor) and have_a_core_each())
+    assert other.cpu_affinity() == kept
