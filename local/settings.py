@@ -1,5 +1,6 @@
 """The settings of the local server, read from environment variables once."""
 
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,9 +17,55 @@ _MOST_ENVIRONMENTS = 64
 _DAY = 86_400  # seconds
 
 
+_CGROUPS = Path("/sys/fs/cgroup")
+_OWN_CGROUPS = Path("/proc/self/cgroup")
+
+
 def cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Return how many cores this process may use: those of the machine, or what a container's limit leaves of them."""
+    number = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, math.ceil(min(number, _cpu_limit(_OWN_CGROUPS, _CGROUPS))))
+
+
+def _cpu_limit(own: Path, root: Path) -> float:
+    """Return the processor time a second that this process may have, as `docker run --cpus` limits it.
+
+    Parameters
+    ----------
+    own
+        The file that names the control groups of this process (cgroups(7)).
+    root
+        Where they are mounted. A container finds its own group there.
+
+    Returns
+    -------
+    float
+        Seconds a second; infinity without a limit.
+    """
+    try:
+        groups = [line.split(":", 2)[1:] for line in own.read_text().splitlines()]
+    except OSError:  # the system has no control groups
+        return math.inf
+    limits = [math.inf]
+    for controllers, path in groups:
+        within = Path(path.lstrip("/"))
+        for group in (within, *within.parents):
+            if not controllers:  # version 2
+                limits.append(_quota(root / group / "cpu.max"))
+            elif "cpu" in controllers.split(","):
+                folder = root / "cpu" / group
+                limits.append(_quota(folder / "cpu.cfs_quota_us", folder / "cpu.cfs_period_us"))
+    return min(limits)
+
+
+def _quota(*files: Path) -> float:
+    """Return quota over period, which files have in this order; infinity if there is no quota, or no such file."""
+    try:
+        quota, period = " ".join(file.read_text() for file in files).split()
+        limit = int(quota) / int(period)
+    except (OSError, ValueError, ZeroDivisionError):  # "max" is no number
+        return math.inf
+    return limit if limit > 0 else math.inf  # -1 is no limit
 
 
 def default_environments() -> int:

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+import local.settings
 from local.errors import CannotServeError
-from local.settings import ROOT, Settings, default_environments
+from local.settings import ROOT, Settings, cores, default_environments
 
 
 def test_everything_has_a_default() -> None:
@@ -16,6 +17,41 @@ def test_everything_has_a_default() -> None:
     assert settings.model == "model_artifacts/mnist"
     assert settings.template == ROOT / "template.yaml"
     assert 2 <= settings.environments == default_environments() <= 8
+
+
+@pytest.mark.parametrize(
+    ("own", "files", "number"),
+    [
+        ("0::/", {"cpu.max": "50000 100000\n"}, 1),
+        ("0::/", {"cpu.max": "100000 100000\n"}, 1),
+        ("0::/", {"cpu.max": "max 100000\n"}, None),
+        ("0::/", {"cpu.max": "100000000 100000\n"}, None),
+        ("0::/", {}, None),
+        ("0::/", {"cpu.max": "nonsense"}, None),
+        ("0::/", {"cpu.max": "100000 0"}, None),
+        ("0::/a.slice/b.service", {"a.slice/b.service/cpu.max": "max 100000", "a.slice/cpu.max": "90000 100000"}, 1),
+        ("0::/of/the/host", {"cpu.max": "20000 100000"}, 1),
+        ("4:cpu,cpuacct:/docker/1\n0::/", {"cpu/cpu.cfs_quota_us": "100000", "cpu/cpu.cfs_period_us": "100000"}, 1),
+        ("4:cpu,cpuacct:/\n0::/", {"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, None),
+        ("4:cpuset:/\n0::/", {"cpu/cpu.cfs_quota_us": "10000", "cpu/cpu.cfs_period_us": "100000"}, None),
+        (None, {"cpu.max": "50000 100000"}, None),
+    ],
+)
+def test_a_container_has_no_more_cores_than_its_limit_leaves(
+    own: str | None, files: dict[str, str], number: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unlimited = {"_OWN_CGROUPS": tmp_path / "none", "_CGROUPS": tmp_path / "none"}
+    for name, path in unlimited.items():
+        monkeypatch.setattr(local.settings, name, path)
+    every = cores()
+    if own is not None:
+        (tmp_path / "own").write_text(own + "\n")
+    for name, text in files.items():
+        (tmp_path / "groups" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "groups" / name).write_text(text)
+    monkeypatch.setattr(local.settings, "_OWN_CGROUPS", tmp_path / "own")
+    monkeypatch.setattr(local.settings, "_CGROUPS", tmp_path / "groups")
+    assert cores() == (every if number is None else number)
 
 
 def test_every_setting_is_read_from_its_variable() -> None:
