@@ -121,6 +121,8 @@ class Ticket(NamedTuple):
         The request.
     most_bytes
         The largest body that it may have.
+    refusal
+        The answer to it if it does not go into the queue.
     """
 
     route: Route
@@ -128,6 +130,7 @@ class Ticket(NamedTuple):
     request_id: str
     arrived: float
     most_bytes: int
+    refusal: Response | None = None
 
 
 class _Routes(NamedTuple):
@@ -225,7 +228,10 @@ class Application:
         return f"{self._id_prefix}-{self._ids:08x}"
 
     def admit(self, scope: dict[str, Any]) -> Ticket | None:
-        """Admit a request to the queue by its head; None if it has to be answered by this application as a whole."""
+        """Admit a request by its head; None if it has to be answered by this application as a whole.
+
+        It goes into the queue, or is refused at once, if the queue has no room.
+        """
         if scope["method"] != "POST" or (route := self._hot.get(scope["path"])) is None:
             return None
         most = self._env.limits.body_bytes
@@ -233,8 +239,6 @@ class Application:
         for name, value in scope["headers"]:
             if (name == b"content-length" and int(value) > most) or (name == b"prefer" and queues):
                 return None
-        if not self._batcher.has_room():
-            return None
         if self._sites is not None and self._sites.refusal("POST", scope["headers"]) is not None:
             return None
         scope["aws.event"] = {"requestContext": {}}
@@ -243,7 +247,8 @@ class Application:
         if self._traces.record:
             _at_once(self._forwarded(cast("Any", scope), cast("Any", None), cast("Any", None)))
         self._traces.begin(scope)
-        return Ticket(route, scope, self._new_id(), time.monotonic(), most)
+        refusal = None if self._batcher.has_room() else self._full
+        return Ticket(route, scope, self._new_id(), time.monotonic(), most, refusal)
 
     def put(self, scope: dict[str, Any], body: bytes, ticket: Ticket, answer: Answer) -> None:
         """Put an admitted request into the queue."""
@@ -254,6 +259,8 @@ class Application:
     def left(self, ticket: Ticket, answer: Answer, status: int) -> None:
         """Note that an admitted request is answered."""
         self._unanswered.discard(answer)
+        if ticket.refusal is not None:
+            self._metrics.refused("full")
         self._watched(ticket.scope, status, ticket.arrived)
 
     def _watched(self, scope: dict[str, Any], status: int, arrived: float) -> None:
@@ -309,6 +316,8 @@ class Application:
         self._metrics.model_info(self._env.serving.identity)
         self._routes = _Routes.of(self._env)
         self._hot = {"/prediction": self._routes.one, "/predictions": self._routes.several}
+        # A busy server refuses thousands a second: what they are told is made once.
+        self._full = without_waiting(answer_error(self._handlers, Request(_SOME_REQUEST), full()))
         self._threads = ThreadPoolExecutor(_THREADS, "endpoint")
         self._probing = ThreadPoolExecutor(_PROBE_THREADS, "probe")
         settings = self._settings

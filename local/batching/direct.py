@@ -146,6 +146,8 @@ class BatchingProtocol(Protocol):
         ticket, self._ticket = self._ticket, None
         if ticket is None:
             super().on_message_complete()
+            if self.cycle.response_complete and not self.pipeline:  # it was answered before it was read
+                self._be_idle()
             return
         self.cycle.more_body = False
         self._put(self.cycle, ticket)
@@ -166,9 +168,7 @@ class BatchingProtocol(Protocol):
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
             return
-        self._idle_since = self.loop.time()
-        if self.timeout_keep_alive_task is None:
-            self._look_after(self.timeout_keep_alive)
+        self._be_idle()
 
     def timeout_keep_alive_handler(self) -> None:
         """Close a connection that is idle for too long."""
@@ -180,6 +180,11 @@ class BatchingProtocol(Protocol):
             self._look_after(left)
         else:
             self.transport.close()
+
+    def _be_idle(self) -> None:
+        self._idle_since = self.loop.time()
+        if self.timeout_keep_alive_task is None:
+            self._look_after(self.timeout_keep_alive)
 
     def _look_after(self, seconds: float) -> None:
         self.timeout_keep_alive_task = self.loop.call_later(seconds, self.timeout_keep_alive_handler)
@@ -195,6 +200,8 @@ class BatchingProtocol(Protocol):
             ticket = application.admit(cast("dict[str, Any]", cycle.scope))
         if ticket is None:
             super()._start_asgi_task(cycle, app)
+        elif ticket.refusal is not None:  # of many that were sent ahead, none waits within the answer to another
+            self.loop.call_soon(DirectAnswer(application, self, cycle, ticket).set_result, ticket.refusal)
         elif not cycle.more_body:  # it has waited for the answer to the request before it
             self._put(cycle, ticket)
         elif cycle is self.cycle:
