@@ -15,6 +15,8 @@ MAX_CATEGORIES = 100
 MAX_CHARACTERS = 100
 """How many characters of a text it is counted by."""
 
+_LARGEST = 1e100  # a number beyond this counts as this: its square must be one, too
+
 _LEAST_PROBABILITY = 2.220446049250313e-16  # as scikit-learn's log_loss: the logarithm of 0 has no value
 
 
@@ -23,13 +25,17 @@ def rounded(value: float) -> float:
     return float(f"{value:.9g}")
 
 
+def _bounded(value: float) -> float:
+    return min(max(value, -_LARGEST), _LARGEST)
+
+
 def _in_order(bins: Counter[int]) -> dict[str, int]:
     return {str(number): bins[number] for number in sorted(bins)}
 
 
 @dataclass
 class Numbers:
-    """Numbers in log-linear bins. What is missing or not finite has none."""
+    """Numbers in log-linear bins. What is missing or not finite has none; one beyond 1e100 counts as 1e100."""
 
     values: list[float] = field(default_factory=list)
     missing: int = 0
@@ -41,7 +47,7 @@ class Numbers:
         if value is None or number is None:
             self.missing += 1
             return
-        self.values.append(value)
+        self.values.append(_bounded(value))
         self.bins[number] += 1
 
     def counts(self) -> dict[str, object]:
@@ -148,7 +154,7 @@ class Residuals:
         """Count a prediction."""
         number = bin_of(predicted - truth)
         if number is not None:
-            self.pairs.append((predicted, truth))
+            self.pairs.append((_bounded(predicted), _bounded(truth)))
             self.bins[number] += 1
 
     def counts(self) -> dict[str, object]:

@@ -157,7 +157,7 @@ def _from_lines(text: str) -> _Items:
         if not line.strip():
             continue
         try:
-            yield Place("", number), {name: source.value for name, source in parse_members(line).items()}
+            yield Place("", number), {name: source.value for name, source in parse_members(line, line=number).items()}
         except Problem as problem:
             yield Place("", number), problem
 
@@ -190,7 +190,8 @@ def _header(row: list[str]) -> list[str]:
     names = [name.strip() for name in row]
     unknown = next((name for name in names if name not in OF_MANY), None)
     if unknown is not None:
-        detail = f"the first row must name the columns, and {unknown[:100]!r} is none: use {', '.join(OF_MANY)}"
+        known = f"{', '.join(OF_MANY)}, with commas between them"
+        detail = f"the first row must name the columns, and {unknown[:100]!r} is none: use {known}"
     elif len({*names}) < len(names):
         detail = "the first row names a column twice"
     elif not {"prediction_id", "inference_id"} & {*names} or not {"label", "value"} & {*names}:

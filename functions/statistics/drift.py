@@ -65,7 +65,8 @@ def _columns(baseline: Mapping[str, Counts], windows: Mapping[Any, Measures]) ->
     for measures in windows.values():
         for name, counts in measures.items():
             if name != "status" and name not in columns:
-                columns[name] = Column.of(name, {"categories": {}} if "categories" in counts else {})
+                is_text = isinstance(counts.get("categories"), Mapping)  # a label may have that name
+                columns[name] = Column.of(name, {"categories": {}} if is_text else {})
     return columns
 
 

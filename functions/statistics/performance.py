@@ -1,6 +1,6 @@
 """How right a version is: the answer of `GET /models/{name}/versions/{version}/performance`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from http import HTTPStatus
 from typing import Any, Final
@@ -17,9 +17,6 @@ from functions.statistics.versions import ModelVersion, selected
 
 MEASURES: Final = ("status", "judged", "confusion", "log_loss", "brier", "calibration", "residual")
 """The measures that the figures are computed from. If a model has several targets, each target has its own."""
-
-MOST_LABELS: Final = 200
-"""The most labels in a confusion matrix. It keeps the labels that are the truth most often."""
 
 
 def performance(asking: Asking, name: str, version: str, query: PerformanceQuery) -> dict[str, Any]:
@@ -67,10 +64,7 @@ def _figures(asking: Asking, one: ModelVersion, over: Span) -> dict[str, Any]:
         user_id=asking.user_id,
     )
     measures = merged(rows)
-    found: dict[str, Any] = dict(evaluation.summarize(measures, _count(measures), one.newest.labels))
-    for each in (found, *found.get("targets", {}).values()):
-        if "classification" in each:
-            each["classification"] = _with_fewer_labels(each["classification"])
+    found = evaluation.summarize(measures, _count(measures), one.newest.labels)
     return {**found, "buckets": _buckets(rows, over.starts(), over)}
 
 
@@ -121,20 +115,6 @@ def _paired(asking: Asking, one: ModelVersion, other: ModelVersion, over: Span) 
         "looked_at": MOST_PAIRED,
         "mcnemar": evaluation.mcnemar(paired.only_one, paired.only_other) if sum(paired) else None,
     }
-
-
-def _with_fewer_labels(scores: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the scores of a classifier with a confusion matrix of at most `MOST_LABELS` labels."""
-    labels, matrix = scores["confusion_matrix"]["labels"], scores["confusion_matrix"]["matrix"]
-    support = {one["label"]: one["support"] for one in scores["classes"]}
-    kept = range(len(labels))
-    if len(labels) > MOST_LABELS:
-        by_support = sorted(kept, key=lambda number: (-support[labels[number]], number))
-        kept_numbers = sorted(by_support[:MOST_LABELS])
-        matrix = [[matrix[row][column] for column in kept_numbers] for row in kept_numbers]
-        labels = [labels[number] for number in kept_numbers]
-    cut = {"labels": labels, "matrix": matrix, "labels_left_out": len(kept) - len(labels)}
-    return {**scores, "confusion_matrix": cut}
 
 
 def _count(measures: Measures) -> int:

@@ -6,8 +6,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from functions.shared.evaluation.bins import CONFIDENCE_BINS
-from functions.shared.evaluation.performance import EXACT_BELOW
-from functions.statistics.performance import MOST_LABELS
+from functions.shared.evaluation.performance import EXACT_BELOW, MOST_LABELS
 
 Of = Annotated[
     Literal["everybody", "yours"],
@@ -232,7 +231,10 @@ class Regression(_Representation):
     rmse: float | None
     r2: float | None
     bias: float | None = Field(description="The mean residual.")
-    residual_quantiles: dict[str, float] | None = Field(description="Each within 1 % of a residual that occurred.")
+    residual_quantiles: dict[str, float] | None = Field(
+        description="Each within 1 % of a residual that occurred, or 0 for one below 1e-9. Null if one is beyond 1e12, "
+        "or if all are below 1e-9 because the values are."
+    )
 
 
 class TargetPerformance(_Representation):
@@ -327,7 +329,9 @@ class Side(_Representation):
     missing: Count
     missing_share: Share | None
     mean: float | None
-    standard_deviation: float | None
+    standard_deviation: float | None = Field(
+        description="Null if it is smaller than a millionth of the mean: the sums that it comes from are rounded."
+    )
 
 
 class ColumnDrift(_Representation):

@@ -279,6 +279,21 @@ def test_both_sides_tell_their_counts_and_moments() -> None:
     assert (figures["window"]["count"], figures["window"]["missing_share"]) == (200, 0.0)
 
 
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([1.7e12] * 50, [None, 0.0]),  # times in milliseconds since 1970, all the same
+        ([1.7e12 + at for at in range(50)], [None]),
+        ([7.0] * 50, [0.0]),
+        ([2026.0, 2027.0] * 25, [pytest.approx(np.std([2026.0, 2027.0] * 25, ddof=1))]),
+    ],
+)
+def test_a_deviation_that_is_lost_in_the_rounding_of_the_sums_is_not_told(
+    values: list[float], expected: list[Any]
+) -> None:
+    assert drift.Column("number", numbers(values)).compare({})["baseline"]["standard_deviation"] in expected
+
+
 def test_a_label_has_the_figures_of_its_categories() -> None:
     baseline, window = {"cat": 60, "dog": 40}, {"dog": 30, "cat": 20, "eel": 5}
     figures = drift.Column("label", baseline).compare(window)

@@ -79,7 +79,19 @@ def test_nothing_judged_has_no_accuracy() -> None:
     found = performance.classification({}, ["a", "b"])
     assert (found["count"], found["correct"]) == (0, 0)
     assert [found["accuracy"], found["accuracy_interval"], found["macro"], found["weighted"]] == [None] * 4
-    assert found["confusion_matrix"] == {"labels": ["a", "b"], "matrix": [[0, 0], [0, 0]]}
+    assert found["confusion_matrix"] == {"labels": ["a", "b"], "matrix": [[0, 0], [0, 0]], "labels_left_out": 0}
+
+
+def test_a_matrix_is_made_of_the_most_frequent_labels_alone() -> None:
+    labels = [str(number) for number in range(1000)]
+    confusion = {label: {label: number} for number, label in enumerate(labels) if number}
+
+    found = performance.classification(confusion, labels)
+
+    assert len(found["classes"]) == 1000
+    assert found["confusion_matrix"]["labels"] == labels[800:]
+    assert [row[at] for at, row in enumerate(found["confusion_matrix"]["matrix"])] == list(range(800, 1000))
+    assert found["confusion_matrix"]["labels_left_out"] == 800
 
 
 @no_deadline
@@ -209,6 +221,21 @@ def test_a_regression_without_what_a_figure_needs_has_none() -> None:
     assert (one["mae"], one["bias"], one["r2"]) == (2.0, 2.0, None)
     constant = performance.regression(residual_counts(np.full(9, 0.1), np.linspace(0, 1, 9)))
     assert constant["r2"] is None
+
+
+@pytest.mark.parametrize(
+    ("size", "error", "p50"),
+    [
+        (1e15, 1e13, None),
+        (1e-11, 1e-12, None),
+        (1.0, 1e-16, 0.0),
+        (1e12, 1e11, pytest.approx(1e11, rel=0.01)),
+    ],
+)
+def test_residuals_that_the_bins_cannot_tell_have_no_quantiles(size: float, error: float, p50: float | None) -> None:
+    truths = np.linspace(1, 2, 9) * size
+    told = performance.regression(residual_counts(truths, truths + error))["residual_quantiles"]
+    assert (told and told["p50"]) == p50
 
 
 @no_deadline

@@ -125,6 +125,15 @@ def test_the_baseline_of_the_package_comes_before_the_first_predictions(api: htt
         assert told["windows"][0]["columns"]["confidence"]["drift"] is False
 
 
+def test_a_label_may_be_called_as_a_part_of_the_counts(api: httpx.Client, query: Query) -> None:
+    name = "categories"
+    insert(query, [digits(labels=(name, "bins"))], [classified(SINCE, name, {name: 0.9, "bins": 0.1})])
+
+    told = ask(api, "digits/versions/1", **SPAN, baseline="2020-01-01/2020-01-02")
+
+    assert {column["kind"] for window in told["windows"] for column in window["columns"].values()} == {"label", "share"}
+
+
 def test_another_version_is_a_baseline(api: httpx.Client, query: Query) -> None:
     before = [
         classified(SINCE - timedelta(days=100), "a", {"a": 0.9, "b": 0.05, "c": 0.05}, model_id=SECOND)

@@ -351,6 +351,27 @@ def test_what_is_no_list_of_ground_truths_is_refused(
         assert answer.headers["accept-post"] == "application/json, application/x-ndjson, text/csv"
 
 
+@pytest.mark.parametrize(
+    ("kind", "body", "says"),
+    [
+        ("application/x-ndjson", b'{"label": "7"}\n\n{"label" "7"}\n', "at line 3, column 10."),
+        ("application/x-ndjson", b'{"label": "7"}\r\n{"label":\t}\r\n', "at line 2, column 11."),
+        ("application/json", b'{\n"items": [\n{"label" "7"}]}', "at line 3, column 10."),
+        ("application/x-ndjson", b'{"label": "7"}\n[]\n', "must be an object"),
+        ("text/csv", "inference_id,label\nBern,7\nZ\xfcrich,7\n".encode("latin-1"), "in line 3): send it as UTF-8."),
+        ("text/csv", "inference_id,label\na,7\n".encode("utf-16"), "in line 1): send it as UTF-8."),
+        ("text/csv", b"inference_id;label\na;7\n", "comment, with commas between them."),
+        ("text/csv", b"inference_id\tlabel\na\t7\n", "comment, with commas between them."),
+    ],
+)
+def test_a_refusal_says_where_in_the_file_it_is_and_what_would_be_right(
+    api: httpx.Client, kind: str, body: bytes, says: str
+) -> None:
+    told = api.post("/ground_truth", content=body, headers={"content-type": kind}).json()
+    details = [told["detail"], *(one["detail"] for one in told.get("errors", []))]
+    assert any(detail.endswith(says) for detail in details), told
+
+
 def test_there_is_a_most_and_a_problem_lists_no_more_than_it_can(api: httpx.Client) -> None:
     row = f"{UNKNOWN},7\n"
     answer = api.post("/ground_truth", content="prediction_id,label\n" + row * (MOST + 1), headers=CSV)

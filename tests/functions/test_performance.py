@@ -235,6 +235,27 @@ def test_an_input_that_both_have_by_its_bytes_and_by_its_id_is_one_pair(api: htt
     assert compare(api, query, [right(one(1, **both))], [right(one(2, **both))])["count"] == 1
 
 
+@pytest.mark.parametrize("first", [False, True], ids=["by the other version", "by the first version"])
+def test_an_input_that_was_predicted_again_without_its_id_is_still_one_pair(
+    api: httpx.Client, query: Query, first: bool
+) -> None:
+    both = {"sha256": "ab" * 32, "inference_id": "order-1"}
+    once, twice = [right(one(1, **both))], [wrong(one(2, **both)), right(one(3, sha256="ab" * 32))]
+
+    paired = compare(api, query, *((twice, once) if first else (once, twice)))
+
+    assert paired["count"] == 1
+    assert (paired["mcnemar"]["only_first"], paired["mcnemar"]["only_second"]) == ((0, 1) if first else (1, 0))
+
+
+def test_inputs_of_the_same_bytes_with_ids_of_their_own_are_pairs_of_their_own(api: httpx.Client, query: Query) -> None:
+    same = {"sha256": "ab" * 32}
+    first = [right(one(number, **same, inference_id=str(number))) for number in range(3)]
+    second = [right(one(number, **same, inference_id=str(number))) for number in range(3)]
+
+    assert compare(api, query, first, second)["count"] == 3
+
+
 def test_versions_without_a_common_input_have_no_test(api: httpx.Client, query: Query) -> None:
     assert compare(api, query, [right(one(1))], [right(one(2))]) == {
         "count": 0,
@@ -336,6 +357,30 @@ def test_a_constant_regression_is_an_answer(api: httpx.Client, query: Query) -> 
     told = ask(api, "ages/versions/1", **SPAN)["regression"]
 
     assert (told["mae"], told["rmse"], told["bias"], told["r2"]) == (0.0, 0.0, 0.0, None)
+
+
+def test_a_class_of_several_targets_is_the_same_with_a_decimal_point(api: httpx.Client, query: Query) -> None:
+    both = ages() | {"task": "multi-target"}
+    truths: list[Any] = [[1.0, 0.5], [1, 0.5], [0.0, 0.25], [100.0, 2]]
+    rows = [judged(regressed(SINCE, 0.0, predicted_value=[1, 0.5], output=[1, 0.5]), truth) for truth in truths]
+    insert(query, [both], rows)
+
+    of_class = ask(api, "ages/versions/1", **SPAN)["targets"]["0"]["classification"]
+
+    assert of_class["accuracy"] == 0.5
+    assert of_class["confusion_matrix"]["labels"] == ["0", "1", "100"]
+
+
+def test_a_model_of_which_the_largest_scores_alone_are_kept_has_no_log_loss(api: httpx.Client, query: Query) -> None:
+    kept = {"values": [0.6, 0.3], "indices": [0, 1]}
+    rows = [right(one(1, output=kept)), judged(one(2, output=kept), "b"), judged(one(3, output=kept), "c")]
+    insert(query, MODELS, rows)
+
+    told = ask(api, **SPAN)
+
+    assert told["classification"]["accuracy"] == pytest.approx(1 / 3)
+    assert "log_loss" not in told  # that of the last would be larger than any
+    assert "brier_score" not in told
 
 
 def test_a_confusion_matrix_of_very_many_labels_is_cut(api: httpx.Client, query: Query) -> None:

@@ -250,6 +250,12 @@ def test_what_cannot_be_answered_says_what_could(
         assert words in answer.json()["detail"]
 
 
+def test_a_route_without_parameters_says_so(api: httpx.Client) -> None:
+    refused = api.get("/models", params={"interval": "day"})
+    assert refused.status_code == 422
+    assert refused.json()["detail"] == "interval: there is no such parameter: this route takes none."
+
+
 def test_an_unknown_model_or_version_is_told_what_there_is(api: httpx.Client, query: Query) -> None:
     insert(query, MODELS, [])
 

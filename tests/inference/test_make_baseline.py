@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -97,6 +98,17 @@ def test_each_feature_and_each_value_is_counted_in_its_bin(tmp_path: Path, basel
     assert columns["feature:size"]["bins"] == {"0": 1, str(bin_of(2)): 2, str(bin_of(7.25)): 1}
     assert columns["value"]["bins"] == dict(Counter(str(bin_of(value)) for value in (-1.5, 21, 21, 75.5)))
     assert columns["value"]["sum"] == pytest.approx(116)
+
+
+def test_a_number_whose_square_is_none_is_counted_as_the_ledger_counts_it(tmp_path: Path, baseline: Baseline) -> None:
+    model = graphs.linear(WEIGHTS, dtype="float64")
+    folder = graphs.package(tmp_path / "sums", model, feature_names=["age", "size"], task="regression")
+    data = table(tmp_path / "data.csv", "age,size,truth", "1e200,0,-1e200", "-1e300,0,1")
+    document = baseline(folder, data, "--truth", "truth")
+    for column in ("value", "feature:age"):
+        assert document["columns"][column]["squares"] == 2e200
+        assert document["columns"][column]["sum"] == 0
+    assert document["performance"]["regression"]["rmse"] == pytest.approx(math.sqrt(2.5) * 1e100)
 
 
 def test_what_is_missing_is_counted_apart(tmp_path: Path, baseline: Baseline) -> None:

@@ -144,12 +144,7 @@ def _labels(row: Mapping[str, Any], truth: object) -> Iterator[tuple[tuple[str, 
     else:
         place = int(truth) if label == str(row["likely_class"]) and truth.isdigit() else None
     scores = json.loads(row["output"])
-    if place is None:
-        return
-    if isinstance(scores, dict):
-        kept = dict(zip(scores["indices"], scores["values"], strict=True))
-        if place in kept:
-            yield from _log_loss(kept[place])
+    if place is None or isinstance(scores, dict):  # of a `top_k`, the true label may have no score
         return
     while len(scores) == 1 and isinstance(scores[0], list):
         [scores] = scores
@@ -228,4 +223,6 @@ def _finite(number: Decimal | int) -> float:
 
 
 def _text(value: object) -> str:
-    return str(value) if isinstance(value, str | Decimal) else json.dumps(value)
+    if isinstance(value, Decimal):
+        return f"{value.normalize():f}"  # the class 1 is the truth 1.0, too
+    return value if isinstance(value, str) else json.dumps(value)

@@ -298,6 +298,19 @@ def test_of_many_categories_the_most_frequent_are_told(
     assert max(len(row[4].get("categories", ())) for row in rolled(lambda sql: summaries._pool.run(sql, {}))) == 101
 
 
+def test_a_label_or_a_user_with_the_name_of_a_part_of_the_counts_is_rolled_up_as_any_other(
+    ledger: Ledger, rolling: RollingLedger, counting: Counting
+) -> None:
+    names = ["categories", "bins", "n", "sum", "missing", "squares"]
+    for hour in (1, 2):
+        ledger.store(MODEL, [seven(hour, user_id=name, label=name) for name in names])
+        ledger.store(MODEL, [seven(hour, user_id=f"{hour}-{number}") for number in range(110)])
+
+    assert rolling.roll_up().left is False
+
+    counting.check(FIRST, FIRST + 24 * HOUR)
+
+
 def test_counts_are_merged_by_name() -> None:
     assert merged([{"n": 1, "bins": {"3": 1}}, {"n": 2, "bins": {"3": 1, "4": 1}}, {}]) == {
         "n": 3,
@@ -880,7 +893,19 @@ class World:
             return
         prediction_id, predicted = found
         truth = self.random.choice(
-            [json.loads(predicted), "7", "setosa", "spam", 3.25, -1e200, [1, "a", 2.5], [2.5, 3], None, {"x": 1}]
+            [
+                json.loads(predicted),
+                "7",
+                "setosa",
+                "spam",
+                3.25,
+                -1e200,
+                [1, "a", 2.5],
+                [2.0, "b", 1],
+                [2.5, 3],
+                None,
+                {"x": 1},
+            ]
         )
         self.query(
             "UPDATE predictions SET ground_truth = CAST(:truth AS jsonb), "

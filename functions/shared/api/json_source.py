@@ -35,15 +35,24 @@ _decoder = JSONDecoder(object_pairs_hook=_object)
 
 
 def decode(body: bytes) -> str:
-    """Return the text of a JSON body. Raises `Problem` (400) if it is not UTF-8 (RFC 8259, section 8.1)."""
+    """Return the text of a body. Raises `Problem` (400) if it is not UTF-8, as JSON must be (RFC 8259, section 8.1)."""
     try:
         return body.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise Problem(HTTPStatus.BAD_REQUEST, f"The JSON body is not UTF-8 (at byte {error.start}).") from None
+        line = body.count(b"\n", 0, error.start) + 1
+        detail = f"The body is not UTF-8 (at byte {error.start}, in line {line}): send it as UTF-8."
+        raise Problem(HTTPStatus.BAD_REQUEST, detail) from None
 
 
-def parse_members(text: str) -> dict[str, Source]:
+def parse_members(text: str, *, line: int = 1) -> dict[str, Source]:
     """Parse the members of the outermost object of a JSON text.
+
+    Parameters
+    ----------
+    text
+        The text.
+    line
+        The number of its first line in the body.
 
     Raises
     ------
@@ -53,7 +62,7 @@ def parse_members(text: str) -> dict[str, Source]:
     try:
         return _read_text(text)
     except JSONDecodeError as error:
-        detail = f"The body is not JSON: {error.msg} at line {error.lineno}, column {error.colno}."
+        detail = f"The body is not JSON: {error.msg} at line {line + error.lineno - 1}, column {error.colno}."
         raise Problem(HTTPStatus.BAD_REQUEST, detail) from None
     except RecursionError:
         raise Problem(HTTPStatus.BAD_REQUEST, "The JSON body is nested too deeply.") from None
@@ -65,7 +74,9 @@ def _read_text(text: str) -> dict[str, Source]:
     start = _skip_space(text, 0)
     if not text.startswith("{", start):
         _decoder.decode(text)
-        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "The JSON body must be an object.", errors=[("", "no object")])
+        raise Problem(
+            HTTPStatus.UNPROCESSABLE_ENTITY, "The JSON body must be an object.", errors=[("", "must be an object")]
+        )
     members, end = _read_members(text, start)
     if end != len(text):
         raise JSONDecodeError("Extra data", text, end)

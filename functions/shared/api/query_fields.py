@@ -119,7 +119,8 @@ class QueryFields(BaseModel):
     def _says(cls, name: int | str, message: str) -> str:
         field = cls.model_fields.get(str(name))
         if field is None:
-            return f"there is no such parameter: use {', '.join(cls.model_fields)}"
+            known = ", ".join(cls.model_fields)
+            return f"there is no such parameter: {f'use {known}' if known else 'this route takes none'}"
         if not field.examples:  # nobody can make one up
             return f"{message}: send {(field.description or '').rstrip('.')}"
         return f"{message}, as in {name}={field.examples[0]}"

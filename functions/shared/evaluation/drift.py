@@ -135,6 +135,8 @@ class _Moments(NamedTuple):
     mean: float
     squares: float | None
     """The sum of the squares of the distances from the mean."""
+    deviation: float | None
+    """The standard deviation; None if it is not known, or lost in the rounding of the sums."""
 
 
 _ROUNDING = 1e-12
@@ -552,18 +554,22 @@ def _moments(counts: Counts, total: float) -> _Moments | None:
     mean = counts["sum"] / total
     if not math.isfinite(mean):
         return None
-    squares = max(counts["squares"] - counts["sum"] * mean, 0.0) if "squares" in counts else None
-    return _Moments(mean, squares if squares is not None and math.isfinite(squares) else None)
+    squares = counts["squares"] - counts["sum"] * mean if "squares" in counts else math.nan
+    if not math.isfinite(squares):
+        return _Moments(mean, None, None)
+    # Of times in milliseconds since 1970, the squares differ by less than the rounding of their sum.
+    is_known = squares == 0 or squares > _ROUNDING * total * mean * mean
+    deviation = math.sqrt(squares / (total - 1)) if is_known and total > 1 else None
+    return _Moments(mean, max(squares, 0.0), deviation)
 
 
 def _side(total: float, missing: int, moments: _Moments | None) -> Side:
-    spread = moments.squares if moments else None
     return Side(
         count=int(total),
         missing=missing,
         missing_share=missing / (total + missing) if total + missing else None,
         mean=moments.mean if moments else None,
-        standard_deviation=math.sqrt(spread / (total - 1)) if spread is not None and total > 1 else None,
+        standard_deviation=moments.deviation if moments else None,
     )
 
 

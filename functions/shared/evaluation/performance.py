@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, TypedDict
 
-from functions.shared.evaluation.bins import CALIBRATION_BINS, equal_edges, quantiles
+from functions.shared.evaluation.bins import CALIBRATION_BINS, LAST, SMALLEST, equal_edges, middle, quantiles
 from functions.shared.evaluation.distributions import chi_squared_survival, fair_coin_two_sided
 
 NORMAL_975 = 1.959963984540054
@@ -21,6 +21,9 @@ EXACT_BELOW = 25
 
 RESIDUAL_QUANTILES = {"p05": 0.05, "p25": 0.25, "p50": 0.5, "p75": 0.75, "p95": 0.95}
 """The quantiles of the residuals, by their names."""
+
+MOST_LABELS = 200
+"""The most labels in a confusion matrix. It keeps the labels that are the truth most often."""
 
 _CONSTANT = 1e-12
 """A variance below this share of the mean square is a rounding error: the truth is constant."""
@@ -63,6 +66,7 @@ class ConfusionMatrix(TypedDict):
 
     labels: list[str]
     matrix: list[list[int]]
+    labels_left_out: int
 
 
 class Classification(TypedDict):
@@ -177,7 +181,6 @@ def classification(confusion: Confusion, labels: Sequence[str] | None = None) ->
             predicted[label] = predicted.get(label, 0) + count
     known = list(dict.fromkeys(labels or ()))
     ordered = known + sorted((support.keys() | predicted.keys()) - set(known))
-    matrix = [[confusion.get(truth, {}).get(label, 0) for label in ordered] for truth in ordered]
     count = sum(support.values())
     correct = sum(row.get(truth, 0) for truth, row in confusion.items())
     classes = [
@@ -193,7 +196,18 @@ def classification(confusion: Confusion, labels: Sequence[str] | None = None) ->
         classes=classes,
         macro=_average(seen, [1] * len(seen)),
         weighted=_average(seen, [scores["support"] for scores in seen]),
-        confusion_matrix=ConfusionMatrix(labels=ordered, matrix=matrix),
+        confusion_matrix=_matrix(confusion, ordered, support),
+    )
+
+
+def _matrix(confusion: Confusion, labels: Sequence[str], support: Mapping[str, int]) -> ConfusionMatrix:
+    """Return the matrix of at most `MOST_LABELS` labels: that of 20,000 would have 400 million cells."""
+    frequent = sorted(range(len(labels)), key=lambda number: -support.get(labels[number], 0))
+    kept = [labels[number] for number in sorted(frequent[:MOST_LABELS])]
+    return ConfusionMatrix(
+        labels=kept,
+        matrix=[[confusion.get(truth, {}).get(label, 0) for label in kept] for truth in kept],
+        labels_left_out=len(labels) - len(kept),
     )
 
 
@@ -264,7 +278,8 @@ def regression(counts: Counts) -> Regression:
 
     `mae` is the mean absolute residual, `rmse` the root of the mean square, `bias` the mean. `r2` is
     1 - sum(residual**2) / sum((truth - mean(truth))**2), as scikit-learn's `r2_score`, and None for fewer than two
-    predictions or a constant truth. A residual quantile is within 1 % of a residual that occurred.
+    predictions or a constant truth. A residual quantile is within 1 % of a residual that occurred, or 0 for one below
+    1e-9. There is none if the bins cannot tell: one beyond 1e12 is in the last bin, and those of tiny truths are all 0.
 
     Parameters
     ----------
@@ -278,8 +293,13 @@ def regression(counts: Counts) -> Regression:
     truth, truth_squares = counts.get("truth", 0.0), counts.get("truth_squares", 0.0)
     spread = truth_squares - truth * truth / count if count > 1 else 0.0
     varies = spread > max(_CONSTANT * truth_squares, 0.0)
-    values = quantiles(counts.get("bins", {}), RESIDUAL_QUANTILES.values())
+    bins = counts.get("bins", {})
+    values = quantiles(bins, RESIDUAL_QUANTILES.values())
     told = {name: value for name, value in zip(RESIDUAL_QUANTILES, values, strict=True) if value is not None}
+    are_huge = any(abs(value) >= middle(LAST) for value in told.values())
+    are_tiny = set(bins) == {"0"} and squares > SMALLEST * SMALLEST * truth_squares
+    if are_huge or are_tiny:
+        told = {}
     return Regression(
         count=count,
         mae=_ratio(counts.get("absolute", 0.0), count),

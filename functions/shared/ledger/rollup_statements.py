@@ -195,8 +195,8 @@ _FEATURE = r"""
     WHERE type = 'object'"""
 
 # The probability that a model gave to the true label. A single score is that of the second of two labels. If only the
-# largest scores are kept, the true label may have none, and not all scores are known. If there is a confidence, scores
-# are about 0 to 1. OFFSET 0 keeps the planner from computing an expression once for each use.
+# largest scores are kept (`top_k`), none is counted: the true label has none where the model was most wrong. If there
+# is a confidence, scores are about 0 to 1. OFFSET 0 keeps the planner from computing an expression once for each use.
 _PROBABILITY = """
 ), class AS MATERIALIZED (
     SELECT model_id, labels IS NULL AS has_no_labels, (
@@ -211,16 +211,7 @@ _PROBABILITY = """
             ELSE one::double precision
         END, 1), 0) AS p
     FROM (
-        SELECT bucket, model_id, scores, lone, place, CASE
-                WHEN lone THEN scores -> 0
-                WHEN jsonb_typeof(scores) <> 'array' THEN (
-                    SELECT scores -> 'values' -> (position - 1)::integer
-                    FROM jsonb_array_elements(
-                        CASE jsonb_typeof(scores -> 'indices') WHEN 'array' THEN scores -> 'indices' END
-                    ) WITH ORDINALITY kept (value, position)
-                    WHERE kept.value = to_jsonb(place) LIMIT 1)
-                ELSE scores -> place
-            END AS one
+        SELECT bucket, model_id, scores, lone, place, CASE WHEN lone THEN scores -> 0 ELSE scores -> place END AS one
         FROM (
             SELECT p.bucket, p.model_id, p.scores,
                    jsonb_typeof(p.scores) = 'array' AND jsonb_array_length(p.scores) = 1 AS lone,
@@ -359,6 +350,7 @@ FROM (
            sum(confidence) AS confidence, count(*) FILTER (WHERE correct) AS correct
     FROM prediction WHERE correct IS NOT NULL AND abs(confidence) < 'Infinity' GROUP BY bucket, model_id, bin
 ) binned GROUP BY bucket, model_id""",
+    # The class 1 is the truth 1.0, too: whoever has a column of floats sends that.
     "confusion": """
 SELECT bucket, model_id, measure, jsonb_object_agg(truth, predicted) AS counts
 FROM (
@@ -369,10 +361,14 @@ FROM (
         FROM prediction WHERE label IS NOT NULL AND jsonb_typeof(ground_truth) = 'string'
         GROUP BY bucket, model_id, ground_truth #>> '{}', label
         UNION ALL
-        SELECT bucket, model_id, 'confusion' || suffix, truth #>> '{}', predicted #>> '{}', count(*)
-        FROM target WHERE NOT is_number AND jsonb_typeof(predicted) IN ('string', 'number', 'boolean')
-                      AND jsonb_typeof(truth) IN ('string', 'number', 'boolean')
-        GROUP BY bucket, model_id, suffix, truth #>> '{}', predicted #>> '{}'
+        SELECT bucket, model_id, 'confusion' || suffix, truth, predicted, count(*)
+        FROM (
+            SELECT bucket, model_id, suffix, predicted #>> '{}' AS predicted, CASE jsonb_typeof(truth)
+                    WHEN 'number' THEN trim_scale((truth #>> '{}')::numeric)::text ELSE truth #>> '{}'
+                END AS truth
+            FROM target WHERE NOT is_number AND jsonb_typeof(predicted) IN ('string', 'number', 'boolean')
+                          AND jsonb_typeof(truth) IN ('string', 'number', 'boolean')
+        ) of_class GROUP BY bucket, model_id, suffix, truth, predicted
     ) pair GROUP BY bucket, model_id, measure, truth
 ) predicted GROUP BY bucket, model_id, measure""",
     "residual": """
@@ -400,12 +396,12 @@ FROM probability GROUP BY bucket, model_id""",
 SELECT bucket, model_id, 'brier' AS measure, jsonb_build_object('n', sum(n), 'sum', sum(score)) AS counts
 FROM (
     SELECT bucket, model_id, count(*) AS n, sum(CASE WHEN lone THEN 2 * (1 - p) * (1 - p) ELSE 1 - 2 * p END) AS score
-    FROM probability WHERE jsonb_typeof(scores) = 'array' GROUP BY bucket, model_id
+    FROM probability GROUP BY bucket, model_id
     UNION ALL
     SELECT bucket, model_id, 0, sum(number * number)
     FROM (
         SELECT bucket, model_id, unnest(translate(scores::text, '[]', '{}')::double precision[]) AS number
-        FROM probability WHERE NOT lone AND jsonb_typeof(scores) = 'array'
+        FROM probability WHERE NOT lone
     ) score GROUP BY bucket, model_id
 ) scored GROUP BY bucket, model_id""",
 }

@@ -230,7 +230,7 @@ def _roll(connection: Connection, hour: datetime, until: datetime) -> None:
     hours: dict[tuple[int, str], list[Counts]] = {}
     for model_id, measure, counts in connection.run(rollup_statements.HOURS_OF_DAY, {"day": day}):
         hours.setdefault((model_id, measure), []).append(counts)
-    _replace(connection, "day", day, {key: _with_few_categories(merged(each)) for key, each in hours.items()})
+    _replace(connection, "day", day, {key: _of_day(key[1], each) for key, each in hours.items()})
 
 
 def _count(connection: Connection, hour: datetime, until: datetime) -> tuple[dict[tuple[int, str], Counts], Array]:
@@ -282,9 +282,11 @@ def _add(total: dict[str, Any], counts: Counts) -> None:
             total[name] = value
 
 
-def _with_few_categories(counts: dict[str, Any]) -> dict[str, Any]:
-    categories = counts.get("categories")
-    if categories is not None and len(categories) > MOST_CATEGORIES + 1:
+def _of_day(measure: str, hours: Iterable[Counts]) -> dict[str, Any]:
+    """Add up the counts of a day's hours. Only of a feature are `categories` a part of its counts, and no name."""
+    counts = merged(hours)
+    categories = counts.get("categories", {}) if measure.startswith("feature:") else {}
+    if len(categories) > MOST_CATEGORIES + 1:
         named = sorted((name for name in categories if name), key=lambda name: (-categories[name], name))
         rest = sum(categories[name] for name in named[MOST_CATEGORIES:]) + categories.get("", 0)
         counts["categories"] = {name: categories[name] for name in named[:MOST_CATEGORIES]} | {"": rest}

@@ -64,7 +64,8 @@ FIRST, FIRST_OF_USER = _FIRST_OF + _OF_MODELS, _FIRST_OF + _OF_USER
 
 # What two versions have both predicted, with a ground truth for both. Only the newest predictions of each are searched,
 # so the cost is bounded however few are judged. A pair has the same bytes as its input, or the same inference_id. Each
-# side takes the newest prediction of a digest, and the newest of an inference_id.
+# side takes the newest prediction of a digest, and the newest of an inference_id. Bytes that a pair has by its
+# inference_id make no further pair: either side may have predicted them again without the id.
 _RECENT = """ AS (
     SELECT recent.prediction_id, recent.correct, recent.inference_id, i.sha256
     FROM ("""
@@ -97,17 +98,19 @@ _PAIRS = """, one_by_input AS MATERIALIZED (
 ), other_by_id AS MATERIALIZED (
     SELECT DISTINCT ON (inference_id) * FROM other WHERE inference_id IS NOT NULL
     ORDER BY inference_id, prediction_id DESC
-), pair AS (
-    SELECT a.prediction_id, a.correct AS one, b.correct AS other, 1 AS rank
+), by_id AS MATERIALIZED (
+    SELECT a.correct AS one, b.correct AS other, a.sha256, b.sha256 AS other_sha256
     FROM one_by_id a JOIN other_by_id b USING (inference_id)
+), pair AS (
+    SELECT one, other FROM by_id
     UNION ALL
-    SELECT a.prediction_id, a.correct, b.correct, 2 FROM one_by_input a JOIN other_by_input b USING (sha256)
-), once AS (
-    SELECT DISTINCT ON (prediction_id) one, other FROM pair ORDER BY prediction_id, rank
+    SELECT a.correct, b.correct FROM one_by_input a JOIN other_by_input b USING (sha256)
+    WHERE NOT EXISTS (SELECT FROM by_id WHERE by_id.sha256 = a.sha256)
+      AND NOT EXISTS (SELECT FROM by_id WHERE by_id.other_sha256 = a.sha256)
 )
 SELECT count(*) FILTER (WHERE one AND other), count(*) FILTER (WHERE one AND NOT other),
        count(*) FILTER (WHERE other AND NOT one), count(*) FILTER (WHERE NOT one AND NOT other)
-FROM once
+FROM pair
 """
 
 
