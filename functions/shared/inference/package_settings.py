@@ -83,9 +83,16 @@ def _text(key: str, value: object) -> str:
     raise wrong(key, f"must be a text of 1 to {_MAX_NAME_LENGTH} printable characters, not {shown(value)}")
 
 
+def _path_segment(key: str, value: object) -> str:
+    text = _text(key, value)
+    if "/" in text or text in (".", ".."):  # gateways read it as more than one, or as none
+        raise wrong(key, f"must be a text without a slash, because paths of the API have it, not {shown(value)}")
+    return text
+
+
 def _version(key: str, value: object) -> str:
     # 1 is what people write; 1.10 would already have become 1.1
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else _text(key, value)
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else _path_segment(key, value)
 
 
 def _one_of(*choices: str) -> Callable[[str, object], str]:
@@ -221,7 +228,7 @@ def _digest(key: str, value: object) -> str:
 
 
 _READERS: Final[dict[str, Callable[[str, object], object]]] = {
-    "name": _text,
+    "name": _path_segment,
     "version": _version,
     "task": _one_of(*_TASKS),
     "labels": _labels,
