@@ -6,6 +6,7 @@ write them nevertheless.
 """
 
 import binascii
+import codecs
 import re
 from collections.abc import Sequence
 from http import HTTPStatus
@@ -27,6 +28,8 @@ _EXTENDED: Final = re.compile(rb"(name|filename)\*(?:(\d{1,3})(\*)?)?")
 _QUOTED_PAIR: Final = re.compile(rb"\\(.)", re.DOTALL)
 _FOLD: Final = re.compile(rb"\r\n[ \t]+")
 _ENCODED_WORD: Final = re.compile(r"=\?([\w-]+)(?:\*[\w-]*)?\?([bq])\?([^?]*)\?=", re.ASCII | re.IGNORECASE)
+# Python's codecs that are no charsets. Decoding takes quadratic time with the first: minutes for a name of 1 MB.
+_NO_CHARSETS: Final = frozenset(("punycode", "idna", "unicode-escape", "raw-unicode-escape"))
 _BETWEEN_WORDS: Final = re.compile(r"(?<=\?=)[ \t]+(?==\?)")
 _PLAIN_DISPOSITION: Final = re.compile(rb' ?form-data; ?name="([^"\\]*)"(?:; ?filename="([^"\\]*)")?', re.IGNORECASE)
 
@@ -173,8 +176,8 @@ def _joined(name: bytes, pieces: Sequence[tuple[bool, bytes]]) -> str:
     first = value.partition(b"'")[2] if value else first
     raw = b"".join(unquote_to_bytes(value) if encoded else value for encoded, value in [(True, first), *others])
     try:
-        return raw.decode(charset.decode("latin-1") or "utf-8")
-    except (LookupError, UnicodeError):
+        return _in_charset(charset.decode("latin-1") or "utf-8", raw)
+    except (LookupError, ValueError):
         raise _malformed(f"a part has a {name.decode()}* that is not in the charset that it names") from None
 
 
@@ -187,10 +190,17 @@ def _decoded_word(word: re.Match[str]) -> str:
     charset, encoding, text = word.groups()
     try:
         if encoding in "bB":
-            return binascii.a2b_base64(text + "=" * (-len(text) % 4)).decode(charset)
-        return binascii.a2b_qp(text, header=True).decode(charset)
+            return _in_charset(charset, binascii.a2b_base64(text + "=" * (-len(text) % 4)))
+        return _in_charset(charset, binascii.a2b_qp(text, header=True))
     except (LookupError, ValueError):
         return word[0]
+
+
+def _in_charset(charset: str, raw: bytes) -> str:
+    """Decode a text. Raises `LookupError` if there is no such charset, `ValueError` if the text is not in it."""
+    if codecs.lookup(charset).name in _NO_CHARSETS:
+        raise LookupError(charset)
+    return raw.decode(charset)
 
 
 def _options(header: str | bytes) -> dict[bytes, bytes]:
