@@ -53,7 +53,7 @@ def parse_members(text: str) -> dict[str, Source]:
     try:
         return _read_text(text)
     except JSONDecodeError as error:
-        detail = f"The body is not JSON: {error.msg} at line {error.lineno}, column {error.colno}."
+        detail = f"The body is not JSON: {error.msg.removesuffix(' at')} at line {error.lineno}, column {error.colno}."
         raise Problem(HTTPStatus.BAD_REQUEST, detail) from None
     except RecursionError:
         raise Problem(HTTPStatus.BAD_REQUEST, "The JSON body is nested too deeply.") from None
