@@ -8,7 +8,13 @@ from fastapi import Request
 
 from functions.shared.api.auth import caller
 from functions.shared.api.content_encoding import decompressed
-from functions.shared.api.fields import INFERENCE_ID_NAMES, check_inference_id, check_user_id
+from functions.shared.api.fields import (
+    INFERENCE_ID_NAMES,
+    check_inference_id,
+    check_user_id,
+    query_of,
+    refuse_in_query,
+)
 from functions.shared.api.idempotency import idempotency_key
 from functions.shared.api.negotiation import essence
 from functions.shared.api.open_inference import require_model
@@ -53,12 +59,14 @@ def receive(request: Request, body: bytes, *, served: ModelIdentity, token_requi
     ------
     Problem
         400 if the body is not in its encoding, 401 if a token is required and missing, 404 if the request is about
-        another model, 413 if the body is too large, 415 if it is of another type or in another encoding.
+        another model, 413 if the body is too large, 415 if it is of another type or in another encoding, 422 if the
+        query says what is read from the body.
     """
     subject = caller(request, required=token_required).user_id
     parameters = request.path_params
     require_model(parameters["name"], parameters.get("version"), (served.name, served.version))
     key = idempotency_key(request)
+    refuse_in_query(query_of(request), ("user_id", *INFERENCE_ID_NAMES), "parameters, in the body")
     contenttype = essence(request.headers.get("content-type", ""))
     if contenttype and contenttype not in _TAKEN and not contenttype.endswith("+json"):
         detail = f"The body has the content type {contenttype[:100]!r}: send {' or '.join(_TAKEN)}."

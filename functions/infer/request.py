@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, Final, NamedTuple
 
+from functions.shared.api.fields import INFERENCE_ID_NAMES, MAX_METADATA_DEPTH, is_deeper
 from functions.shared.api.json_source import Source, decode, parse_members
 from functions.shared.api.open_inference import HEADER_LENGTH
 from functions.shared.api.problems import Problem
@@ -109,7 +110,7 @@ def parse_request(body: bytes, header_length: str | None) -> InferRequest:
     """
     end = _json_length(header_length, len(body))
     members = parse_members(decode(body[:end]))
-    parameters = _object(members.get("parameters"), "parameters")
+    parameters = own_parameters(members)
     if any(parameters.get(name) for name in _SEQUENCE):
         raise refusal("Sequences of requests are not served: send no sequence_id.")
     if "inputs" not in members:
@@ -124,6 +125,20 @@ def parse_request(body: bytes, header_length: str | None) -> InferRequest:
     )
 
 
+def own_parameters(members: Mapping[str, Source]) -> dict[str, Any]:
+    """Return a request's own parameters.
+
+    Raises
+    ------
+    Problem
+        400, if they are no object, or what they may say stands beside them, where nobody reads it.
+    """
+    for name in ("user_id", *INFERENCE_ID_NAMES):
+        if name in members and members[name].value is not None:
+            raise refusal(f"{name} is not read beside the inputs: send it in parameters.")
+    return _object(members.get("parameters"), "parameters")
+
+
 def refusal(detail: str) -> Problem:
     """Return the problem of a request that breaks the protocol: the protocol's clients expect 400."""
     return Problem(HTTPStatus.BAD_REQUEST, detail)
@@ -131,7 +146,10 @@ def refusal(detail: str) -> Problem:
 
 def shown(name: object) -> str:
     """Write what a caller sent for a message, cut to 100 characters."""
-    text = json.dumps(name, ensure_ascii=True, default=str)
+    try:
+        text = json.dumps(name, ensure_ascii=True, default=str)
+    except RecursionError:  # it could just be read
+        return "what is nested too deeply"
     return text if len(text) <= 100 else f"{text[:99]}…"
 
 
@@ -197,6 +215,9 @@ def _input(value: object, where: str, binary: memoryview, *, in_binary: bool) ->
         raise refusal(f"{where} must be an object with name, shape, datatype and data, not {shown(value)}.")
     name = _name(value, where)
     where = f"The input {shown(name)}"
+    # It is stored with the row. Nested more deeply, it could not be sent again everywhere.
+    if is_deeper({member: one for member, one in value.items() if member != "data"}, MAX_METADATA_DEPTH):
+        raise refusal(f"{where} must be at most {MAX_METADATA_DEPTH} objects and lists deep, beside its data.")
     datatype = value.get("datatype")
     if not isinstance(datatype, str) or datatype not in DTYPES:
         no_model = "no model with it is served, " if datatype == "BF16" else ""

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic_core import to_json
 
-from functions.infer.request import refusal, shown
+from functions.infer.request import own_parameters, refusal, shown
 from functions.infer.response import InferResponse, fitting
 from functions.shared.api.app import MAX_RESPONSE_BYTES
 from functions.shared.api.base64_text import from_base64
@@ -50,9 +50,9 @@ def parse_instances(body: bytes, package: ModelPackage, max_rows: int) -> Instan
     if len(source.value) > max_rows:
         detail = f"The request has {len(source.value)} instances; at most {max_rows} are allowed."
         raise Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail)
-    parameters = members["parameters"].value if "parameters" in members else None
+    parameters = own_parameters(members)
     inputs = tuple(_input(one, position, package) for position, one in enumerate(parse_items(source)))
-    return Instances(inputs, parameters if isinstance(parameters, dict) else {})
+    return Instances(inputs, parameters)
 
 
 def make_predictions(outputs: Sequence[Mapping[str, NDArray[Any]]], prediction_ids: Sequence[UUID]) -> InferResponse:

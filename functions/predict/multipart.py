@@ -8,6 +8,8 @@ write them nevertheless.
 import binascii
 import re
 from collections.abc import Sequence
+from encodings import normalize_encoding
+from encodings.aliases import aliases
 from http import HTTPStatus
 from typing import Final, NamedTuple
 from urllib.parse import unquote_to_bytes
@@ -27,6 +29,9 @@ _EXTENDED: Final = re.compile(rb"(name|filename)\*(?:(\d{1,3})(\*)?)?")
 _QUOTED_PAIR: Final = re.compile(rb"\\(.)", re.DOTALL)
 _FOLD: Final = re.compile(rb"\r\n[ \t]+")
 _ENCODED_WORD: Final = re.compile(r"=\?([\w-]+)(?:\*[\w-]*)?\?([bq])\?([^?]*)\?=", re.ASCII | re.IGNORECASE)
+# Those that Python keeps aliases of, and so no codec that decodes in quadratic time (punycode takes minutes for a name of
+# 1 MB). A name that is asked for by `codecs.lookup` is remembered as long as the process lives, even if there is none.
+_CHARSETS: Final = frozenset((*aliases.values(), "koi8_u", "cp874")) - {"mbcs"}
 _BETWEEN_WORDS: Final = re.compile(r"(?<=\?=)[ \t]+(?==\?)")
 _PLAIN_DISPOSITION: Final = re.compile(rb' ?form-data; ?name="([^"\\]*)"(?:; ?filename="([^"\\]*)")?', re.IGNORECASE)
 
@@ -173,8 +178,8 @@ def _joined(name: bytes, pieces: Sequence[tuple[bool, bytes]]) -> str:
     first = value.partition(b"'")[2] if value else first
     raw = b"".join(unquote_to_bytes(value) if encoded else value for encoded, value in [(True, first), *others])
     try:
-        return raw.decode(charset.decode("latin-1") or "utf-8")
-    except (LookupError, UnicodeError):
+        return _in_charset(charset.decode("latin-1") or "utf-8", raw)
+    except (LookupError, ValueError):
         raise _malformed(f"a part has a {name.decode()}* that is not in the charset that it names") from None
 
 
@@ -187,10 +192,18 @@ def _decoded_word(word: re.Match[str]) -> str:
     charset, encoding, text = word.groups()
     try:
         if encoding in "bB":
-            return binascii.a2b_base64(text + "=" * (-len(text) % 4)).decode(charset)
-        return binascii.a2b_qp(text, header=True).decode(charset)
+            return _in_charset(charset, binascii.a2b_base64(text + "=" * (-len(text) % 4)))
+        return _in_charset(charset, binascii.a2b_qp(text, header=True))
     except (LookupError, ValueError):
         return word[0]
+
+
+def _in_charset(charset: str, raw: bytes) -> str:
+    """Decode a text. Raises `LookupError` if there is no such charset, `ValueError` if the text is not in it."""
+    name = normalize_encoding(charset).lower()
+    if aliases.get(name, name) not in _CHARSETS:
+        raise LookupError(charset)
+    return raw.decode(name)
 
 
 def _options(header: str | bytes) -> dict[bytes, bytes]:

@@ -4,7 +4,6 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Final, NamedTuple, TypeAlias
-from urllib.parse import parse_qsl
 from uuid import UUID
 
 from fastapi import Request
@@ -20,6 +19,8 @@ from functions.shared.api.fields import (
     check_inference_id,
     check_metadata,
     check_user_id,
+    query_of,
+    refuse_in_query,
     refuse_unknown,
 )
 from functions.shared.api.json_source import Source, decode, parse_items, parse_members
@@ -42,6 +43,7 @@ Kind: TypeAlias = Takes
 _MEMBERS: Final[dict[Kind, str]] = {"image": "image", "features": "features", "tensors": "inputs"}
 _BESIDE: Final = ("metadata", *INFERENCE_ID_NAMES)  # members beside any input
 _EVERY_MEMBER: Final = frozenset((*_MEMBERS.values(), "input_id", "instances", "filename", "user_id", *_BESIDE))
+_IN_THE_BODY: Final = "the body, as a part of a form or a member of JSON"
 _WANTED: Final[dict[Kind, str]] = {
     "image": "image, as a base64 data URI",
     "features": "features, as a list or an object",
@@ -120,6 +122,7 @@ def receive_several(request: Request, body: bytes, takes: Kind, limits: Limits) 
 
     Parameters and errors as in `receive_one`. The error points at every bad input.
     """
+    refuse_in_query(query_of(request), _EVERY_MEMBER, _IN_THE_BODY)
     header, contenttype, body = _read(request, body, limits)
     if _is_json(contenttype):
         return _several_from_instances(_without_nulls(parse_members(decode(body))), takes, limits)
@@ -174,15 +177,9 @@ def _unsupported(contenttype: str, taken: tuple[str, ...]) -> Problem:
 
 
 def _named_in_query(request: Request) -> Named:
-    query = request.scope["query_string"]
-    if not query:
-        return ()
-    try:
-        pairs = parse_qsl(query.decode("latin-1"), keep_blank_values=True, errors="strict")
-    except UnicodeDecodeError:
-        detail = "The query is not UTF-8: write é as %C3%A9, not as %E9."
-        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail) from None
-    return tuple((f"/{name}", value) for name, value in pairs if name in INFERENCE_ID_NAMES)
+    query = query_of(request)
+    refuse_in_query(query, _EVERY_MEMBER.difference(INFERENCE_ID_NAMES), _IN_THE_BODY)
+    return tuple((f"/{name}", value) for name, value in query if name in INFERENCE_ID_NAMES)
 
 
 def _named(members: Mapping[str, Source]) -> Named:

@@ -20,9 +20,10 @@ from sklearn.linear_model import LogisticRegression
 from tests.support.database import Query
 from tests.support.event_transport import EventTransport, forget_environment
 from tests.support.graphs import conv_net, graph, linear, package, passing, sum_and_difference, tensor
-from tests.support.repository import ROOT
+from tests.support.repository import DIGIT, ROOT
 
 HEADER = "Inference-Header-Content-Length"
+SEVEN = b64encode(DIGIT.read_bytes()).decode()
 FIRST = np.arange(32, dtype=np.int32).reshape(2, 16)
 SECOND = np.full((2, 16), -1, dtype=np.int32)
 
@@ -474,6 +475,14 @@ def test_rows_belong_to_the_user_of_the_request_or_of_the_token(
     refused(nobody.get("/v2/models/simple"), 401)
 
 
+def nested(levels: int) -> Any:
+    """Return a list in a list, and so on."""
+    value: Any = 1
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
 GOOD = in_json(INPUT0=FIRST[:1], INPUT1=SECOND[:1])
 ZERO, ONE = GOOD
 
@@ -521,6 +530,11 @@ BAD_DOCUMENTS: dict[str, Any] = {
     },
     "data and binary": {"inputs": [ZERO, ONE | {"parameters": {"binary_data_size": 64}}]},
     "parameters that are no object": {"inputs": GOOD, "parameters": []},
+    "a user beside the parameters": {"inputs": GOOD, "user_id": "anna"},
+    "an inference id beside the parameters": {"inputs": GOOD, "inference_id": "a"},
+    "another name of one beside the parameters": {"inputs": GOOD, "client_request_id": "a"},
+    "parameters 33 deep": {"inputs": [ZERO, ONE | {"parameters": {"a": nested(31)}}]},
+    "a member 33 deep": {"inputs": [ZERO, ONE | {"a": nested(32)}]},
     "an input's parameters that are no object": {"inputs": [ZERO, ONE | {"parameters": 1}]},
     "shared memory": {"inputs": [ZERO, ONE | {"parameters": {"shared_memory_region": "r"}}]},
     "an id that is no text": {"inputs": GOOD, "id": 1},
@@ -555,6 +569,32 @@ def test_a_bad_document_is_refused_in_words_and_nothing_is_stored(simple: httpx.
         text = refused(answer)
         assert "Traceback" not in text, what
     assert query("SELECT count(*) FROM inputs") == [[0]]
+
+
+def test_whose_rows_they_are_is_not_read_from_the_query(simple: httpx.Client, query: Query) -> None:
+    for name in ("user_id", "inference_id", "client_request_id"):
+        refused(simple.post(f"/v2/models/simple/infer?{name}=anna", json={"inputs": GOOD}))
+    assert query("SELECT count(*) FROM inputs") == [[0]]
+
+
+def test_what_can_just_be_read_is_refused_in_words_too(simple: httpx.Client, query: Query) -> None:
+    """How deep that is depends on Python, and on what calls the parser."""
+    two_rows = [one | {"shape": [2, 16], "data": [1] * 32} for one in GOOD]
+    for levels in range(900, 1001):
+        deep = "[" * levels + "]" * levels
+        for document in ({"inputs": GOOD, "id": "?"}, {"inputs": [one | {"parameters": "?"} for one in two_rows]}):
+            text = json.dumps(document).replace('"parameters": "?"', f'"parameters": {{"a": {deep}}}')
+            refused(simple.post("/v2/models/simple/infer", content=text.replace('"?"', deep)))
+    assert query("SELECT count(*) FROM inputs") == [[0]]
+
+
+def test_an_input_has_members_32_deep_and_can_be_sent_again(simple: httpx.Client) -> None:
+    document = {"inputs": [ZERO, ONE | {"parameters": {"a": nested(30)}}]}
+    made = simple.post("/v2/models/simple/infer", json=document)
+    assert made.status_code == 200, made.text
+    [prediction_id] = made.json()["parameters"]["prediction_ids"]
+    again = simple.get(f"/prediction/{prediction_id}/input")
+    assert simple.post("/v2/models/simple/infer", content=again.content).status_code == 200
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"\xff", b"[" * 5000, b'{"inputs": [], "inputs": []}', b"nonsense"])
@@ -943,6 +983,9 @@ class TestVersion1:
             {"instances": [{"image": {}}]},
             {"instances": [{"image": 1}]},
             {"instances": [{"image": {"b64": 1}}]},
+            {"instances": [{"b64": SEVEN}], "parameters": "anna"},
+            {"instances": [{"b64": SEVEN}], "user_id": "anna"},
+            {"instances": [{"b64": SEVEN}], "inference_id": "a"},
             [],
             None,
             "x",

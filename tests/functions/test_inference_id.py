@@ -204,6 +204,19 @@ def test_the_query_and_the_body_must_say_the_same(api: httpx.Client, digit: byte
     assert query("SELECT inference_id FROM predictions ORDER BY prediction_id") == [["a"], ["a"], [None]]
 
 
+def test_what_is_not_read_from_the_query_is_refused_in_it(api: httpx.Client, digit: bytes, query: Query) -> None:
+    seven: dict[str, Any] = {"files": [part(digit)]}
+    asked = [(f"/prediction?{name}=a", seven) for name in ("user_id", "metadata", "filename", "%75ser_id")]
+    asked += [(f"/predictions?{name}=a", seven) for name in ("user_id", *NAMES)]
+    v1 = {"json": {"instances": [{"b64": b64encode(digit).decode()}]}}
+    asked += [(f"/v1/models/mnist:predict?{name}=a", v1) for name in ("user_id", *NAMES)]
+    for path, body in asked:
+        answer = api.post(path, **body)
+        assert answer.status_code in (400, 422), path
+        assert "is not read from the query: send it in" in answer.text
+    assert query("SELECT count(*) FROM predictions") == [[0]]
+
+
 @pytest.mark.parametrize("member", NAMES)
 def test_null_counts_as_absent(api: httpx.Client, digit: bytes, member: str) -> None:
     one = api.post("/prediction", json={"image": uri(digit), member: None})

@@ -135,6 +135,8 @@ def test_names_are_read_however_they_are_written(disposition: bytes, name: str, 
         (b'filename="a*b.png"', "a*b.png"),
         (b'filename="=?klingon?q?a?=.png"', "=?klingon?q?a?=.png"),
         (b'filename="=?utf-8?b?/w==?=.png"', "=?utf-8?b?/w==?=.png"),
+        (b'filename="=?punycode?q?a-?=.png"', "=?punycode?q?a-?=.png"),
+        (b'filename="=?Unicode-Escape?q?=5Cn?=.png"', "=?Unicode-Escape?q?=5Cn?=.png"),
         (b'filename="why=?.png"', "why=?.png"),
     ],
 )
@@ -144,7 +146,18 @@ def test_a_name_in_a_charset_of_its_own_is_decoded(disposition: bytes, filename:
 
 
 @pytest.mark.parametrize(
-    "disposition", [b"name=\"file\"; filename*=UTF-8''%FF", b"name=\"file\"; filename*=klingon''a", b"filename*=a"]
+    "disposition",
+    [
+        b"name=\"file\"; filename*=UTF-8''%FF",
+        b"name=\"file\"; filename*=klingon''a",
+        b"name=\"file\"; filename*=UTF\x00-8''a",
+        # Python's own codecs, of which the first takes quadratic time
+        b"name=\"file\"; filename*=punycode''a-",
+        b"name=\"file\"; filename*=IDNA''a",
+        b"name=\"file\"; filename*=unicode_escape''a",
+        b"name=\"file\"; filename*=raw-unicode-escape''a",
+        b"filename*=a",
+    ],
 )
 def test_a_name_that_is_not_in_its_charset_is_refused(disposition: bytes) -> None:
     with pytest.raises(Problem) as caught:

@@ -71,6 +71,20 @@ FORMS: Final = {
         FORM,
         400,
     ),
+    "a name in a charset with U+0000": Request(
+        "/prediction",
+        b"--x\r\nContent-Disposition: form-data; name=file; filename*=utf\0-8''a\r\n\r\n1\r\n--x--",
+        FORM,
+        400,
+    ),
+    "a name of 900,000 characters in punycode": Request(
+        "/prediction",
+        b"--x\r\nContent-Disposition: form-data; name=file; filename*=punycode''a-"
+        + b"b" * 900_000
+        + b"\r\n\r\n1\r\n--x--",
+        FORM,
+        400,
+    ),
     "a thousand semicolons around a name in a charset": Request(
         "/prediction",
         b"--x\r\nContent-Disposition: form-data; name=file; filename*=x" + b";" * 900_000 + b"\r\n\r\n1\r\n--x--",

@@ -2,9 +2,12 @@
 
 import json
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from http import HTTPStatus
 from typing import Any, Final
+from urllib.parse import parse_qsl
+
+from fastapi import Request
 
 from functions.shared.api.problems import Problem
 from functions.shared.inference.errors import json_pointer_token
@@ -56,6 +59,40 @@ INFERENCE_IDS: Final[dict[str, dict[str, Any]]] = {
     | {"description": "Another name for `inference_id`."},
 }
 """The schemas of an inference id, by its names."""
+
+
+def query_of(request: Request) -> list[tuple[str, str]]:
+    """Return the names and values of a query. Raises `Problem` (422) if it is not UTF-8."""
+    query = request.scope["query_string"]
+    if not query:
+        return []
+    try:
+        return parse_qsl(query.decode("latin-1"), keep_blank_values=True, errors="strict")
+    except UnicodeDecodeError:
+        detail = "The query is not UTF-8: write é as %C3%A9, not as %E9."
+        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail) from None
+
+
+def refuse_in_query(query: Iterable[tuple[str, str]], names: Collection[str], place: str) -> None:
+    """Refuse a query that says what is read from the body alone: it would be lost.
+
+    Parameters
+    ----------
+    query
+        Names and values.
+    names
+        What is not read from the query.
+    place
+        Where it is read from.
+
+    Raises
+    ------
+    Problem
+        422; it points at the first of the names.
+    """
+    for name, _ in query:
+        if name in names:
+            raise _refuse(f"/{name}", f"{name} is not read from the query: send it in {place}")
 
 
 def refuse_unknown(names: Iterable[str], known: tuple[str, ...]) -> None:
@@ -139,7 +176,7 @@ def check_metadata(pointer: str, value: object) -> dict[str, Any]:
         raise _refuse(pointer, "metadata must be a JSON object")
     if not value:
         return value
-    if _is_deeper(value, MAX_METADATA_DEPTH):
+    if is_deeper(value, MAX_METADATA_DEPTH):
         raise _refuse(pointer, f"metadata must be at most {MAX_METADATA_DEPTH} objects and lists deep")
     try:
         text = json.dumps(value, ensure_ascii=False, allow_nan=False)
@@ -155,9 +192,10 @@ def check_metadata(pointer: str, value: object) -> dict[str, Any]:
     return value
 
 
-def _is_deeper(value: object, levels: int) -> bool:
+def is_deeper(value: object, levels: int) -> bool:
+    """Tell whether a value of JSON has more levels of objects and lists."""
     items: Iterable[object] = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return levels == 0 or any(_is_deeper(item, levels - 1) for item in items if isinstance(item, dict | list))
+    return levels == 0 or any(is_deeper(item, levels - 1) for item in items if isinstance(item, dict | list))
 
 
 def _has_null_character(value: object) -> bool:

@@ -62,7 +62,8 @@ def parse_members(text: str, *, line: int = 1) -> dict[str, Source]:
     try:
         return _read_text(text)
     except JSONDecodeError as error:
-        detail = f"The body is not JSON: {error.msg} at line {line + error.lineno - 1}, column {error.colno}."
+        at = f"line {line + error.lineno - 1}, column {error.colno}"
+        detail = f"The body is not JSON: {error.msg.removesuffix(' at')} at {at}."
         raise Problem(HTTPStatus.BAD_REQUEST, detail) from None
     except RecursionError:
         raise Problem(HTTPStatus.BAD_REQUEST, "The JSON body is nested too deeply.") from None
