@@ -46,7 +46,8 @@ class Corked:
 
     def _flush(self) -> None:
         if self._written:
-            self._transport.write(b"".join(self._written))
+            if not self._transport.is_closing():  # the client of a request that others were sent behind has hung up
+                self._transport.write(b"".join(self._written))
             self._written.clear()
 
 
