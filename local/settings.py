@@ -43,8 +43,9 @@ def _cpu_limit(own: Path, root: Path) -> float:
         Seconds a second; infinity without a limit.
     """
     try:
-        groups = [line.split(":", 2)[1:] for line in own.read_text().splitlines()]
-    except OSError:  # the system has no control groups
+        lines = own.read_text().splitlines()
+        groups = [(controllers, path) for line in lines for _, controllers, path in [line.split(":", 2)]]
+    except (OSError, ValueError):  # the system has no control groups, or others than Linux
         return math.inf
     limits = [math.inf]
     for controllers, path in groups:

@@ -304,9 +304,9 @@ class Batcher:
         return jobs
 
     def _gather(self, enough: int, until: float) -> None:
-        """Let go of the lock until so many requests wait, or until a time."""
-        self._gathers, self._enough = True, enough
-        while len(self._waiting) < enough and not self._closed and (left := until - time.monotonic()) > 0:
+        """Let go of the lock until so many requests wait, or as many as there is room for, or until a time."""
+        self._gathers, self._enough = True, min(enough, self._limits.queued)
+        while len(self._waiting) < self._enough and not self._closed and (left := until - time.monotonic()) > 0:
             self._wait(left)
         self._gathers = False
 

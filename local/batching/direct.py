@@ -17,7 +17,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCy
 
 from local.batching.application import NOBODY_READS, Application, Ticket
 from local.batching.batcher import CLIENT_GONE
-from local.http.protocol import Protocol
+from local.http.protocol import Protocol, no_http
 
 if TYPE_CHECKING:
     from uvicorn._types import ASGI3Application
@@ -196,7 +196,7 @@ class BatchingProtocol(Protocol):
         self._application = application = self._application or _innermost(app)
         ticket = None
         # A request that asks for another protocol is complete for the parser before its body.
-        if not (cycle.waiting_for_100_continue or self.parser.should_upgrade()):
+        if not (cycle.waiting_for_100_continue or self.parser.should_upgrade() or app is no_http):
             ticket = application.admit(cast("dict[str, Any]", cycle.scope))
         if ticket is None:
             super()._start_asgi_task(cycle, app)

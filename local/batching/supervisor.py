@@ -3,6 +3,7 @@
 import contextlib
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from socket import socket
 
 from uvicorn import Config
@@ -51,7 +52,16 @@ class Supervisor(Multiprocess):
             if process.pid is None or self._placed.get(position) == process.pid:
                 continue
             self._placed[position] = process.pid
-            # Its first thread, which has just begun to start Python, hands this on to all others. A process that has
-            # ended needs no core, and a sandbox may not let anyone choose one.
-            with contextlib.suppress(OSError):
-                os.sched_setaffinity(process.pid, {core})
+            _keep_on_core(process.pid, core)
+
+
+def _keep_on_core(process: int, core: int) -> None:
+    """Keep all threads of a process on a core, and with them those that they start.
+
+    After SIGHUP, a process is already serving when it is seen here. One that has ended needs no core, and a sandbox may
+    not let anyone choose one.
+    """
+    with contextlib.suppress(OSError):
+        for thread in Path(f"/proc/{process}/task").iterdir():
+            with contextlib.suppress(ProcessLookupError):
+                os.sched_setaffinity(int(thread.name), {core})

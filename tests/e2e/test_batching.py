@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import signal
 import socket
 import time
@@ -143,6 +144,10 @@ def metadata(length: int) -> str:
     return json.dumps({"text": "x" * length})
 
 
+def statuses(received: bytes) -> list[bytes]:
+    return re.findall(rb"HTTP/1\.1 ([0-9]{3}) ", received)
+
+
 def test_requests_are_framed_as_http_says(serve: Serve) -> None:
     image = DIGIT.read_bytes()
     server = serve(WORKERS="1", MAX_BODY_BYTES="100000").start()
@@ -171,12 +176,21 @@ def test_requests_are_framed_as_http_says(serve: Serve) -> None:
     assert b"at most 100000 are allowed" in grown or b"the 100000 bytes that are allowed" in grown
 
     assert exchange(server, b"nonsense\r\n\r\n").startswith(b"HTTP/1.1 400 ")
+    # What is no HTTP is no answer to the requests before it.
+    assert statuses(exchange(server, whole + b"nonsense\r\n\r\n")) == [b"201"]
+    assert statuses(exchange(server, whole + whole + b"nonsense\r\n\r\n")) == [b"201", b"201"]
+    broken = head(b"POST", b"/prediction", is_png, b"transfer-encoding: chunked") + b"nonsense\r\n"
+    assert statuses(exchange(server, whole + broken)) == [b"201", b"400"]
+    assert statuses(exchange(server, whole + whole + broken)) == [b"201", b"201", b"400"]
+    assert statuses(exchange(server, broken)) == [b"400"]
+    trailer = head(b"POST", b"/prediction", is_png, b"transfer-encoding: chunked", close) + b"".join(chunks)
+    assert statuses(exchange(server, trailer + b"0\r\naccept: text/html\r\n\r\n")) == [b"201"]
     foreign = last.replace(b"host: localhost", b"host: evil.example")
     assert exchange(server, foreign).startswith(b"HTTP/1.1 421 ")
     cross = last.replace(b"connection: close", b"connection: close\r\norigin: https://evil.example")
     assert exchange(server, cross).startswith(b"HTTP/1.1 403 ")
     with httpx.Client(base_url=server.address, timeout=PATIENCE) as client:
-        assert len(client.get("/predictions").json()["predictions"]) == 8
+        assert len(client.get("/predictions").json()["predictions"]) == 15
         described = client.head("/model")
         assert (described.status_code, described.content) == (200, b"")
     without_a_body = head(b"HEAD", b"/model") + head(b"GET", b"/model", close)

@@ -35,6 +35,7 @@ def test_everything_has_a_default() -> None:
         ("4:cpu,cpuacct:/\n0::/", {"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, None),
         ("4:cpuset:/\n0::/", {"cpu/cpu.cfs_quota_us": "10000", "cpu/cpu.cfs_period_us": "100000"}, None),
         (None, {"cpu.max": "50000 100000"}, None),
+        ("nonsense", {"cpu.max": "50000 100000"}, None),
     ],
 )
 def test_a_container_has_no_more_cores_than_its_limit_leaves(

@@ -171,6 +171,28 @@ def test_a_request_is_refused_at_once_where_the_queue_has_no_room(
     assert count(query) == 3
 
 
+@pytest.mark.parametrize("batch_wait_ms", [0, 600_000])
+def test_nobody_is_waited_for_whom_the_queue_has_no_room_for(
+    start: Start,
+    threads: ThreadPoolExecutor,
+    database_url: str,
+    query: Query,
+    digit: bytes,
+    monkeypatch: pytest.MonkeyPatch,
+    batch_wait_ms: int,
+) -> None:
+    monkeypatch.setattr(batcher, "_RETURN_SHARE", 1e6)
+    monkeypatch.setattr(batcher, "_LONGEST_RETURN", 10 * PATIENCE)
+    client = start(batch_threads=1, max_queued_inputs=1, batch_wait_ms=batch_wait_ms)
+    with no_commit(database_url):
+        first = threads.submit(image(digit), client)
+        wait_until(waiting_for_commit(query))
+        second = threads.submit(image(digit), client)
+        wait_until(partial(is_queued, client, 1))
+    assert first.result(PATIENCE).status_code == 201
+    assert second.result(PATIENCE).status_code == 201
+
+
 def test_a_request_whose_time_is_over_before_it_is_begun_is_not_predicted(
     start: Start, threads: ThreadPoolExecutor, database_url: str, query: Query, digit: bytes
 ) -> None:

@@ -1,6 +1,5 @@
 """Connections of the server that batches: what they are closed for."""
 
-import asyncio
 import socket
 import threading
 import time
@@ -10,6 +9,7 @@ from dataclasses import replace
 
 import pytest
 import uvicorn
+import uvloop
 
 from local.batching.application import Application
 from local.batching.direct import BatchingProtocol
@@ -46,7 +46,7 @@ def serving(settings: BatchingSettings) -> Iterator[tuple[str, int]]:
     )
     server = uvicorn.Server(config)
     with listen("127.0.0.1", 0) as listener:
-        thread = threading.Thread(target=lambda: asyncio.run(server.serve([listener])))
+        thread = threading.Thread(target=lambda: uvloop.run(server.serve([listener])))
         thread.start()
         yield listener.getsockname()
         server.should_exit = True
@@ -122,3 +122,14 @@ def test_a_connection_whose_request_was_refused_before_its_body_came_is_closed_o
         assert received.startswith(b"HTTP/1.1 503")
         connection.sendall(digit)
         assert connection.recv(1) == b""
+
+
+def test_a_client_that_hangs_up_on_several_requests_leaves_no_traceback(
+    address: tuple[str, int], digit: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(100):
+        with socket.create_connection(address, timeout=PATIENCE) as connection:
+            connection.sendall(post("/prediction", digit) * 3)
+    with socket.create_connection(address, timeout=PATIENCE) as connection:
+        assert predict(connection, digit) == b"HTTP/1.1 201 Created"
+    assert not [record.getMessage() for record in caplog.records if record.exc_info]

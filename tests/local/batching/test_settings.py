@@ -52,23 +52,24 @@ def test_there_is_a_process_for_each_core_and_one_for_a_gpu() -> None:
 
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="the system does not let one choose a core")
 @pytest.mark.parametrize(
-    "other",
+    ("more_workers", "other"),
     [
-        {"WORKERS": str(cores() + 1)},
-        {"BATCH_THREADS": "2"},
-        {"INTRA_OP_THREADS": "2"},
-        {"INTRA_OP_THREADS": "0"},
-        {"EXECUTION_PROVIDERS": "CUDAExecutionProvider", "WORKERS": str(cores())},
+        (1, {}),
+        (0, {"BATCH_THREADS": "2"}),
+        (0, {"INTRA_OP_THREADS": "2"}),
+        (0, {"INTRA_OP_THREADS": "0"}),
+        (0, {"EXECUTION_PROVIDERS": "CUDAExecutionProvider"}),
     ],
-    ids=str,
 )
 def test_a_process_has_a_core_of_its_own_where_each_core_has_one_process_that_runs_one_thing(
-    other: dict[str, str],
+    more_workers: int, other: dict[str, str]
 ) -> None:
     every = tuple(sorted(os.sched_getaffinity(0)))
-    for environment in ({}, {"WORKERS": str(cores())}, {"INTRA_OP_THREADS": "1"}, {"INTRA_OP_THREADS": ""}):
-        assert BatchingSettings.from_environment(environment).cores == every
-    assert BatchingSettings.from_environment(other).cores == ()
+    each = {"WORKERS": str(len(every)), "EXECUTION_PROVIDERS": "CPUExecutionProvider"}
+    for same in ({}, {"INTRA_OP_THREADS": "1"}, {"INTRA_OP_THREADS": ""}, {"BATCH_THREADS": "1"}):
+        assert BatchingSettings.from_environment(each | same).cores == every
+    changed = each | {"WORKERS": str(len(every) + more_workers)} | other
+    assert BatchingSettings.from_environment(changed).cores == ()
 
 
 @pytest.mark.parametrize(

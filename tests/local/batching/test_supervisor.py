@@ -29,7 +29,7 @@ _TWO_CORES = sorted(os.sched_getaffinity(0))[:2] if hasattr(os, "sched_getaffini
 @pytest.fixture
 def supervisor(database_url: str) -> Iterator[psutil.Popen]:
     """The server, with two processes, on two cores if there are as many."""
-    environment = os.environ | {"DATABASE_URL": database_url, "PORT": "0", "WORKERS": "2"}
+    environment = os.environ | {"DATABASE_URL": database_url, "PORT": "0", "WORKERS": "2", "BATCH_THREADS": "1"}
     process = psutil.Popen(
         [sys.executable, "-c", _SERVE, *map(str, _TWO_CORES)], cwd=ROOT, env=environment, stdout=subprocess.DEVNULL
     )
@@ -69,17 +69,33 @@ def test_a_process_that_dies_while_it_is_asked_whether_it_is_alive_is_replaced(s
     assert supervisor.wait(_PATIENCE) == 0
 
 
+def _have_a_core_each(supervisor: psutil.Popen) -> bool:
+    """Tell whether there are two processes, and all threads of each are on a core of its own."""
+    with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):
+        cores = [
+            {core for thread in one.threads() for core in os.sched_getaffinity(thread.id)}
+            for one in _workers(supervisor)
+        ]
+        return sorted(map(sorted, cores)) == [[core] for core in _TWO_CORES]
+    return False
+
+
 @pytest.mark.skipif(len(_TWO_CORES) < 2, reason="there are no two cores to choose from")
 def test_each_process_stays_on_a_core_of_its_own_and_so_does_the_one_that_replaces_it(supervisor: psutil.Popen) -> None:
-    def have_a_core_each() -> bool:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            return sorted(one.cpu_affinity() for one in _workers(supervisor)) == [[core] for core in _TWO_CORES]
-        return False
-
-    _wait_until(have_a_core_each)
+    _wait_until(lambda: _have_a_core_each(supervisor))
     killed, other = _workers(supervisor)
     kept = other.cpu_affinity()
     time.sleep(2)  # it has to have started before it can be missed
     killed.kill()
-    _wait_until(lambda: killed not in _workers(supervisor) and have_a_core_each())
+    _wait_until(lambda: killed not in _workers(supervisor) and _have_a_core_each(supervisor))
     assert other.cpu_affinity() == kept
+
+
+@pytest.mark.skipif(len(_TWO_CORES) < 2, reason="there are no two cores to choose from")
+def test_processes_that_replace_others_before_those_end_have_their_cores(supervisor: psutil.Popen) -> None:
+    _wait_until(lambda: len(_workers(supervisor)) == 2)
+    first = _workers(supervisor)
+    supervisor.send_signal(signal.SIGHUP)
+    _wait_until(lambda: not set(first) & set(_workers(supervisor)) and _have_a_core_each(supervisor))
+    supervisor.send_signal(signal.SIGTERM)
+    assert supervisor.wait(_PATIENCE) == 0

@@ -245,6 +245,29 @@ def test_garbage_is_a_400_and_harms_nobody(client: httpx.Client, connection: soc
     check_alive(client)
 
 
+@pytest.mark.parametrize(
+    ("rest", "statuses"),
+    [
+        (b"HELLO\r\n\r\n", [b"200"]),
+        (b"POST /echo HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", [b"200", b"400"]),
+    ],
+)
+def test_garbage_is_no_answer_to_the_request_before_it(
+    connection: socket.socket, rest: bytes, statuses: list[bytes]
+) -> None:
+    connection.sendall(b"GET /echo HTTP/1.1\r\nHost: localhost\r\n\r\n" + rest)
+    answers = b"".join(iter(lambda: connection.recv(65536), b""))  # until the server closes the connection
+    assert re.findall(rb"HTTP/1\.1 ([0-9]{3}) ", answers) == statuses
+
+
+def test_what_follows_a_body_is_no_header_of_the_request(connection: socket.socket) -> None:
+    head = b"POST /echo HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
+    connection.sendall(head + b"2\r\nhi\r\n0\r\nHost: elsewhere\r\nX-Sum: 1\r\n\r\n")
+    answer = b"".join(iter(lambda: connection.recv(65536), b""))
+    event = json.loads(answer.partition(b"\r\n\r\n")[2])["event"]
+    assert (event["headers"]["host"], "x-sum" in event["headers"]) == ("localhost", False)
+
+
 def test_a_slow_client_keeps_nobody_waiting(client: httpx.Client, connection: socket.socket) -> None:
     connection.sendall(b"POST /behave HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{")
     for _ in range(3):
