@@ -154,7 +154,9 @@ def _not_taken(header: str, body: bytes, takes: Kind, taken: tuple[str, ...]) ->
             "tensors": 'inputs, as JSON: {"inputs": {"<name>": [...]}}',
         }[takes]
         return Problem(HTTPStatus.BAD_REQUEST, f"The request has no body: send {wanted}.")
-    return _unsupported(essence(header), taken)
+    contenttype = essence(header)
+    given = f"This model does not take {contenttype[:100]!r}" if contenttype else "The body has no content type"
+    return _unsupported(given, taken)
 
 
 async def whole_body(request: Request) -> bytes:
@@ -170,10 +172,10 @@ async def whole_body(request: Request) -> bytes:
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
-def _unsupported(contenttype: str, taken: tuple[str, ...]) -> Problem:
-    given = f"This model does not take {contenttype[:100]!r}" if contenttype else "The body has no content type"
+def _unsupported(given: str, taken: tuple[str, ...], around: tuple[str, ...] = ()) -> Problem:
+    """Return the refusal of a content type. `around`: those of bodies that have such a content within them."""
     detail = f"{given}: send one of {', '.join(taken)}."
-    return Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, detail, headers={"Accept-Post": ", ".join(taken)})
+    return Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, detail, headers={"Accept-Post": ", ".join((*around, *taken))})
 
 
 def _named_in_query(request: Request) -> Named:
@@ -202,7 +204,8 @@ def _image(
         raise Problem(HTTPStatus.BAD_REQUEST, f"The {where} is empty: send an image.")
     contenttype = image_contenttype(declared, content)
     if contenttype is None:
-        raise _unsupported(declared, (MULTIPART, *SUPPORTED_CONTENT_TYPES, JSON))
+        given = f"The {where} has the content type {declared[:100]!r}, which is no image that is taken"
+        raise _unsupported(given, SUPPORTED_CONTENT_TYPES, (MULTIPART, JSON))
     other = declared if declared and declared != contenttype else None
     return Input(
         contenttype,

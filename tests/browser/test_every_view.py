@@ -88,6 +88,18 @@ def test_everything_in_a_view_that_can_be_pressed_is_reached_by_the_keyboard(
     assert unreachable == []
 
 
+def test_the_first_link_leads_past_the_header(digits: Site, visit: Visit, view: str) -> None:
+    page = visit(digits, path_of(digits, view))
+    wait_until_shown(page)
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
+
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+
+    expect(page.locator("#view :focus")).to_have_count(1)
+
+
 def test_a_view_of_an_empty_ledger_says_so(nothing: Site, visit: Visit, accessible: Accessible, view: str) -> None:
     if view == "record":
         path, expected = "/console/record/01900000-0000-7000-8000-000000000000", ("404",)

@@ -53,6 +53,15 @@ def test_no_view_runs_what_a_record_says(hostile: Site, visit: Visit, view: str)
     assert_nothing_ran(page)
 
 
+def test_a_label_that_turns_the_direction_of_writing_turns_no_figure_beside_it(hostile: Site, visit: Visit) -> None:
+    page = visit(hostile, "/console/records?show=grid")
+
+    answer = page.locator(".tile .answer b").first
+    expect(answer).to_be_visible()
+
+    assert answer.evaluate("one => getComputedStyle(one).unicodeBidi") == "isolate"
+
+
 @pytest.mark.parametrize("number", range(0, len(HOSTILE), 3))
 def test_a_record_is_shown_as_it_is_and_runs_nothing(hostile: Site, visit: Visit, number: int) -> None:
     record = some_record(hostile, inference_id=HOSTILE[number])

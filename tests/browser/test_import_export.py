@@ -6,6 +6,7 @@ import json
 import re
 from pathlib import Path
 
+import pytest
 from playwright.sync_api import FilePayload, Page, expect
 
 from tests.browser.reviewing import judged
@@ -130,6 +131,28 @@ def test_what_a_filter_shows_is_exported_as_json_lines(digits: Site, visit: Visi
     lines = export(visit, digits, tmp_path, "JSON Lines").splitlines()
 
     assert [json.loads(line) for line in lines] == digits.listed(correct="false", version="1")
+
+
+@pytest.mark.parametrize("answer", ["<h1>Sign in to the hotel</h1>", '{"sign in": "at the hotel"}'])
+def test_an_export_of_which_a_page_comes_from_something_in_between_says_so_and_goes_on(
+    digits: Site, visit: Visit, tmp_path: Path, answer: str
+) -> None:
+    expected = digits.listed(correct="false", version="1")
+    page = visit(digits, "about:blank")
+    page.add_init_script("delete window.showSaveFilePicker")
+    page.goto("/console/records?correct=false&version=1")
+    page.locator("details.export > summary").click()
+    page.get_by_label("Format").select_option("JSON Lines")
+    page.route("**/predictions?*limit=1000*", lambda route: route.fulfill(body=answer))
+    page.get_by_role("button", name="Export the records").click()
+    expect(page.locator(".export").get_by_role("alert")).to_contain_text("What answered is not this server.")
+    page.unroute("**/predictions?*limit=1000*")
+
+    with page.expect_download() as download:
+        page.locator(".export").get_by_role("button", name="Try again").click()
+    download.value.save_as(tmp_path / "exported")
+
+    assert [json.loads(line) for line in (tmp_path / "exported").read_text("utf-8").splitlines()] == expected
 
 
 def export(visit: Visit, site: Site, folder: Path, form: str) -> str:

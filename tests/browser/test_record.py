@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
+from model_artifacts.patients import FEATURE_NAMES
 from tests.support.browsing import (
     NARROW,
     Accessible,
@@ -191,6 +192,19 @@ def test_a_record_is_deleted_only_after_one_has_said_so_twice(digits: Site, visi
     expect(page.get_by_role("link", name="See the records")).to_be_visible()
 
 
+def test_a_record_that_somebody_has_deleted_is_not_shown_any_more(digits: Site, visit: Visit) -> None:
+    own = some_record(digits, **UNJUDGED)["prediction_id"]
+    page = open_record(visit, digits, own, expecting=("404", "422"))
+    with digits.api() as api:
+        assert api.delete(f"/prediction/{own}").status_code == 204
+
+    page.keyboard.press("3")
+
+    expect(page.get_by_role("alert").filter(has_text="There is no prediction with this id.")).to_be_visible()
+    expect(page.get_by_role("link", name="See the records")).to_be_visible()
+    expect(page.get_by_role("heading", name="Input")).to_have_count(0)
+
+
 def test_a_small_picture_is_zoomed(digits: Site, visit: Visit) -> None:
     page = open_record(visit, digits, some_record(digits)["prediction_id"])
     picture = page.get_by_role("img", name="The input")
@@ -225,6 +239,115 @@ def test_a_number_is_put_right_by_typing_it(patients: Site, visit: Visit) -> Non
 
     expect(page.get_by_role("region", name="Truth")).to_contain_text("151.5")
     assert truth_of(patients, own) == 151.5
+
+
+@pytest.mark.parametrize(
+    ("typed", "shown"),
+    [("20261129", "20,261,129"), ("-1234567.5", "-1,234,568"), ("151.5234567", "151.523"), ("0.1", "0.1")],
+)
+def test_a_large_number_keeps_its_digits_before_the_point(patients: Site, visit: Visit, typed: str, shown: str) -> None:
+    page = open_record(visit, patients, some_record(patients, has_ground_truth="false")["prediction_id"])
+
+    page.get_by_label("The true value").fill(typed)
+    page.keyboard.press("Enter")
+
+    expect(page.get_by_text(f"The truth is {shown}.", exact=True)).to_be_visible()
+    expect(page.get_by_text(f"The truth is {shown}. Saved.")).to_be_visible()
+
+
+def test_a_number_that_is_typed_while_another_is_stored_is_not_lost(patients: Site, visit: Visit) -> None:
+    own = some_record(patients, has_ground_truth="false")["prediction_id"]
+    page = open_record(visit, patients, own)
+    held: list[Route] = []
+    page.route(f"{patients.address}/ground_truth", lambda route: held.append(route))
+    field = page.get_by_label("The true value")
+    field.fill("150")
+    field.press("Enter")
+    wait_until(page, lambda: len(held) == 1)
+
+    field.fill("155")
+    held[0].continue_()
+
+    expect(page.get_by_text("The truth is 150. Saved.")).to_be_visible()
+    expect(field).to_have_value("155")
+
+
+def test_the_comment_on_a_truth_that_is_refused_is_not_lost(digits: Site, visit: Visit) -> None:
+    own = some_record(digits, **UNJUDGED)["prediction_id"]
+    page = open_record(visit, digits, own, expecting=("422",))
+    refusal = {"title": "Unprocessable Content", "status": 422, "detail": "Not today."}
+    page.route(f"{digits.address}/ground_truth", lambda route: route.fulfill(status=422, json=refusal))
+    comment = page.get_by_label(re.compile("^Comment"))
+    comment.fill("3 at first sight")
+    comment.press("Escape")
+
+    page.keyboard.press("3")
+
+    expect(page.get_by_role("alert")).to_contain_text("Not today.")
+    expect(comment).to_have_value("3 at first sight")
+
+
+@pytest.mark.parametrize("written", ["{}", "{{{}}}", "urn:uuid:{}"])
+def test_an_id_in_capitals_is_that_of_the_same_record(digits: Site, visit: Visit, written: str) -> None:
+    own = some_record(digits, **UNJUDGED)["prediction_id"]
+    page = open_record(visit, digits, written.format(own.upper()))
+
+    page.keyboard.press("c")
+
+    expect(page.get_by_role("region", name="Truth")).to_contain_text("the prediction is right")
+
+
+def test_who_has_gone_on_while_a_record_is_deleted_stays_where_one_is(digits: Site, visit: Visit) -> None:
+    own = some_record(digits, **UNJUDGED)["prediction_id"]
+    page = open_record(visit, digits, own)
+    held: list[Route] = []
+    page.route(f"**/prediction/{own}", lambda route: held.append(route))
+    page.get_by_role("button", name="Delete", exact=True).click()
+    page.get_by_role("dialog").get_by_role("button", name="Delete it").click()
+    wait_until(page, lambda: len(held) == 1)
+
+    page.get_by_role("navigation").get_by_role("link", name="Import").click()
+    with page.expect_response(lambda answer: answer.request.method == "DELETE"):
+        held[0].continue_()
+    page.wait_for_load_state("networkidle")
+    settle(page)
+
+    assert page.url == f"{digits.address}/console/import"
+
+
+def test_how_long_ago_a_record_was_made_goes_on(digits: Site, visit: Visit) -> None:
+    page = visit(digits, "about:blank")
+    page.clock.install()
+    page.goto(f"/console/record/{some_record(digits)['prediction_id']}")
+    head = page.locator("header.record-head")
+    expect(head).to_contain_text(re.compile("ago|now"))
+    before = head.inner_text()
+
+    page.clock.fast_forward(5 * 24 * 3600 * 1000)
+
+    expect(head).not_to_have_text(before)
+    expect(head).to_contain_text(re.compile(r"[56] days ago"))
+
+
+def test_an_answer_of_something_in_between_is_told_from_that_of_the_api(digits: Site, visit: Visit) -> None:
+    own = some_record(digits)["prediction_id"]
+    page = visit(digits, "about:blank")
+    page.route(f"**/prediction/{own}", lambda route: route.fulfill(body="<h1>Sign in to the hotel</h1>"))
+
+    page.goto(f"/console/record/{own}")
+
+    expect(page.get_by_role("alert")).to_contain_text("What answered is not this server.")
+
+
+def test_a_value_that_is_that_of_half_the_baseline_is_not_said_to_be_unusual(patients: Site, visit: Visit) -> None:
+    with patients.api() as api:
+        records = [api.get(f"/prediction/{one['prediction_id']}").json() for one in patients.listed()[:20]]
+    sex = FEATURE_NAMES.index("sex")
+    of_each = {record["features"][sex]: record["prediction_id"] for record in records}
+    assert set(of_each) == {1, 2}
+    for own in of_each.values():
+        page = open_record(visit, patients, own)
+        expect(page.get_by_role("row", name=re.compile("^sex"))).not_to_contain_text("than usual")
 
 
 def test_tensors_are_shown_by_name(tokens: Site, visit: Visit) -> None:

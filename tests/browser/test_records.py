@@ -16,7 +16,7 @@ from tests.support.browsing import (
     shown_records,
     wait_until_it_hears,
 )
-from tests.support.judging import post_digits, small_digits
+from tests.support.judging import midnight, post_digits, small_digits
 
 
 def ids_of(site: Site, **filters: str) -> list[str]:
@@ -113,6 +113,43 @@ def test_a_span_of_time_is_chosen_and_typed(digits: Site, visit: Visit) -> None:
     page.wait_for_url(re.compile("until="))
     assert query_of(page)["until"] == f"{max(times)[:10]}T00:00:00.000Z"
     expect_records(page, ids_of(digits, until=query_of(page)["until"]))
+
+
+@pytest.mark.parametrize("time", ["09:00:00Z", "09:00:12.345678Z", "09:00Z"])
+def test_who_only_goes_through_the_times_changes_none(digits: Site, visit: Visit, time: str) -> None:
+    since = f"{midnight(30):%Y-%m-%d}T{time}"
+    page = visit(digits, f"/console/records?since={since}")
+    wait_for_list(page)
+
+    for name in ("From", "Before"):
+        page.get_by_label(name, exact=True).focus()
+    page.get_by_label("Model", exact=True).focus()
+
+    settle(page)
+    assert query_of(page) == {"since": since}
+
+
+def test_what_is_pressed_is_seen_in_colours_of_ones_own(digits: Site, visit: Visit) -> None:
+    page = visit(digits, "/console/records", forced_colors="active")
+    wait_for_list(page)
+
+    for name in ("Order", "Show as"):
+        pressed, other = (
+            page.get_by_role("group", name=name)
+            .get_by_role("button", pressed=state)
+            .evaluate("one => getComputedStyle(one).backgroundColor")
+            for state in (True, False)
+        )
+        assert pressed != other
+
+
+def test_counts_are_told_of_years(digits: Site, visit: Visit) -> None:
+    since = midnight(3650)
+    page = visit(digits, f"/console/records?since={since:%Y-%m-%d}")
+    wait_for_list(page)
+
+    expect(page.locator(".filters .counted")).to_contain_text(f"{since.year}, 00:00:00 to")
+    expect(page.get_by_role("alert")).to_have_count(0)
 
 
 def test_a_filter_says_how_many_records_it_would_leave(digits: Site, visit: Visit) -> None:

@@ -9,6 +9,7 @@ from playwright.sync_api import Page, expect
 
 from tests.browser.reviewing import answer_and_wait, current_record, judged, wait_until_judged, wait_until_saved
 from tests.support.browsing import NARROW, Accessible, Scheme, Site, Visit, query_of, wait_until_it_hears
+from tests.support.judging import midnight
 
 TODAYS = "/console/review?version=1&goal=20"
 
@@ -148,6 +149,13 @@ def test_a_random_sample_says_how_sure_its_accuracy_is(digits: Site, visit: Visi
     expect(page.get_by_text("95 % interval")).to_be_visible()
     page.go_back()
     expect(page.get_by_role("button", name="Least sure first")).to_have_attribute("aria-pressed", "true")
+
+
+def test_a_random_sample_is_taken_of_years(digits: Site, visit: Visit) -> None:
+    # Those with a ground truth are too many to be read at once, so that they are counted.
+    page = visit(digits, f"/console/review?order=random&has_ground_truth=true&since={midnight(3650):%Y-%m-%d}")
+
+    expect(page.get_by_role("region", name="Record to review")).to_be_visible()
 
 
 def test_a_filter_narrows_what_is_reviewed(digits: Site, visit: Visit) -> None:

@@ -109,13 +109,17 @@ def test_a_batch_of_256_images_of_25_megapixels_is_refused_and_points_at_those_o
         (b"I am a text", "text/plain", 415),
         (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "image/svg+xml", 415),
         (b"%PDF-1.7", "application/pdf", 415),
+        (b"{}", "application/json", 415),
     ],
 )
 def test_a_file_that_is_no_image_is_refused(api: httpx.Client, content: bytes, contenttype: str, status: int) -> None:
     document = problem(send_file(api, content, "notes", contenttype), status)
 
     if status == 415:
-        assert "image/png" in document["detail"]
+        refused, _, taken = document["detail"].partition(": ")
+        assert repr(contenttype) in refused
+        assert "image/png" in taken
+        assert contenttype not in taken  # what is refused is not what would be right
 
 
 @pytest.mark.parametrize("length", [9, 40, 100, 200])

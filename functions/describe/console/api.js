@@ -56,11 +56,16 @@ export async function* pages(path, query = {}, { signal } = {}) {
   } while (cursor !== null);
 }
 
-function parsed(text) {
+/** What to throw if an answer cannot be that of the API. */
+export const notOurs = () =>
+  new Problem("What answered is not this server. Is there something in between?", { kind: "unreachable" });
+
+/** Return what a text of the API says. */
+export function parsed(text) {
   try {
     return JSON.parse(text);
   } catch { // not ours: a proxy's page, or that of a network one has to sign in to
-    throw new Problem("What answered is not this server. Is there something in between?", { kind: "unreachable" });
+    throw notOurs();
   }
 }
 

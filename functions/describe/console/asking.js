@@ -139,7 +139,7 @@ async function contentOf(file) {
   try {
     return await file.arrayBuffer();
   } catch {
-    throw new Error("The file cannot be read. Has it been changed, moved or deleted? Choose it again.");
+    throw new Error("This cannot be read. Is it a folder, or has the file been changed, moved or deleted? Choose it again.");
   }
 }
 

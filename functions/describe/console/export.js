@@ -1,6 +1,6 @@
 /** Exports the records that a filter shows, page by page, as CSV or JSON Lines. */
 
-import { blob } from "./api.js";
+import { blob, notOurs, parsed } from "./api.js";
 import { rowOf } from "./csv.js";
 import { count as counted } from "./format.js";
 import { html, useEffect, useRef, useState } from "./html.js";
@@ -210,9 +210,11 @@ class Run {
       ...(this.cursor === null ? [] : [["cursor", this.cursor]]),
     ]);
     const text = await this.#text(`${this.path}?${query}`);
+    const { predictions, next_cursor: next = null } = parsed(text);
+    if (!Array.isArray(predictions)) throw notOurs();
     const found = [...elements(text, text.indexOf("["))].map(({ start, end }) => text.slice(start, end));
     if (this.inputs) await this.#withInputs(found);
-    return { found, next: JSON.parse(text).next_cursor ?? null };
+    return { found, next };
   }
 
   async #withInputs(found) {
@@ -228,7 +230,9 @@ class Run {
 
   async #record(id, listed) {
     try {
-      return await this.#text(`/prediction/${id}`);
+      const text = await this.#text(`/prediction/${id}`);
+      parsed(text);
+      return text;
     } catch (problem) {
       if (problem.status !== 404) throw problem;
       this.without += 1;

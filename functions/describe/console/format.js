@@ -1,7 +1,14 @@
 /** Numbers, times and predictions as people read them, in the browser's language. */
 
+import { useEffect, useState } from "./html.js";
+
+const EVERY = 10_000; // Milliseconds after which it is said again how long ago something was.
+
 const share = new Intl.NumberFormat(undefined, { style: "percent", maximumFractionDigits: 1 });
-const precise = new Intl.NumberFormat(undefined, { maximumSignificantDigits: 6 });
+// Six digits, but all of those before the point: 1234567 is not 1,234,570.
+const precise = new Intl.NumberFormat(undefined, {
+  maximumSignificantDigits: 6, maximumFractionDigits: 0, roundingPriority: "morePrecision",
+});
 const whole = new Intl.NumberFormat(undefined, { maximumFractionDigits: 0 });
 const exact = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
 const relative = new Intl.RelativeTimeFormat(undefined, { numeric: "auto" });
@@ -21,8 +28,17 @@ export const count = (value) => (isNothing(value) ? NOTHING : whole.format(value
 /** A time of the API as the browser's local time. */
 export const moment = (iso) => (isNothing(iso) ? NOTHING : exact.format(new Date(iso)));
 
-/** How long ago a time was. */
-export function ago(iso) {
+/** How long ago a time was, for as long as it is shown. */
+export function Ago({ time }) {
+  const [, say] = useState({});
+  useEffect(() => {
+    const timer = setInterval(() => say({}), EVERY);
+    return () => clearInterval(timer);
+  }, []);
+  return ago(time);
+}
+
+function ago(iso) {
   const seconds = (new Date(iso) - Date.now()) / 1000;
   for (const [unit, length] of [["day", 86400], ["hour", 3600], ["minute", 60]]) {
     if (Math.abs(seconds) >= length) return relative.format(Math.trunc(seconds / length), unit);

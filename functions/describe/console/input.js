@@ -12,6 +12,7 @@ import { Failed, Loading } from "./states.js";
 const SMALL = 128; // Pixels. A smaller picture is enlarged without smoothing, so that each pixel is seen.
 const MOST_CHARACTERS = 20_000; // Of JSON that is shown. All of it can be downloaded.
 const SCROLLED = { tabindex: "0", role: "group", "aria-label": "The input, enlarged" }; // It scrolls by keys, too.
+const NEAR = 0.015; // Of a baseline's quantile: it is within 1 % of a value that occurred, and has three digits.
 const PART = 4_000_000; // Bytes that fit into an answer of the API.
 const MEMBERS = ["features", "inputs", "request", "image", "input_url"];
 
@@ -129,8 +130,8 @@ export function compared(value, range) {
     return { words: usual ? "" : "not in the baseline", usual };
   }
   if (typeof value !== "number" || typeof range.p01 !== "number") return { words: "", usual: null };
-  if (value < range.p01) return { words: "lower than usual", usual: false };
-  if (value > range.p99) return { words: "higher than usual", usual: false };
+  if (value < range.p01 - NEAR * Math.abs(range.p01)) return { words: "lower than usual", usual: false };
+  if (value > range.p99 + NEAR * Math.abs(range.p99)) return { words: "higher than usual", usual: false };
   return { words: "", usual: true };
 }
 

@@ -4,7 +4,7 @@
 export function* elements(text, open) {
   let [depth, quoted, start, line, at] = [0, false, open + 1, text.slice(0, open).split("\n").length, open + 1];
   let from = null; // the line of the element's first character
-  for (; ; at += 1) {
+  for (; at < text.length; at += 1) {
     const character = text[at];
     if (character === "\n") line += 1;
     else if (from === null && !/\s/.test(character)) from = line;

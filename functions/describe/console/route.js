@@ -79,6 +79,7 @@ export function takeOverLinks() {
     const plain = event.button === 0 && !event.metaKey && !event.ctrlKey && !event.shiftKey && !event.altKey;
     if (!link || !plain || event.defaultPrevented || link.target || link.hasAttribute("download")) return;
     if (link.origin !== location.origin || !/^\/console(\/|$)/.test(link.pathname)) return;
+    if (link.hash && link.pathname + link.search === location.pathname + location.search) return; // a place in this page
     event.preventDefault();
     go(link.pathname + link.search);
   });

@@ -140,7 +140,11 @@ function Typed({ label, value, read, choose, disabled, mode, lines }) {
   const [wrong, setWrong] = useState("");
   const field = useRef(null);
   const id = useId();
-  useEffect(() => setText(value), [value]);
+  const begun = useRef(value); // What the field had before the user typed.
+  useEffect(() => {
+    setText((before) => (before === begun.current ? value : before)); // What is typed meanwhile is not lost.
+    begun.current = value;
+  }, [value]);
   useKeys({ t: ["type the truth", () => field.current?.focus()] });
   const submit = (event) => {
     event.preventDefault();
@@ -153,6 +157,7 @@ function Typed({ label, value, read, choose, disabled, mode, lines }) {
       return;
     }
     setWrong("");
+    begun.current = text;
     field.current?.blur();
     choose(said);
   };

@@ -164,7 +164,7 @@ async function bytesOf(blob) {
     return new Uint8Array(await blob.arrayBuffer());
   } catch {
     throw new Unreadable(
-      "The file cannot be read: it has been changed or removed since it was chosen. Choose it again.",
+      "This cannot be read. Is it a folder, or has the file been changed or removed since it was chosen? Choose it again.",
     );
   }
 }

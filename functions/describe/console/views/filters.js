@@ -10,6 +10,7 @@ import { useLoad } from "../load.js";
 import { setQuery } from "../route.js";
 import { useServed } from "../served.js";
 import { Failed, Loading } from "../states.js";
+import { spanOf } from "./model_span.js";
 
 const MOST_OPTIONS = 100; // The most options of a list to choose from. With more, the user types.
 const HOUR = 3_600_000;
@@ -28,12 +29,12 @@ export const COUNTED = ["model", "version", "since", "until"];
 
 /** Load the statistics of a query, as `useLoad` does, if `wanted`. */
 export function useCounts(query, wanted) {
-  const asked = Object.fromEntries(COUNTED.map((name) => [name, query.get(name)]));
+  const asked = { model: query.get("model"), version: query.get("version"), ...spanOf(query) };
   const load = async (signal) => {
     if (!wanted) return null;
     return get("/statistics", { ...asked, group_by: "user_id" }, { signal });
   };
-  return useLoad(load, [wanted, ...Object.values(asked)]);
+  return useLoad(load, [wanted, JSON.stringify(asked)]);
 }
 
 /** Change a filter: the list follows. A choice is a step that Back undoes, what is typed over another value is not. */
@@ -166,10 +167,14 @@ function Times({ query }) {
 function Moment({ name, label, value }) {
   const id = useId();
   const field = useRef(null);
-  useEffect(() => { field.current.value = local(value); }, [value]);
+  const begun = useRef(""); // The value as the browser writes it, which leaves out seconds that are 0.
+  useEffect(() => {
+    field.current.value = local(value);
+    begun.current = field.current.value;
+  }, [value]);
   const changed = (event) => {
     const { validity, value: typed } = event.target;
-    if (validity.badInput || typed === local(value)) return; // Half of it is typed, or nothing.
+    if (validity.badInput || typed === begun.current) return; // Half of it is typed, or nothing.
     choose({ [name]: typed && new Date(typed).toISOString() });
   };
   return html`

@@ -2,7 +2,7 @@
 
 import { get } from "../api.js";
 import { Intervals } from "../charts.js";
-import { ago, count } from "../format.js";
+import { Ago, count } from "../format.js";
 import { html } from "../html.js";
 import { useLoad } from "../load.js";
 import { href } from "../route.js";
@@ -98,7 +98,7 @@ function About({ one, model, version }) {
   const records = (filters) => href("records", [], { model, version, ...filters });
   return html`
     ${one && html`<p class="muted">${one.task}, ${count(one.count)} predictions in all, the last one
-      ${" "}${one.last_prediction_at === null ? "never" : ago(one.last_prediction_at)}. SHA-256 of the model:
+      ${" "}${one.last_prediction_at === null ? "never" : html`<${Ago} time=${one.last_prediction_at} />`}. SHA-256 of the model:
       ${one.sha256.map((digest) => html` <code title=${digest}>${digest.slice(0, 12)}</code>`)}</p>`}
     <p><a href=${records({})}>Records</a>
       ${(!one || one.task === "classification") && html`

@@ -2,7 +2,7 @@
 
 import { get } from "../api.js";
 import { Intervals } from "../charts.js";
-import { ago, count, percent } from "../format.js";
+import { Ago, count, percent } from "../format.js";
 import { html } from "../html.js";
 import { useLoad } from "../load.js";
 import { href } from "../route.js";
@@ -55,7 +55,7 @@ function NoVersion({ name }) {
 
 function Versions({ models, others, query }) {
   const judged = models.filter(({ accuracy }) => accuracy !== null).slice(0, MOST_INTERVALS);
-  const last = ({ last_prediction_at: at }) => at === null ? "never" : html`<time datetime=${at}>${ago(at)}</time>`;
+  const last = ({ last_prediction_at: at }) => at === null ? "never" : html`<time datetime=${at}><${Ago} time=${at} /></time>`;
   const heads = ["Model", "Task", "Predictions", "Last one", "With a truth", "Accuracy"];
   return html`
     <${Sheet} label="Models and versions" heads=${heads} text=${2}

@@ -3,15 +3,15 @@
 import { useId } from "preact/hooks";
 
 import { Answer, inWords } from "../answer.js";
-import { blob, get, send } from "../api.js";
+import { blob, get, parsed, send } from "../api.js";
 import { newKey } from "../asking.js";
-import { ago, bytes, duration, moment, shown } from "../format.js";
+import { Ago, bytes, duration, moment, shown } from "../format.js";
 import { html, useEffect, useRef, useState } from "../html.js";
 import { inParts, inputPath, isOfServed, isPicture, Json, save, StoredInput } from "../input.js";
 import { KeysButton, useKeys } from "../keys.js";
 import { useLoad } from "../load.js";
 import { filtersOf, following, preceding } from "../neighbours.js";
-import { post, truthOf, useOutbox } from "../outbox.js";
+import { keyOf, post, truthOf, useOutbox } from "../outbox.js";
 import { go, href } from "../route.js";
 import { useServed } from "../served.js";
 import { may, session } from "../session.js";
@@ -31,7 +31,7 @@ export default function View({ query, parts }) {
 /** The text of a record as the server sent it, and the record. */
 async function loaded(id, signal) {
   const text = await (await blob(`/prediction/${encodeURIComponent(id)}`, { signal })).text();
-  return { text, record: JSON.parse(text) };
+  return { text, record: parsed(text) };
 }
 
 function Record({ id, filters }) {
@@ -39,8 +39,9 @@ function Record({ id, filters }) {
   const truths = useLoad((signal) => get(`/prediction/${encodeURIComponent(id)}/ground_truth`, {}, { signal }), [id]);
   const served = useServed().value;
   const outbox = useOutbox();
-  const unsaved = outbox.own.findLast((one) => one.id.value === id);
-  const record = value?.record;
+  const own = keyOf({ name: "prediction_id", value: id }); // An id can be written in several ways.
+  const unsaved = outbox.own.findLast(({ key }) => key === own);
+  const record = problem?.status === 404 ? undefined : value?.record; // It has been deleted meanwhile.
   const pending = record?.status === "queued" || record?.status === "processing";
   useEffect(() => {
     if (!pending) return undefined;
@@ -58,7 +59,7 @@ function Record({ id, filters }) {
   return html`
     <header class="record-head">
       <h1>Record</h1>
-      <p class="muted">${record ? html`${moment(record.created_at)}, ${ago(record.created_at)}` : id}</p>
+      <p class="muted">${record ? html`${moment(record.created_at)}, <${Ago} time=${record.created_at} />` : id}</p>
     </header>
     ${problem && html`
       <${Failed} problem=${problem} again=${problem.status === 404 ? undefined : again} />
@@ -158,7 +159,9 @@ function Truth({ record, served, truths, unsaved, problem }) {
     setNotice("");
     setComment("");
     const { stored } = await post([truthOf(id, body, what)]).done;
-    if (own === turn.current && stored.length > 0) setNotice(words); // The frame says what is refused.
+    if (own !== turn.current) return;
+    if (stored.length > 0) setNotice(words);
+    else setComment((typed) => typed || comment); // The frame says what is refused. The comment on it is not lost.
   };
   const withdraw = () => {
     heading.current.focus(); // The button goes away.
@@ -238,6 +241,8 @@ function mayDelete(record) {
 function Actions({ record, served, filters }) {
   const [state, setState] = useState({ busy: "", problem: null, again: null, made: null });
   const key = useRef(newKey()); // Of the next prediction, so that it is not stored twice if its answer is lost.
+  const isShown = useRef(true);
+  useEffect(() => () => { isShown.current = false; }, []);
   const attempt = async (busy, action) => {
     if (state.busy) return; // The button is not disabled, because it would lose the focus.
     setState({ busy, problem: null, again: null, made: null });
@@ -262,6 +267,7 @@ function Actions({ record, served, filters }) {
       if (problem.status !== 404) throw problem; // With 404, somebody else was faster.
     }
     for (const [to, from] of earlier) if (from === record.prediction_id) earlier.delete(to);
+    if (!isShown.current) return; // The user has gone on to something else meanwhile.
     go(next ? href("record", [next.prediction_id], filters) : href("records", [], filters), { replace: true });
   };
   const { busy, problem, again, made } = state;

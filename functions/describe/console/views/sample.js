@@ -11,6 +11,7 @@
  */
 
 import { get } from "../api.js";
+import { spanOf } from "./model_span.js";
 import { microseconds, timeOf } from "./times.js";
 
 const LIMIT = 20; // Records of a page, least sure first.
@@ -98,8 +99,8 @@ export class Sample {
   }
 
   ask(span, signal) {
-    const asked = ["model", "version", "since", "until"].map((name) => [name, span.get(name)]);
-    return get("/statistics", Object.fromEntries(asked), { signal });
+    const asked = { model: span.get("model"), version: span.get("version"), ...spanOf(span) };
+    return get("/statistics", asked, { signal });
   }
 
   /** How many of the counted records can match the query: those with its label or its status. */

@@ -1,6 +1,6 @@
 /** Records as a grid of thumbnails, or as a table. */
 
-import { ago, moment, percent } from "../format.js";
+import { Ago, moment, percent } from "../format.js";
 import { html, useMemo } from "../html.js";
 import { href } from "../route.js";
 import { Preview } from "./preview.js";
@@ -97,7 +97,7 @@ function Tile({ record, chosen, pick, query, served }) {
         ${verdict && html`<span class="verdict ${classOf(record)}">${verdict}</span>`}
         ${isOther && html`<span class="muted">${versionOf(record)}</span>`}
         <time class="muted" datetime=${record.created_at} title=${moment(record.created_at)}>
-          ${ago(record.created_at)}</time>
+          <${Ago} time=${record.created_at} /></time>
       </a>
     </li>`;
 }
