@@ -1,6 +1,7 @@
 """Forms: whatever a client writes them like, the bytes that come out are the bytes that went in."""
 
 import contextlib
+import encodings
 import os
 import random
 from typing import Any
@@ -129,6 +130,8 @@ def test_names_are_read_however_they_are_written(disposition: bytes, name: str, 
         (b'filename="=?utf-8?q?Zo=C3=AB_2=2Epng?="', "Zoë 2.png"),
         (b'filename="=?utf-8?Q?Zo=C3=AB?= =?iso-8859-1?q?=EB=2Epng?="', "Zoëë.png"),
         (b'filename="=?utf-8?q?Zo=C3=AB?=.png"', "Zoë.png"),
+        (b'filename="=?KOI8-U?q?=D1=2Epng?="', "я.png"),
+        (b"filename*=windows-1252''%80.png", "€.png"),
         (b'filename="=?UTF-8*en?B?Wm/Dqw?=.png"', "Zoë.png"),
         # what only looks like it
         (b"filename=\"a; filename*=UTF-8''b.png\"", "a; filename*=UTF-8''b.png"),
@@ -163,6 +166,16 @@ def test_a_name_that_is_not_in_its_charset_is_refused(disposition: bytes) -> Non
     with pytest.raises(Problem) as caught:
         one(b"form-data; " + disposition)
     assert "charset" in caught.value.detail or "a part has no name" in caught.value.detail
+
+
+def test_no_charset_that_a_client_makes_up_is_remembered() -> None:
+    before = len(encodings._cache)  # type: ignore[attr-defined]  # where Python remembers that there is none
+    for number in range(100):
+        own = b"klingon-%d" % number
+        with pytest.raises(Problem):
+            one(b'form-data; name="file"; filename*=' + own + b"''a")
+        assert one(b'form-data; name="file"; filename="=?' + own + b'?q?a?="').filename == f"=?{own.decode()}?q?a?="
+    assert len(encodings._cache) == before  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(
