@@ -29,8 +29,8 @@ _EXTENDED: Final = re.compile(rb"(name|filename)\*(?:(\d{1,3})(\*)?)?")
 _QUOTED_PAIR: Final = re.compile(rb"\\(.)", re.DOTALL)
 _FOLD: Final = re.compile(rb"\r\n[ \t]+")
 _ENCODED_WORD: Final = re.compile(r"=\?([\w-]+)(?:\*[\w-]*)?\?([bq])\?([^?]*)\?=", re.ASCII | re.IGNORECASE)
-# Those that Python has aliases of. Others decode in quadratic time: punycode takes minutes for a name of 1 MB. And whatever
-# name `codecs.lookup` is asked for is remembered as long as the process lives, even if there is none.
+# Those that Python has aliases of. Others may take quadratic time: punycode takes minutes for a name of 1 MB. And any
+# name that `codecs.lookup` is asked for is remembered as long as the process lives, even if there is none.
 _CHARSETS: Final = frozenset((*aliases.values(), "koi8_u", "cp874")) - {"mbcs"}
 _BETWEEN_WORDS: Final = re.compile(r"(?<=\?=)[ \t]+(?==\?)")
 _PLAIN_DISPOSITION: Final = re.compile(rb' ?form-data; ?name="([^"\\]*)"(?:; ?filename="([^"\\]*)")?', re.IGNORECASE)

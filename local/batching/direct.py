@@ -130,6 +130,15 @@ class BatchingProtocol(Protocol):
             self.cycle.scope[CLIENT_GONE] = True  # type: ignore[typeddict-unknown-key]  # ASGI admits others
         super().connection_lost(exc)
 
+    def on_headers_complete(self) -> None:
+        """Begin a request. Lines of one name are one header, as API Gateway joins them (RFC 9110, section 5.3)."""
+        if len({name for name, _ in self.headers}) < len(self.headers):
+            joined: dict[bytes, list[bytes]] = {}
+            for name, value in self.headers:
+                joined.setdefault(name, []).append(value)
+            self.headers[:] = [(name, b",".join(values)) for name, values in joined.items()]
+        super().on_headers_complete()
+
     def on_body(self, body: bytes) -> None:
         """Take a piece of a body. One that becomes too large is left to the application, which refuses it."""
         if self._ticket is None:

@@ -133,3 +133,19 @@ def test_a_client_that_hangs_up_on_several_requests_leaves_no_traceback(
     with socket.create_connection(address, timeout=PATIENCE) as connection:
         assert predict(connection, digit) == b"HTTP/1.1 201 Created"
     assert not [record.getMessage() for record in caplog.records if record.exc_info]
+
+
+@pytest.mark.parametrize(
+    ("lines", "status"),
+    [
+        (b"accept: text/html\r\naccept: application/json\r\ncontent-type: image/png", b"201"),
+        (b"accept: text/html\r\naccept: text/plain\r\ncontent-type: image/png", b"406"),
+        (b"content-type: image/png\r\ncontent-type: application/json", b"415"),
+    ],
+)
+def test_lines_of_a_header_that_is_repeated_are_read_together(
+    address: tuple[str, int], digit: bytes, lines: bytes, status: bytes
+) -> None:
+    with socket.create_connection(address, timeout=PATIENCE) as connection:
+        connection.sendall(post("/prediction", digit).replace(b"content-type: image/png", lines))
+        assert connection.recv(65536).split()[1] == status
