@@ -507,6 +507,14 @@ def test_of_several_outputs_of_numbers_model_json_names_the_answer_or_has_labels
     assert load(model, labels=["a", "b", "c"]).answer.width == 3
 
 
+@pytest.mark.parametrize("name", [".", "..", "/", "scores/"])
+def test_an_output_that_no_path_can_name_is_refused(load: Load, name: str) -> None:
+    node = helper.make_node("Identity", ["x"], [name])
+    x, y = graphs.tensor("x", "float32", ["N", 4]), graphs.tensor(name, "float32", ["N", 4])
+    with pytest.raises(ModelPackageError, match=f'the output "{re.escape(name)}" could not be read by its path'):
+        load(graphs.graph([node], [x], [y]), task="regression")
+
+
 def test_an_output_that_has_no_part_for_each_input_must_be_left_out(load: Load) -> None:
     model = _two_outputs(("float32", [1]), ("float32", [3, 4]))
     model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 3

@@ -131,6 +131,7 @@ class ModelPackage:
         refuse_too_large(decided.answer, decided.input.rows, top_k=decided.top_k)
         decided.refuse_doubt(signature, said)
         _check_texts(decided)
+        _check_outputs(signature)
         sha256 = _digest(files, decided.settings, signature)
         _check_digest(said.sha256, sha256, files)
         return cls(
@@ -305,6 +306,16 @@ def _check_texts(decided: _Decisions) -> None:
         for text in texts or ():
             if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
                 raise wrong(key, f"{shown(text)} is no text that can be stored: it has U+0000 or half of a character")
+
+
+def _check_outputs(signature: Signature) -> None:
+    """Refuse names that no path can have at its end: such an output could be stored apart, and not be read again."""
+    for output in signature.outputs:
+        if output.name in (".", "..") or output.name.endswith("/"):
+            raise ModelPackageError(
+                f"the output {shown(output.name)} could not be read by its path, /prediction/…/output/{output.name}: "
+                "export the model with another name for it"
+            )
 
 
 def _canonical(document: Mapping[str, object]) -> str:
