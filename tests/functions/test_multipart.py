@@ -169,13 +169,13 @@ def test_a_name_that_is_not_in_its_charset_is_refused(disposition: bytes) -> Non
 
 
 def test_no_charset_that_a_client_makes_up_is_remembered() -> None:
-    before = len(encodings._cache)  # type: ignore[attr-defined]  # where Python remembers that there is none
+    before = len(encodings._cache)  # where Python remembers that there is none
     for number in range(100):
         own = b"klingon-%d" % number
         with pytest.raises(Problem):
             one(b'form-data; name="file"; filename*=' + own + b"''a")
         assert one(b'form-data; name="file"; filename="=?' + own + b'?q?a?="').filename == f"=?{own.decode()}?q?a?="
-    assert len(encodings._cache) == before  # type: ignore[attr-defined]
+    assert len(encodings._cache) == before
 
 
 @pytest.mark.parametrize(
