@@ -276,6 +276,17 @@ def test_back_from_a_record_one_is_where_one_was(digits: Site, visit: Visit) -> 
     page.wait_for_function("() => scrollY > 0")
 
 
+@pytest.mark.parametrize(
+    ("locale", "some"), [("en-GB", r"^\d+, [12], \d+(\.\d+)?, "), ("de-DE", r"^\d+; [12]; \d+(,\d+)?; ")]
+)
+def test_the_numbers_of_a_list_are_told_apart_in_every_language(
+    patients: Site, visit: Visit, locale: str, some: str
+) -> None:
+    page = visit(patients, "/console/records", locale=locale)
+
+    expect(page.locator("td .preview").first).to_have_text(re.compile(some))
+
+
 def test_features_are_listed_as_rows(patients: Site, visit: Visit) -> None:
     page = visit(patients, "/console/records")
     wait_for_list(page)

@@ -13,6 +13,9 @@ const whole = new Intl.NumberFormat(undefined, { maximumFractionDigits: 0 });
 const exact = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
 const relative = new Intl.RelativeTimeFormat(undefined, { numeric: "auto" });
 
+/** What stands between the members of a list: a semicolon where a comma is within numbers, as in 31,3. */
+export const BETWEEN = precise.format(0.5).includes(",") ? "; " : ", ";
+
 const NOTHING = "–";
 const isNothing = (value) => value === null || value === undefined;
 
@@ -62,7 +65,7 @@ export function bytes(size) {
 /** A label, a value, a list or an object as text. */
 export function shown(value) {
   if (isNothing(value)) return NOTHING;
-  if (Array.isArray(value)) return value.map(shown).join(", ");
+  if (Array.isArray(value)) return value.map(shown).join(BETWEEN);
   if (typeof value === "object") return JSON.stringify(value);
   return typeof value === "number" ? number(value) : String(value);
 }

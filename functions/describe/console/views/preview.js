@@ -1,7 +1,7 @@
 /** Small previews of stored inputs for long lists. Only what is visible is loaded, a few at a time. */
 
 import { blob } from "../api.js";
-import { shown } from "../format.js";
+import { BETWEEN, shown } from "../format.js";
 import { html, useEffect, useRef, useState } from "../html.js";
 import { inParts, inputPath } from "../input.js";
 
@@ -130,7 +130,7 @@ function abridged(content) {
   const entries = Array.isArray(features)
     ? features.map(shown)
     : Object.entries(features).map(([name, value]) => `${name} ${shown(value)}`);
-  return clipped(entries.join(", "));
+  return clipped(entries.join(BETWEEN));
 }
 
 const clipped = (text) => text.length > CHARACTERS ? `${text.slice(0, CHARACTERS)}…` : text;
