@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from functions.infer.request import InputTensor, refusal, shown
 from functions.shared.inference.datatypes import DTYPES
+from functions.shared.inference.json_values import is_whole
 
 _LENGTH_BYTES: Final = 4
 
@@ -88,7 +89,7 @@ def _from_json(values: list[Any], datatype: str, where: str) -> NDArray[Any]:
                 array = np.array(values, dtype=np.float64).astype(dtype)
             if np.isfinite(array).all():
                 return array
-        if "int" in dtype and types <= {int, float} and all(one.is_integer() for one in values if type(one) is float):
+        if "int" in dtype and types <= {int, float} and all(is_whole(one) for one in values if type(one) is float):
             return np.array([int(one) for one in values], dtype=dtype)
     except (OverflowError, UnicodeEncodeError):  # beyond the datatype; half of a surrogate pair
         pass
@@ -109,7 +110,7 @@ def _is_of(value: object, dtype: str) -> bool:
             with np.errstate(over="ignore"):
                 return bool(np.isfinite(np.float64(value).astype(dtype)))
         whole = int(value)
-        return whole == value and np.iinfo(dtype).min <= whole <= np.iinfo(dtype).max
+        return (isinstance(value, int) or is_whole(value)) and np.iinfo(dtype).min <= whole <= np.iinfo(dtype).max
     except (OverflowError, ValueError):
         return False
 

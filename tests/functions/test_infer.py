@@ -390,6 +390,17 @@ def test_a_text_or_a_number_for_each_row_is_an_output(serve: Serve) -> None:
         forget_environment()
 
 
+def test_a_number_that_reading_may_have_rounded_is_no_whole_number(serve: Serve) -> None:
+    client = serve(passing("int64", ["batch"]), task="tensors", folder="int64")
+    described = {"name": "x", "shape": [1], "datatype": "INT64"}
+    for written, status in (("9007199254740991.0", 200), ("9007199254740993", 200), ("9007199254740993.0", 400)):
+        data = json.dumps({"inputs": [described | {"data": [0]}]}).replace("[0]", f"[{written}]")
+        answer = client.post("/v2/models/int64/infer", content=data, headers={"content-type": "application/json"})
+        assert answer.status_code == status, answer.text
+        if status == 200:
+            assert outputs_of(answer) == {"y": [int(written.removesuffix(".0"))]}
+
+
 def test_a_graph_without_a_batch_axis_takes_one_row_in_its_own_shape(serve: Serve) -> None:
     nodes = sum_and_difference().graph.node
     inputs = [tensor(f"INPUT{number}", "int32", [16]) for number in range(2)]

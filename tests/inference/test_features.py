@@ -189,7 +189,15 @@ def test_a_feature_that_is_no_finite_number_is_named(value: object, what: str) -
         ("int8", 128, "feature 0 must be a whole number from -128 to 127, not one beyond that"),
         ("int64", 2**63, f"feature 0 must be a whole number from {-(2**63)} to {2**63 - 1}, not one beyond that"),
         ("int64", 1.5, f"feature 0 must be a whole number from {-(2**63)} to {2**63 - 1}, not 1.5"),
-        ("int32", 1e300, f"feature 0 must be a whole number from {-(2**31)} to {2**31 - 1}, not 1e+300"),
+        ("int32", 2.0**31, f"feature 0 must be a whole number from {-(2**31)} to {2**31 - 1}, not 2.14748e+09"),
+        (
+            "int64",
+            2.0**53,
+            (
+                f"feature 0 must be a whole number from {-(2**63)} to {2**63 - 1}, not 9.0072e+15, which may be "
+                "rounded: write it without a point or an exponent"
+            ),
+        ),
         ("int32", math.nan, f"feature 0 must be a whole number from {-(2**31)} to {2**31 - 1}, not NaN"),
         ("int32", "7", f"feature 0 must be a whole number from {-(2**31)} to {2**31 - 1}, not a text"),
         ("int32", True, f"feature 0 must be a whole number from {-(2**31)} to {2**31 - 1}, not a boolean"),

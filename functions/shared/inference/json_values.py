@@ -21,6 +21,10 @@ _JSON_TYPES: Final[dict[type, str]] = {
 }
 
 
+_EXACT: Final = 2.0**53
+"""From there on, a number that is read as a float may be another whole number than the one that was written."""
+
+
 class Problems:
     """Collects up to a hundred problems of one input, and counts the others."""
 
@@ -107,7 +111,7 @@ def converted(values: list[object], dtype: str, *, missing: bool = False) -> NDA
     try:
         if not dtype.startswith("float"):
             if float in types:
-                if not all(value.is_integer() for value in numbers if isinstance(value, float)):
+                if not all(is_whole(value) for value in numbers if isinstance(value, float)):
                     return None
                 numbers = [int(value) for value in numbers]
             return np.array(numbers, dtype=dtype)  # OverflowError where one does not fit
@@ -117,6 +121,11 @@ def converted(values: list[object], dtype: str, *, missing: bool = False) -> NDA
     with np.errstate(over="ignore"):
         array = array.astype(dtype, copy=False)
     return array if np.isfinite(array).all() else None
+
+
+def is_whole(value: float) -> bool:
+    """Tell whether a number with a point or an exponent is a whole one, and certainly the one that was written."""
+    return value.is_integer() and abs(value) < _EXACT
 
 
 def _is_unicode(value: object) -> bool:
@@ -143,5 +152,8 @@ def mistake(value: object, dtype: str) -> str | None:
     if converted([value], dtype) is not None:
         return None
     if not dtype.startswith("float"):
-        return f"not {value:g}" if isinstance(value, float) else "not one beyond that"
+        if not isinstance(value, float):
+            return "not one beyond that"
+        is_rounded = value.is_integer() and not is_whole(value)
+        return f"not {value:g}" + (", which may be rounded: write it without a point or an exponent" * is_rounded)
     return f"not one beyond the {dtype} that the model takes"
