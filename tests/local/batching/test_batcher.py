@@ -33,6 +33,13 @@ def threads() -> Iterator[ThreadPoolExecutor]:
         yield threads
 
 
+@pytest.fixture
+def patient_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a batch wait for the callers of the last one until they are back, however long that takes."""
+    monkeypatch.setattr(batcher, "_RETURN_SHARE", 1e6)
+    monkeypatch.setattr(batcher, "_LONGEST_RETURN", 10 * PATIENCE)
+
+
 @contextmanager
 def no_commit(database_url: str) -> Iterator[None]:
     """Let no prediction be stored within the block: the batch that is at work waits for its commit."""
@@ -104,16 +111,14 @@ def test_what_arrives_while_a_batch_is_at_work_is_stored_by_one_commit(
     assert count(query) == 21
 
 
+@pytest.mark.usefixtures("patient_batches")
 def test_callers_who_were_answered_together_and_ask_again_are_answered_together(
     start: Start,
     threads: ThreadPoolExecutor,
     database_url: str,
     query: Query,
     digit: bytes,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(batcher, "_RETURN_SHARE", 1e6)
-    monkeypatch.setattr(batcher, "_LONGEST_RETURN", 10 * PATIENCE)
     client = start(batch_threads=1)
     with no_commit(database_url):
         first = threads.submit(image(digit), client)
@@ -131,11 +136,8 @@ def test_callers_who_were_answered_together_and_ask_again_are_answered_together(
     assert count_transactions(query, ids) == 1
 
 
-def test_a_lone_caller_who_asks_again_waits_for_nobody(
-    start: Start, digit: bytes, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(batcher, "_RETURN_SHARE", 1e6)
-    monkeypatch.setattr(batcher, "_LONGEST_RETURN", 10 * PATIENCE)
+@pytest.mark.usefixtures("patient_batches")
+def test_a_lone_caller_who_asks_again_waits_for_nobody(start: Start, digit: bytes) -> None:
     client = start(batch_threads=1)
     assert [image(digit)(client).status_code for _ in range(3)] == [201, 201, 201]
 
@@ -171,6 +173,7 @@ def test_a_request_is_refused_at_once_where_the_queue_has_no_room(
     assert count(query) == 3
 
 
+@pytest.mark.usefixtures("patient_batches")
 @pytest.mark.parametrize("batch_wait_ms", [0, 600_000])
 def test_nobody_is_waited_for_whom_the_queue_has_no_room_for(
     start: Start,
@@ -178,11 +181,8 @@ def test_nobody_is_waited_for_whom_the_queue_has_no_room_for(
     database_url: str,
     query: Query,
     digit: bytes,
-    monkeypatch: pytest.MonkeyPatch,
     batch_wait_ms: int,
 ) -> None:
-    monkeypatch.setattr(batcher, "_RETURN_SHARE", 1e6)
-    monkeypatch.setattr(batcher, "_LONGEST_RETURN", 10 * PATIENCE)
     client = start(batch_threads=1, max_queued_inputs=1, batch_wait_ms=batch_wait_ms)
     with no_commit(database_url):
         first = threads.submit(image(digit), client)
