@@ -11,6 +11,7 @@ from functions.shared.api.app import create_app, create_handler
 from functions.shared.api.auth import caller, owner
 from functions.shared.api.content_encoding import decompressed
 from functions.shared.api.documentation import problems
+from functions.shared.api.fields import query_of, refuse_in_query
 from functions.shared.api.negotiation import require_accepts
 from functions.shared.api.problems import Problem, unavailable
 from functions.shared.execution_environment import on_lambda
@@ -24,7 +25,13 @@ from functions.shared.ledger.records import Upload
 from functions.shared.log import logger, start_logging
 from functions.shared.object_storage.bucket import Bucket, key_of
 from functions.shared.settings import UploadSettings
-from functions.upload.announcement import MAX_BODY_BYTES, ONE_ANNOUNCEMENT, UploadRequest, parse_announcement
+from functions.upload.announcement import (
+    MAX_BODY_BYTES,
+    ONE_ANNOUNCEMENT,
+    Announcement,
+    UploadRequest,
+    parse_announcement,
+)
 
 router = APIRouter(tags=["predictions"])
 
@@ -71,6 +78,7 @@ async def upload(request: Request) -> Response:
     if bucket is None:
         raise Problem(HTTPStatus.NOT_FOUND, "Uploads are off: send the image itself to POST /prediction.")
     _require_images(env)
+    refuse_in_query(query_of(request), Announcement.model_fields, "the body, as a member of JSON")
     encoding = request.headers.get("content-encoding")
     body = decompressed(await request.body(), encoding, limit=MAX_BODY_BYTES)
     announced = parse_announcement(

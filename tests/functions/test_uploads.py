@@ -349,6 +349,17 @@ def test_without_a_bucket_there_are_no_uploads(api: httpx.Client) -> None:
     assert predict(api, UNKNOWN).status_code == 404
 
 
+@pytest.mark.usefixtures("bucket")
+@pytest.mark.parametrize("name", ["user_id", "filename", "sha256"])
+def test_what_is_announced_in_the_query_is_not_lost_but_refused(
+    api: httpx.Client, digit: bytes, query: Query, name: str
+) -> None:
+    answer = api.post(f"/upload?{name}=bob", json={"contenttype": "image/png", "size": len(digit)})
+    assert answer.status_code == 422
+    assert "is not read from the query: send it in the body" in answer.text
+    assert query("SELECT count(*) FROM uploads") == [[0]]
+
+
 @pytest.mark.parametrize("bucket", ["UPLOADS_BUCKET"], indirect=True)
 def test_without_the_database_nothing_is_announced(
     api: httpx.Client, bucket: Bucket, environment: pytest.MonkeyPatch, digit: bytes
